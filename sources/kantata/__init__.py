@@ -1,0 +1,97 @@
+"""Billing milestones of Kantata OX, with the projects, tasks, invoices and references they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dlt
+from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
+from dlt.extract.items import DataItemWithMeta
+from dlt.sources import DltResource
+
+from .account import read_account
+from .client import KantataReader
+from .compare import Batch, table_of
+from .known import Known
+from .report import Report
+from .scan import Progress
+from .settings import API_URL, LOADED, Kind
+
+__all__ = ["KantataReader", "Known", "Report", "kantata"]
+
+
+@dlt.source(name="kantata", max_table_nesting=0)
+def kantata(
+    kantata_api_url: str = API_URL,
+    kantata_access_token: str = dlt.secrets.value,
+    requests_in_flight: int = 4,
+    requests_per_second: float = 0.0,
+    backoff_seconds: float = 2.0,
+    *,
+    known: Known | None = None,
+    report: Report | None = None,
+    progress: Progress | None = None,
+) -> DltResource:
+    """Everything about the account's billing milestones, as merges into flat tables.
+
+    Args:
+        kantata_api_url: The API's address.
+        kantata_access_token: A bearer token; it sees what its user may see.
+        requests_in_flight: Requests at the same time, 1 to 200.
+        requests_per_second: The pace to keep to; 0 is none. Kantata's limits are not public.
+        backoff_seconds: First wait after a failure; doubles each time. Retry-After comes first.
+        known: What the warehouse holds, so that only changes are loaded; all is loaded without.
+        report: Filled with what was found.
+        progress: Told rows and pages while the list is read.
+
+    Returns:
+        One resource that feeds every raw table.
+
+    Raises:
+        KantataError: Named by what to do next; nothing is loaded then.
+    """
+    reader = KantataReader(
+        kantata_api_url, kantata_access_token, requests_per_second, backoff_seconds
+    )
+    batches = _batches(reader, known or Known(), report or Report(), requests_in_flight, progress)
+    return dlt.resource(batches, name="billing_milestones")
+
+
+def _batches(
+    reader: KantataReader,
+    known: Known,
+    report: Report,
+    in_flight: int,
+    progress: Progress | None,
+) -> Iterator[DataItemWithMeta]:
+    for table, (columns, _) in LOADED.items():
+        yield _loadable((table, table_of(columns, [])))  # so that every table exists
+    for batch in read_account(reader, known, report, in_flight, progress):
+        yield _loadable(batch)
+
+
+def _loadable(batch: Batch) -> DataItemWithMeta:
+    """Rows marked with the table they go to and how they are merged into it."""
+    table, rows = batch
+    columns, key = LOADED[table]
+    hints = dlt.mark.make_hints(
+        table_name=table,
+        primary_key=key,
+        write_disposition={"disposition": "merge", "strategy": "delete-insert"},
+        columns=_dlt_columns(columns, key),
+    )
+    return dlt.mark.with_hints(rows, hints, create_table_variant=True)
+
+
+def _dlt_columns(columns: dict[str, Kind], key: tuple[str, ...]) -> TTableSchemaColumns:
+    """The declared columns in dlt's words; of two rows with one key, the later read wins."""
+    described: dict[str, Any] = {}
+    for name, kind in columns.items():
+        hint: TColumnSchema = {"data_type": kind.dlt_type, "nullable": name not in key}  # type: ignore[typeddict-item]
+        if kind is Kind.UNIT:
+            hint |= {"precision": 12, "scale": 6}
+        if name == "observed_at":
+            hint["dedup_sort"] = "desc"
+        described[name] = hint
+    return described

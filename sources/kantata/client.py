@@ -1,0 +1,347 @@
+"""The one door to the API. What is here can only read.
+
+Every request carries the token in a header that requests itself never prints, goes to one host
+and follows no redirect, so the token goes nowhere else.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+from requests.auth import AuthBase
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from .envelope import Page, error_messages, read_page
+from .errors import (
+    KantataForbidden,
+    KantataMisaddressed,
+    KantataRefused,
+    KantataThrottled,
+    KantataUnauthorized,
+    KantataUnavailable,
+)
+from .settings import ATTEMPTS, CONNECT_TIMEOUT, ONLY_PER_REQUEST, PER_PAGE, READ_TIMEOUT
+
+Parameters = Mapping[str, str | int]
+
+
+class _Bearer(AuthBase):
+    """Sets the token; as an auth object it also keeps a .netrc from replacing it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Pace:
+    """Lets requests through one after another, never faster than allowed, all held by a 429.
+
+    Args:
+        requests_per_second: The limit; 0 is none.
+    """
+
+    def __init__(self, requests_per_second: float) -> None:
+        self._gap = 1 / requests_per_second if requests_per_second > 0 else 0.0
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def wait(self) -> None:
+        """Wait for this request's turn.
+
+        Raises:
+            KantataUnavailable: If reading was stopped meanwhile.
+        """
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._free_at)
+            self._free_at = turn + self._gap
+        self.sleep(turn - now)
+
+    def hold(self, seconds: float) -> None:
+        """Let no request start for this many seconds."""
+        with self._lock:
+            self._free_at = max(self._free_at, time.monotonic() + seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, unless reading is stopped first."""
+        if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
+            raise KantataUnavailable("reading was stopped")
+
+    def stop(self) -> None:
+        """Wake all sleepers and let no further request start."""
+        self._stopped.set()
+
+
+class KantataReader:
+    """Reads Kantata: GET, retried where it is safe, never anything else.
+
+    Args:
+        url: The API's address, as ``https://api.mavenlink.com/api/v1``.
+        token: The bearer token.
+        requests_per_second: The pace to keep to; 0 is none.
+        backoff_seconds: The first wait after a refusal without Retry-After; doubles each time.
+        attempts: How often one request is tried before the run ends.
+        on_retry: Told in one line why a request is tried again, and when.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        requests_per_second: float = 0.0,
+        backoff_seconds: float = 2.0,
+        attempts: int = ATTEMPTS,
+        on_retry: Callable[[str], None] | None = None,
+    ) -> None:
+        self._url = checked_url(url)
+        self._auth = _Bearer(checked_token(token))
+        self._backoff = backoff_seconds
+        self._attempts = attempts
+        self._on_retry = on_retry
+        self._sessions = threading.local()
+        self._lock = threading.Lock()
+        self._understood = False
+        self._ticks = _Ticks()
+        self.pace = Pace(requests_per_second)
+        self.requests = 0
+        self.server_time: datetime | None = None
+        self.request_id = ""
+
+    def page(self, path: str, parameters: Parameters) -> Page:
+        """Read one page of a list, or one record by its id.
+
+        Args:
+            path: Below the API's address, as ``billing_milestones``.
+            parameters: The query; only what ``kantata-api.md`` lists, since the rest is ignored.
+
+        Raises:
+            KantataError: Named by what to do next.
+        """
+        body, observed_at = self.json(path, parameters)
+        return read_page(body, path.partition("/")[0], observed_at)
+
+    def only(self, path: str, ids: list[str], **parameters: str) -> Iterator[Page]:
+        """Read records by their ids, a hundred at a time; those missing are left out.
+
+        Args:
+            path: The list, as ``billing_milestones``.
+            ids: Which ones. None asks nothing, since an empty ``only`` means everything.
+            parameters: Further parameters, as ``include``.
+        """
+        for start in range(0, len(ids), ONLY_PER_REQUEST):
+            chunk = ids[start : start + ONLY_PER_REQUEST]
+            query: Parameters = {"only": ",".join(chunk), "per_page": PER_PAGE, **parameters}
+            yield self.page(path, query).restricted_to(frozenset(chunk))
+
+    def json(self, path: str, parameters: Parameters) -> tuple[object, datetime]:
+        """Read any path: the parsed JSON, and when it was observed.
+
+        Raises:
+            KantataError: Named by what to do next.
+        """
+        retrying = Retrying(
+            stop=stop_after_attempt(self._attempts),
+            retry=retry_if_exception_type(KantataUnavailable),
+            wait=self._wait,
+            before_sleep=self._before_sleep,
+            sleep=self.pace.sleep,
+            reraise=True,
+        )
+        return retrying(self._once, path, parameters)
+
+    def _once(self, path: str, parameters: Parameters) -> tuple[object, datetime]:
+        self.pace.wait()
+        response = self._send(path, parameters)
+        self._note(response)
+        return self._body(path, response), self._ticks.next()
+
+    def _send(self, path: str, parameters: Parameters) -> requests.Response:
+        try:
+            return self._session().get(
+                f"{self._url}/{path}",
+                params=dict(parameters),
+                auth=self._auth,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                allow_redirects=False,
+            )
+        except requests.exceptions.SSLError as error:
+            raise KantataMisaddressed(
+                f"no safe connection to {self._url}: {_reason(error)}. "
+                "Is kantata_api_url right, and are this machine's certificates?"
+            ) from None
+        except requests.exceptions.RequestException as error:
+            raise KantataUnavailable(
+                f"no answer from {self._url}: {_reason(error)}. "
+                "Is the network up, and kantata_api_url right?"
+            ) from None
+
+    def _session(self) -> requests.Session:
+        """One session a thread: requests does not promise that threads may share one."""
+        session: requests.Session | None = getattr(self._sessions, "session", None)
+        if session is None:
+            session = self._sessions.session = requests.Session()
+            session.headers["Accept"] = "application/json"
+        return session
+
+    def _note(self, response: requests.Response) -> None:
+        with self._lock:
+            self.requests += 1
+            self.request_id = response.headers.get("x-request-id", "")
+            if self.server_time is None and "Date" in response.headers:
+                self.server_time = parsedate_to_datetime(response.headers["Date"])
+
+    def _body(self, path: str, response: requests.Response) -> object:
+        try:
+            body: object = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            body = None
+        if 200 <= response.status_code < 300 and body is not None:
+            self._understood = True
+            return body
+        raise self._failure(path, response, body)
+
+    def _failure(self, path: str, response: requests.Response, body: object) -> Exception:
+        status, where = response.status_code, f"{self._url}/{path}"
+        said = error_messages(body)
+        if status == 401:
+            return KantataUnauthorized(
+                f"Kantata refused the token (401: {said}). "
+                "Put a valid one into KANTATA_ACCESS_TOKEN; a revoked application kills its tokens."
+            )
+        if status == 403:
+            return KantataForbidden(
+                f"the token's user may not read {path} (403: {said}). "
+                "Ask a Kantata administrator for the permission."
+            )
+        if status == 429:
+            return KantataThrottled(f"Kantata is throttling {where} (429)", _retry_after(response))
+        if status >= 500:
+            return KantataUnavailable(f"{where} answered {status}{_after_colon(said)}")
+        if 300 <= status < 400:
+            return KantataMisaddressed(
+                f"{where} redirects to {_host(response)}: the token is not sent there. "
+                "Mend kantata_api_url."
+            )
+        if body is None or "errors" not in _keys(body) or (status == 404 and "/" not in path):
+            return self._not_the_api(where, response)
+        return KantataRefused(f"{where} answered {status}{_after_colon(said)}", status)
+
+    def _not_the_api(self, where: str, response: requests.Response) -> Exception:
+        kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+        if self._understood:
+            return KantataUnavailable(
+                f"{where} answered {kind} instead of JSON ({response.status_code})"
+            )
+        return KantataMisaddressed(
+            f"{where} answered {response.status_code} with {kind}, not Kantata's list. "
+            "Is kantata_api_url right? It ends in /api/v1."
+        )
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        backoff = self._backoff * float(2 ** (state.attempt_number - 1)) * random.uniform(1, 1.5)
+        if isinstance(error, KantataThrottled):
+            backoff = backoff if error.retry_after is None else error.retry_after
+            self.pace.hold(backoff)
+        return backoff
+
+    def _before_sleep(self, state: RetryCallState) -> None:
+        if self._on_retry and state.outcome and state.next_action:
+            self._on_retry(
+                f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.0f} s "
+                f"({state.attempt_number + 1} of {self._attempts})"
+            )
+
+
+class _Ticks:
+    """Times of observation that always rise, whatever the machine's clock does."""
+
+    def __init__(self) -> None:
+        self._start, self._zero = time.time_ns() // 1000, time.monotonic_ns() // 1000
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> datetime:
+        """The time now in UTC, later than every time given before."""
+        with self._lock:
+            now = self._start + time.monotonic_ns() // 1000 - self._zero
+            self._last = max(now, self._last + 1)
+            seconds, micros = divmod(self._last, 1_000_000)
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def checked_url(url: str) -> str:
+    """The address without its last slash.
+
+    Raises:
+        KantataMisaddressed: If it is not http(s), or http to another machine, which would
+            send the token in clear.
+    """
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise KantataMisaddressed(
+            f"kantata_api_url is {url!r}, not an address like https://api.mavenlink.com/api/v1"
+        )
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise KantataMisaddressed(
+            f"kantata_api_url is {url!r}: over http the token could be read on the way. Use https."
+        )
+    return url.strip().rstrip("/")
+
+
+def checked_token(token: str) -> str:
+    """The token without surrounding space.
+
+    Raises:
+        KantataUnauthorized: If it is empty or cannot be a header, without repeating it.
+    """
+    if not re.fullmatch(r"[\x21-\x7e]+", token.strip()):
+        raise KantataUnauthorized("KANTATA_ACCESS_TOKEN is empty or holds characters no token has")
+    return token.strip()
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason, without addresses of objects."""
+    inner: BaseException = error
+    while True:
+        deeper = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
+        if not isinstance(deeper, BaseException):
+            break
+        inner = deeper
+    return re.sub(r"^<[^>]*>:? ?|.*Connection object at 0x[0-9a-f]+>:? ?", "", str(inner))[:200]
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds to wait by the Retry-After header, which may be seconds or a date."""
+    value = response.headers.get("Retry-After", "")
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _host(response: requests.Response) -> str:
+    return urlsplit(response.headers.get("Location", "")).netloc or "another path"
+
+
+def _keys(body: object) -> frozenset[str]:
+    return frozenset(body) if isinstance(body, dict) else frozenset()
+
+
+def _after_colon(text: str) -> str:
+    return f": {text}" if text else ""

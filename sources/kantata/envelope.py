@@ -1,0 +1,115 @@
+"""Kantata's envelope: an ordered list of keys and ids, and maps of records by id.
+
+    {"count": 2, "meta": {...}, "results": [{"key": "billing_milestones", "id": "7"}, ...],
+     "billing_milestones": {"7": {...}, ...}, "workspaces": {"3": {...}}, ...}
+
+``results`` alone says which records are the answer, and in what order: a map may also hold
+side-loaded records of the same type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from .errors import KantataUnavailable
+
+Record = dict[str, Any]  # one JSON object of Kantata's: anything may be in it
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer.
+
+    Args:
+        records: The records ``results`` names, by id, in its order.
+        side_loaded: The other maps: type, then id, then record.
+        count: Rows in the whole list.
+        number: This page's number, from 1.
+        pages: Pages in the whole list.
+        size: Rows a full page has.
+        observed_at: When it was read, UTC; later than that of every page read before.
+    """
+
+    records: dict[str, Record]
+    side_loaded: dict[str, dict[str, Record]]
+    count: int
+    number: int
+    pages: int
+    size: int
+    observed_at: datetime
+
+    @property
+    def expected(self) -> int:
+        """Rows this page must have by its own count; an empty list has page number 0."""
+        before = max(0, self.number - 1) * self.size
+        return max(0, min(self.size, self.count - before))
+
+    def restricted_to(self, ids: frozenset[str]) -> Page:
+        """The page with these ids only: a server that ignores ``only`` answers with others."""
+        return replace(self, records={k: v for k, v in self.records.items() if k in ids})
+
+
+def read_page(body: object, key: str, observed_at: datetime) -> Page:
+    """Read one envelope.
+
+    Args:
+        body: The parsed JSON.
+        key: The type of the list's records, as ``billing_milestones``.
+        observed_at: When it was read.
+
+    Raises:
+        KantataUnavailable: If it is no envelope, or names a record it does not carry.
+    """
+    try:
+        return _read_page(body, key, observed_at)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise KantataUnavailable(
+            f"the answer for {key} is not Kantata's envelope ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN401 - any JSON
+    results = body["results"]
+    own = body.get(key, {})
+    meta = body.get("meta", {})
+    records = {row["id"]: own[row["id"]] for row in results if row["key"] == key}
+    for record_id, record in records.items():
+        if not isinstance(record_id, str) or not isinstance(record, dict):
+            raise TypeError("an id is not text, or a record not an object")
+    return Page(
+        records=records,
+        side_loaded={
+            name: rows
+            for name, rows in body.items()
+            if isinstance(rows, dict) and name not in (key, "meta")
+        },
+        count=int(body["count"]),
+        number=int(meta.get("page_number", 1)),
+        pages=int(meta.get("page_count", 1)),
+        size=int(meta.get("page_size", len(records) or 1)),
+        observed_at=observed_at,
+    )
+
+
+def error_messages(body: object) -> str:
+    """Kantata's own words for a failure, in one line of at most 300 characters.
+
+    Both shapes are read: ``errors`` as documented, ``error_message`` as its Ruby client expects.
+    """
+    if not isinstance(body, dict):
+        return ""
+    errors = body.get("errors")
+    parts = [_one_error(e) for e in errors] if isinstance(errors, list) else []
+    if isinstance(body.get("error_message"), str):
+        parts.append(body["error_message"])
+    return " ".join("; ".join(parts).split())[:300]
+
+
+def _one_error(error: object) -> str:
+    if not isinstance(error, dict):
+        return str(error)
+    field = error.get("field")
+    message = str(error.get("message", "no reason given"))
+    return f"{field}: {message}" if field and field != "base" else message

@@ -1,0 +1,89 @@
+"""What can go wrong with Kantata, named by what to do next.
+
+    KantataError                 exit code
+    |- KantataUnauthorized    2  the token is wrong or revoked: put a good one in
+    |- KantataForbidden       2  the token's user may not do this: mend the permission
+    |- KantataMisaddressed    2  this address is not the API: mend kantata_api_url
+    |- KantataRefused         1  a 4xx for this one request: record it and go on
+    |- KantataUnavailable    75  no answer, or 5xx: try again later
+    |  '- KantataThrottled   75  429: try again after the pause it asks for
+    |- KantataMoving         75  the list moved too fast to be read completely
+    |- KantataIncomplete      1  the list contradicts itself however often it is read
+    '- KantataFieldLost       1  a field the figures rest on is missing from every record
+
+Every message names the thing and the way out; none carries the token or a whole body.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KantataError(Exception):
+    """Something went wrong with Kantata; ``exit_code`` says what the process should end with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class KantataUnauthorized(KantataError):
+    """The token is wrong, revoked or missing."""
+
+    exit_code = 2
+
+
+class KantataForbidden(KantataError):
+    """The token is good, but its user lacks a permission."""
+
+    exit_code = 2
+
+
+class KantataMisaddressed(KantataError):
+    """What answers at this address is not the Kantata API."""
+
+    exit_code = 2
+
+
+class KantataRefused(KantataError):
+    """Kantata refused one request, and will refuse it again.
+
+    Args:
+        message: What was refused, and Kantata's reason.
+        status: The HTTP status, 4xx.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class KantataUnavailable(KantataError):
+    """No answer, or a server error: the same request may succeed later."""
+
+    exit_code = 75
+
+
+class KantataThrottled(KantataUnavailable):
+    """Too many requests.
+
+    Args:
+        message: What was throttled.
+        retry_after: Seconds Kantata asks to wait, or None when it does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class KantataMoving(KantataError):
+    """The list changed faster than it could be read; nothing was loaded."""
+
+    exit_code = 75
+
+
+class KantataIncomplete(KantataError):
+    """The list says it holds more than it shows; nothing was loaded."""
+
+
+class KantataFieldLost(KantataError):
+    """A field that figures rest on is missing from every record: a permission was lost."""

@@ -1,0 +1,141 @@
+"""What is known of each milestone: what the warehouse holds, and what this run read of it.
+
+A million milestones fit into some 200 MB: one dictionary of ids, and arrays beside it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+from .records import DIGEST_BYTES, HASH_VERSION
+
+_UNREAD, _GOOD, _REJECTED = 0, 1, 2
+_ROWS_AT_ONCE = 65_536  # grow in steps, since array and bytearray grow by copying
+
+
+def digest_of(text: str | None) -> bytes:
+    """The digest in a ``row_hash``; empty if it is of another version, so that it never fits."""
+    if not text or not text.startswith(HASH_VERSION):
+        return b""
+    return bytes.fromhex(text.removeprefix(HASH_VERSION))
+
+
+class Register:
+    """Milestones by id.
+
+    Args:
+        known: Batches of what the warehouse holds, with columns ``id``, ``row_hash``, ``version``
+            (the last one, 0 for none), ``version_hash`` and ``links`` (ids of invoices, sorted,
+            joined by commas).
+    """
+
+    def __init__(self, known: Iterable[pa.RecordBatch]) -> None:
+        self._place: dict[str, int] = {}
+        self._digests = bytearray()
+        self._versions = array("I")
+        self._links: list[str] = []
+        self._texts: dict[str, str] = {"": ""}
+        self._state = bytearray()
+        self._read_at = array("q")
+        self._amounts = array("q")
+        self._currencies = array("H")
+        self._codes: list[str] = []
+        self._unversioned: dict[str, bytes] = {}
+        for batch in known:
+            self._hold(batch)
+        self.known = len(self._place)
+
+    def _hold(self, batch: pa.RecordBatch) -> None:
+        names = ("id", "row_hash", "version", "version_hash", "links")
+        for id_, own, version, of_version, links in zip(
+            *(batch.column(name).to_pylist() for name in names), strict=True
+        ):
+            place = self._add(id_)
+            self.set_digest(place, digest_of(own))
+            self._versions[place] = version
+            self.set_links(place, links)
+            if own != of_version:
+                self._unversioned[id_] = digest_of(of_version)
+
+    def _add(self, id_: str) -> int:
+        place = self._place[id_] = len(self._place)
+        if place == len(self._state):
+            self._digests.extend(bytes(DIGEST_BYTES * _ROWS_AT_ONCE))
+            self._state.extend(bytes(_ROWS_AT_ONCE))
+            for numbers in (self._versions, self._read_at, self._amounts, self._currencies):
+                numbers.frombytes(bytes(numbers.itemsize * _ROWS_AT_ONCE))
+        self._links.append("")
+        return place
+
+    def place(self, id_: str) -> int:
+        """The place of a milestone, a new one if it was not known."""
+        place = self._place.get(id_)
+        return self._add(id_) if place is None else place
+
+    def is_latest(self, place: int, tick: int) -> bool:
+        """Whether this read, at this microsecond, is the latest so far; it counts from now on."""
+        if tick < self._read_at[place]:
+            return False
+        self._read_at[place] = tick
+        return True
+
+    def digest(self, place: int) -> bytes:
+        """The content that is loaded or about to be; empty if none is."""
+        held = bytes(self._digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES])
+        return held if any(held) else b""
+
+    def set_digest(self, place: int, digest: bytes) -> None:
+        """Tell what is loaded, or about to be."""
+        content = digest or bytes(DIGEST_BYTES)
+        self._digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = content
+
+    def versioned(self, id_: str, loaded: bytes) -> bytes:
+        """The content of the last version, which may differ from what is loaded after a crash."""
+        return self._unversioned.get(id_, loaded)
+
+    def next_version(self, id_: str, place: int) -> int:
+        """Count a version that is about to be loaded, and give its number: 1, 2, 3."""
+        self._unversioned.pop(id_, None)
+        self._versions[place] += 1
+        return self._versions[place]
+
+    def links(self, place: int) -> str:
+        """Ids of the invoices it is linked to, sorted, joined by commas."""
+        return self._links[place]
+
+    def set_links(self, place: int, links: str) -> None:
+        """Tell what it is linked to."""
+        self._links[place] = self._texts.setdefault(links, links)  # most are shared
+
+    def good(self, place: int, amount: int, currency: str) -> None:
+        """Count a milestone that was read and is, or will be, in the warehouse."""
+        self._state[place] = _GOOD
+        self._amounts[place] = amount
+        if currency not in self._codes:
+            self._codes.append(currency)
+        self._currencies[place] = self._codes.index(currency)
+
+    def rejected(self, place: int) -> None:
+        """Take a milestone out of the count, since its last read could not be typed."""
+        self._state[place] = _REJECTED
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Milestones and their sum in subunits, by currency, of all that were read and good."""
+        totals = {code: [0, 0] for code in self._codes}
+        for place in range(len(self._place)):
+            if self._state[place] == _GOOD:
+                total = totals[self._codes[self._currencies[place]]]
+                total[0] += 1
+                total[1] += self._amounts[place]
+        return {code: (total[0], total[1]) for code, total in totals.items() if total[0]}
+
+    def unread(self) -> Iterator[str]:
+        """Ids the warehouse holds that this run did not read."""
+        return (i for i, place in self._place.items() if self._state[place] == _UNREAD)
+
+    def unproven(self) -> list[str]:
+        """Ids whose rows say nothing of this run: not read, or rejected."""
+        return [i for i, place in self._place.items() if self._state[place] != _GOOD]

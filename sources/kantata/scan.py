@@ -1,0 +1,223 @@
+"""A complete, concurrent read of the milestone list while it moves.
+
+The list is asked for oldest first, so new rows come at the end. A deleted row shifts all later
+ones towards the front: pages read first to last skip rows, pages read last to first do not, since
+a shift moves rows only towards pages still unread. So each worker descends a block of pages of its
+own. What crossed from one block into the one below it, after that one's top page was read, is
+found by reading the top page of each block once more, and further down until a row turns up that
+a worker of that block, or of a lower one, had read first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from queue import Empty, Full, Queue
+
+from .client import KantataReader
+from .envelope import Page
+from .errors import KantataError, KantataIncomplete, KantataMoving
+from .settings import ATTEMPTS, MILESTONE_INCLUDES, PER_PAGE
+
+PATH = "billing_milestones"
+ORDER = "created_at:asc"
+SCAN_ATTEMPTS = 3
+TAIL_PAGES = 10  # new pages at the end that are still read; the next run reads the others
+_REREAD = 255  # stands for no block: an id first read while block tops are read again
+
+Progress = Callable[[int, int, int], None]
+"""Told rows read so far, pages read so far, and pages there are."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Pages ``low`` to ``high``, read by one worker from the last to the first."""
+
+    number: int
+    low: int
+    high: int
+
+
+class Scan:
+    """Reads the whole list.
+
+    Args:
+        reader: The door to Kantata.
+        in_flight: Requests at the same time, 1 to 200.
+        progress: Told after each page.
+    """
+
+    def __init__(
+        self, reader: KantataReader, in_flight: int = 4, progress: Progress | None = None
+    ) -> None:
+        if not 1 <= in_flight <= 200:
+            raise KantataError(f"requests_in_flight is {in_flight}; it must be 1 to 200")
+        self.seen: dict[str, int] = {}
+        self.count = 0
+        self._reader = reader
+        self._in_flight = in_flight
+        self._progress = progress
+        self._counts: set[int] = set()
+        self._pages = 0
+
+    def pages(self) -> Iterator[Page]:
+        """Every page, some of them twice; complete when the iterator ends.
+
+        Raises:
+            KantataMoving: If the list moved too fast to be read completely.
+            KantataIncomplete: If it shows fewer rows than it counts, however often it is read.
+            KantataError: If a request failed for good.
+        """
+        for _ in range(SCAN_ATTEMPTS):
+            self.seen.clear()
+            self._counts.clear()
+            self._pages = 0
+            last = yield from self._attempt()
+            if len(self.seen) >= min(self.count, max(last.number, 1) * last.size):
+                return
+        missing = (
+            f"read {len(self.seen)} of {self.count} milestones in each of {SCAN_ATTEMPTS} tries"
+        )
+        if len(self._counts) > 1:
+            raise KantataMoving(
+                f"{missing}: the list is changing too fast. Nothing was loaded; try again later."
+            )
+        raise KantataIncomplete(
+            f"{missing}: Kantata counts more than it shows. Nothing was loaded."
+        )
+
+    def _attempt(self) -> Generator[Page, None, Page]:
+        """Read everything once; the last page read is the generator's result."""
+        first = self._page(1)
+        if first.pages <= 1:
+            yield self._note(first, 0, first)
+            return first
+        blocks = _blocks(first.pages, self._in_flight)
+        for block, page in _Crew(self._page, blocks).pages():
+            yield self._note(page, block.number, first)
+        for block in reversed(blocks):
+            for number in range(block.high, 0, -1):
+                page = self._page(number)
+                settled = any(self.seen.get(i, _REREAD) <= block.number for i in page.records)
+                yield self._note(page, _REREAD, first)
+                if settled:
+                    break
+        return (yield from self._tail(first))
+
+    def _tail(self, first: Page) -> Generator[Page, None, Page]:
+        """What was added at the end meanwhile."""
+        page = self._page(first.pages)
+        yield self._note(page, _REREAD, first)
+        while page.number < min(page.pages, first.pages + TAIL_PAGES):
+            page = self._page(page.number + 1)
+            yield self._note(page, _REREAD, first)
+        return page
+
+    def _note(self, page: Page, block: int, first: Page) -> Page:
+        self.count = page.count
+        self._counts.add(page.count)
+        for record_id in page.records:
+            self.seen.setdefault(record_id, block)
+        self._pages += 1
+        if self._progress:
+            self._progress(len(self.seen), min(self._pages, first.pages), first.pages)
+        return page
+
+    def _page(self, number: int) -> Page:
+        """One page that has the rows it must have."""
+        for _ in range(ATTEMPTS):
+            page = self._reader.page(
+                PATH,
+                {
+                    "order": ORDER,
+                    "per_page": PER_PAGE,
+                    "page": number,
+                    "include": MILESTONE_INCLUDES,
+                },
+            )
+            _check_order(page)
+            if page.number in (number, 0) and len(page.records) == page.expected:
+                return page
+        raise KantataIncomplete(
+            f"page {number} shows {len(page.records)} milestones instead of {page.expected}, "
+            f"{ATTEMPTS} times in a row. Nothing was loaded."
+        )
+
+
+def _blocks(pages: int, in_flight: int) -> list[_Block]:
+    """Pages 1 to ``pages`` in as many blocks of nearly equal size as there are workers."""
+    workers = min(in_flight, pages)
+    ends = [pages * n // workers for n in range(workers + 1)]
+    return [_Block(n, ends[n] + 1, ends[n + 1]) for n in range(workers)]
+
+
+def _check_order(page: Page) -> None:
+    """Make sure that Kantata keeps to the order asked for, since an unknown one is ignored."""
+    times = [record.get("created_at") for record in page.records.values()]
+    try:
+        ordered = datetime.fromisoformat(str(times[0])) <= datetime.fromisoformat(str(times[-1]))
+    except (IndexError, TypeError, ValueError):
+        return  # an empty page, or times that are none: the records tell of it themselves
+    if not ordered:
+        raise KantataIncomplete(
+            f"Kantata does not keep to order={ORDER}: a list that moves cannot be read "
+            "completely in another one. Nothing was loaded."
+        )
+
+
+class _Crew:
+    """Workers that descend their blocks and hand pages over through one bounded queue.
+
+    The threads are daemons, so that a Ctrl-C never waits for a request to end.
+    """
+
+    def __init__(self, read: Callable[[int], Page], blocks: list[_Block]) -> None:
+        self._read = read
+        self._blocks = blocks
+        self._queue: Queue[tuple[_Block, Page] | Exception | None] = Queue(2 * len(blocks))
+        self._stopped = threading.Event()
+
+    def pages(self) -> Iterator[tuple[_Block, Page]]:
+        """All pages as they come in; the first error of a worker ends it."""
+        for block in self._blocks:
+            name = f"kantata-pages-{block.low}-{block.high}"
+            threading.Thread(target=self._descend, args=(block,), name=name, daemon=True).start()
+        working = len(self._blocks)
+        try:
+            while working:
+                item = self._next()
+                if isinstance(item, Exception):
+                    raise item
+                if item is None:
+                    working -= 1
+                else:
+                    yield item
+        finally:
+            self._stopped.set()
+
+    def _next(self) -> tuple[_Block, Page] | Exception | None:
+        while True:
+            try:
+                return self._queue.get(timeout=1)  # a wait without end would keep Ctrl-C waiting
+            except Empty:
+                continue
+
+    def _descend(self, block: _Block) -> None:
+        try:
+            for number in range(block.high, block.low - 1, -1):
+                if not self._put((block, self._read(number))):
+                    return
+            self._put(None)
+        except Exception as error:  # whatever it is, the consumer raises it
+            self._put(error)
+
+    def _put(self, item: tuple[_Block, Page] | Exception | None) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=1)
+            except Full:
+                continue
+            return True
+        return False

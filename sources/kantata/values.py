@@ -1,0 +1,209 @@
+"""Strict conversion: a value becomes exactly what its column holds, or it is told why not.
+
+Arrow alone would not do: it rounds 1.5 into an integer column without a word. So the types of a
+whole column are looked at first; only when they are not all as declared is each value looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import orjson
+import pyarrow as pa
+
+from .settings import Kind
+
+_INT64 = 2**63
+_EXACT_FLOAT = 2**53  # above it, whole numbers are rounded before they reach us
+
+_ARROW: dict[Kind, pa.DataType] = {
+    Kind.ID: pa.string(),
+    Kind.TEXT: pa.string(),
+    Kind.JSON: pa.string(),
+    Kind.BIGINT: pa.int64(),
+    Kind.DOUBLE: pa.float64(),
+    Kind.BOOL: pa.bool_(),
+    Kind.DATE: pa.date32(),
+    Kind.TIMESTAMP: pa.timestamp("us", "UTC"),
+    Kind.UNIT: pa.decimal128(12, 6),
+}
+_WIRE: dict[Kind, type] = {
+    Kind.ID: str,
+    Kind.TEXT: str,
+    Kind.BIGINT: int,
+    Kind.DOUBLE: float,
+    Kind.BOOL: bool,
+    Kind.DATE: str,
+    Kind.TIMESTAMP: str,
+}
+
+
+class Misfit(ValueError):
+    """A value that its column cannot hold exactly; the message says why."""
+
+
+def arrow_type(kind: Kind) -> pa.DataType:
+    """The Arrow type of a column."""
+    return _ARROW[kind]
+
+
+def column(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
+    """Convert one column's values as they came off the wire.
+
+    Args:
+        kind: What the column holds.
+        values: One for each row; None stays null.
+
+    Returns:
+        The column, with null where a value does not fit, and the reasons by row number.
+    """
+    fast = _fast(kind, values)
+    return (fast, {}) if fast is not None else _slow(kind, values)
+
+
+def _fast(kind: Kind, values: Sequence[object]) -> pa.Array | None:
+    types = set(map(type, values)) - {type(None)}
+    if not types:
+        return pa.nulls(len(values), _ARROW[kind])
+    if types != {_WIRE.get(kind)}:
+        return None
+    try:
+        if kind in (Kind.DATE, Kind.TIMESTAMP):
+            return pa.array(values, pa.string()).cast(_ARROW[kind])
+        if kind in (Kind.TEXT, Kind.ID) and any("\0" in v for v in values if v):  # type: ignore[operator]
+            return None
+        return pa.array(values, _ARROW[kind])
+    except (pa.ArrowInvalid, OverflowError):
+        return None
+
+
+def _slow(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
+    converted: list[object] = []
+    reasons: dict[int, str] = {}
+    for row, value in enumerate(values):
+        try:
+            converted.append(None if value is None else exact(kind, value))
+        except Misfit as misfit:
+            converted.append(None)
+            reasons[row] = str(misfit)
+    return pa.array(converted, _ARROW[kind]), reasons
+
+
+def exact(kind: Kind, value: object) -> object:
+    """Convert one value that is not null.
+
+    Raises:
+        Misfit: If the column cannot hold exactly this value.
+    """
+    return _EXACT[kind](value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Misfit(f"{shown(value)} is not text")
+    if "\0" in value:
+        raise Misfit("text with a NUL character, which no database keeps")
+    return value
+
+
+def _id(value: object) -> str:
+    return str(value) if type(value) is int else _text(value)
+
+
+def _bigint(value: object) -> int:
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,19}", value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOAT:
+        value = int(value)
+    if type(value) is not int:
+        raise Misfit(f"{shown(value)} is not a whole number")
+    if not -_INT64 <= value < _INT64:
+        raise Misfit(f"{shown(value)} is beyond 64 bits")
+    return value
+
+
+def _double(value: object) -> float:
+    if type(value) is int and abs(value) < _EXACT_FLOAT:
+        return float(value)
+    if not isinstance(value, float):
+        raise Misfit(f"{shown(value)} is not a number")
+    return value
+
+
+def _bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Misfit(f"{shown(value)} is neither true nor false")
+    return value
+
+
+def _date(value: object) -> date:
+    try:
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise Misfit(f"{shown(value)} is not a date YYYY-MM-DD")
+
+
+def _timestamp(value: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        raise Misfit(f"{shown(value)} is not a time") from None
+    if moment.tzinfo is None:
+        raise Misfit(f"{shown(value)} is a time without an offset")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise Misfit(f"{shown(value)} is beyond the calendar") from None
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _unit(value: object) -> Decimal:
+    if not isinstance(value, Decimal):
+        raise Misfit(f"{shown(value)} is not the value of a subunit")
+    return value
+
+
+_EXACT: dict[Kind, Callable[[object], object]] = {
+    Kind.ID: _id,
+    Kind.TEXT: _text,
+    Kind.BIGINT: _bigint,
+    Kind.DOUBLE: _double,
+    Kind.BOOL: _bool,
+    Kind.DATE: _date,
+    Kind.TIMESTAMP: _timestamp,
+    Kind.JSON: _json,
+    Kind.UNIT: _unit,
+}
+
+
+def kind_of(value: object) -> Kind:
+    """The kind of column a field nobody declared gets from its first value."""
+    if isinstance(value, bool):
+        return Kind.BOOL
+    if isinstance(value, int) and -_INT64 <= value < _INT64:
+        return Kind.BIGINT
+    if isinstance(value, float):
+        return Kind.DOUBLE
+    return Kind.TEXT
+
+
+def as_text(value: object) -> str | None:
+    """Any value as text: text as it is, everything else as JSON."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text.replace("\0", "\ufffd")  # no database keeps NUL; the record as received has it
+
+
+def shown(value: object) -> str:
+    """A value as a message may show it: short."""
+    text = orjson.dumps(value, default=str).decode()
+    return text if len(text) <= 40 else text[:37] + "..."

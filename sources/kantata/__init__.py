@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dlt
@@ -32,6 +32,7 @@ def kantata(
     known: Known | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
+    on_retry: Callable[[str], None] | None = None,
 ) -> DltResource:
     """Everything about the account's billing milestones, as merges into flat tables.
 
@@ -44,6 +45,7 @@ def kantata(
         known: What the warehouse holds, so that only changes are loaded; all is loaded without.
         report: Filled with what was found.
         progress: Told rows and pages while the list is read.
+        on_retry: Told in one line why a request is sent again, and when.
 
     Returns:
         One resource that feeds every raw table.
@@ -52,7 +54,11 @@ def kantata(
         KantataError: Named by what to do next; nothing is loaded then.
     """
     reader = KantataReader(
-        kantata_api_url, kantata_access_token, requests_per_second, backoff_seconds
+        kantata_api_url,
+        kantata_access_token,
+        requests_per_second,
+        backoff_seconds,
+        on_retry=on_retry,
     )
     batches = _batches(reader, known or Known(), report or Report(), requests_in_flight, progress)
     return dlt.resource(batches, name="billing_milestones")
@@ -65,8 +71,8 @@ def _batches(
     in_flight: int,
     progress: Progress | None,
 ) -> Iterator[DataItemWithMeta]:
-    for table, (columns, _) in LOADED.items():
-        yield _loadable((table, table_of(columns, [])))  # so that every table exists
+    for table in LOADED.keys() - known.columns.keys():  # every table exists from the first load
+        yield _loadable((table, table_of(LOADED[table][0], [])))
     for batch in read_account(reader, known, report, in_flight, progress):
         yield _loadable(batch)
 

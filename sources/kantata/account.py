@@ -73,7 +73,7 @@ class _Account:
         for page in scan.pages():
             yield from self._take(page)
         yield from self._milestones.flush()
-        self._check_fields(len(scan.seen))
+        self._check_fields(scan)
         yield from self._unread(scan)
         yield from self._projects()
         yield from self._currencies()
@@ -91,9 +91,10 @@ class _Account:
             if (project := record.get("workspace_id")) is not None and project not in projects:
                 self._orphans.add(str(project))
 
-    def _check_fields(self, read: int) -> None:
+    def _check_fields(self, scan: Scan) -> None:
         """Stop if a field that figures rest on is missing everywhere."""
-        lost = [name for name, times in self._milestones.lacking.items() if times >= read > 0]
+        read = len(scan.seen)
+        lost = [name for name, ids in self._milestones.lacking.items() if len(ids) >= read > 0]
         if lost:
             raise KantataFieldLost(
                 f"{' and '.join(sorted(lost))} is missing from all {read} milestones: did the "
@@ -152,7 +153,8 @@ class _Account:
         report.server_time = self._reader.server_time
         for rows in (self._milestone_rows, *(side.rows for side in self._sides.values())):
             name = rows.table.name
-            for column, kind in rows.new_columns.items():
+            first = name not in self._known.columns  # on a first load every column is new
+            for column, kind in rows.new_columns.items() if not first else ():
                 report.schema_changes.append(f"{name}.{column} is new ({kind})")
             for column in sorted(rows.absent):
                 report.schema_changes.append(f"{name}.{column} is missing; its last values stay")

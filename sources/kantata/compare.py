@@ -87,6 +87,7 @@ class SideTable:
         self._held = held
         self._rejects = rejects
         self._buffer: list[Read] = []
+        self._waiting: set[str] = set()  # in the buffer, so not yet known to be good
         self._emitted: dict[str, datetime] = {}
 
     def take(self, records: Mapping[str, Record], observed_at: datetime) -> Iterator[Batch]:
@@ -94,10 +95,12 @@ class SideTable:
         for id_, record in records.items():
             content, before = digest(record), self._held.get(id_, b"")
             if content == before:
-                self._rejects.good(self.rows.table.name, id_, observed_at)
+                if id_ not in self._waiting:
+                    self._rejects.good(self.rows.table.name, id_, observed_at)
             elif self._emitted.get(id_, observed_at) <= observed_at:
                 self._emitted[id_] = observed_at
                 self._held[id_] = content
+                self._waiting.add(id_)
                 self._buffer.append(Read(id_, record, content, observed_at, before))
         if len(self._buffer) >= BATCH_ROWS:
             yield from self.flush()
@@ -107,6 +110,7 @@ class SideTable:
         name = self.rows.table.name
         table, good, rejects = self.rows.build(self._buffer)
         self._buffer = []
+        self._waiting.clear()
         for read in good:
             self._rejects.good(name, read.id, read.observed_at)
         for reject in rejects:
@@ -129,12 +133,13 @@ class Milestones:
     """
 
     def __init__(self, register: Register, rows: Rows, rejects: Rejects, report: Report) -> None:
-        self.lacking: dict[str, int] = {}
+        self.lacking: dict[str, set[str]] = {}
         self._register = register
         self._rows = rows
         self._rejects = rejects
         self._report = report
         self._buffer: list[Read] = []
+        self._waiting: set[str] = set()  # in the buffer, so not yet known to be good
 
     def take(self, page: Page) -> Iterator[Batch]:
         """Compare a page; a full batch of changed milestones is given at once."""
@@ -145,6 +150,8 @@ class Milestones:
             if not register.is_latest(place, round(tick)):
                 continue
             content, before = digest(record), register.digest(place)
+            if content == before and id_ in self._waiting:
+                continue
             if (
                 content == before
                 and register.versioned(id_, before) == content
@@ -154,6 +161,7 @@ class Milestones:
                 self._rejects.good("billing_milestones", id_, page.observed_at)
                 continue
             register.set_digest(place, content)
+            self._waiting.add(id_)
             self._buffer.append(Read(id_, record, content, page.observed_at, before))
         if len(self._buffer) >= BATCH_ROWS:
             yield from self.flush()
@@ -162,6 +170,7 @@ class Milestones:
         """The rows to load: milestones, their new versions, links that came and went."""
         table, good, rejects = self._rows.build(self._buffer)
         self._buffer = []
+        self._waiting.clear()
         undone = {reject.read.digest: reject.read.before for reject in rejects}
         for reject in rejects:
             self._reject(reject, _before(reject.read, undone))
@@ -190,7 +199,7 @@ class Milestones:
     def _reject(self, reject: Reject, before: bytes) -> None:
         read, place = reject.read, self._register.place(reject.read.id)
         for name in reject.lacks:
-            self.lacking[name] = self.lacking.get(name, 0) + 1
+            self.lacking.setdefault(name, set()).add(read.id)
         if self._register.digest(place) == read.digest:  # no later read of it is good
             self._register.set_digest(place, before)
             self._register.rejected(place)

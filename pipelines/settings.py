@@ -1,0 +1,178 @@
+"""Configuration, the way dlt reads it: environment, .dlt/config.toml, .dlt/secrets.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.configuration import configspec, resolve_configuration
+from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.configuration.specs import BaseConfiguration
+from dlt.common.destination import Destination
+from dlt.common.typing import TSecretStrValue
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+
+from sources.kantata import KantataReader
+from sources.kantata.errors import KantataError
+from sources.kantata.settings import API_URL
+from warehouse.errors import WarehouseMisconfigured
+
+LOADER_FILE = ".milestones/loader.duckdb"
+PUBLISHED_FILE = "milestones.duckdb"
+# DuckDB's own limit is most of the machine; a million rows merge as fast within this much.
+_DUCKDB = {
+    "memory_limit": "256MB",
+    "threads": 2,
+    "preserve_insertion_order": False,
+    "autoinstall_known_extensions": False,
+}
+
+
+class NoToken(KantataError):
+    """Nobody said which token to use."""
+
+    exit_code = 2
+
+
+@configspec
+class KantataSettings(BaseConfiguration):
+    """``[sources.kantata]``, as the source's arguments."""
+
+    kantata_api_url: str = API_URL
+    kantata_access_token: TSecretStrValue = ""
+    requests_in_flight: int = 4
+    requests_per_second: float = 0.0
+    backoff_seconds: float = 2.0
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments for the source."""
+        return {name: getattr(self, name) for name in self.__annotations__}
+
+    def reader(self, attempts: int = 1) -> KantataReader:
+        """A reader of its own, for a few questions."""
+        return KantataReader(
+            self.kantata_api_url,
+            self.kantata_access_token,
+            self.requests_per_second,
+            self.backoff_seconds,
+            attempts,
+        )
+
+
+def kantata_settings() -> KantataSettings:
+    """Where Kantata is, and the token.
+
+    Raises:
+        NoToken: If there is none.
+        KantataError: If the address or the token cannot be one.
+        WarehouseMisconfigured: If a value is of the wrong type.
+    """
+    try:
+        settings = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
+    except (ConfigurationException, ValueError) as error:
+        raise WarehouseMisconfigured(f"[sources.kantata]: {_first_line(error)}") from None
+    if not settings.kantata_access_token:
+        raise NoToken(
+            "no token: set KANTATA_ACCESS_TOKEN, or kantata_access_token under [sources.kantata] "
+            "in .dlt/secrets.toml. `milestones demo` needs none."
+        )
+    settings.reader()  # so that an impossible address or token is told before anything is made
+    return settings
+
+
+@dataclass(frozen=True)
+class Place:
+    """A warehouse, and the files beside it.
+
+    Args:
+        destination: What dlt loads into.
+        name: ``duckdb`` or ``postgres``.
+        folder: Where the lock and dlt's working files are.
+        stem: What they are called.
+        loader: The DuckDB file dlt loads into, None for Postgres.
+        published: The DuckDB file for readers, None for Postgres.
+    """
+
+    destination: Destination[Any, Any]
+    name: str
+    folder: Path
+    stem: str
+    loader: Path | None = None
+    published: Path | None = None
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock a run holds."""
+        return self.folder / f"{self.stem}.lock"
+
+    @property
+    def working(self) -> Path:
+        """Where dlt works; made anew by each run."""
+        return self.folder / f"{self.stem}-working"
+
+    def pipeline(self) -> dlt.Pipeline:
+        """The pipeline that loads into it."""
+        return dlt.pipeline(
+            "milestones",
+            pipelines_dir=str(self.working),
+            destination=self.destination,
+            dataset_name="kantata",
+        )
+
+
+def place(destination: str) -> Place:
+    """The warehouse that is configured.
+
+    Args:
+        destination: ``duckdb`` or ``postgres``.
+
+    Raises:
+        WarehouseMisconfigured: If it leads nowhere.
+    """
+    if destination == "postgres":
+        return _postgres()
+    loader = _duckdb_file(_setting("destination.duckdb.credentials", LOADER_FILE))
+    if loader.stem == "kantata":
+        raise WarehouseMisconfigured(
+            f"the loader's file must not be called {loader.name}: DuckDB would take the "
+            "dataset kantata for it. Name another one in DESTINATION__DUCKDB__CREDENTIALS."
+        )
+    credentials = DuckDbCredentials(str(loader), global_config=dict(_DUCKDB))
+    return Place(
+        destination=dlt.destinations.duckdb(credentials),
+        name="duckdb",
+        folder=loader.parent,
+        stem=loader.stem,
+        loader=loader,
+        published=Path(_setting("warehouse.publish_to", PUBLISHED_FILE)),
+    )
+
+
+def _postgres() -> Place:
+    if not _setting("destination.postgres.credentials", ""):
+        raise WarehouseMisconfigured(
+            "no Postgres: set DESTINATION__POSTGRES__CREDENTIALS to postgresql://user:password@"
+            "host:5432/database, or [destination.postgres] credentials in .dlt/secrets.toml"
+        )
+    folder = Path(LOADER_FILE).parent
+    return Place(dlt.destinations.postgres(), "postgres", folder, "postgres")
+
+
+def _duckdb_file(credentials: str) -> Path:
+    path = credentials.removeprefix("duckdb:///").partition("?")[0]
+    if not path or path == ":memory:" or "://" in path:
+        raise WarehouseMisconfigured(
+            f"[destination.duckdb] credentials must be the path of a file, not {credentials!r}"
+        )
+    return Path(path)
+
+
+def _setting(name: str, otherwise: str) -> str:
+    value: object = dlt.secrets.get(name)
+    return otherwise if value is None else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,95 @@
+"""One door to the warehouse's SQL, the same for DuckDB and Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.sql_client import SqlClientBase
+
+from .errors import WarehouseUnavailable
+
+DATASET = "kantata"
+_ROWS = 50_000
+
+
+class Database:
+    """A connection.
+
+    Args:
+        client: dlt's client, opened.
+    """
+
+    def __init__(self, client: SqlClientBase[Any]) -> None:
+        self._client = client
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of a query; values take the place of ``%s``."""
+        with self._client.execute_query(sql, *values) as cursor:
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def run(self, sql: str, *values: object) -> None:
+        """Run a statement; values take the place of ``%s``."""
+        self._client.execute_sql(sql, *values)
+
+    def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
+        """The rows of a query in Arrow batches of bounded size."""
+        with self._client.execute_query(sql, *values) as cursor:
+            for table in cursor.iter_arrow(chunk_size=_ROWS):
+                yield from table.to_batches()
+
+    def ensure_dataset(self) -> None:
+        """Make the schema that holds the raw tables, unless it exists."""
+        if not self._client.has_dataset():
+            self._client.create_dataset()
+
+    def tables(self) -> dict[str, dict[str, str]]:
+        """Every raw table with its columns and their types in dlt's words."""
+        found: dict[str, dict[str, str]] = {}
+        for table, column, data_type in self.rows(
+            "select table_name, column_name, data_type from information_schema.columns "
+            "where table_schema = %s order by table_name, ordinal_position",
+            DATASET,
+        ):
+            name = data_type.lower().partition("(")[0]
+            found.setdefault(table, {})[column] = _DLT_TYPES.get(name, name)
+        return found
+
+
+_DLT_TYPES = {
+    "varchar": "text",
+    "character varying": "text",
+    "boolean": "bool",
+    "double precision": "double",
+    "timestamp with time zone": "timestamp",
+    "numeric": "decimal",
+}
+
+
+@contextmanager
+def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
+    """A connection to the pipeline's destination.
+
+    Raises:
+        WarehouseUnavailable: If there is none to be had.
+    """
+    try:
+        client = pipeline.sql_client()
+        client.open_connection()
+    except Exception as error:  # each driver has errors of its own
+        raise WarehouseUnavailable(f"no connection to the warehouse: {reason(error)}") from None
+    try:
+        yield Database(client)
+    except DatabaseException as error:
+        raise WarehouseUnavailable(f"the warehouse failed: {reason(error)}") from error
+    finally:
+        client.close_connection()
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what a driver says; passwords are never part of it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

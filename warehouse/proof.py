@@ -1,0 +1,75 @@
+"""Is what was read what the warehouse holds, to the subunit?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from .database import DATASET, Database
+
+_SUMS = (
+    f"select currency, count(*), sum(amount_in_cents) from {DATASET}.billing_milestones "
+    "where deleted_at is null and access_lost_at is null"
+)
+_IDS_AT_ONCE = 1000
+_NOTHING = (0, 0)
+
+Totals = dict[str, tuple[int, int]]
+"""Milestones and their sum in subunits, by currency."""
+
+
+def live_totals(database: Database) -> Totals:
+    """Totals of all milestones that are not marked as gone."""
+    return _totals(database, f"{_SUMS} group by currency")
+
+
+def differences(
+    database: Database, read: Mapping[str, tuple[int, int]], apart: Sequence[str]
+) -> list[str]:
+    """Compare what was read with what the warehouse holds.
+
+    Args:
+        database: A connection.
+        read: Totals of what was read and is good.
+        apart: Ids the warehouse may hold and ``read`` leaves out.
+
+    Returns:
+        Each currency that differs, in words; nothing if all is proven.
+    """
+    counts: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
+    for sign, totals in [(1, live_totals(database)), *((-1, t) for t in _of(database, apart))]:
+        for currency, (count, total) in totals.items():
+            counts[currency] += sign * count
+            sums[currency] += sign * total
+    found = {currency: (counts[currency], sums[currency]) for currency in counts}
+    return [
+        f"{currency}: read {_said(read, currency)}, the warehouse holds {_said(found, currency)}"
+        for currency in sorted(found.keys() | read.keys())
+        if found.get(currency, _NOTHING) != read.get(currency, _NOTHING)
+    ]
+
+
+def _said(totals: Mapping[str, tuple[int, int]], currency: str) -> str:
+    count, total = totals.get(currency, _NOTHING)
+    return f"{count} milestones of {total} subunits"
+
+
+def _of(database: Database, ids: Sequence[str]) -> list[Totals]:
+    parts = []
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        chunk = ids[start : start + _IDS_AT_ONCE]
+        marks = ", ".join(["%s"] * len(chunk))
+        parts.append(_totals(database, f"{_SUMS} and id in ({marks}) group by currency", *chunk))
+    return parts
+
+
+def _totals(database: Database, sql: str, *values: object) -> Totals:
+    return {row[0]: (int(row[1]), int(row[2])) for row in database.rows(sql, *values)}
+
+
+def units(database: Database) -> dict[str, Decimal]:
+    """The value of one subunit, by currency."""
+    rows = database.rows(f"select iso_code, unit_per_subunit from {DATASET}.currencies")
+    return {code: Decimal(unit) for code, unit in rows}

@@ -1,0 +1,149 @@
+"""``sync_runs``: one row for each run, written by SQL, begun as running and ended in every case."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from .database import DATASET, Database
+from .errors import WarehouseMisconfigured
+
+WAREHOUSE_VERSION = 1  # of the tables' shape; a later release migrates from here
+
+_TABLES = (
+    f"create table if not exists {DATASET}.warehouse_version (version bigint not null)",
+    f"""create table if not exists {DATASET}.sync_runs (
+        run_id text primary key, status text not null, mode text not null, why text not null,
+        started_at timestamptz not null, finished_at timestamptz, duration_seconds double precision,
+        requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
+        restored bigint, rejected bigint, totals text, side_rows text, schema_changes text,
+        warnings text, error text, cursor_at timestamptz)""",
+)
+
+
+class RunStatus(StrEnum):
+    """How a run stands."""
+
+    RUNNING = "running"
+    PROVEN = "proven"  # loaded, and equal to what was read
+    UNPROVEN = "unproven"  # loaded, and not equal: nothing was published
+    FAILED = "failed"
+    STOPPED = "stopped"  # by a signal, or found running by the next run: it was killed
+
+
+@dataclass
+class Run:
+    """One run, as its row tells it.
+
+    Args:
+        run_id: Unique, and rising with time.
+        mode: ``scan``, or later ``feed``.
+        why: Why this mode.
+        started_at: UTC, by our clock.
+        status: How it stands.
+        finished_at: UTC, by our clock.
+        duration_seconds: From start to finish.
+        requests: Sent to Kantata.
+        rows_read: Milestones read.
+        added, changed, deleted, restored, rejected: Milestones, each.
+        totals: Milestones and subunits read, by currency.
+        side_rows: New and changed rows of the other tables, by table.
+        schema_changes: Columns that came, fields that went, in words.
+        warnings: What a person should look at, in words.
+        error: Why it failed.
+        cursor_at: Kantata's time before the first request; counts if the run is proven.
+    """
+
+    run_id: str
+    mode: str
+    why: str
+    started_at: datetime
+    status: RunStatus = RunStatus.RUNNING
+    finished_at: datetime | None = None
+    duration_seconds: float = 0.0
+    requests: int = 0
+    rows_read: int = 0
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    restored: int = 0
+    rejected: int = 0
+    totals: dict[str, tuple[int, int]] = field(default_factory=dict)
+    side_rows: dict[str, int] = field(default_factory=dict)
+    schema_changes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+    cursor_at: datetime | None = None
+
+
+_COLUMNS = tuple(f.name for f in fields(Run))
+_AS_JSON = ("totals", "side_rows", "schema_changes", "warnings")
+
+
+def prepare(database: Database) -> None:
+    """Make the tables, and end rows of runs that were killed. The lock must be held.
+
+    Raises:
+        WarehouseMisconfigured: If a later release has written this warehouse.
+    """
+    database.ensure_dataset()
+    for statement in _TABLES:
+        database.run(statement)
+    versions = database.rows(f"select version from {DATASET}.warehouse_version")
+    if not versions:
+        database.run(f"insert into {DATASET}.warehouse_version values (%s)", WAREHOUSE_VERSION)
+    elif versions[0][0] > WAREHOUSE_VERSION:
+        raise WarehouseMisconfigured(
+            f"the warehouse has version {versions[0][0]} and this release knows "
+            f"{WAREHOUSE_VERSION}: install the release that wrote it, or a later one"
+        )
+    database.run(
+        f"update {DATASET}.sync_runs set status = %s, error = %s where status = %s",
+        RunStatus.STOPPED,
+        "the process was killed",
+        RunStatus.RUNNING,
+    )
+
+
+def begin(database: Database, run: Run) -> None:
+    """Write the run's row."""
+    marks = ", ".join(["%s"] * len(_COLUMNS))
+    database.run(
+        f"insert into {DATASET}.sync_runs ({', '.join(_COLUMNS)}) values ({marks})",
+        *_values(run, _COLUMNS),
+    )
+
+
+def end(database: Database, run: Run) -> None:
+    """Bring the run's row up to date."""
+    changes = ", ".join(f"{name} = %s" for name in _COLUMNS)
+    database.run(
+        f"update {DATASET}.sync_runs set {changes} where run_id = %s",
+        *_values(run, _COLUMNS),
+        run.run_id,
+    )
+
+
+def latest(rows: Sequence[tuple[Any, ...]]) -> list[Run]:
+    """The runs of the rows that ``LATEST`` selects."""
+    return [_run(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+
+
+LATEST = f"select {', '.join(_COLUMNS)} from {DATASET}.sync_runs order by run_id desc limit 10"
+
+
+def _values(run: Run, names: Sequence[str]) -> list[object]:
+    return [
+        json.dumps(getattr(run, name)) if name in _AS_JSON else getattr(run, name) for name in names
+    ]
+
+
+def _run(row: dict[str, Any]) -> Run:
+    for name in _AS_JSON:
+        row[name] = json.loads(row[name] or "null") or ({} if name in _AS_JSON[:2] else [])
+    row["totals"] = {code: (count, total) for code, (count, total) in row["totals"].items()}
+    return Run(**row | {"status": RunStatus(row["status"])})

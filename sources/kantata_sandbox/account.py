@@ -1,0 +1,241 @@
+"""The account: what people do in Kantata's own screens, each with the events it raises."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Self
+
+from .clock import instant, moment_of, stamp
+from .records import BY_CODE, Record, invoice_record, milestone_record, reference_record
+from .store import Store
+
+
+class Account(Store):
+    """Mutators that anybody may call from any thread, and over HTTP by their names.
+
+    They refuse only what makes no sense (KeyError, ValueError); the rules of the API, such as
+    refusing to edit an invoiced milestone, are kept by the endpoints.
+    """
+
+    @classmethod
+    def seeded(cls, milestones: int, seed: int, now: datetime | None = None) -> Self:
+        """Build a believable services firm: always the same one for the same arguments."""
+        from .seed import seeded  # seed.py builds accounts, so it imports this module
+
+        return seeded(cls, milestones, seed, now)
+
+    def advance(self, seconds: float) -> None:
+        """Move the server's clock on."""
+        with self.change():
+            self.clock.advance(seconds)
+
+    def set_feed(
+        self,
+        enabled: bool = True,
+        delay_seconds: int = 0,
+        copies: int = 1,
+        administrator: bool = True,
+    ) -> None:
+        """Switch the events on or off, make coming ones late or double, or take the role away."""
+        with self.change():
+            self.feed.enabled = enabled
+            self.feed.delay_seconds = delay_seconds
+            self.feed.copies = copies
+            self.user["account_administrator"] = administrator
+
+    def create_milestone(self, **fields: object) -> str:
+        """Create a milestone; fields not given are believable. Gives its id."""
+        with self.change() as now:
+            moment = moment_of(fields.pop("created_at", now))  # type: ignore[arg-type]
+            reference = fields.pop("external_reference", None)
+            workspace = self.workspaces[
+                str(fields.get("workspace_id", next(iter(self.workspaces))))
+            ]
+            id_ = self.new_id("milestone")
+            record = milestone_record(id_, workspace, stamp(moment)) | fields
+            record |= {"id": id_, "workspace_id": workspace["id"]}
+            self.true_milestones[id_] = record
+            self.index.add(id_, moment)
+            self.feed.emit("BillingMilestone", "created", now, after=record)
+            if isinstance(reference, Mapping):
+                self.save_reference(id_, dict(reference))
+            return id_
+
+    def update_milestone(self, id: str, **fields: object) -> None:
+        """Edit a milestone. Values it has already move nothing: no event, no updated_at."""
+        with self.change() as now:
+            reference = fields.pop("external_reference", None)
+            record = self.true_milestones[id]
+            before = dict(record)
+            self._assign(record, fields)
+            if record != before:
+                record["updated_at"] = fields.get("updated_at", stamp(now))
+                self.feed.emit("BillingMilestone", "updated", now, before, dict(record))
+            if isinstance(reference, Mapping):
+                # A reference of its own moves no updated_at of the milestone: unknown, and nasty.
+                self.save_reference(id, dict(reference))
+
+    def silently_update_milestone(self, id: str, **fields: object) -> None:
+        """Change a milestone without an event and without moving updated_at."""
+        with self.change():
+            self._assign(self.true_milestones[id], fields)
+
+    def _assign(self, record: Record, fields: Mapping[str, object]) -> None:
+        if "created_at" in fields:
+            moment = moment_of(fields["created_at"])  # type: ignore[arg-type]
+            self.index.discard(record["id"], instant(record["created_at"]))
+            self.index.add(record["id"], moment)
+            fields = {**fields, "created_at": stamp(moment)}
+        record.update(fields)
+
+    def delete_milestone(self, id: str) -> None:
+        """Delete a milestone for good, invoiced or not, with its references and links."""
+        with self.change() as now:
+            record = self._drop_milestone(id)
+            self.feed.emit("BillingMilestone", "deleted", now, before=record)
+
+    def _drop_milestone(self, id_: str) -> Record:
+        record = self.true_milestones.pop(id_)
+        self.index.discard(id_, instant(record["created_at"]))
+        self._raw.pop(id_, None)
+        for reference_id in self.references_of.pop(id_, []):
+            del self.external_references[reference_id]
+        for invoice_id in self.invoices_of.pop(id_, []):
+            self.milestones_of[invoice_id].remove(id_)
+        return record
+
+    def invoice_milestone(self, id: str, draft: bool = False) -> str:
+        """Put a milestone on a new invoice; gives the invoice's id.
+
+        Unknown (kantata-api.md section 11, 3), so nasty: the milestone's updated_at stays, and
+        only an invoice event is raised.
+        """
+        with self.change() as now:
+            record = self.true_milestones[id]
+            if record["invoice_id"] is not None:
+                raise ValueError(f"milestone {id} is on invoice {record['invoice_id']} already")
+            invoice_id = self.new_id("invoice")
+            invoice = invoice_record(
+                invoice_id, int(invoice_id), BY_CODE[record["currency"]], stamp(now)
+            )
+            invoice |= {"draft": draft, "balance_in_cents": record["amount_in_cents"]}
+            self.invoices[invoice_id] = invoice
+            record["invoice_id"] = invoice_id
+            self.invoices_of.setdefault(id, []).append(invoice_id)
+            self.milestones_of[invoice_id].append(id)
+            self.feed.emit("Invoice", "created", now, after=invoice)
+            return invoice_id
+
+    def cancel_invoice(self, invoice_id: str) -> None:
+        """Cancel an invoice: its milestones can be invoiced again.
+
+        Unknown (kantata-api.md section 11, 4), so nasty: `invoice_id` becomes null, while
+        `invoice_ids` keeps the cancelled invoice; the milestone tells nobody that it changed.
+        """
+        with self.change() as now:
+            invoice = self.invoices[invoice_id]
+            before = dict(invoice)
+            invoice |= {"status": "cancelled", "balance_in_cents": 0, "updated_at": stamp(now)}
+            self._release(invoice_id)
+            self.feed.emit("Invoice", "updated", now, before, dict(invoice))
+
+    def delete_invoice(self, invoice_id: str) -> None:
+        """Delete a draft invoice, and with it its links.
+
+        Raises:
+            ValueError: only drafts can be deleted (kantata-api.md section 6).
+
+        """
+        with self.change() as now:
+            invoice = self.invoices[invoice_id]
+            if not invoice["draft"]:
+                raise ValueError(f"invoice {invoice_id} is no draft")
+            self._release(invoice_id)
+            for milestone_id in self.milestones_of.pop(invoice_id, []):
+                self.invoices_of[milestone_id].remove(invoice_id)
+            del self.invoices[invoice_id]
+            self.feed.emit("Invoice", "deleted", now, before=invoice)
+
+    def _release(self, invoice_id: str) -> None:
+        for milestone_id in self.milestones_of.get(invoice_id, []):
+            record = self.true_milestones[milestone_id]
+            if record["invoice_id"] == invoice_id:
+                record["invoice_id"] = None
+
+    def update_invoice(self, invoice_id: str, **fields: object) -> None:
+        """Change an invoice, for example `draft=False` when it is sent."""
+        with self.change() as now:
+            invoice = self.invoices[invoice_id]
+            before = dict(invoice)
+            invoice.update({"updated_at": stamp(now)} | fields)
+            self.feed.emit("Invoice", "updated", now, before, dict(invoice))
+
+    def update_story(self, id: str, **fields: object) -> None:
+        """Change a task, for example `state="completed"`. Its milestones do not move."""
+        with self.change() as now:
+            story = self.stories[id]
+            before = dict(story)
+            story.update({"updated_at": stamp(now)} | fields)
+            self.feed.emit("Story", "updated", now, before, dict(story))
+
+    def rename_workspace(self, id: str, title: str) -> None:
+        """Give a project another title."""
+        self._update_workspace(id, title=title)
+
+    def archive_workspace(self, id: str, archived: bool = True) -> None:
+        """Archive a project. Its milestones stay in the list, which has no default filter."""
+        self._update_workspace(id, archived=archived)
+
+    def _update_workspace(self, id_: str, **fields: object) -> None:
+        with self.change() as now:
+            workspace = self.workspaces[id_]
+            before = dict(workspace)
+            workspace.update({"updated_at": stamp(now)} | fields)
+            self.feed.emit("Workspace", "updated", now, before, dict(workspace))
+
+    def hide_workspace(self, id: str) -> None:
+        """Take the token's user out of a project: it and its rows vanish without an error."""
+        with self.change():
+            self.hidden.add(self.workspaces[id]["id"])
+
+    def show_workspace(self, id: str) -> None:
+        """Let the token's user see a project again."""
+        with self.change():
+            self.hidden.discard(id)
+
+    def delete_workspace(self, id: str) -> None:
+        """Delete a project with its milestones and tasks.
+
+        Unknown (kantata-api.md section 6), so nasty: the milestones raise no events.
+        """
+        with self.change() as now:
+            workspace = self.workspaces.pop(id)
+            for milestone in [m for m in self.true_milestones.values() if m["workspace_id"] == id]:
+                self._drop_milestone(milestone["id"])
+            self.stories = {i: s for i, s in self.stories.items() if s["workspace_id"] != id}
+            self.feed.emit("Workspace", "deleted", now, before=workspace)
+
+    def save_reference(self, milestone_id: str, fields: Mapping[str, object]) -> str:
+        """Create or update a milestone's external reference; gives its id.
+
+        The match key is unknown (kantata-api.md section 8); taken is the subject and service_name,
+        the one that is documented to be unique.
+        """
+        with self.change() as now:
+            mine = self.references_of[self.true_milestones[milestone_id]["id"]]
+            for id_ in mine:
+                if self.external_references[id_]["service_name"] == fields["service_name"]:
+                    changed = {"updated_at": stamp(now), "last_synced_at": stamp(now)}
+                    self.external_references[id_].update(changed | dict(fields))
+                    return id_
+            id_ = self.new_id("reference")
+            self.external_references[id_] = reference_record(id_, milestone_id, stamp(now)) | dict(
+                fields
+            )
+            mine.append(id_)
+            return id_
+
+    def delete_reference(self, id: str) -> None:
+        """Delete an external reference."""
+        with self.change():
+            subject = str(self.external_references.pop(id)["subject_id"])
+            self.references_of[subject].remove(id)

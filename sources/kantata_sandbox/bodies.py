@@ -1,0 +1,78 @@
+"""Request bodies: JSON or Rails-style forms (kantata-api.md section 5)."""
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from .answers import bad_request
+
+_PARTS = re.compile(r"\[([^\]]*)\]")
+
+
+def read(body: bytes, content_type: str) -> dict[str, Any]:
+    """Read the parameters in a body.
+
+    Raises:
+        Refused: 400, it cannot be read or is no object.
+
+    """
+    if "json" not in content_type:
+        return form(body.decode("utf-8", "replace"))
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise bad_request("There was a problem in the JSON you submitted") from None
+    if not isinstance(value, dict):
+        raise bad_request("The JSON you submitted is no object")
+    return value
+
+
+def form(text: str) -> dict[str, Any]:
+    """Read a form such as `milestone[external_reference][status]=failed` as nested values."""
+    values: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        head = name.partition("[")[0]
+        _put(values, [head, *_PARTS.findall(name[len(head) :])], value)
+    return {name: _lists(value) for name, value in values.items()}
+
+
+def _put(into: dict[str, Any], path: list[str], value: str) -> None:
+    name, *rest = path
+    if not rest:
+        into[name] = value
+    elif rest[0] == "":
+        _append(into.setdefault(name, []), rest[1:], value)
+    else:
+        child = into.setdefault(name, {})
+        if isinstance(child, dict):
+            _put(child, rest, value)
+
+
+def _append(items: list[Any], path: list[str], value: str) -> None:
+    """`a[][x]` begins a new item where the last one has an x already, as in Rails."""
+    if not path:
+        items.append(value)
+        return
+    if not items or not isinstance(items[-1], dict) or _has(items[-1], path):
+        items.append({})
+    _put(items[-1], path, value)
+
+
+def _has(item: dict[str, Any], path: list[str]) -> bool:
+    name, *rest = path
+    if name not in item:
+        return False
+    return not rest or not isinstance(item[name], dict) or _has(item[name], rest)
+
+
+def _lists(value: object) -> object:
+    """`a[0][x]=…&a[1][x]=…` is a list as well."""
+    if isinstance(value, list):
+        return [_lists(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value and all(name.isdigit() for name in value):
+        return [_lists(value[name]) for name in sorted(value, key=int)]
+    return {name: _lists(item) for name, item in value.items()}

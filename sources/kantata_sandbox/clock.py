@@ -1,0 +1,100 @@
+"""Time as the account shows it: ISO 8601 without fractions, with the offset of its zone.
+
+The zone of the offsets is unknown (kantata-api.md section 11, 18). The sandbox takes Pacific time
+with summer time, the nastiest plausible one: texts of different offsets do not sort as the moments
+they name. The rule is written out, because machines without time zone data exist.
+"""
+
+import calendar
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from operator import index
+
+_HOUR = 3600
+_DAY = 86400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_CLOCK_TEXT = tuple(
+    f"T{m // 60:02}:{m % 60:02}:" for m in range(24 * 60)
+)  # of each minute: a million stamps are written while seeding
+_SECOND_TEXT = tuple(f"{s:02}" for s in range(60))
+
+
+@cache
+def _summer(year: int) -> tuple[int, int]:
+    """Give the first and the last second of a year's summer time in the United States."""
+    march = calendar.weekday(year, 3, 1)
+    november = calendar.weekday(year, 11, 1)
+    start = datetime(year, 3, 14 - march, 10, tzinfo=UTC)
+    end = datetime(year, 11, 1 + (6 - november) % 7, 9, tzinfo=UTC)
+    return int(start.timestamp()), int(end.timestamp())
+
+
+@cache
+def _offset_hours(day: int) -> tuple[int, int, int]:
+    """Offset before a switch, the second of the switch (or the day's end), offset after it."""
+    first, last = _summer((datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).year)
+    begin, end = day * _DAY, (day + 1) * _DAY
+    if begin <= first < end:
+        return -8, first, -7
+    if begin <= last < end:
+        return -7, last, -8
+    hours = -7 if first <= begin < last else -8
+    return hours, end, hours
+
+
+@cache
+def day_text(day: int) -> str:
+    """Give the date `YYYY-MM-DD` that lies `day` days after 1970-01-01."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).strftime("%Y-%m-%d")
+
+
+def stamp(moment: int) -> str:
+    """Seconds since 1970 as the API writes them, such as `2026-04-15T16:48:48-07:00`."""
+    before, switch, after = _offset_hours(moment // _DAY)
+    hours = before if moment < switch else after
+    day, second = divmod(moment + hours * _HOUR, _DAY)
+    minute, second = divmod(second, 60)
+    zone = "-07:00" if hours == -7 else "-08:00"
+    return day_text(day) + _CLOCK_TEXT[minute] + _SECOND_TEXT[second] + zone
+
+
+def instant(text: str) -> int:
+    """Seconds since 1970 of an ISO 8601 text; one without an offset is read as UTC.
+
+    Raises:
+        ValueError: the text is no time.
+
+    """
+    moment = datetime.fromisoformat(text)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _SECOND
+
+
+def moment_of(value: datetime | str | int) -> int:
+    """Seconds since 1970 of a datetime, a text or a number of seconds."""
+    if isinstance(value, str):
+        return instant(value)
+    if isinstance(value, datetime):
+        return int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
+    return index(value)
+
+
+class Clock:
+    """The server's clock: starts at a given time or at the real one, then ticks with real time."""
+
+    def __init__(self, start: int | None, not_before: int) -> None:
+        real = time.time()
+        self._shift = (start if start is not None else max(real, not_before)) - real
+
+    def now(self) -> int:
+        """Seconds since 1970."""
+        return int(time.time() + self._shift)
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock on; a negative number moves it back."""
+        self._shift += seconds
+
+
+Now = Callable[[], int]

@@ -1,0 +1,189 @@
+"""Misbehaviour on demand: what goes wrong, for which requests, and how often."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from threading import Lock
+from typing import Any
+
+import orjson
+
+from .account import Account
+from .answers import Answer, Problem, errors
+
+HTML = b"<!DOCTYPE html><html><body><h1>We're sorry, but something went wrong.</h1></body></html>"
+
+
+class FaultKind(StrEnum):
+    """The ways in which the server can misbehave."""
+
+    REFUSE = "refuse"
+    THROTTLE = "throttle"
+    ERROR = "error"
+    HTML = "html"
+    DELAY = "delay"
+    DROP_BEFORE = "drop_before"
+    DROP_AFTER = "drop_after"
+    LOSE_ROWS = "lose_rows"
+    GARBAGE = "garbage"
+    REDIRECT = "redirect"
+    CHANGE = "change"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of misbehaviour. Which of the lower fields count depends on `kind`.
+
+    Attributes:
+        kind: what goes wrong.
+        path: a regular expression searched for in the path below /api/v1 without `.json`.
+        method: such as "GET"; None for any.
+        times: how often it strikes; None for ever.
+        skip: how many matching requests it lets through first.
+        query: parameters that the request must have with these values.
+        status: of `refuse` (422) and `error` (503).
+        message: the text in the error body of `refuse`, `throttle` and `error`.
+        retry_after: seconds in the Retry-After header of `throttle` (or `error`); None for none.
+        html: answer `error` with a page instead of JSON.
+        seconds: how long `delay` waits before the request is executed.
+        rows: how many rows `lose_rows` takes from the front of a page; its count stays.
+        location: where `redirect` points to.
+        mutator: the method of Account that `change` calls, with `arguments`.
+        action: instead of `mutator`, from Python: called with the account.
+
+    """
+
+    kind: FaultKind | str
+    path: str = ""
+    method: str | None = None
+    times: int | None = None
+    skip: int = 0
+    query: Mapping[str, str] | None = None
+    status: int | None = None
+    message: str | None = None
+    retry_after: float | None = None
+    html: bool = False
+    seconds: float = 0.0
+    rows: int = 1
+    location: str = "http://127.0.0.1:9/elsewhere"
+    mutator: str | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    action: Callable[[Account], object] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", FaultKind(self.kind))
+        re.compile(self.path)
+
+    def matches(self, method: str, path: str, query: Mapping[str, str]) -> bool:
+        """Whether this request is one of those that it strikes."""
+        if self.method is not None and self.method.upper() != method:
+            return False
+        wanted = self.query or {}
+        return bool(re.search(self.path, path)) and all(
+            query.get(name) == str(value) for name, value in wanted.items()
+        )
+
+    def change(self, account: Account) -> None:
+        """Run the change before the request is answered."""
+        if self.action is not None:
+            self.action(account)
+        if self.mutator is not None:
+            mutate(account, self.mutator, self.arguments)
+
+    def replaced(self) -> Answer | None:
+        """Give the answer given without executing anything; None if this kind executes."""
+        match self.kind:
+            case FaultKind.REFUSE:
+                return errors(self.status or 422, Problem(self.message or "Refused", "base"))
+            case FaultKind.THROTTLE:
+                problem = Problem(self.message or "Too many requests", type="system")
+                return self._with_retry_after(errors(429, problem))
+            case FaultKind.ERROR:
+                return self._with_retry_after(self._failure(self.status or 503))
+            case FaultKind.HTML:
+                return Answer(200, HTML, media_type="text/html; charset=utf-8")
+            case FaultKind.REDIRECT:
+                return Answer(302, HTML, {"location": self.location}, "text/html; charset=utf-8")
+        return None
+
+    def _failure(self, status: int) -> Answer:
+        if self.html:
+            return Answer(status, HTML, media_type="text/html; charset=utf-8")
+        return errors(status, Problem(self.message or "Service unavailable", type="system"))
+
+    def _with_retry_after(self, answer: Answer) -> Answer:
+        if self.retry_after is None:
+            return answer
+        return replace(answer, headers={"retry-after": f"{self.retry_after:g}"})
+
+    def spoiled(self, answer: Answer) -> Answer:
+        """Give what is left of a good answer."""
+        if self.kind is FaultKind.GARBAGE:
+            return replace(answer, status=200, body=answer.body[: len(answer.body) // 2] or b"{")
+        if self.kind is FaultKind.LOSE_ROWS and answer.status == 200:
+            return replace(answer, body=_without_rows(answer.body, self.rows))
+        return answer
+
+
+def _without_rows(body: bytes, rows: int) -> bytes:
+    value = orjson.loads(body)
+    for lost in value.get("results", [])[:rows]:
+        value.get(lost["key"], {}).pop(lost["id"], None)
+    if "results" in value:
+        value["results"] = value["results"][rows:]
+    return orjson.dumps(value)
+
+
+def mutate(account: Account, name: str, arguments: Mapping[str, Any]) -> object:
+    """Call a mutator of the account by name.
+
+    Raises:
+        AttributeError: there is no such mutator.
+
+    """
+    if name.startswith("_") or name in ("change", "seeded"):
+        raise AttributeError(name)
+    with account.lock:
+        return getattr(account, name)(**arguments)
+
+
+class Faults:
+    """The faults that are active, with their counts. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._active: list[tuple[Fault, list[int]]] = []
+
+    def add(self, *faults: Fault) -> None:
+        """Begin to misbehave in these ways too."""
+        with self._lock:
+            self._active = [*self._active, *((fault, [0]) for fault in faults)]
+
+    def clear(self) -> None:
+        """Behave."""
+        with self._lock:
+            self._active = []
+
+    def strike(self, method: str, path: str, query: Mapping[str, str]) -> list[Fault]:
+        """Give the faults that strike this request: delays and changes, then at most one other."""
+        if not self._active:
+            return []
+        struck: list[Fault] = []
+        with self._lock:
+            for fault, seen in self._active:
+                if not fault.matches(method, path, query):
+                    continue
+                seen[0] += 1
+                if not _due(fault, seen[0]):
+                    continue
+                struck.append(fault)
+                if fault.kind not in (FaultKind.DELAY, FaultKind.CHANGE):
+                    break
+        return struck
+
+
+def _due(fault: Fault, nth: int) -> bool:
+    """Whether a fault strikes the nth request that matches it."""
+    struck_before = nth - fault.skip - 1
+    return struck_before >= 0 and (fault.times is None or struck_before < fault.times)

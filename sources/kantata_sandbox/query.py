@@ -1,0 +1,114 @@
+"""How query parameters are read: leniently and as Ruby does (kantata-api.md section 5)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from .clock import instant
+
+Query = Mapping[str, str]
+
+DEFAULT_PAGE = 20
+MAX_PAGE = 200
+
+_LEADING_INTEGER = re.compile(r"\s*[+-]?\d+")
+
+
+def parse(raw: str) -> dict[str, str]:
+    """Read a query string; of a parameter given twice the last counts, as in Rails."""
+    return dict(parse_qsl(raw, keep_blank_values=True))
+
+
+def ruby_int(text: str) -> int:
+    """Read a text as Ruby's `to_i` does: its leading digits, otherwise 0."""
+    found = _LEADING_INTEGER.match(text)
+    return int(found.group()) if found else 0
+
+
+def csv(text: str) -> list[str]:
+    """Split a comma separated value; spaces and empty parts are dropped."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def truthy(text: str | None) -> bool | None:
+    """Read a boolean as Brainstem does; None if the parameter is missing or empty.
+
+    Only true, TRUE, false and FALSE are understood. Any other text stays a text, and a text is
+    true: `False`, as Python writes it, means true.
+    """
+    return None if not text else text not in ("false", "FALSE")
+
+
+def moment(text: str | None) -> int | None:
+    """Seconds since 1970; None if missing or unreadable, which means no restriction."""
+    try:
+        return instant(text.replace(" ", "+")) if text else None  # an unquoted + arrives as space
+    except ValueError:
+        return None
+
+
+def only_ids(query: Query) -> list[str] | None:
+    """Give the ids of `only`; None if it is missing or empty, which means everything."""
+    text = query.get("only")
+    if not text:
+        return None
+    return list(dict.fromkeys(id_ for id_ in csv(text) if id_.isascii() and id_.isdigit()))
+
+
+def includes(query: Query, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the known associations among `include`, in their own order; unknown ones are dropped."""
+    asked = csv(query.get("include", ""))
+    return tuple(name for name in known if name in asked)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A sort by one field; ties by id ascending, as a number, whatever the direction."""
+
+    field: str
+    descending: bool
+
+
+def order(query: Query, known: tuple[str, ...], default: str = "created_at:desc") -> Order:
+    """Give the order asked for; an unknown field means the default order, silently."""
+    field, _, direction = query.get("order", "").partition(":")
+    if field not in known:
+        field, _, direction = default.partition(":")
+    return Order(field, direction == "desc")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which rows are answered, and what `meta` says of it."""
+
+    start: int
+    stop: int | None
+    page: int
+    size: int
+
+    def meta(self, count: int) -> dict[str, int]:
+        """Give the `meta` object. It describes pages also where none were cut."""
+        if not count:
+            return {"count": 0, "page_count": 0, "page_number": 0, "page_size": self.size}
+        pages = -(-count // self.size)
+        return {
+            "count": count,
+            "page_count": pages,
+            "page_number": self.page,
+            "page_size": self.size,
+        }
+
+
+def window(query: Query) -> Window:
+    """Give the rows asked for by `only` (all), `limit` with `offset`, or `page` and `per_page`."""
+    size = ruby_int(query.get("per_page", ""))
+    size = DEFAULT_PAGE if size < 1 else min(size, MAX_PAGE)
+    page = max(ruby_int(query.get("page", "")), 1)
+    if only_ids(query) is not None:
+        return Window(0, None, page, size)
+    if "limit" in query and "offset" in query:
+        limit = min(max(ruby_int(query["limit"]), 1), MAX_PAGE)
+        offset = max(ruby_int(query["offset"]), 0)
+        return Window(offset, offset + limit, page, size)
+    return Window((page - 1) * size, page * size, page, size)

@@ -1,0 +1,182 @@
+"""Blank records with the documented fields (kantata-api.md sections 1 and 7), and currencies."""
+
+from typing import Any, NamedTuple
+
+Record = dict[str, Any]
+"""One object as the API shows it. Values are whatever JSON can hold, wrong types included."""
+
+ACCOUNT_ID = 4_711
+USER_ID = 1_001
+
+
+class Currency(NamedTuple):
+    """A currency: its code, symbol, name and how many subunits make one unit."""
+
+    code: str
+    symbol: str
+    name: str
+    units: int
+
+
+CURRENCIES = (
+    Currency("USD", "$", "United States Dollar", 100),
+    Currency("EUR", "€", "Euro", 100),
+    Currency("JPY", "¥", "Japanese Yen", 1),
+    Currency("KWD", "د.ك", "Kuwaiti Dinar", 1000),
+)
+BY_CODE = {currency.code: currency for currency in CURRENCIES}
+
+
+def currency_record(id_: str, currency: Currency) -> Record:
+    """Build an entry of /currencies."""
+    return {
+        "id": id_,
+        "iso_code": currency.code,
+        "name": currency.name,
+        "symbol": currency.symbol,
+        "subunit_to_unit": currency.units,
+    }
+
+
+def user_record() -> Record:
+    """Build the token's user; `account_administrator` opens the event feed."""
+    return {
+        "id": str(USER_ID),
+        "full_name": "Robin Sandbox",
+        "email_address": "robin@sandbox.example",
+        "headline": "Integrations",
+        "account_id": ACCOUNT_ID,
+        "account_administrator": True,
+    }
+
+
+def milestone_record(id_: str, workspace: Record, at: str) -> Record:
+    """Build a milestone of 100 units, fixed date, without a date."""
+    return {
+        "id": id_,
+        "title": "Milestone",
+        "amount_in_cents": 100 * BY_CODE[workspace["currency"]].units,
+        "currency": workspace["currency"],
+        "billing_type": "fixed_date",
+        "date_to_invoice": None,
+        "workspace_id": workspace["id"],
+        "story_id": None,
+        "invoice_id": None,
+        "created_at": at,
+        "updated_at": at,
+    }
+
+
+STATUS = (
+    {"color": "green", "key": 310, "message": "In Progress"},
+    {"color": "yellow", "key": 320, "message": "On Hold"},
+    {"color": "grey", "key": 130, "message": "Closed"},
+    {"color": "red", "key": 330, "message": "At Risk"},
+)
+
+
+def workspace_record(id_: str, title: str, currency: Currency, at: str) -> Record:
+    """Build a project that has just begun."""
+    return {
+        "id": id_,
+        "title": title,
+        "account_id": ACCOUNT_ID,
+        "archived": False,
+        "access_level": "invitation",
+        "budgeted": True,
+        "currency": currency.code,
+        "currency_symbol": currency.symbol,
+        "currency_base_unit": currency.units,
+        "description": "",
+        "price": f"{currency.symbol}0",
+        "price_in_cents": 0,
+        "budget_used": f"{currency.symbol}0",
+        "budget_used_in_cents": 0,
+        "budget_remaining": f"{currency.symbol}0",
+        "percentage_complete": 0,
+        "over_budget": False,
+        "start_date": at[:10],
+        "due_date": None,
+        "status": STATUS[0],
+        "workspace_invoice_preference_id": int(id_) + 5000,
+        "rate_card_id": 77,
+        "default_rate": None,
+        "exclude_archived_stories_percent_complete": False,
+        "tasks_default_non_billable": False,
+        "created_at": at,
+        "updated_at": at,
+    }
+
+
+def story_record(id_: str, workspace_id: str, title: str, at: str) -> Record:
+    """Build a task that nobody has begun."""
+    return {
+        "id": id_,
+        "title": title,
+        "description": None,
+        "story_type": "task",
+        "state": "not started",
+        "status": "not started",
+        "archived": False,
+        "deleted_at": None,
+        "start_date": None,
+        "due_date": None,
+        "percentage_complete": 0,
+        "fixed_fee": True,
+        "billable": True,
+        "budget_estimate_in_cents": 0,
+        "budget_used_in_cents": 0,
+        "invoiced_balance_in_cents": 0,
+        "uninvoiced_balance_in_cents": 0,
+        "weight": None,
+        "position": 1,
+        "priority": "normal",  # typed integer in the contract, but the values are words
+        "workspace_id": workspace_id,
+        "created_at": at,
+        "updated_at": at,
+    }
+
+
+def invoice_record(id_: str, number: int, currency: Currency, at: str) -> Record:
+    """Build an invoice without a balance, sent and not paid."""
+    return {
+        "id": id_,
+        "status": "new",
+        "draft": False,
+        "title": f"Invoice {number}",
+        "user_invoice_number": number,
+        "user_invoice_title": f"INV-{number}",
+        "balance_in_cents": 0,
+        "currency": currency.code,
+        "currency_symbol": currency.symbol,
+        "currency_base_unit": currency.units,
+        "invoice_date": at[:10],
+        "due_date": None,
+        "payment_schedule": 30,
+        "tax_rate": 0.0,
+        "purchase_order": None,
+        "project_code": None,
+        "message": None,
+        "created_at": at,
+        "updated_at": at,
+    }
+
+
+def reference_record(id_: str, milestone_id: str, at: str) -> Record:
+    """Build a milestone's reference to another system; its `subject_id` is a number."""
+    return {
+        "id": id_,
+        "service_name": "",
+        "service_model": "",
+        "service_model_ref": "",
+        "status": "successful",
+        "external_link": None,
+        "external_message": None,
+        "external_status": None,
+        "locked": False,
+        "last_synced_at": at,
+        "subject_id": int(milestone_id),
+        "subject_type": "BillingMilestone",
+        "created_at": at,
+        "updated_at": at,
+    }

@@ -1,0 +1,271 @@
+"""A believable services firm, always the same for the same number, seed and time.
+
+Only `Random.random` is drawn from: its numbers are the same in every Python version. The garbage
+collector rests meanwhile: it would walk through a million new records again and again.
+"""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from random import Random
+from typing import TypeVar
+
+from .account import Account
+from .clock import Clock, day_text, instant, moment_of, stamp
+from .index import Index
+from .records import (
+    BY_CODE,
+    CURRENCIES,
+    STATUS,
+    Currency,
+    Record,
+    invoice_record,
+    reference_record,
+    story_record,
+    workspace_record,
+)
+
+DEFAULT_NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+"""The time at which a seeded account stands still, unless told otherwise."""
+
+_DAY = 86400
+_YEARS = 6
+_CLIENTS = ("Northwind", "Ålesund Shipping", "Contoso", "Müller & Söhne", "日本物産", "Initech",
+            "Kuwait Gas", "O'Hara Foods", "Globex", "Vandelay", "Acme, Inc.", "Tyrell")  # fmt: skip
+_WORK = ("ERP rollout", "Website", "Data platform", "Support retainer", "Migration", "Training",
+         "Audit", "Mobile app", "Integration", "Strategy")  # fmt: skip
+_PHASES = ("Kick-off", "Discovery", "Design", "Build", "Test", "Go-live", "Hypercare", "Close-out",
+           'Sign-off "A"', "Rückbehalt", "Change request", "Expenses; travel")  # fmt: skip
+_TITLES = tuple(f"{phase} {n}" for phase in _PHASES for n in range(1, 41))
+_CURRENCY_SHARE = ((0.60, "USD"), (0.85, "EUR"), (0.95, "JPY"), (1.0, "KWD"))
+_SERVICES = (("netsuite", "salesOrderItem"), ("quickbooks", "Line"), ("sap", "BillingPlanItem"))
+
+_A = TypeVar("_A", bound=Account)
+_T = TypeVar("_T")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def seeded(kind: type[_A], milestones: int, seed: int, now: datetime | None) -> _A:
+    """Build an account of this class with this many milestones."""
+    start = None if now is None else moment_of(now)
+    today = moment_of(DEFAULT_NOW) if start is None else start
+    account = kind(Clock(start, not_before=today))
+    with _no_collection():
+        seeder = _Seeder(account, Random(f"{seed}/{milestones}"), milestones, today)
+        seeder.add_workspaces()
+        seeder.add_milestones()
+        seeder.add_references()
+        seeder.add_recent_events()
+    return account
+
+
+class _Seeder:
+    """Fills an account: projects with tasks, then milestones in the order of their creation."""
+
+    def __init__(self, account: Account, rng: Random, count: int, now: int) -> None:
+        self.account = account
+        self.draw = rng.random
+        self.count = count
+        self.now = now
+        self.begin = now - _YEARS * 365 * _DAY
+        self.stories_of: list[list[str]] = []
+        self.open_invoice: dict[str, str] = {}
+
+    def pick(self, items: tuple[_T, ...] | list[_T]) -> _T:
+        """One of the items."""
+        return items[int(self.draw() * len(items))]
+
+    def moment(self, share: float) -> int:
+        """Give the time at which this share of the firm's life had passed."""
+        return self.begin + int((self.now - self.begin) * share)
+
+    def add_workspaces(self) -> None:
+        """One project for every 40 milestones, and 3 more; old ones are often archived."""
+        total = 3 + self.count // 40
+        for n in range(total):
+            share = 0.98 * n / total
+            id_ = self.account.new_id("workspace")
+            # The first four have one currency each, so that small accounts have all of them.
+            currency = CURRENCIES[n] if n < len(CURRENCIES) else self.currency()
+            title = f"{self.pick(_CLIENTS)}: {self.pick(_WORK)} {n + 1}"
+            workspace = workspace_record(id_, title, currency, stamp(self.moment(share)))
+            self.finish_workspace(workspace, share, currency)
+            self.account.workspaces[id_] = workspace
+            self.stories_of.append([self.add_story(id_, share, n) for n in range(1, 5)])
+
+    def currency(self) -> Currency:
+        """Choose a currency by its share of the firm's business."""
+        drawn = self.draw()
+        return next(BY_CODE[code] for share, code in _CURRENCY_SHARE if drawn < share)
+
+    def finish_workspace(self, record: Record, share: float, currency: Currency) -> None:
+        """Give a project its age, price and progress."""
+        done = min(100, int((1 - share) * 400 * self.draw()))
+        price = int(self.draw() * 500_000) * currency.units
+        used = price * done // 100
+        record["archived"] = share < 0.7 and self.draw() < 0.3
+        record["percentage_complete"] = done
+        record["price_in_cents"] = price
+        record["price"] = f"{currency.symbol}{price // currency.units:,}"
+        record["budget_used_in_cents"] = used
+        record["budget_used"] = f"{currency.symbol}{used // currency.units:,}"
+        record["budget_remaining"] = f"{currency.symbol}{(price - used) // currency.units:,}"
+        record["status"] = STATUS[2] if done == 100 else self.pick(STATUS)
+
+    def add_story(self, workspace_id: str, share: float, position: int) -> str:
+        """Add a task of a project; few are archived or deleted."""
+        id_ = self.account.new_id("story")
+        at = stamp(self.moment(share) + 60 * position)
+        story = story_record(id_, workspace_id, f"{self.pick(_PHASES)} {position}", at)
+        story["position"] = position
+        if self.draw() < 0.4:
+            story |= {"state": "completed", "status": "completed", "percentage_complete": 100}
+        story["archived"] = self.draw() < 0.05
+        if self.draw() < 0.02:
+            story["deleted_at"] = at
+        self.account.stories[id_] = story
+        return id_
+
+    def add_milestones(self) -> None:
+        """Add all of them in the order of creation, some in the same second as the one before."""
+        # Ids pass from six digits to seven (or from seven to eight) on the way, so that sorting
+        # them as texts goes wrong; they have gaps, as if others had been deleted.
+        number = (10**7 if self.count > 400_000 else 10**6) - self.count
+        workspaces = list(self.account.workspaces.values())
+        draw, milestones = self.draw, self.account.true_milestones
+        born: list[tuple[str, int]] = []
+        moment, place, step = self.begin, 0, (self.now - self.begin) / (self.count + 1)
+        for n in range(self.count):
+            number += 1 + int(draw() * 3)
+            if n == 0 or draw() > 0.25:
+                moment = self.begin + int(step * (n + draw()))
+                # Young projects of that time; the few first ones serve everybody.
+                place = int(len(workspaces) * (n + 1) / (self.count + 1) * (1 - draw() ** 4 / 2))
+            record = self.milestone(str(number), workspaces[place], place, moment)
+            milestones[record["id"]] = record
+            born.append((record["id"], moment))
+        self.account.ids_given("milestone", number)
+        self.account.index = Index(born)
+
+    def milestone(self, id_: str, workspace: Record, place: int, moment: int) -> Record:
+        """One milestone, perhaps with a date, a task and an invoice."""
+        draw = self.draw
+        created = stamp(moment)
+        updated = created
+        if draw() < 0.5:
+            updated = stamp(moment + int(draw() ** 3 * (self.now - moment)))
+        due = moment // _DAY + 5 + int(draw() * 200)
+        on_completion = draw() < 0.2
+        code = workspace["currency"]
+        record = {
+            "id": id_,
+            "title": _TITLES[int(draw() * len(_TITLES))],
+            "amount_in_cents": self.amount(BY_CODE[code].units),
+            "currency": code,
+            "billing_type": "upon_completion" if on_completion else "fixed_date",
+            "date_to_invoice": None if draw() < (0.3 if on_completion else 0.03) else day_text(due),
+            "workspace_id": workspace["id"],
+            "story_id": self.pick(self.stories_of[place]) if on_completion else None,
+            "invoice_id": None,
+            "created_at": created,
+            "updated_at": updated,
+        }
+        if due * _DAY < self.now and draw() < 0.75:
+            self.bill(record, due)
+        return record
+
+    def amount(self, units: int) -> int:
+        """Subunits: mostly round sums, some odd ones, credits and a few zeros."""
+        drawn = self.draw()
+        if drawn < 0.01:
+            return 0
+        if drawn < 0.05:
+            return -int(self.draw() * 5_000 * units) - 1
+        if drawn < 0.25:
+            return int(self.draw() * 80_000 * units) + 1
+        return (1 + int(self.draw() * 160)) * 500 * units
+
+    def bill(self, record: Record, due: int) -> None:
+        """Put a milestone on its project's open invoice or on a new one."""
+        workspace_id, account = record["workspace_id"], self.account
+        invoice_id = self.open_invoice.get(workspace_id)
+        if invoice_id is None or self.draw() < 0.5:
+            invoice_id = self.add_invoice(record, due)
+            self.open_invoice[workspace_id] = invoice_id
+        invoice = account.invoices[invoice_id]
+        account.milestones_of[invoice_id].append(record["id"])
+        account.invoices_of[record["id"]] = [invoice_id]
+        if invoice["status"] == "cancelled":
+            return
+        record["invoice_id"] = invoice_id
+        if invoice["status"] == "new":
+            invoice["balance_in_cents"] += record["amount_in_cents"]
+
+    def add_invoice(self, record: Record, due: int) -> str:
+        """Add an invoice: paid, open, draft or cancelled."""
+        id_ = self.account.new_id("invoice")
+        invoice = invoice_record(
+            id_, int(id_), BY_CODE[record["currency"]], stamp(due * _DAY + int(self.draw() * 60000))
+        )
+        invoice["due_date"] = day_text(due + 30)
+        drawn = self.draw()
+        if drawn < 0.06:
+            invoice["draft"] = True
+        elif drawn < 0.12:
+            invoice["status"] = "cancelled"
+        elif drawn < 0.75:
+            invoice["status"] = "accepted payment"
+        self.account.invoices[id_] = invoice
+        return id_
+
+    def add_references(self) -> None:
+        """Every eighth milestone or so is known to another system, some to two."""
+        last = 1_000
+        for id_, milestone in self.account.true_milestones.items():
+            drawn = self.draw()
+            if drawn >= 0.125:
+                continue
+            for service, model in _SERVICES[: 2 if drawn < 0.01 else 1]:
+                last += 1
+                self.add_reference(str(last), id_, milestone["updated_at"], service, model)
+        self.account.ids_given("reference", last)
+
+    def add_reference(self, id_: str, milestone: str, at: str, service: str, model: str) -> None:
+        """Add a reference; a few failed or are pending."""
+        reference = reference_record(id_, milestone, at)
+        reference |= {
+            "service_name": service,
+            "service_model": model,
+            "service_model_ref": f"{service[:2].upper()}-{milestone}",
+        }
+        drawn = self.draw()
+        if drawn < 0.1:
+            reference |= {"status": "failed" if drawn < 0.05 else "pending"}
+        self.account.external_references[id_] = reference
+        self.account.references_of[milestone].append(id_)
+
+    def add_recent_events(self) -> None:
+        """Add the events of the milestones that were created or edited in the last nine days."""
+        horizon = stamp(self.now - 10 * _DAY)[:10]
+        found: list[tuple[int, str, Record]] = []
+        for milestone in self.account.true_milestones.values():
+            if milestone["updated_at"] < horizon:
+                continue
+            if milestone["created_at"] >= horizon:
+                found.append((instant(milestone["created_at"]), "created", milestone))
+            if milestone["updated_at"] != milestone["created_at"]:
+                found.append((instant(milestone["updated_at"]), "updated", milestone))
+        for moment, verb, milestone in sorted(found, key=lambda event: event[:2]):
+            before = milestone if verb == "updated" else None
+            self.account.feed.emit("BillingMilestone", verb, moment, before, milestone)

@@ -1,0 +1,208 @@
+"""Running the sandbox: in a thread beside a test, or in the foreground for a demonstration."""
+
+import asyncio
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .account import Account
+from .app import App, Served
+from .faults import Fault
+
+HOST = "127.0.0.1"
+_PATIENCE_SECONDS = 10.0
+_NO_LOG = 100  # above every level: what the server has to say is in its answers
+
+
+class _Protocol(H11Protocol):
+    """Hands the connection to the application, so that it can be cut off."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class _Server(uvicorn.Server):
+    """Says when it is listening, and leaves at once."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.force_exit = True  # do not wait for requests that are being delayed
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+        await super().shutdown(sockets)
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class Sandbox:
+    """A local server that behaves as the Kantata OX API does, and misbehaves when told to.
+
+    Use it in a `with` statement. Nothing is kept when it ends. If something failed inside of it,
+    such as an `action` of a fault, leaving it raises that error.
+
+    Args:
+        milestones: how many billing milestones the account has, from 0 to a million.
+        seed: chooses the account; the same seed gives the same one.
+        latency_ms: added to each answer; requests at the same time overlap.
+        token: the bearer token that is let in.
+        port: 0 for any free one.
+        now: when the account stands and its clock starts. None: the account stands at a fixed
+            date, and the clock is the real one (or that date, if the real one is behind it).
+        account: serve this account instead of a seeded one.
+
+    Raises:
+        OSError: on entering, the port is taken.
+
+    """
+
+    def __init__(
+        self,
+        milestones: int = 1000,
+        seed: int = 1,
+        latency_ms: float = 0,
+        token: str = "sandbox-token",  # noqa: S107 - it opens nothing
+        port: int = 0,
+        now: datetime | None = None,
+        account: Account | None = None,
+    ) -> None:
+        self.token = token
+        self.account = Account.seeded(milestones, seed, now) if account is None else account
+        self._port = port
+        self._app = App(self.account, token, latency_ms / 1000)
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the API begins, without a slash at the end."""
+        return f"http://{HOST}:{self._port}/api/v1"
+
+    @property
+    def control_url(self) -> str:
+        """Where the sandbox's own controls begin: /faults and /account below it need no token."""
+        return f"http://{HOST}:{self._port}/sandbox"
+
+    @property
+    def requests(self) -> deque[Served]:
+        """The requests served so far, the last hundred thousand of them."""
+        return self._app.requests
+
+    def misbehave(self, *faults: Fault) -> None:
+        """Add faults to those that are active."""
+        self._app.faults.add(*faults)
+
+    def behave(self) -> None:
+        """End all faults."""
+        self._app.faults.clear()
+
+    def __enter__(self) -> Self:
+        listener = _listen(self._port)
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self._app.asgi,
+            http=_Protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level=_NO_LOG,
+            access_log=False,
+            date_header=False,  # the account has a clock of its own
+            server_header=False,
+            timeout_keep_alive=75,
+            backlog=1024,
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="kantata-sandbox", daemon=True
+        )
+        self._thread.start()
+        self._server.listening.wait(_PATIENCE_SECONDS)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(_PATIENCE_SECONDS)
+        if error is None and self._app.failures:
+            raise self._app.failures[0]  # a mistake in here must not pass for a fault
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGINT or SIGTERM sets; only the main thread can be told of them."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def serve(
+    port: int = 0,
+    milestones: int = 1000,
+    seed: int = 1,
+    latency_ms: float = 0,
+    token: str = "sandbox-token",  # noqa: S107 - it opens nothing
+    on_ready: Callable[[str], object] | None = None,
+) -> None:
+    """Run a sandbox in the foreground until SIGINT or SIGTERM.
+
+    Args:
+        port: 0 for any free one.
+        milestones: how many there are.
+        seed: chooses the account.
+        latency_ms: added to each answer.
+        token: the bearer token that is let in.
+        on_ready: called with the API's URL once the server listens.
+
+    Raises:
+        OSError: the port is taken.
+
+    """
+    with _stop_signals() as stop, Sandbox(milestones, seed, latency_ms, token, port) as sandbox:
+        if on_ready is not None:
+            on_ready(sandbox.url)
+        stop.wait()

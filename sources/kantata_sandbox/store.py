@@ -1,0 +1,157 @@
+"""The memory of the account: its records, what belongs to what, and how milestones are shown."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import RLock
+
+from .clock import Clock, instant
+from .feed import Feed
+from .index import Index
+from .records import CURRENCIES, Record, currency_record, user_record
+
+FieldRule = Callable[[Record], object]
+"""Gives the value of an added field from the milestone it is added to."""
+
+
+class Store:
+    """Plain dictionaries under one lock. Read them as you like; change them by the mutators only.
+
+    `version` goes up with every change, so that answers can be kept until then.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.lock = RLock()
+        self.version = 0
+        self.clock = clock
+        self.user = user_record()
+        self.feed = Feed()
+        self.workspaces: dict[str, Record] = {}
+        self.stories: dict[str, Record] = {}
+        self.invoices: dict[str, Record] = {}
+        self.external_references: dict[str, Record] = {}
+        self.currencies = {
+            str(n): currency_record(str(n), currency) for n, currency in enumerate(CURRENCIES, 1)
+        }
+        self.true_milestones: dict[str, Record] = {}
+        """Milestones without the additions of add_field, remove_field and set_raw."""
+        self.index = Index()
+        self.invoices_of: dict[str, list[str]] = {}
+        self.milestones_of: defaultdict[str, list[str]] = defaultdict(list)
+        self.references_of: defaultdict[str, list[str]] = defaultdict(list)
+        self.hidden: set[str] = set()
+        """Workspaces which the token's user may not see."""
+        self._last_id: dict[str, int] = defaultdict(lambda: 1_000)
+        self._added: dict[str, object] = {}
+        self._removed: set[str] = set()
+        self._raw: dict[str, Record] = {}
+
+    @contextmanager
+    def change(self) -> Iterator[int]:
+        """Hold the lock, give the time in seconds since 1970, and count the change."""
+        with self.lock:
+            try:
+                yield self.clock.now()
+            finally:
+                self.version += 1
+
+    def new_id(self, kind: str) -> str:
+        """Give an id of this kind that was never given before."""
+        self._last_id[kind] += 1
+        return str(self._last_id[kind])
+
+    def ids_given(self, kind: str, last: int) -> None:
+        """Tell that ids of this kind up to `last` are taken."""
+        self._last_id[kind] = max(self._last_id[kind], last)
+
+    @property
+    def milestones(self) -> dict[str, Record]:
+        """Every milestone by id as the API shows it, without the arrays that `include` adds."""
+        with self.lock:
+            if not self._disguised:
+                return self.true_milestones
+            return {id_: self.shown(record) for id_, record in self.true_milestones.items()}
+
+    def milestone(self, id_: str) -> Record:
+        """One milestone as the API shows it with all four includes."""
+        with self.lock:
+            return self.shown(self.true_milestones[id_]) | {
+                "invoice_ids": list(self.invoices_of.get(id_, ())),
+                "external_reference_ids": list(self.references_of.get(id_, ())),
+            }
+
+    @property
+    def events(self) -> list[Record]:
+        """Every event ever raised, oldest first, payloads included."""
+        return self.feed.records
+
+    @property
+    def feed_enabled(self) -> bool:
+        """Whether the account has Subscribed Events; if not, they answer 403."""
+        return self.feed.enabled
+
+    @feed_enabled.setter
+    def feed_enabled(self, enabled: bool) -> None:
+        with self.change():
+            self.feed.enabled = enabled
+
+    @property
+    def _disguised(self) -> bool:
+        return bool(self._added or self._removed or self._raw)
+
+    def shown(self, record: Record) -> Record:
+        """Give a milestone with the fields that were added, removed or set to something odd."""
+        if not self._disguised:
+            return record
+        extra = {n: rule(record) if callable(rule) else rule for n, rule in self._added.items()}
+        shown = record | extra | self._raw.get(record["id"], {})
+        return {name: value for name, value in shown.items() if name not in self._removed}
+
+    def add_field(self, name: str, value: object | FieldRule) -> None:
+        """Kantata adds a field to every milestone: a value, or a function of the milestone."""
+        with self.change():
+            self._removed.discard(name)
+            self._added[name] = value
+
+    def remove_field(self, name: str) -> None:
+        """Kantata drops a field from every milestone, or a permission to see it is lost."""
+        with self.change():
+            self._added.pop(name, None)
+            self._removed.add(name)
+
+    def restore_field(self, name: str) -> None:
+        """Undo add_field or remove_field."""
+        with self.change():
+            self._added.pop(name, None)
+            self._removed.discard(name)
+
+    def set_raw(self, id: str, field: str, value: object) -> None:
+        """Show any JSON value in one milestone, also one of a wrong type. Raises no event."""
+        with self.change():
+            self._raw.setdefault(self.true_milestones[id]["id"], {})[field] = value
+
+    def clear_raw(self, id: str) -> None:
+        """Show one milestone as it is again."""
+        with self.change():
+            self._raw.pop(id, None)
+
+    @staticmethod
+    def created(record: Record) -> int:
+        """When a record was created, in seconds since 1970."""
+        return instant(record["created_at"])
+
+    def sees(self, workspace_id: str | None) -> bool:
+        """Whether the token's user may see what belongs to this workspace."""
+        return workspace_id not in self.hidden
+
+    def sees_milestone(self, id_: str) -> bool:
+        """Whether there is such a milestone and the token's user may see it."""
+        record = self.true_milestones.get(id_)
+        return record is not None and self.sees(record["workspace_id"])
+
+    def sees_invoice(self, id_: str) -> bool:
+        """Whether there is such an invoice, not wholly of workspaces hidden from the user."""
+        if id_ not in self.invoices:
+            return False
+        billed = self.milestones_of.get(id_, [])
+        return not self.hidden or not billed or any(map(self.sees_milestone, billed))

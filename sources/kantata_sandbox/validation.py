@@ -1,0 +1,137 @@
+"""What may be written to a milestone or a reference (kantata-api.md sections 3 and 8)."""
+
+import re
+from collections.abc import Callable
+from datetime import date
+
+from .answers import Problem
+from .records import Record
+from .store import Store
+
+INT32 = 2**31 - 1
+_BILLING_TYPES = ("fixed_date", "upon_completion")
+_REFERENCE_NEEDS = ("service_name", "service_model", "service_model_ref")
+_REFERENCE_TEXTS = (*_REFERENCE_NEEDS, "external_link", "external_message", "external_status")
+_REFERENCE_STATUS = ("successful", "pending", "failed")
+
+Converter = Callable[[object], object]
+
+
+def _title(value: object) -> str:
+    # The longest title is unknown; 255 is what Rails gives a string by default.
+    text = "" if value is None else str(value)
+    if not text.strip():
+        raise ValueError("Title can't be blank")
+    if len(text) > 255:
+        raise ValueError("Title is too long (maximum is 255 characters)")
+    return text
+
+
+def _integer(value: object, name: str) -> int:
+    """Read a JSON integer or a text of digits, as Rails does; within int32, as declared."""
+    if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d+", str(value), re.ASCII):
+        raise ValueError(f"{name} is not an integer")
+    if abs(int(str(value))) > INT32:
+        raise ValueError(f"{name} must be within the range of a 32 bit integer")
+    return int(str(value))
+
+
+def _amount(value: object) -> int:
+    return _integer(value, "Amount in cents")
+
+
+def _id(value: object) -> str | None:
+    return None if value in (None, "") else str(_integer(value, "Id"))
+
+
+def _date(value: object) -> str | None:
+    """Read a date; what is none becomes null without a word: unknown, and nasty."""
+    try:
+        return date.fromisoformat(str(value)[:10]).isoformat()
+    except ValueError:
+        return None
+
+
+def _billing_type(value: object) -> str:
+    if value not in _BILLING_TYPES:
+        raise ValueError("Billing type is not included in the list")
+    return str(value)
+
+
+_FIELDS: dict[str, Converter] = {
+    "title": _title,
+    "amount_in_cents": _amount,
+    "date_to_invoice": _date,
+    "billing_type": _billing_type,
+    "story_id": _id,
+}
+
+
+def check_milestone(
+    store: Store, item: Record, existing: Record | None
+) -> tuple[Record, list[Problem]]:
+    """Convert the writable fields of a body, and tell what is wrong with them.
+
+    Fields that cannot be written (currency, invoice_id, on update also workspace_id) are ignored.
+    """
+    fields: Record = {}
+    problems: list[Problem] = []
+    for name, convert in _FIELDS.items():
+        if name in item or (existing is None and name in ("title", "amount_in_cents")):
+            try:
+                fields[name] = convert(item.get(name))
+            except ValueError as error:
+                problems.append(Problem(str(error), name))
+    if existing is None:
+        problems += _put_workspace(store, item, fields)
+    problems += _story_problems(store, (existing or {}) | fields)
+    if isinstance(item.get("external_reference"), dict):
+        fields["external_reference"], found = check_reference(item["external_reference"])
+        problems += [Problem(p.message, "external_reference") for p in found]
+    return fields, problems
+
+
+def _put_workspace(store: Store, item: Record, fields: Record) -> list[Problem]:
+    try:
+        id_ = _id(item.get("workspace_id"))
+    except ValueError as error:
+        return [Problem(str(error), "workspace_id")]
+    if id_ is None:
+        return [Problem("Workspace can't be blank", "workspace_id")]
+    if id_ not in store.workspaces or not store.sees(id_):
+        return [Problem("Workspace can't be found", "workspace_id")]
+    fields["workspace_id"] = id_
+    return []
+
+
+def _story_problems(store: Store, record: Record) -> list[Problem]:
+    # That the task must be one of the same project is unknown (section 11, 9), and likely.
+    story_id = record.get("story_id")
+    if story_id is None:
+        needed = record.get("billing_type") == "upon_completion"
+        return [Problem("Story can't be blank", "story_id")] if needed else []
+    story = store.stories.get(story_id)
+    if story is None or story["workspace_id"] != record.get("workspace_id"):
+        return [Problem("Story must be in the same workspace", "story_id")]
+    return []
+
+
+def check_reference(item: Record) -> tuple[Record, list[Problem]]:
+    """Convert the writable fields of a reference, and tell what is wrong with them."""
+    problems = [
+        Problem(f"{name.replace('_', ' ').capitalize()} can't be blank", name)
+        for name in _REFERENCE_NEEDS
+        if item.get(name) in (None, "")
+    ]
+    fields: Record = {
+        name: None if item[name] is None else str(item[name])
+        for name in _REFERENCE_TEXTS
+        if name in item
+    }
+    if "locked" in item:
+        fields["locked"] = item["locked"] in (True, "true", "1", 1)
+    if item.get("status") is not None:
+        fields["status"] = item["status"]
+        if item["status"] not in _REFERENCE_STATUS:
+            problems.append(Problem("Status is not included in the list", "status"))
+    return fields, problems

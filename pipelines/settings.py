@@ -82,6 +82,15 @@ def kantata_settings() -> KantataSettings:
     return settings
 
 
+def token() -> str:
+    """The token that is configured, to keep it out of what is shown; empty if there is none."""
+    try:
+        settings = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
+    except (ConfigurationException, ValueError):
+        return ""
+    return settings.kantata_access_token or ""
+
+
 @dataclass(frozen=True)
 class Place:
     """A warehouse, and the files beside it.
@@ -134,6 +143,19 @@ def place(destination: str) -> Place:
     if destination == "postgres":
         return _postgres()
     loader = _duckdb_file(_setting("destination.duckdb.credentials", LOADER_FILE))
+    return duckdb_place(loader, Path(_setting("warehouse.publish_to", PUBLISHED_FILE)))
+
+
+def duckdb_place(loader: Path, published: Path) -> Place:
+    """A DuckDB warehouse.
+
+    Args:
+        loader: The file dlt loads into.
+        published: The file for readers.
+
+    Raises:
+        WarehouseMisconfigured: If the loader's file cannot be called so.
+    """
     if loader.stem == "kantata":
         raise WarehouseMisconfigured(
             f"the loader's file must not be called {loader.name}: DuckDB would take the "
@@ -146,7 +168,7 @@ def place(destination: str) -> Place:
         folder=loader.parent,
         stem=loader.stem,
         loader=loader,
-        published=Path(_setting("warehouse.publish_to", PUBLISHED_FILE)),
+        published=published,
     )
 
 

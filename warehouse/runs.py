@@ -129,11 +129,13 @@ def end(database: Database, run: Run) -> None:
 
 
 def latest(rows: Sequence[tuple[Any, ...]]) -> list[Run]:
-    """The runs of the rows that ``LATEST`` selects."""
+    """The runs of the rows that ``LATEST`` or ``LATEST_PROVEN`` selects."""
     return [_run(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
 
-LATEST = f"select {', '.join(_COLUMNS)} from {DATASET}.sync_runs order by run_id desc limit 10"
+_SELECT = f"select {', '.join(_COLUMNS)} from {DATASET}.sync_runs"
+LATEST = f"{_SELECT} order by run_id desc limit 10"
+LATEST_PROVEN = f"{_SELECT} where status = 'proven' order by run_id desc limit 1"
 
 
 def _values(run: Run, names: Sequence[str]) -> list[object]:

@@ -1,0 +1,179 @@
+"""The command line.
+
+Exit codes: 0 done; 1 failed, the last good state stands; 2 wrong use or configuration; 3 done and
+published, but something needs a person; 75 try again later; 130 and 143 stopped by a signal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from sources.kantata.errors import KantataError
+from sources.kantata_sandbox import serve
+from warehouse.errors import WarehouseError
+
+from . import show
+from .check import check as run_check
+from .demo import demo as run_demo
+from .settings import kantata_settings, place, token
+from .signals import Stopped, stoppable
+from .status import print_status, status_json
+from .status import status as read_status
+from .sync import sync as run_sync
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Billing milestones of Kantata OX in DuckDB or Postgres, proven to the cent.",
+)
+ERROR_LOG = Path(".milestones/error.log")
+
+
+class Warehouse(StrEnum):
+    """Where the milestones go."""
+
+    DUCKDB = "duckdb"
+    POSTGRES = "postgres"
+
+
+DestinationOption = Annotated[
+    Warehouse, typer.Option("--destination", help="Where the milestones go.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+
+
+@app.command()
+def sync(
+    destination: DestinationOption = Warehouse.DUCKDB,
+    full: Annotated[bool, typer.Option("--full", help="Scan, whatever is due.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read every milestone, load what changed, prove it, publish it."""
+    with _ending(as_json), stoppable():
+        warehouse = place(destination)
+        with show.watcher() as watcher:
+            result = run_sync(kantata_settings(), warehouse, full, watcher)
+        if as_json:
+            show.print_json(show.synced_json(result))
+        else:
+            show.synced(result)
+        raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def check(
+    destination: DestinationOption = Warehouse.DUCKDB,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask the account how it behaves; by GET only.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask everything a run depends on: one line each, with the way out."""
+    with _ending(as_json), stoppable():
+        answers = []
+        for answer in run_check(kantata_settings(), place(destination), probe):
+            answers.append(answer)
+            if not as_json:
+                mark = "[red]✗[/]" if answer.exit_code else "[green]✓[/]"
+                line = f"{mark} {escape(answer.question)}: {escape(answer.answer)}"
+                show.out.print(line, soft_wrap=True)
+        if as_json:
+            show.print_json([vars(answer) for answer in answers])
+        raise typer.Exit(next((a.exit_code for a in answers if a.exit_code), 0))
+
+
+@app.command()
+def status(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
+    """Show how fresh the warehouse is, its last runs, and what is due when."""
+    with _ending(as_json):
+        found = read_status(place(destination))
+        if as_json:
+            show.print_json(status_json(found))
+        else:
+            print_status(found)
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(help="0 for any free one.", min=0, max=65535)] = 0,
+    milestones: Annotated[int, typer.Option(help="How many.", min=0, max=1_000_000)] = 1_000,
+    seed: Annotated[int, typer.Option(help="Chooses the account.")] = 1,
+    latency: Annotated[float, typer.Option(help="Milliseconds added to each answer.", min=0)] = 0,
+    token: Annotated[str, typer.Option(help="The token that is let in.")] = "sandbox-token",  # noqa: S107 - it opens nothing
+) -> None:
+    """Run a local server that behaves as Kantata does, until Ctrl-C."""
+
+    def ready(url: str) -> None:
+        print(f"A sandbox of {milestones:,} milestones listens. In another terminal:\n")
+        print(f"export KANTATA_API_URL={url}")
+        print(f"export KANTATA_ACCESS_TOKEN={token}", flush=True)
+
+    with _ending(as_json=False):
+        try:
+            serve(port, milestones, seed, latency, token, ready)
+        except OSError as error:
+            raise KantataError(f"cannot listen on port {port}: {error.strerror}") from None
+
+
+@app.command()
+def demo() -> None:
+    """Sync a sandbox, change it, sync it again, and show what changed. Needs no token."""
+    with _ending(as_json=False), stoppable():
+        run_demo()
+
+
+@contextmanager
+def _ending(as_json: bool) -> Iterator[None]:
+    """Turn every failure into one line, or one JSON value, and its exit code."""
+    try:
+        yield
+    except (KantataError, WarehouseError, Stopped) as error:
+        _fail(str(error), error.exit_code, as_json)
+    except typer.Exit:
+        raise
+    except Exception as error:  # a mistake of ours is still told in one line
+        where = _keep(traceback.format_exc())
+        _fail(f"{type(error).__name__}: {error}".splitlines()[0] + where, 1, as_json)
+
+
+def _fail(message: str, exit_code: int, as_json: bool) -> None:
+    message = _without_token(message)
+    if as_json:
+        show.print_json({"error": message, "exit_code": exit_code})
+    else:
+        show.plain(f"milestones: {message}")
+    sys.stdout.flush()
+    if exit_code > 128:
+        os._exit(exit_code)  # a load that would not end in time must not hold the process
+    raise typer.Exit(exit_code)
+
+
+def _keep(trace: str) -> str:
+    """Keep a traceback for whoever mends it; gives where."""
+    try:
+        ERROR_LOG.parent.mkdir(parents=True, exist_ok=True)
+        ERROR_LOG.write_text(_without_token(trace))
+    except OSError:
+        return ""
+    return f" (details: {ERROR_LOG})"
+
+
+def _without_token(text: str) -> str:
+    secret = token()
+    return text.replace(secret, "[token]") if len(secret) >= 4 else text
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,227 @@
+"""`milestones status`: how fresh the warehouse is, its last runs, and what it says is due when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pendulum
+from rich.markup import escape
+from rich.table import Table
+
+from warehouse import runs
+from warehouse.database import opened, reason
+from warehouse.errors import WarehouseBusy, WarehouseError, WarehouseUnavailable
+from warehouse.lock import file_lock
+from warehouse.runs import Run, RunStatus
+
+from . import show
+from .settings import Place
+
+_MONTHS = """
+select
+    date_trunc('month', date_to_invoice)::date as due,
+    currency,
+    count(*),
+    sum(amount_in_cents),
+    sum(case when invoice_id is not null then amount_in_cents else 0 end)
+from kantata.billing_milestones
+where deleted_at is null and access_lost_at is null
+group by 1, 2
+order by 1, 2
+"""
+_UNITS = "select iso_code, unit_per_subunit from kantata.currencies"
+_NOTHING_YET = "holds no milestones yet: run `milestones sync`"
+_PAST, _COMING = 3, 9  # months shown one by one; the others are summed up
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Month:
+    """What is due in one month in one currency.
+
+    Args:
+        due: The month's first day, None for milestones without a date.
+        currency: ISO code.
+        milestones: How many.
+        subunits: Their sum.
+        invoiced: The part of it that is on an invoice.
+    """
+
+    due: date | None
+    currency: str
+    milestones: int
+    subunits: int
+    invoiced: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the warehouse says.
+
+    Args:
+        source: What was read.
+        runs: The last ones, the newest first.
+        proven: The last proven one among them.
+        months: By month and currency; those without a date last.
+        units: The value of one subunit, by currency.
+    """
+
+    source: str
+    runs: list[Run]
+    proven: Run | None
+    months: list[Month]
+    units: dict[str, Decimal]
+
+
+def status(place: Place) -> Status:
+    """Read the warehouse.
+
+    Raises:
+        WarehouseError: If there is none, or it cannot be read.
+    """
+    with _queried(place) as (source, query):
+        try:
+            latest = runs.latest(query(runs.LATEST))
+            proven = next(iter(runs.latest(query(runs.LATEST_PROVEN))), None)
+            months = [Month(*row[:3], *map(int, row[3:])) for row in query(_MONTHS)]
+            units = {code: Decimal(unit) for code, unit in query(_UNITS)}
+        except duckdb.CatalogException:
+            raise WarehouseUnavailable(f"{source} {_NOTHING_YET}") from None
+    months.sort(key=lambda month: (month.due is None, month.due or date.min, month.currency))
+    return Status(source, latest, proven, months, units)
+
+
+@contextmanager
+def _queried(place: Place) -> Iterator[tuple[str, Query]]:
+    """The warehouse itself; while a run has it, the published file."""
+    if place.loader is None:
+        with opened(place.pipeline()) as database:
+            if "billing_milestones" not in database.tables():
+                raise WarehouseUnavailable(
+                    "Postgres holds no milestones yet: run `milestones sync`"
+                )
+            yield "Postgres", database.rows
+        return
+    if not place.loader.exists():
+        raise WarehouseUnavailable(f"there is no {place.loader} yet: run `milestones sync`")
+    try:
+        with file_lock(place.lock, shared=True), _file(place.loader) as query:
+            yield str(place.loader), query
+    except WarehouseBusy as busy:
+        if place.published is None or not place.published.exists():
+            raise
+        with _file(place.published) as query:
+            yield f"{place.published} ({busy})", query
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[Query]:
+    try:
+        connection = duckdb.connect(
+            str(path), read_only=True, config={"autoinstall_known_extensions": False}
+        )
+    except duckdb.Error as error:
+        raise WarehouseError(f"cannot read {path}: {reason(error)}") from None
+    with connection:
+        yield lambda sql: connection.execute(sql).fetchall()
+
+
+def print_status(found: Status) -> None:
+    """The status, on stdout."""
+    if found.proven and found.proven.finished_at:
+        finished = pendulum.instance(found.proven.finished_at)
+        out = f"[green]proven {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
+        show.out.print(f"{out}, {found.proven.rows_read:,} milestones; {escape(found.source)}")
+    else:
+        show.out.print(f"[yellow]no run was proven yet[/]; {escape(found.source)}")
+    show.out.print(_runs_table(found.runs))
+    show.out.print(_months_table(found))
+
+
+def _runs_table(latest: list[Run]) -> Table:
+    table = Table("run", "status", "mode", box=None, title="last runs", title_justify="left")
+    for name in ("read", "added", "changed", "rejected", "requests", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column("what a person should know", overflow="fold")
+    for run in latest:
+        colour = "green" if run.status is RunStatus.PROVEN else "red"
+        numbers = (run.rows_read, run.added, run.changed, run.rejected, run.requests)
+        table.add_row(
+            f"{run.started_at:%Y-%m-%d %H:%M}",
+            f"[{colour}]{run.status}[/]",
+            run.mode,
+            *(f"{n:,}" for n in numbers),
+            f"{run.duration_seconds:.1f}",
+            escape(run.error or "; ".join(run.warnings)),
+        )
+    return table
+
+
+def _months_table(found: Status) -> Table:
+    """Months around today one by one, what lies before and after in one line each."""
+    currencies = sorted({month.currency for month in found.months})
+    table = Table("due", box=None, title="billing milestones by month", title_justify="left")
+    for currency in currencies:
+        table.add_column(escape(currency), justify="right")
+    sums: dict[str, dict[str, int]] = {}
+    for month in found.months:
+        line = sums.setdefault(_line(month.due), {})
+        line[month.currency] = line.get(month.currency, 0) + month.subunits
+    for name, line in sums.items():
+        cells = (show.money(line[c], found.units.get(c)) if c in line else "" for c in currencies)
+        table.add_row(name, *cells)
+    return table
+
+
+def _line(due: date | None) -> str:
+    if due is None:
+        return "no date"
+    today = pendulum.today("UTC").date()
+    away = (due.year - today.year) * 12 + due.month - today.month
+    if away < -_PAST:
+        return "earlier"
+    return "later" if away > _COMING else f"{due:%Y-%m}"
+
+
+def status_json(found: Status) -> dict[str, object]:
+    """The status as one JSON value."""
+    proven = found.proven
+    return {
+        "source": found.source,
+        "proven_at": proven.finished_at if proven else None,
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "status": run.status,
+                "mode": run.mode,
+                "rows_read": run.rows_read,
+                "added": run.added,
+                "changed": run.changed,
+                "rejected": run.rejected,
+                "requests": run.requests,
+                "duration_seconds": run.duration_seconds,
+                "warnings": run.warnings,
+                "error": run.error,
+            }
+            for run in found.runs
+        ],
+        "months": [
+            {
+                "due": month.due,
+                "currency": month.currency,
+                "milestones": month.milestones,
+                "subunits": month.subunits,
+                "invoiced_subunits": month.invoiced,
+                "amount": show.exact(month.subunits, found.units.get(month.currency)),
+            }
+            for month in found.months
+        ],
+    }

@@ -15,7 +15,7 @@ from dlt.common.typing import TSecretStrValue
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from sources.kantata import KantataReader
-from sources.kantata.errors import KantataError
+from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import API_URL
 from warehouse.errors import WarehouseMisconfigured
 
@@ -28,12 +28,6 @@ _DUCKDB = {
     "preserve_insertion_order": False,
     "autoinstall_known_extensions": False,
 }
-
-
-class NoToken(KantataError):
-    """Nobody said which token to use."""
-
-    exit_code = 2
 
 
 @configspec
@@ -65,16 +59,14 @@ def kantata_settings() -> KantataSettings:
     """Where Kantata is, and the token.
 
     Raises:
-        NoToken: If there is none.
-        KantataError: If the address or the token cannot be one.
-        WarehouseMisconfigured: If a value is of the wrong type.
+        KantataError: If there is no token, or a setting cannot be what it is.
     """
     try:
         settings = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
     except (ConfigurationException, ValueError) as error:
-        raise WarehouseMisconfigured(f"[sources.kantata]: {_first_line(error)}") from None
+        raise KantataMisconfigured(f"[sources.kantata]: {_first_line(error)}") from None
     if not settings.kantata_access_token:
-        raise NoToken(
+        raise KantataMisconfigured(
             "no token: set KANTATA_ACCESS_TOKEN, or kantata_access_token under [sources.kantata] "
             "in .dlt/secrets.toml. `milestones demo` needs none."
         )
@@ -154,8 +146,13 @@ def duckdb_place(loader: Path, published: Path) -> Place:
         published: The file for readers.
 
     Raises:
-        WarehouseMisconfigured: If the loader's file cannot be called so.
+        WarehouseMisconfigured: If the files cannot be called so.
     """
+    if loader.absolute() == published.absolute():
+        raise WarehouseMisconfigured(
+            f"{loader} cannot be both the loader's file and the one for readers: name another one "
+            "in WAREHOUSE__PUBLISH_TO"
+        )
     if loader.stem == "kantata":
         raise WarehouseMisconfigured(
             f"the loader's file must not be called {loader.name}: DuckDB would take the "
@@ -192,7 +189,7 @@ def _duckdb_file(credentials: str) -> Path:
 
 
 def _setting(name: str, otherwise: str) -> str:
-    value: object = dlt.secrets.get(name)
+    value: object = dlt.config.get(name)  # of environment, config.toml and secrets.toml
     return otherwise if value is None else str(value)
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from warehouse import runs
 from warehouse.database import opened, reason
-from warehouse.errors import WarehouseBusy, WarehouseError, WarehouseUnavailable
+from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.lock import file_lock
 from warehouse.runs import Run, RunStatus
 
@@ -94,7 +94,7 @@ def status(place: Place) -> Status:
             months = [Month(*row[:3], *map(int, row[3:])) for row in query(_MONTHS)]
             units = {code: Decimal(unit) for code, unit in query(_UNITS)}
         except duckdb.CatalogException:
-            raise WarehouseUnavailable(f"{source} {_NOTHING_YET}") from None
+            raise WarehouseError(f"{source} {_NOTHING_YET}") from None
     months.sort(key=lambda month: (month.due is None, month.due or date.min, month.currency))
     return Status(source, latest, proven, months, units)
 
@@ -105,13 +105,11 @@ def _queried(place: Place) -> Iterator[tuple[str, Query]]:
     if place.loader is None:
         with opened(place.pipeline()) as database:
             if "billing_milestones" not in database.tables():
-                raise WarehouseUnavailable(
-                    "Postgres holds no milestones yet: run `milestones sync`"
-                )
+                raise WarehouseError("Postgres holds no milestones yet: run `milestones sync`")
             yield "Postgres", database.rows
         return
     if not place.loader.exists():
-        raise WarehouseUnavailable(f"there is no {place.loader} yet: run `milestones sync`")
+        raise WarehouseError(f"there is no {place.loader} yet: run `milestones sync`")
     try:
         with file_lock(place.lock, shared=True), _file(place.loader) as query:
             yield str(place.loader), query

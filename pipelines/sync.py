@@ -17,8 +17,8 @@ import dlt
 
 from sources.kantata import Known, Report, kantata
 from sources.kantata.errors import KantataError
-from sources.kantata.settings import CURRENCIES, SIDE_TABLES
-from warehouse import lock, proof, runs
+from sources.kantata.settings import CURRENCIES, LOADED, SIDE_TABLES
+from warehouse import lock, proof, runs, tables
 from warehouse.database import Database, opened, reason
 from warehouse.errors import WarehouseError, WarehouseUnproven, WarehouseUnwritable
 from warehouse.known import Holdings
@@ -29,6 +29,10 @@ from .settings import KantataSettings, Place
 from .signals import Stopped, in_thread
 
 NEEDS_A_PERSON = 3
+_RAW = {
+    table: {name: kind.dlt_type for name, kind in columns.items()}
+    for table, (columns, _) in LOADED.items()
+}
 
 
 @dataclass
@@ -125,7 +129,8 @@ def _recorded(pipeline: dlt.Pipeline, run: Run) -> Iterator[None]:
     """Keep the run's row: begun as running, ended in every case."""
     began = time.monotonic()
     with opened(pipeline) as database:
-        runs.prepare(database)
+        tables.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
+        runs.end_killed(database)
         runs.begin(database, run)
     try:
         yield
@@ -187,8 +192,7 @@ def _load(pipeline: dlt.Pipeline) -> None:
 
 def _known(holdings: Holdings) -> Known:
     """What the warehouse holds, in the source's words."""
-    tables = (*SIDE_TABLES, CURRENCIES)
-    keys = {table.name: table.key for table in tables}
+    keys = {table.name: table.key for table in (*SIDE_TABLES, CURRENCIES)}
     return Known(
         milestones=holdings.milestones(),
         side_tables=holdings.hashes(keys),

@@ -8,13 +8,15 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.sql_client import SqlClientBase
 
-from .errors import WarehouseUnavailable
+from .errors import WarehouseMisconfigured, WarehouseUnavailable
 
 DATASET = "kantata"
 _ROWS = 50_000
+_WRONG = ("authentication failed", "does not exist", "not a valid DuckDB", "permission denied")
 
 
 class Database:
@@ -75,13 +77,22 @@ def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
     """A connection to the pipeline's destination.
 
     Raises:
-        WarehouseUnavailable: If there is none to be had.
+        WarehouseMisconfigured: If the credentials lead nowhere.
+        WarehouseUnavailable: If there is none to be had now.
     """
     try:
         client = pipeline.sql_client()
         client.open_connection()
     except Exception as error:  # each driver has errors of its own
-        raise WarehouseUnavailable(f"no connection to the warehouse: {reason(error)}") from None
+        said = f"no connection to the warehouse: {reason(error)}"
+        if isinstance(error, ConfigurationException):
+            raise WarehouseMisconfigured(
+                "the destination's credentials are not what it takes: Postgres wants "
+                "postgresql://user:password@host:5432/database"
+            ) from None
+        if any(words in said for words in _WRONG):
+            raise WarehouseMisconfigured(said) from None
+        raise WarehouseUnavailable(said) from None
     try:
         yield Database(client)
     except DatabaseException as error:
@@ -91,5 +102,7 @@ def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what a driver says; passwords are never part of it."""
+    """The first line of what the driver itself says; passwords are never part of it."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

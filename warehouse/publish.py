@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from .errors import WarehouseMisconfigured, WarehouseUnwritable
+from .errors import WarehouseUnwritable
 
 _SPARE = 16 * 2**20  # bytes left free beside the copy
 
@@ -25,13 +25,8 @@ def publish(loader: Path, target: Path) -> None:
         target: The file for readers.
 
     Raises:
-        WarehouseMisconfigured: If both are the same file.
         WarehouseUnwritable: If there is no room or no right; the old file stays.
     """
-    if loader.absolute() == target.absolute():
-        raise WarehouseMisconfigured(
-            f"publish_to is the loader's own file, {loader}: name another one"
-        )
     copy = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         _checkpoint(loader)

@@ -10,19 +10,6 @@ from enum import StrEnum
 from typing import Any
 
 from .database import DATASET, Database
-from .errors import WarehouseMisconfigured
-
-WAREHOUSE_VERSION = 1  # of the tables' shape; a later release migrates from here
-
-_TABLES = (
-    f"create table if not exists {DATASET}.warehouse_version (version bigint not null)",
-    f"""create table if not exists {DATASET}.sync_runs (
-        run_id text primary key, status text not null, mode text not null, why text not null,
-        started_at timestamptz not null, finished_at timestamptz, duration_seconds double precision,
-        requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
-        restored bigint, rejected bigint, totals text, side_rows text, schema_changes text,
-        warnings text, error text, cursor_at timestamptz)""",
-)
 
 
 class RunStatus(StrEnum):
@@ -84,23 +71,8 @@ _COLUMNS = tuple(f.name for f in fields(Run))
 _AS_JSON = ("totals", "side_rows", "schema_changes", "warnings")
 
 
-def prepare(database: Database) -> None:
-    """Make the tables, and end rows of runs that were killed. The lock must be held.
-
-    Raises:
-        WarehouseMisconfigured: If a later release has written this warehouse.
-    """
-    database.ensure_dataset()
-    for statement in _TABLES:
-        database.run(statement)
-    versions = database.rows(f"select version from {DATASET}.warehouse_version")
-    if not versions:
-        database.run(f"insert into {DATASET}.warehouse_version values (%s)", WAREHOUSE_VERSION)
-    elif versions[0][0] > WAREHOUSE_VERSION:
-        raise WarehouseMisconfigured(
-            f"the warehouse has version {versions[0][0]} and this release knows "
-            f"{WAREHOUSE_VERSION}: install the release that wrote it, or a later one"
-        )
+def end_killed(database: Database) -> None:
+    """End the rows of runs that were killed. The lock must be held, so that none is going."""
     database.run(
         f"update {DATASET}.sync_runs set status = %s, error = %s where status = %s",
         RunStatus.STOPPED,

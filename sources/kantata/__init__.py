@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import dlt
@@ -12,7 +12,7 @@ from dlt.sources import DltResource
 
 from .account import read_account
 from .client import KantataReader
-from .compare import Batch, table_of
+from .compare import Batch
 from .known import Known
 from .report import Report
 from .scan import Progress
@@ -60,21 +60,10 @@ def kantata(
         backoff_seconds,
         on_retry=on_retry,
     )
-    batches = _batches(reader, known or Known(), report or Report(), requests_in_flight, progress)
-    return dlt.resource(batches, name="billing_milestones")
-
-
-def _batches(
-    reader: KantataReader,
-    known: Known,
-    report: Report,
-    in_flight: int,
-    progress: Progress | None,
-) -> Iterator[DataItemWithMeta]:
-    for table in LOADED.keys() - known.columns.keys():  # every table exists from the first load
-        yield _loadable((table, table_of(LOADED[table][0], [])))
-    for batch in read_account(reader, known, report, in_flight, progress):
-        yield _loadable(batch)
+    batches = read_account(
+        reader, known or Known(), report or Report(), requests_in_flight, progress
+    )
+    return dlt.resource(map(_loadable, batches), name="billing_milestones")
 
 
 def _loadable(batch: Batch) -> DataItemWithMeta:

@@ -153,8 +153,7 @@ class _Account:
         report.server_time = self._reader.server_time
         for rows in (self._milestone_rows, *(side.rows for side in self._sides.values())):
             name = rows.table.name
-            first = name not in self._known.columns  # on a first load every column is new
-            for column, kind in rows.new_columns.items() if not first else ():
+            for column, kind in rows.new_columns.items() if register.known else ():
                 report.schema_changes.append(f"{name}.{column} is new ({kind})")
             for column in sorted(rows.absent):
                 report.schema_changes.append(f"{name}.{column} is missing; its last values stay")

@@ -306,7 +306,7 @@ def checked_token(token: str) -> str:
     """The token without surrounding space.
 
     Raises:
-        KantataUnauthorized: If it is empty or cannot be a header, without repeating it.
+        KantataMisconfigured: If it is empty or cannot be a header, without repeating it.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", token.strip()):
         raise KantataUnauthorized("KANTATA_ACCESS_TOKEN is empty or holds characters no token has")

@@ -1,6 +1,7 @@
 """What can go wrong with Kantata, named by what to do next.
 
     KantataError                 exit code
+    |- KantataMisconfigured   2  a setting is missing or impossible: mend it
     |- KantataUnauthorized    2  the token is wrong or revoked: put a good one in
     |- KantataForbidden       2  the token's user may not do this: mend the permission
     |- KantataMisaddressed    2  this address is not the API: mend kantata_api_url
@@ -23,6 +24,12 @@ class KantataError(Exception):
     """Something went wrong with Kantata; ``exit_code`` says what the process should end with."""
 
     exit_code: ClassVar[int] = 1
+
+
+class KantataMisconfigured(KantataError):
+    """A setting is missing or impossible."""
+
+    exit_code = 2
 
 
 class KantataUnauthorized(KantataError):

@@ -18,7 +18,7 @@ from queue import Empty, Full, Queue
 
 from .client import KantataReader
 from .envelope import Page
-from .errors import KantataError, KantataIncomplete, KantataMoving
+from .errors import KantataIncomplete, KantataMisconfigured, KantataMoving
 from .settings import ATTEMPTS, MILESTONE_INCLUDES, PER_PAGE
 
 PATH = "billing_milestones"
@@ -53,7 +53,7 @@ class Scan:
         self, reader: KantataReader, in_flight: int = 4, progress: Progress | None = None
     ) -> None:
         if not 1 <= in_flight <= 200:
-            raise KantataError(f"requests_in_flight is {in_flight}; it must be 1 to 200")
+            raise KantataMisconfigured(f"requests_in_flight is {in_flight}; it must be 1 to 200")
         self.seen: dict[str, int] = {}
         self.count = 0
         self._reader = reader

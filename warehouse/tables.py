@@ -1,0 +1,65 @@
+"""The tables themselves: made before the first load, so that all of them exist whatever is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from .database import DATASET, Database
+from .errors import WarehouseMisconfigured
+
+WAREHOUSE_VERSION = 1  # of the tables' shape; a later release migrates from here
+
+_OURS = (
+    f"create table if not exists {DATASET}.warehouse_version (version bigint not null)",
+    f"""create table if not exists {DATASET}.sync_runs (
+        run_id text primary key, status text not null, mode text not null, why text not null,
+        started_at timestamptz not null, finished_at timestamptz, duration_seconds double precision,
+        requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
+        restored bigint, rejected bigint, totals text, side_rows text, schema_changes text,
+        warnings text, error text, cursor_at timestamptz)""",
+)
+_SQL_TYPES = {
+    "text": "varchar",
+    "bool": "boolean",
+    "double": "double precision",
+    "timestamp": "timestamptz",
+    "decimal": "decimal(12,6)",
+}
+
+
+def prepare(
+    database: Database, raw: Mapping[str, Mapping[str, str]], keys: Mapping[str, Collection[str]]
+) -> None:
+    """Make every table that is not there yet.
+
+    Args:
+        database: A connection.
+        raw: The raw tables: dlt types by column, by table.
+        keys: The key columns of each.
+
+    Raises:
+        WarehouseMisconfigured: If a later release has written this warehouse.
+    """
+    database.ensure_dataset()
+    for statement in _OURS:
+        database.run(statement)
+    versions = database.rows(f"select version from {DATASET}.warehouse_version")
+    if not versions:
+        database.run(f"insert into {DATASET}.warehouse_version values (%s)", WAREHOUSE_VERSION)
+    elif versions[0][0] > WAREHOUSE_VERSION:
+        raise WarehouseMisconfigured(
+            f"the warehouse has version {versions[0][0]} and this release knows "
+            f"{WAREHOUSE_VERSION}: install the release that wrote it, or a later one"
+        )
+    existing = database.tables()
+    for table in raw.keys() - existing.keys():
+        columns = {**raw[table], "_dlt_load_id": "text"}
+        listed = ", ".join(
+            f"{name} {_SQL_TYPES.get(kind, kind)}{_not_null(name in keys[table])}"
+            for name, kind in columns.items()
+        )
+        database.run(f"create table {DATASET}.{table} ({listed})")
+
+
+def _not_null(key: bool) -> str:
+    return " not null" if key else ""

@@ -1,0 +1,100 @@
+"""What every test has: a folder of its own, no configuration of anybody's, real warehouses."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg2
+import pytest
+
+from pipelines.settings import Place, kantata_settings, place
+from pipelines.sync import Synced, Watcher, sync
+from sources.kantata_sandbox import Sandbox
+from tests.postgres import server
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs in an empty folder, with an empty home and no settings of the machine's."""
+    for name in list(os.environ):
+        if name.startswith(("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SOURCES__KANTATA__BACKOFF_SECONDS", "0.01")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a Postgres server."""
+    with server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    connection = psycopg2.connect(postgres_server)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"create database {name}")
+        yield postgres_server.rpartition("/")[0] + "/" + name
+        cursor.execute(f"drop database {name} with (force)")
+    connection.close()
+
+
+@dataclass
+class Job:
+    """One warehouse, and the job that fills it.
+
+    Args:
+        name: ``duckdb`` or ``postgres``.
+        url: Of the Postgres database; empty for DuckDB.
+    """
+
+    name: str
+    url: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> Place:
+        """Where the job loads."""
+        return place(self.name)
+
+    def sync(self, sandbox: Sandbox) -> Synced:
+        """Run the job once against a sandbox."""
+        os.environ["KANTATA_API_URL"] = sandbox.url
+        os.environ["KANTATA_ACCESS_TOKEN"] = sandbox.token
+        return sync(kantata_settings(), self.place, False, Watcher(note=self.notes.append))
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Query the warehouse: for DuckDB the file the loader fills."""
+        if self.name == "duckdb":
+            with duckdb.connect(str(self.place.loader), read_only=True) as connection:
+                return connection.execute(sql).fetchall()
+        connection = psycopg2.connect(self.url)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def job(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """The job, once for each kind of warehouse."""
+    monkeypatch.setenv("KANTATA_API_URL", "")  # set by the job, and undone after the test
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    if request.param == "duckdb":
+        return Job("duckdb")
+    url = request.getfixturevalue("postgres_url")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+    return Job("postgres", url)

@@ -1,0 +1,96 @@
+"""Is the warehouse the account? Compared field by field with the sandbox's own memory."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sources.kantata.settings import MIRRORED, Kind
+from sources.kantata_sandbox import Account
+from tests.conftest import Job
+
+_OURS = {"row_hash", "observed_at", "deleted_at", "access_lost_at", "_dlt_load_id"}
+
+
+def expected(kind: Kind, value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """What a column of this kind must hold of a value on the wire, written without our code."""
+    if value is None:
+        return None
+    if kind is Kind.DATE:
+        return date.fromisoformat(value)
+    if kind is Kind.TIMESTAMP:
+        return datetime.fromisoformat(value)
+    if kind is Kind.JSON or isinstance(value, (list, dict)):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return str(value) if kind is Kind.ID else value
+
+
+def account_tables(account: Account) -> dict[str, dict[str, dict[str, Any]]]:
+    """What each raw table must hold: by table, then key, then field."""
+    milestones = {id_: account.milestone(id_) for id_ in account.milestones}
+    named = milestones.values()
+    linked = {i for m in named for i in m["invoice_ids"]}
+    references = {i for m in named for i in m["external_reference_ids"]}
+    return {
+        "billing_milestones": milestones,
+        "workspaces": {i: account.workspaces[i] for i in {m["workspace_id"] for m in named}},
+        "stories": {  # a deleted task is not side-loaded
+            i: account.stories[i]
+            for i in {m["story_id"] for m in named} - {None}
+            if account.stories[i]["deleted_at"] is None
+        },
+        "invoices": {i: account.invoices[i] for i in linked},
+        "external_references": {i: account.external_references[i] for i in references},
+        "currencies": {c["iso_code"]: c for c in account.currencies.values()},
+    }
+
+
+def assert_equal(job: Job, account: Account) -> None:
+    """The warehouse holds the account: every row, every field, every link, every version."""
+    tables = account_tables(account)
+    for table in MIRRORED:
+        _assert_table(job, table.name, table.key, table.columns, tables[table.name])
+    milestones = tables["billing_milestones"]
+    links = job.rows(
+        "select billing_milestone_id, invoice_id from kantata.billing_milestone_invoices "
+        "where removed_at is null"
+    )
+    assert sorted(links) == sorted((i, n) for i, m in milestones.items() for n in m["invoice_ids"])
+    versions = job.rows(
+        "select id, version, raw from kantata.billing_milestone_versions order by id, version"
+    )
+    assert len({row[:2] for row in versions}) == len(versions)
+    latest = {id_: json.loads(raw) for id_, _, raw in versions}
+    assert latest == milestones
+
+
+def _assert_table(
+    job: Job, table: str, key: str, kinds: dict[str, Kind], records: dict[str, dict[str, Any]]
+) -> None:
+    columns = [
+        row[0]
+        for row in job.rows(
+            "select column_name from information_schema.columns where table_schema = 'kantata' "
+            f"and table_name = '{table}' order by ordinal_position"
+        )
+    ]
+    rows = [
+        dict(zip(columns, row, strict=True))
+        for row in job.rows(f"select {', '.join(columns)} from kantata.{table}")
+    ]
+    assert len(rows) == len(records), table
+    for row in rows:
+        record = records[row[key]]
+        assert record.keys() <= columns_with_values(row, record), table
+        for name in row.keys() - (_OURS - record.keys()):
+            if name == "unit_per_subunit":
+                assert row[name] * record["subunit_to_unit"] == Decimal(1)
+            else:
+                assert row[name] == expected(kinds.get(name, Kind.TEXT), record.get(name)), name
+
+
+def columns_with_values(row: dict[str, Any], record: dict[str, Any]) -> set[str]:
+    """Columns of the row, and fields that need none yet, since they never had a value."""
+    return set(row) | {name for name, value in record.items() if value is None}

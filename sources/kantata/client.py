@@ -309,7 +309,7 @@ def checked_token(token: str) -> str:
         KantataMisconfigured: If it is empty or cannot be a header, without repeating it.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", token.strip()):
-        raise KantataUnauthorized("KANTATA_ACCESS_TOKEN is empty or holds characters no token has")
+        raise KantataMisconfigured("KANTATA_ACCESS_TOKEN is empty or holds characters no token has")
     return token.strip()
 
 

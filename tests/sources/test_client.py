@@ -1,0 +1,133 @@
+"""The door to Kantata: what each failure is called, and that the token stays where it belongs."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from sources.kantata import errors
+from sources.kantata.client import KantataReader
+from sources.kantata_sandbox import Fault, Sandbox
+
+LIST = "billing_milestones"
+TOKEN = "s3cret-token-8f1c"  # noqa: S105 - made up
+
+
+def reader(url: str, token: str = TOKEN) -> KantataReader:
+    """A reader that waits for nothing."""
+    return KantataReader(url, token, backoff_seconds=0.001)
+
+
+_FAULTS = {
+    "403": (Fault("refuse", status=403), errors.KantataForbidden, 1),
+    "422": (Fault("refuse", status=422), errors.KantataRefused, 1),
+    "404": (Fault("refuse", status=404), errors.KantataMisaddressed, 1),
+    "500": (Fault("error", status=500), errors.KantataUnavailable, 5),
+    "502 in HTML": (Fault("error", status=502, html=True), errors.KantataUnavailable, 5),
+    "429": (Fault("throttle"), errors.KantataThrottled, 5),
+    "HTML": (Fault("html"), errors.KantataMisaddressed, 1),
+    "redirect": (Fault("redirect"), errors.KantataMisaddressed, 1),
+    "cut off": (Fault("drop_before"), errors.KantataUnavailable, 5),
+}
+
+
+@pytest.mark.parametrize("name", _FAULTS)
+def test_failures_are_named_by_what_to_do(name: str) -> None:
+    """Each failure has its error, and is tried as often as makes sense."""
+    fault, error, tries = _FAULTS[name]
+    with Sandbox(milestones=5, token=TOKEN) as sandbox:
+        sandbox.misbehave(fault)
+        with pytest.raises(error) as caught:
+            reader(sandbox.url).page(LIST, {})
+        assert type(caught.value) is error
+        assert TOKEN not in str(caught.value)
+        assert len(sandbox.requests) == tries
+
+
+def test_wrong_token() -> None:
+    """A token that is not let in is told of at once, without repeating it."""
+    with Sandbox(milestones=5, token="another") as sandbox:  # noqa: S106 - made up
+        with pytest.raises(errors.KantataUnauthorized, match="Invalid OAuth 2 Request") as caught:
+            reader(sandbox.url).page(LIST, {})
+        assert TOKEN not in str(caught.value)
+
+
+def test_html_after_json_is_an_outage() -> None:
+    """Once the API has answered, a page instead of JSON is an outage, not a wrong address."""
+    with Sandbox(milestones=5, token=TOKEN) as sandbox:
+        kantata = reader(sandbox.url)
+        kantata.page(LIST, {})
+        sandbox.misbehave(Fault("html"))
+        with pytest.raises(errors.KantataUnavailable):
+            kantata.page(LIST, {})
+
+
+def test_retry_after_is_honoured() -> None:
+    """A 429 is waited out for as long as it asks."""
+    with Sandbox(milestones=5, token=TOKEN) as sandbox:
+        sandbox.misbehave(Fault("throttle", retry_after=1, times=1))
+        began = time.monotonic()
+        assert len(reader(sandbox.url).page(LIST, {}).records) == 5
+        assert time.monotonic() - began >= 1
+
+
+def test_pace_is_kept() -> None:
+    """With 20 requests a second, eleven take half a second."""
+    with Sandbox(milestones=5, token=TOKEN) as sandbox:
+        kantata = KantataReader(sandbox.url, TOKEN, requests_per_second=20)
+        began = time.monotonic()
+        for _ in range(11):
+            kantata.page(LIST, {})
+        assert time.monotonic() - began >= 0.5
+
+
+def test_nobody_listens() -> None:
+    """A port where nobody listens is an outage: try again later."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/api/v1"
+        with pytest.raises(errors.KantataUnavailable, match="Connection refused"):
+            reader(url).page(LIST, {})
+
+
+def test_no_tls_where_tls_is_asked_for() -> None:
+    """A host that does not speak TLS gets no token."""
+    with Sandbox(milestones=5, token=TOKEN) as sandbox:
+        with pytest.raises(errors.KantataMisaddressed, match="no safe connection"):
+            reader(sandbox.url.replace("http://", "https://")).page(LIST, {})
+        assert not sandbox.requests
+
+
+@pytest.mark.parametrize("url", ["http://example.com/api/v1", "ftp://x", "api.mavenlink.com", ""])
+def test_impossible_addresses(url: str) -> None:
+    """An address that is none, or would send the token in clear, is refused before any request."""
+    with pytest.raises(errors.KantataMisaddressed):
+        reader(url)
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "a\nb", "ü"])
+def test_impossible_tokens(token: str) -> None:
+    """A token that cannot be a header is refused, and not repeated."""
+    with pytest.raises(errors.KantataMisconfigured) as caught:
+        reader("https://api.mavenlink.com/api/v1", token)
+    assert token.strip() == "" or token not in str(caught.value)
+
+
+def test_netrc_does_not_replace_the_token(tmp_path: Path) -> None:
+    """A .netrc for the host is not sent instead of the token."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+    with Sandbox(milestones=5, token=TOKEN) as sandbox:
+        assert len(reader(sandbox.url).page(LIST, {}).records) == 5
+
+
+def test_only_asks_for_a_hundred_at_a_time_and_never_for_none() -> None:
+    """Ids are asked for in chunks; no ids is no request, since an empty filter means everything."""
+    with Sandbox(milestones=250, token=TOKEN) as sandbox:
+        kantata, ids = reader(sandbox.url), list(sandbox.account.milestones)
+        assert list(kantata.only(LIST, [])) == []
+        found = [i for page in kantata.only(LIST, [*ids, "1"]) for i in page.records]
+        assert sorted(found) == sorted(ids)
+        assert len(sandbox.requests) == 3

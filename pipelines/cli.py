@@ -177,3 +177,7 @@ def _without_token(text: str) -> str:
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == "__main__":
+    main()

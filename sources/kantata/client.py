@@ -24,6 +24,7 @@ from .envelope import Page, error_messages, read_page
 from .errors import (
     KantataForbidden,
     KantataMisaddressed,
+    KantataMisconfigured,
     KantataRefused,
     KantataThrottled,
     KantataUnauthorized,

@@ -1,0 +1,166 @@
+"""A run that dies anywhere is redone by the next one, with the same result."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.conftest import Job
+from tests.pipelines.equality import assert_equal
+
+ROOT = Path(__file__).parents[2]
+# Functions at whose nth call the process dies, as if its power had been cut.
+POINTS = [
+    ("sources/kantata/account.py", "read", 1),
+    ("sources/kantata/compare.py", "flush", 1),
+    ("sources/kantata/account.py", "_conclude", 1),
+    ("dlt/extract/extract.py", "_write_item", 1),
+    ("dlt/normalize/normalize.py", "run_normalize", 1),
+    ("dlt/normalize/normalize.py", "spool_files", 1),
+    ("dlt/load/load.py", "load_single_package", 1),
+    ("dlt/load/load.py", "complete_jobs", 1),
+    ("dlt/load/load.py", "complete_jobs", 3),
+    ("dlt/load/load.py", "complete_jobs", 5),
+    ("dlt/load/load.py", "create_followup_jobs", 1),
+    ("dlt/load/load.py", "create_followup_jobs", 2),
+    ("dlt/load/load.py", "create_followup_jobs", 4),
+    ("dlt/load/load.py", "complete_package", 1),
+    ("dlt/destinations/job_client_impl.py", "run", 1),
+    ("dlt/destinations/job_client_impl.py", "run", 2),
+    ("dlt/destinations/job_client_impl.py", "run", 3),
+    ("dlt/destinations/job_client_impl.py", "complete_load", 1),
+    ("warehouse/tables.py", "prepare", 1),
+    ("warehouse/runs.py", "begin", 1),
+    ("warehouse/proof.py", "differences", 1),
+    ("warehouse/runs.py", "end", 1),
+    ("warehouse/publish.py", "publish", 1),
+    ("warehouse/publish.py", "_make_room", 1),
+]
+_DIE = """
+import os, sys, threading
+file, function, left = {point!r}
+def trace(frame, event, arg):
+    global left
+    code = frame.f_code
+    if event == "call" and code.co_name == function and code.co_filename.endswith(file):
+        left -= 1
+        if left == 0:
+            os._exit(99)
+import pipelines
+from pipelines.settings import kantata_settings, place
+from pipelines.sync import Watcher, sync
+threading.settrace(trace)
+sys.settrace(trace)
+sync(kantata_settings(), place({name!r}), False, Watcher())
+"""
+
+
+def died(job: Job, sandbox: Sandbox, point: tuple[str, str, int]) -> bool:
+    """Run the job in a process that dies at this point; whether it got there."""
+    environment = os.environ | {
+        "KANTATA_API_URL": sandbox.url,
+        "KANTATA_ACCESS_TOKEN": sandbox.token,
+        "PYTHONPATH": str(ROOT),
+    }
+    code = _DIE.format(point=point, name=job.name)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=False
+    )
+    assert result.returncode in (0, 99), result.stderr.decode()[-2000:]
+    return result.returncode == 99
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first sync", "later sync"])
+def test_killed_runs_are_redone(
+    job: Job, first: bool, record_property: pytest.RecordProperty
+) -> None:
+    """Killed at many points of the first or of a later run, the next run makes it right."""
+    points = POINTS if job.name == "duckdb" else POINTS[::2]
+    survived = 0
+    with Sandbox(milestones=230) as sandbox:
+        account = sandbox.account
+        if not first:
+            job.sync(sandbox)
+        for number, point in enumerate(points):
+            ids = list(account.milestones)
+            account.update_milestone(ids[number], amount_in_cents=number)
+            account.invoice_milestone(account.create_milestone(title=f"new {number}"))
+            account.rename_workspace(next(iter(account.workspaces)), f"named {number}")
+            if not died(job, sandbox, point):
+                continue
+            survived += 1
+            if number % 3 == 2 or point is points[-1]:
+                assert job.sync(sandbox).exit_code == 0, point
+                assert_equal(job, account)
+    record_property("killed", survived)
+    print(f"{job.name}: killed at {survived} of {len(points)} points, none lost or doubled a row")
+    assert survived >= len(points) * 2 // 3
+    statuses = {row[0] for row in job.rows("select status from kantata.sync_runs")}
+    assert statuses <= {"proven", "stopped"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("phase", ["reading", "loading"])
+def test_signals_end_a_run_in_order(job: Job, number: int, code: int, phase: str) -> None:
+    """A signal ends the run within ten seconds with its own exit code, and the row says so."""
+    milestones, latency = (4_000, 150) if phase == "reading" else (20_000, 0)
+    with Sandbox(milestones=milestones, latency_ms=latency) as sandbox:
+        environment = os.environ | {
+            "KANTATA_API_URL": sandbox.url,
+            "KANTATA_ACCESS_TOKEN": sandbox.token,
+        }
+        command = [sys.executable, "-m", "pipelines.cli", "sync", "--destination", job.name]
+        process = subprocess.Popen(
+            command, env=environment | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.strip() == phase:
+                break
+        time.sleep(0.2)
+        process.send_signal(number)
+        began = time.monotonic()
+        said = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(20) == code, said
+        assert time.monotonic() - began < 10
+        assert "Traceback" not in said
+        assert job.rows("select status from kantata.sync_runs") == [("stopped",)]
+        assert job.sync(sandbox).run.rows_read == milestones
+        assert_equal(job, sandbox.account)
+
+
+def test_killed_while_reading_leaves_no_lock(job: Job) -> None:
+    """The lock of a killed run is not in the way of the next one."""
+    with Sandbox(milestones=300) as sandbox:
+        sandbox.misbehave(Fault("delay", seconds=30, path="billing_milestones"))
+        environment = os.environ | {
+            "KANTATA_API_URL": sandbox.url,
+            "KANTATA_ACCESS_TOKEN": sandbox.token,
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "pipelines.cli", "sync", "--destination", job.name]
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert process.stderr.readline().strip() == "reading"
+        time.sleep(0.3)
+        busy = subprocess.run(
+            [*command, "--json"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert busy.returncode == 75, busy.stderr
+        assert f"process {process.pid} on" in json.loads(busy.stdout)["error"]
+        process.kill()
+        process.wait(10)
+        process.stderr.close()
+        sandbox.behave()
+        assert job.sync(sandbox).exit_code == 0
+    statuses = job.rows("select status from kantata.sync_runs order by run_id")
+    assert statuses == [("stopped",), ("proven",)]

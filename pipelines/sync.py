@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,7 +18,7 @@ from sources.kantata import Known, Report, kantata
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import CURRENCIES, LOADED, SIDE_TABLES
 from warehouse import lock, proof, runs, tables
-from warehouse.database import Database, opened, reason
+from warehouse.database import Database, no_room, opened, reason
 from warehouse.errors import WarehouseError, WarehouseUnproven, WarehouseUnwritable
 from warehouse.known import Holdings
 from warehouse.publish import publish
@@ -134,16 +133,21 @@ def _recorded(pipeline: dlt.Pipeline, run: Run) -> Iterator[None]:
         runs.begin(database, run)
     try:
         yield
-        run.status = RunStatus.PROVEN
     except BaseException as error:
         cause = _cause(error)
         run.status, run.error = _status(cause), str(cause)
+        with suppress(WarehouseError):  # what failed first is what to tell
+            _end(pipeline, run, began)
         raise
-    finally:
-        run.finished_at = datetime.now(UTC)
-        run.duration_seconds = round(time.monotonic() - began, 3)
-        with opened(pipeline) as database:
-            runs.end(database, run)
+    run.status = RunStatus.PROVEN
+    _end(pipeline, run, began)
+
+
+def _end(pipeline: dlt.Pipeline, run: Run, began: float) -> None:
+    run.finished_at = datetime.now(UTC)
+    run.duration_seconds = round(time.monotonic() - began, 3)
+    with opened(pipeline) as database:
+        runs.end(database, run)
 
 
 def _status(cause: BaseException) -> RunStatus:
@@ -245,13 +249,3 @@ def _cause(error: BaseException) -> BaseException:
             return seen
         seen = seen.__cause__ or seen.__context__
     return error
-
-
-def no_room(error: BaseException) -> bool:
-    """Whether it tells of a full disk, or one that may not be written to."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return True
-    text = str(error)
-    return isinstance(error, PermissionError) or any(
-        words in text for words in ("No space left on device", "Read-only file system")
-    )

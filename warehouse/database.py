@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.sql_client import SqlClientBase
 
-from .errors import WarehouseMisconfigured, WarehouseUnavailable
+from .errors import WarehouseMisconfigured, WarehouseUnavailable, WarehouseUnwritable
 
 DATASET = "kantata"
 _ROWS = 50_000
@@ -78,7 +79,8 @@ def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
 
     Raises:
         WarehouseMisconfigured: If the credentials lead nowhere.
-        WarehouseUnavailable: If there is none to be had now.
+        WarehouseUnavailable: If there is none to be had now, or it fails.
+        WarehouseUnwritable: If the disk is full.
     """
     try:
         client = pipeline.sql_client()
@@ -96,9 +98,20 @@ def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
     try:
         yield Database(client)
     except DatabaseException as error:
+        if no_room(error):
+            raise WarehouseUnwritable(f"cannot write the warehouse: {reason(error)}") from error
         raise WarehouseUnavailable(f"the warehouse failed: {reason(error)}") from error
     finally:
         client.close_connection()
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether it tells of a full disk, or one that may not be written to."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return True
+    return isinstance(error, PermissionError) or any(
+        words in str(error) for words in ("No space left on device", "Read-only file system")
+    )
 
 
 def reason(error: BaseException) -> str:

@@ -1,0 +1,229 @@
+"""The command line as people and cron use it: another process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.conftest import Job
+from tests.pipelines.equality import assert_equal
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "pipelines.cli"]
+
+
+def milestones(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line; no token unless given."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def access(sandbox: Sandbox) -> dict[str, str]:
+    """The two variables that lead to a sandbox."""
+    return {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
+
+
+@contextmanager
+def sandbox_process(*arguments: str) -> Iterator[dict[str, str]]:
+    """A sandbox in another process, as in another terminal; gives the variables it prints."""
+    process = subprocess.Popen(
+        [*COMMAND, "sandbox", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    said = "".join(process.stdout.readline() for _ in range(4))
+    try:
+        yield dict(re.findall(r"export (\w+)=(\S+)", said))
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        process.stdout.close()
+
+
+def test_ten_thousand_milestones_from_another_terminal() -> None:
+    """Synced from a sandbox in another process, the warehouse equals the account everywhere."""
+    with sandbox_process("--milestones", "10000", "--seed", "7") as variables:
+        result = milestones("sync", "--json", **variables)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["rows_read"], told["added"], told["status"]) == (10_000, 10_000, "proven")
+    account = Account.seeded(10_000, 7)
+    assert_equal(Job("duckdb"), account)
+    shutil.copy("milestones.duckdb", "copy.duckdb")
+    with duckdb.connect("copy.duckdb", read_only=True) as published:
+        assert published.execute("select count(*) from kantata.billing_milestones").fetchone() == (
+            10_000,
+        )
+
+
+_WRONG = {
+    "no token": ({}, 2, "no token: set KANTATA_ACCESS_TOKEN"),
+    "a shorter name": ({"ACCESS_TOKEN": "someone-elses"}, 2, "no token"),
+    "no such host": ({"KANTATA_API_URL": "https://kantata.invalid/api/v1"}, 75, "resolve"),
+    "http elsewhere": ({"KANTATA_API_URL": "http://192.0.2.1/api/v1"}, 2, "Use https"),
+    "not a number": ({"SOURCES__KANTATA__REQUESTS_IN_FLIGHT": "x"}, 2, "requests_in_flight"),
+    "no database": ({"DESTINATION__DUCKDB__CREDENTIALS": ":memory:"}, 2, "path of a file"),
+    "dataset's name": ({"DESTINATION__DUCKDB__CREDENTIALS": "kantata.duckdb"}, 2, "another one"),
+    "same file": ({"WAREHOUSE__PUBLISH_TO": ".milestones/loader.duckdb"}, 2, "another one"),
+    "below a file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile/x.duckdb"}, 1, "cannot write"),
+    "no DuckDB file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile"}, 2, "not a valid DuckDB"),
+}
+
+
+@pytest.mark.parametrize("wrong", _WRONG)
+def test_wrong_settings(wrong: str) -> None:
+    """Each is one clear line and the right exit code, on stderr, or as JSON on stdout."""
+    environment, code, words = _WRONG[wrong]
+    Path("afile").write_text("no database, and long enough to be none")
+    if "token" not in words:
+        environment = {"KANTATA_ACCESS_TOKEN": "abcdefgh"} | environment
+    result = milestones("sync", **environment)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    told = json.loads(milestones("sync", "--json", **environment).stdout)
+    assert told["exit_code"] == code
+    assert not Path("milestones.duckdb").exists()
+
+
+def test_postgres_that_is_not_there() -> None:
+    """A Postgres that is away is tried again later; its password is not shown."""
+    settings = {
+        "KANTATA_ACCESS_TOKEN": "abcdefgh",
+        "DESTINATION__POSTGRES__CREDENTIALS": "postgresql://u:hidden-word@127.0.0.1:1/db",
+    }
+    result = milestones("sync", "--destination", "postgres", **settings)
+    assert result.returncode == 75
+    assert "Connection refused" in result.stderr
+    assert "hidden-word" not in result.stderr
+    del settings["DESTINATION__POSTGRES__CREDENTIALS"]
+    assert milestones("sync", "--destination", "postgres", **settings).returncode == 2
+
+
+def test_check_and_probe() -> None:
+    """Check tells one line for each question, and fails with the worst that a run would."""
+    with Sandbox(milestones=300) as sandbox:
+        good = milestones("check", "--probe", **access(sandbox))
+        assert good.returncode == 0, good.stdout
+        for line in ("good: it acts as", "300, with their", "event feed", "probe: order: kept to"):
+            assert line in good.stdout
+        assert {served.method for served in sandbox.requests} == {"GET"}
+        sandbox.misbehave(Fault("refuse", status=403, path="billing_milestones"))
+        bad = milestones("check", **access(sandbox))
+        assert (bad.returncode, bad.stdout.count("✗")) == (2, 1)
+        wrong = milestones("check", **access(sandbox) | {"KANTATA_ACCESS_TOKEN": "wrong-one"})
+        assert wrong.returncode == 2
+        assert "wrong-one" not in wrong.stdout + wrong.stderr
+
+
+def test_status() -> None:
+    """Status tells freshness, runs that failed too, and amounts by month that add up."""
+    assert milestones("status").returncode == 1
+    with Sandbox(milestones=300) as sandbox:
+        milestones("sync", **access(sandbox))
+        sandbox.misbehave(Fault("refuse", status=403))
+        assert milestones("sync", **access(sandbox)).returncode == 2
+        told = json.loads(milestones("status", "--json").stdout)
+        assert [run["status"] for run in told["runs"]] == ["failed", "proven"]
+        sums = {m["currency"]: 0 for m in told["months"]}
+        for month in told["months"]:
+            sums[month["currency"]] += month["subunits"]
+        for currency, total in sums.items():
+            held = sandbox.account.milestones.values()
+            assert total == sum(m["amount_in_cents"] for m in held if m["currency"] == currency)
+    assert "proven" in milestones("status").stdout
+
+
+def test_demo() -> None:
+    """The demo runs without a token, shows what changed, and leaves a file that can be queried."""
+    result = milestones("demo")
+    assert result.returncode == 0, result.stderr
+    for part in ("1 added, 6 changed", "updated: amount", "milestones-demo.duckdb", "█"):
+        assert part in result.stdout
+    sql = result.stdout.partition("try:")[2]
+    with duckdb.connect("milestones-demo.duckdb", read_only=True) as connection:
+        assert len(connection.execute(sql).fetchall()) == 4
+
+
+def test_sandbox_on_a_taken_port() -> None:
+    """A taken port is one line, not a traceback."""
+    with sandbox_process() as variables:
+        port = variables["KANTATA_API_URL"].split(":")[2].split("/")[0]
+        result = milestones("sandbox", "--port", port)
+    assert (result.returncode, "Traceback" in result.stderr) == (1, False)
+    assert f"port {port}" in result.stderr
+
+
+def test_readers_are_not_in_the_way() -> None:
+    """A reader that holds the published file keeps its copy, and the next run replaces the file."""
+    with Sandbox(milestones=50) as sandbox:
+        milestones("sync", **access(sandbox))
+        with duckdb.connect("milestones.duckdb", read_only=True) as reader:
+            sandbox.account.create_milestone()
+            assert milestones("sync", **access(sandbox)).returncode == 0
+            count = "select count(*) from kantata.billing_milestones"
+            assert reader.execute(count).fetchone() == (50,)
+        with duckdb.connect("milestones.duckdb", read_only=True) as reader:
+            assert reader.execute(count).fetchone() == (51,)
+
+
+def test_unwritable_target_keeps_what_was_published() -> None:
+    """If the file for readers cannot be replaced, the run says so and the old one stays."""
+    Path("afile").write_text("x")
+    with Sandbox(milestones=50) as sandbox:
+        result = milestones("sync", WAREHOUSE__PUBLISH_TO="afile/x.duckdb", **access(sandbox))
+        assert (result.returncode, "cannot publish" in result.stderr) == (1, True)
+        assert milestones("sync", **access(sandbox)).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize("size", ["3m", "8m", "14m"])
+def test_full_disk(size: str) -> None:
+    """A disk that fills up while loading or publishing is told of; with room, the run is right."""
+    disk = Path("disk")
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        settings = {
+            "DESTINATION__DUCKDB__CREDENTIALS": "disk/loader.duckdb",
+            "WAREHOUSE__PUBLISH_TO": "disk/milestones.duckdb",
+        }
+        with Sandbox(milestones=20_000) as sandbox:
+            result = milestones("sync", **settings, **access(sandbox))
+            assert result.returncode == 1, result.stderr
+            assert "cannot " in result.stderr
+            assert "Traceback" not in result.stderr
+            assert not (disk / "milestones.duckdb").exists()
+            again = ["mount", "-o", "remount,size=400m", str(disk)]
+            subprocess.run(again, check=True, capture_output=True)
+            result = milestones("sync", **settings, **access(sandbox))
+            assert result.returncode == 0, result.stderr
+            os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = settings[
+                "DESTINATION__DUCKDB__CREDENTIALS"
+            ]
+            assert_equal(Job("duckdb"), sandbox.account)
+    finally:
+        os.environ.pop("DESTINATION__DUCKDB__CREDENTIALS", None)
+        subprocess.run(["umount", str(disk)], check=False)

@@ -226,7 +226,7 @@ class Milestones:
         if new_text == old_text:
             return []
         self._register.set_links(place, new_text)
-        old, new = (set(text.split(",")) - {""} for text in (old_text, new_text))
+        old, new = (set(filter(None, text.split(","))) for text in (old_text, new_text))
         row = {"billing_milestone_id": read.id, "observed_at": read.observed_at}
         came = [row | {"invoice_id": i, "removed_at": None} for i in sorted(new - old)]
         went = [row | {"invoice_id": i, "removed_at": read.observed_at} for i in sorted(old - new)]
@@ -246,7 +246,7 @@ def _links(record: Record, otherwise: str) -> str:
     ids = record.get("invoice_ids")
     if not isinstance(ids, list):
         return otherwise
-    return ",".join(sorted({str(id_) for id_ in ids}))
+    return ",".join(sorted(set(map(str, ids)))) if ids else ""
 
 
 def table_of(columns: Mapping[str, Kind], rows: list[dict[str, Any]]) -> pa.Table:

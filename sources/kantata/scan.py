@@ -11,7 +11,7 @@ a worker of that block, or of a lower one, had read first.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from queue import Empty, Full, Queue
@@ -55,12 +55,12 @@ class Scan:
         if not 1 <= in_flight <= 200:
             raise KantataMisconfigured(f"requests_in_flight is {in_flight}; it must be 1 to 200")
         self.seen: dict[str, int] = {}
-        self.count = 0
         self._reader = reader
         self._in_flight = in_flight
         self._progress = progress
         self._counts: set[int] = set()
-        self._pages = 0
+        self._last: Page | None = None
+        self._pages = self._end = 0
 
     def pages(self) -> Iterator[Page]:
         """Every page, some of them twice; complete when the iterator ends.
@@ -73,9 +73,10 @@ class Scan:
         for _ in range(SCAN_ATTEMPTS):
             self.seen.clear()
             self._counts.clear()
-            self._pages = 0
-            last = yield from self._attempt()
-            if len(self.seen) >= min(self.count, max(last.number, 1) * last.size):
+            self._last = None
+            self._pages = self._end = 0
+            yield from self._attempt()
+            if len(self.seen) >= min(self.count, self._end * PER_PAGE):
                 return
         missing = (
             f"read {len(self.seen)} of {self.count} milestones in each of {SCAN_ATTEMPTS} tries"
@@ -88,41 +89,54 @@ class Scan:
             f"{missing}: Kantata counts more than it shows. Nothing was loaded."
         )
 
-    def _attempt(self) -> Generator[Page, None, Page]:
-        """Read everything once; the last page read is the generator's result."""
+    @property
+    def count(self) -> int:
+        """Rows of the whole list, by the latest answer."""
+        return self._last.count if self._last else 0
+
+    def _attempt(self) -> Iterator[Page]:
+        """Read everything once."""
         first = self._page(1)
         if first.pages <= 1:
-            yield self._note(first, 0, first)
-            return first
+            yield self._note(first, 0, 1)
+            return
         blocks = _blocks(first.pages, self._in_flight)
-        for block, page in _Crew(self._page, blocks).pages():
-            yield self._note(page, block.number, first)
-        for block in reversed(blocks):
-            for number in range(block.high, 0, -1):
-                page = self._page(number)
-                settled = any(self.seen.get(i, _REREAD) <= block.number for i in page.records)
-                yield self._note(page, _REREAD, first)
-                if settled:
-                    break
-        return (yield from self._tail(first))
+        for number, page in _together({b.number: self._descend(b) for b in blocks}):
+            yield self._note(page, number, first.pages)
+        tops = {block.number: self._reread(block) for block in blocks[:-1]}
+        for _, page in _together({**tops, _REREAD: self._tail(first.pages)}):
+            yield self._note(page, _REREAD, first.pages)
 
-    def _tail(self, first: Page) -> Generator[Page, None, Page]:
+    def _descend(self, block: _Block) -> Iterator[Page]:
+        return (self._page(number) for number in range(block.high, block.low - 1, -1))
+
+    def _reread(self, block: _Block) -> Iterator[Page]:
+        """What crossed from the block above into this one after its top page had been read."""
+        for number in range(block.high, 0, -1):
+            page = self._page(number)
+            settled = any(self.seen.get(id_, _REREAD) <= block.number for id_ in page.records)
+            yield page
+            if settled:
+                return
+
+    def _tail(self, pages: int) -> Iterator[Page]:
         """What was added at the end meanwhile."""
-        page = self._page(first.pages)
-        yield self._note(page, _REREAD, first)
-        while page.number < min(page.pages, first.pages + TAIL_PAGES):
+        page = self._page(pages)
+        yield page
+        while page.number < min(page.pages, pages + TAIL_PAGES):
             page = self._page(page.number + 1)
-            yield self._note(page, _REREAD, first)
-        return page
+            yield page
 
-    def _note(self, page: Page, block: int, first: Page) -> Page:
-        self.count = page.count
+    def _note(self, page: Page, block: int, pages: int) -> Page:
+        if self._last is None or page.observed_at > self._last.observed_at:
+            self._last = page
+        self._end = max(self._end, page.number)
         self._counts.add(page.count)
         for record_id in page.records:
             self.seen.setdefault(record_id, block)
         self._pages += 1
         if self._progress:
-            self._progress(len(self.seen), min(self._pages, first.pages), first.pages)
+            self._progress(len(self.seen), min(self._pages, pages), pages)
         return page
 
     def _page(self, number: int) -> Page:
@@ -167,57 +181,52 @@ def _check_order(page: Page) -> None:
         )
 
 
-class _Crew:
-    """Workers that descend their blocks and hand pages over through one bounded queue.
+def _together(jobs: Mapping[int, Iterator[Page]]) -> Iterator[tuple[int, Page]]:
+    """Run iterators at once, each in a thread; their pages as they come, with the job's number.
 
-    The threads are daemons, so that a Ctrl-C never waits for a request to end.
+    The threads are daemons, so that a Ctrl-C never waits for a request to end. The first error of
+    any ends all.
     """
+    queue: Queue[tuple[int, Page | Exception | None]] = Queue(2 * len(jobs))
+    stopped = threading.Event()
 
-    def __init__(self, read: Callable[[int], Page], blocks: list[_Block]) -> None:
-        self._read = read
-        self._blocks = blocks
-        self._queue: Queue[tuple[_Block, Page] | Exception | None] = Queue(2 * len(blocks))
-        self._stopped = threading.Event()
-
-    def pages(self) -> Iterator[tuple[_Block, Page]]:
-        """All pages as they come in; the first error of a worker ends it."""
-        for block in self._blocks:
-            name = f"kantata-pages-{block.low}-{block.high}"
-            threading.Thread(target=self._descend, args=(block,), name=name, daemon=True).start()
-        working = len(self._blocks)
-        try:
-            while working:
-                item = self._next()
-                if isinstance(item, Exception):
-                    raise item
-                if item is None:
-                    working -= 1
-                else:
-                    yield item
-        finally:
-            self._stopped.set()
-
-    def _next(self) -> tuple[_Block, Page] | Exception | None:
-        while True:
+    def put(number: int, item: Page | Exception | None) -> bool:
+        while not stopped.is_set():
             try:
-                return self._queue.get(timeout=1)  # a wait without end would keep Ctrl-C waiting
-            except Empty:
-                continue
-
-    def _descend(self, block: _Block) -> None:
-        try:
-            for number in range(block.high, block.low - 1, -1):
-                if not self._put((block, self._read(number))):
-                    return
-            self._put(None)
-        except Exception as error:  # whatever it is, the consumer raises it
-            self._put(error)
-
-    def _put(self, item: tuple[_Block, Page] | Exception | None) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(item, timeout=1)
+                queue.put((number, item), timeout=1)
             except Full:
                 continue
             return True
         return False
+
+    def work(number: int, pages: Iterator[Page]) -> None:
+        try:
+            for page in pages:
+                if not put(number, page):
+                    return
+            put(number, None)
+        except Exception as error:  # whatever it is, the consumer raises it
+            put(number, error)
+
+    for job in jobs.items():
+        threading.Thread(target=work, args=job, name=f"kantata-pages-{job[0]}", daemon=True).start()
+    try:
+        yield from _taken(queue, len(jobs))
+    finally:
+        stopped.set()
+
+
+def _taken(
+    queue: Queue[tuple[int, Page | Exception | None]], working: int
+) -> Iterator[tuple[int, Page]]:
+    while working:
+        try:
+            number, item = queue.get(timeout=1)  # a wait without end would keep Ctrl-C waiting
+        except Empty:
+            continue
+        if isinstance(item, Exception):
+            raise item
+        if item is None:
+            working -= 1
+        else:
+            yield number, item

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import dlt
+import pyarrow as pa
 
 from sources.kantata import Known, Report, kantata
 from sources.kantata.errors import KantataError
@@ -175,6 +176,8 @@ def _load_and_prove(
             on_retry=watcher.note,
         )
         pipeline.extract(source, loader_file_format="parquet")
+    del source
+    pa.default_memory_pool().release_unused()  # DuckDB needs it now
     _tell(run, report)
     if server:
         server.rows("select 1")  # the lock lives on this connection: without it nothing is loaded

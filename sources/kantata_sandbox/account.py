@@ -179,15 +179,16 @@ class Account(Store):
 
     def rename_workspace(self, id: str, title: str) -> None:
         """Give a project another title."""
-        self._update_workspace(id, title=title)
+        self.update_workspace(id, title=title)
 
     def archive_workspace(self, id: str, archived: bool = True) -> None:
         """Archive a project. Its milestones stay in the list, which has no default filter."""
-        self._update_workspace(id, archived=archived)
+        self.update_workspace(id, archived=archived)
 
-    def _update_workspace(self, id_: str, **fields: object) -> None:
+    def update_workspace(self, id: str, **fields: object) -> None:
+        """Change a project, for example its `currency`. Its milestones do not move."""
         with self.change() as now:
-            workspace = self.workspaces[id_]
+            workspace = self.workspaces[id]
             before = dict(workspace)
             workspace.update({"updated_at": stamp(now)} | fields)
             self.feed.emit("Workspace", "updated", now, before, dict(workspace))

@@ -1,6 +1,6 @@
 """The envelope of every answer, and the documented error bodies (kantata-api.md section 4)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -8,7 +8,6 @@ import orjson
 from .query import Window
 from .records import Record
 
-Present = Callable[[Record], Record]
 Maps = dict[str, dict[str, Record]]
 
 
@@ -28,10 +27,9 @@ def json_answer(value: object, status: int = 200) -> Answer:
 
 
 def envelope(
-    key: str, rows: Iterable[Record], count: int, window: Window, side_loads: Maps
+    key: str, own: Mapping[str, Record], count: int, window: Window, side_loads: Maps
 ) -> Answer:
-    """Rows of one page and what they include; `rows` are as shown, `count` is that of the query."""
-    own = {row["id"]: row for row in rows}
+    """Rows of one page by id, as shown, and what they include; `count` is that of the query."""
     results = [{"key": key, "id": id_} for id_ in own]
     maps: dict[str, object] = {"count": count, "meta": window.meta(count), "results": results}
     # Side-loaded rows of the list's own kind land in the same map (kantata-api.md section 4).

@@ -93,13 +93,14 @@ class App:
         last = faults[-1] if faults else None
         if last is not None and last.kind is FaultKind.DROP_BEFORE:
             return None
-        if last is not None and (instead := last.replaced()):
+        instead = last.replaced() if last is not None else None
+        if last is not None and instead is not None and not last.executed:
             return instead
         content_type = request.headers.get("content-type", "")
         call = self._api.call(request.method, path, query, body, content_type)
         answer = self._api.answer(call, request.headers.get("authorization", ""))
-        if last is None:
-            return answer
+        if last is None or instead is not None:
+            return instead or answer
         return None if last.kind is FaultKind.DROP_AFTER else last.spoiled(answer)
 
     def _response(self, answer: Answer, request_id: str) -> Response:

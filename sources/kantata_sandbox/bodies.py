@@ -42,12 +42,15 @@ def _put(into: dict[str, Any], path: list[str], value: str) -> None:
     name, *rest = path
     if not rest:
         into[name] = value
-    elif rest[0] == "":
-        _append(into.setdefault(name, []), rest[1:], value)
+        return
+    kind = list if rest[0] == "" else dict
+    child = into.setdefault(name, kind())
+    if not isinstance(child, kind):
+        raise bad_request(f"expected {kind.__name__} for param {name}")
+    if isinstance(child, list):
+        _append(child, rest[1:], value)
     else:
-        child = into.setdefault(name, {})
-        if isinstance(child, dict):
-            _put(child, rest, value)
+        _put(child, rest, value)
 
 
 def _append(items: list[Any], path: list[str], value: str) -> None:

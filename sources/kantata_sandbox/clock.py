@@ -7,7 +7,6 @@ they name. The rule is written out, because machines without time zone data exis
 
 import calendar
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import index
@@ -95,6 +94,3 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Move the clock on; a negative number moves it back."""
         self._shift += seconds
-
-
-Now = Callable[[], int]

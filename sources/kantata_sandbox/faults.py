@@ -44,8 +44,10 @@ class Fault:
         query: parameters that the request must have with these values.
         status: of `refuse` (422) and `error` (503).
         message: the text in the error body of `refuse`, `throttle` and `error`.
-        retry_after: seconds in the Retry-After header of `throttle` (or `error`); None for none.
+        retry_after: the Retry-After header of `throttle` (or `error`): seconds, or any text.
         html: answer `error` with a page instead of JSON.
+        executed: with `refuse`, `throttle`, `error`, `html` and `redirect`: the request is executed
+            all the same and only its answer replaced, as when a gateway gives up too early.
         seconds: how long `delay` waits before the request is executed.
         rows: how many rows `lose_rows` takes from the front of a page; its count stays.
         location: where `redirect` points to.
@@ -62,8 +64,9 @@ class Fault:
     query: Mapping[str, str] | None = None
     status: int | None = None
     message: str | None = None
-    retry_after: float | None = None
+    retry_after: float | str | None = None
     html: bool = False
+    executed: bool = False
     seconds: float = 0.0
     rows: int = 1
     location: str = "http://127.0.0.1:9/elsewhere"
@@ -92,10 +95,10 @@ class Fault:
             mutate(account, self.mutator, self.arguments)
 
     def replaced(self) -> Answer | None:
-        """Give the answer given without executing anything; None if this kind executes."""
+        """Give the answer that stands for the real one; None if this kind has none."""
         match self.kind:
             case FaultKind.REFUSE:
-                return errors(self.status or 422, Problem(self.message or "Refused", "base"))
+                return self._refusal(self.status or 422)
             case FaultKind.THROTTLE:
                 problem = Problem(self.message or "Too many requests", type="system")
                 return self._with_retry_after(errors(429, problem))
@@ -107,6 +110,12 @@ class Fault:
                 return Answer(302, HTML, {"location": self.location}, "text/html; charset=utf-8")
         return None
 
+    def _refusal(self, status: int) -> Answer:
+        message = self.message or "Refused"
+        if status == 422:
+            return errors(status, Problem(message, "base"))
+        return errors(status, Problem(message, type="oauth" if status == 401 else "system"))
+
     def _failure(self, status: int) -> Answer:
         if self.html:
             return Answer(status, HTML, media_type="text/html; charset=utf-8")
@@ -115,7 +124,9 @@ class Fault:
     def _with_retry_after(self, answer: Answer) -> Answer:
         if self.retry_after is None:
             return answer
-        return replace(answer, headers={"retry-after": f"{self.retry_after:g}"})
+        wait = self.retry_after
+        text = wait if isinstance(wait, str) else f"{wait:g}"
+        return replace(answer, headers={"retry-after": text})
 
     def spoiled(self, answer: Answer) -> Answer:
         """Give what is left of a good answer."""

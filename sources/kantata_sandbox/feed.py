@@ -88,10 +88,10 @@ class Feed:
             "user_id": USER_ID,
         }
 
-    def visible(self, now: int) -> list[tuple[int, Record]]:
-        """Give the moment and the record of each event that can be read at `now`."""
+    def visible(self, now: int) -> list[Record]:
+        """Give the events that can be read at `now`."""
         return [
-            (moment, event)
+            event
             for moment, event in zip(self._visible, self.records, strict=True)
             if now - RETENTION <= moment <= now
         ]

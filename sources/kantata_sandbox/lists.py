@@ -1,7 +1,6 @@
 """The other lists: which rows each shows, and in which order (kantata-api.md sections 6 to 8)."""
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 from . import query as q
 from .clock import instant
@@ -43,11 +42,12 @@ def _time_checks(query: Query, fields: tuple[str, ...]) -> Iterator[Check]:
 
 
 def _since(field: str, bound: int) -> Check:
-    return lambda row: _sort_key(row[field]) >= bound
+    # Whether the bound itself counts is unknown; nasty: changes of that second are left out.
+    return lambda row: _sort_key(row[field]) > bound
 
 
 def _until(field: str, bound: int) -> Check:
-    return lambda row: _sort_key(row[field]) <= bound
+    return lambda row: _sort_key(row[field]) < bound
 
 
 def workspaces(store: Store, query: Query) -> list[Record]:
@@ -121,19 +121,9 @@ def _references_of(store: Store, query: Query) -> list[Record]:
 
 def events(store: Store, query: Query) -> list[Record]:
     """Events of the last nine days that have shown up by now."""
-    now = store.clock.now()
-    dated = store.feed.visible(now)
-    after, before = (q.moment(query.get(f"created_{side}")) for side in ("after", "before"))
-    rows = [
-        row
-        for moment, row in dated
-        if (after is None or instant(row["created_at"]) >= after)
-        and (before is None or instant(row["created_at"]) <= before)
-    ]
-    found = select(
-        rows, list(_event_checks(store, query)), query, ("created_at",), "created_at:desc"
-    )
-    return _most_recent(found, query)
+    rows = store.feed.visible(store.clock.now())
+    checks = [*_time_checks(query, ("created_at",)), *_event_checks(store, query)]
+    return _most_recent(select(rows, checks, query, ("created_at",), "created_at:desc"), query)
 
 
 def _event_checks(store: Store, query: Query) -> Iterator[Check]:
@@ -165,5 +155,5 @@ def _most_recent(rows: list[Record], query: Query) -> list[Record]:
     for row in sorted(rows, key=lambda row: (instant(row["created_at"]), int(row["id"]))):
         kind = row["event_type"] if by_type else row["subject_type"]
         latest[(kind, row["subject_id"])] = row
-    kept = {row["id"] for row in chain(latest.values())}
+    kept = {row["id"] for row in latest.values()}
     return [row for row in rows if row["id"] in kept]

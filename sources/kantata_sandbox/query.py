@@ -49,11 +49,15 @@ def moment(text: str | None) -> int | None:
 
 
 def only_ids(query: Query) -> list[str] | None:
-    """Give the ids of `only`; None if it is missing or empty, which means everything."""
-    text = query.get("only")
-    if not text:
+    r"""Give the ids of `only`; None if it is missing or blank, which means everything.
+
+    What is no number is dropped, a number with a space beside it included: Brainstem's pattern is
+    `\A\d+\z`.
+    """
+    text = query.get("only", "")
+    if not text.strip():
         return None
-    return list(dict.fromkeys(id_ for id_ in csv(text) if id_.isascii() and id_.isdigit()))
+    return list(dict.fromkeys(id_ for id_ in text.split(",") if id_.isascii() and id_.isdigit()))
 
 
 def includes(query: Query, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,7 +111,7 @@ def window(query: Query) -> Window:
     page = max(ruby_int(query.get("page", "")), 1)
     if only_ids(query) is not None:
         return Window(0, None, page, size)
-    if "limit" in query and "offset" in query:
+    if query.get("limit") and query.get("offset"):
         limit = min(max(ruby_int(query["limit"]), 1), MAX_PAGE)
         offset = max(ruby_int(query["offset"]), 0)
         return Window(offset, offset + limit, page, size)

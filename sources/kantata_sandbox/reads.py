@@ -1,5 +1,6 @@
 """The GET endpoints."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from . import lists
@@ -14,18 +15,24 @@ from .store import Store
 Lister = Callable[[Store, Query], list[Record]]
 
 MILESTONE_INCLUDES = ("external_references", "invoices", "story", "workspace")
+_MILESTONES_BY = {
+    "workspaces": "billing_milestones",
+    "invoices": "billing_milestones",
+    "external_references": "subject",
+}
+"""The include that side-loads milestones, by the list that knows it."""
 _PAYLOADS = ("previous_payload", "current_payload", "payload_changes")
 
 
 def present_milestone(store: Store, record: Record, asked: tuple[str, ...]) -> Record:
     """Give a milestone with the id arrays of its includes, which are absent otherwise."""
-    shown = store.shown(record)
     id_ = record["id"]
+    arrays: Record = {}
     if "external_references" in asked:
-        shown = {**shown, "external_reference_ids": store.references_of.get(id_, [])}
+        arrays["external_reference_ids"] = store.references_of.get(id_, [])
     if "invoices" in asked:
-        shown = {**shown, "invoice_ids": store.invoices_of.get(id_, [])}
-    return shown
+        arrays["invoice_ids"] = store.invoices_of.get(id_, [])
+    return store.shown({**record, **arrays} if arrays else record)
 
 
 def _side_loads(store: Store, rows: list[Record], asked: tuple[str, ...]) -> Maps:
@@ -54,7 +61,7 @@ def milestones_answer(call: Call, ids: Iterable[str], count: int, shown: Window)
     """Give the envelope of these milestones with the includes of the call."""
     account, asked = call.account, includes(call.query, MILESTONE_INCLUDES)
     rows = [account.true_milestones[id_] for id_ in ids]
-    own = [present_milestone(account, row, asked) for row in rows]
+    own = {row["id"]: present_milestone(account, row, asked) for row in rows}
     return envelope("billing_milestones", own, count, shown, _side_loads(account, rows, asked))
 
 
@@ -84,21 +91,30 @@ def _list(call: Call, key: str, lister: Lister, find: Mapping[str, Record]) -> A
 
 
 def _answer(call: Call, key: str, rows: list[Record], count: int, page: Window) -> Answer:
+    """Rows that may include their milestones; a reference's is its `subject`, without an array."""
+    account, own = call.account, {row["id"]: row for row in rows}
     asked = csv(call.query.get("include", ""))
-    if key not in ("workspaces", "invoices") or "billing_milestones" not in asked:
-        return envelope(key, rows, count, page, {})
-    account = call.account
-    of = {row["id"]: _milestones_of(account, key, row["id"]) for row in rows}
-    rows = [row | {"billing_milestone_ids": of[row["id"]]} for row in rows]
+    if _MILESTONES_BY.get(key) not in asked:
+        return envelope(key, own, count, page, {})
+    of = _milestones_of(account, key, rows)
+    if key != "external_references":
+        own = {i: row | {"billing_milestone_ids": of.get(i, [])} for i, row in own.items()}
     ids = dict.fromkeys(id_ for many in of.values() for id_ in many)
     milestones = {id_: account.shown(account.true_milestones[id_]) for id_ in ids}
-    return envelope(key, rows, count, page, {"billing_milestones": milestones})
+    return envelope(key, own, count, page, {"billing_milestones": milestones})
 
 
-def _milestones_of(store: Store, key: str, id_: str) -> list[str]:
+def _milestones_of(store: Store, key: str, rows: list[Record]) -> dict[str, list[str]]:
+    """Give the ids of the milestones of each row."""
+    if key == "external_references":
+        return {row["id"]: [str(row["subject_id"])] for row in rows}
+    ids = [row["id"] for row in rows]
     if key == "invoices":
-        return [i for i in store.milestones_of.get(id_, ()) if store.sees_milestone(i)]
-    return [i for i, row in store.true_milestones.items() if row["workspace_id"] == id_]
+        return {i: list(filter(store.sees_milestone, store.milestones_of.get(i, ()))) for i in ids}
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for id_, milestone in store.true_milestones.items():
+        found[milestone["workspace_id"]].append(id_)
+    return {id_: found[id_] for id_ in ids}
 
 
 def list_workspaces(call: Call) -> Answer:
@@ -155,11 +171,12 @@ def show_invoice(call: Call) -> Answer:
 
 def show_me(call: Call) -> Answer:
     """GET /users/me."""
-    return envelope("users", [call.account.user], 1, window({}), {})
+    user = call.account.user
+    return envelope("users", {user["id"]: user}, 1, window({}), {})
 
 
 def _need_feed(store: Store) -> None:
-    if not store.feed_enabled:
+    if not store.feed.enabled:
         raise forbidden("Subscribed Events are not enabled for this account.")
     if not store.user["account_administrator"]:
         raise forbidden("You must be an account administrator to do this.")
@@ -183,13 +200,15 @@ def list_events(call: Call) -> Answer:
     found = lists.events(account, call.query)
     asked = csv(call.query.get("optional_fields", ""))
     hidden = {name for name in _PAYLOADS if name not in asked}
-    rows = [
-        {name: value for name, value in event.items() if name not in hidden}
+    own = {
+        event["id"]: {name: value for name, value in event.items() if name not in hidden}
         | {"subject_ref": _subject_ref(account, event)}
         for event in found[page.start : page.stop]
-    ]
-    maps = _subjects(account, rows) if "subject" in csv(call.query.get("include", "")) else {}
-    return envelope("subscribed_events", rows, len(found), page, maps)
+    }
+    maps = (
+        _subjects(account, own.values()) if "subject" in csv(call.query.get("include", "")) else {}
+    )
+    return envelope("subscribed_events", own, len(found), page, maps)
 
 
 def _sources(store: Store) -> dict[str, Mapping[str, Record]]:
@@ -207,7 +226,7 @@ def _subject_ref(store: Store, event: Record) -> Record | None:
     return ref if ref is not None and ref["id"] in _sources(store)[ref["key"]] else None
 
 
-def _subjects(store: Store, events: list[Record]) -> Maps:
+def _subjects(store: Store, events: Iterable[Record]) -> Maps:
     maps: Maps = {}
     for ref in (event["subject_ref"] for event in events if event["subject_ref"]):
         row = _sources(store)[ref["key"]][ref["id"]]

@@ -24,17 +24,30 @@ CURRENCIES = (
     Currency("JPY", "¥", "Japanese Yen", 1),
     Currency("KWD", "د.ك", "Kuwaiti Dinar", 1000),
 )
+"""Those of the projects."""
+
+OTHER_CURRENCIES = (
+    ("AED", 100), ("AUD", 100), ("BHD", 1000), ("BRL", 100), ("CAD", 100), ("CHF", 100), ("CLP", 1),
+    ("CNY", 100), ("CZK", 100), ("DKK", 100), ("GBP", 100), ("HKD", 100), ("INR", 100), ("KRW", 1),
+    ("MGA", 5), ("MXN", 100), ("NOK", 100), ("NZD", 100), ("PLN", 100), ("SEK", 100), ("SGD", 100),
+)  # fmt: skip
+"""The rest of /currencies with their subunits: enough that USD is not on a default page of 20."""
+
 BY_CODE = {currency.code: currency for currency in CURRENCIES}
 
 
-def currency_record(id_: str, currency: Currency) -> Record:
-    """Build an entry of /currencies."""
+def currency_records() -> dict[str, Record]:
+    """Build /currencies, by id and in the order of their codes."""
+    others = (Currency(code, code, code, units) for code, units in OTHER_CURRENCIES)
     return {
-        "id": id_,
-        "iso_code": currency.code,
-        "name": currency.name,
-        "symbol": currency.symbol,
-        "subunit_to_unit": currency.units,
+        str(number): {
+            "id": str(number),
+            "iso_code": currency.code,
+            "name": currency.name,
+            "symbol": currency.symbol,
+            "subunit_to_unit": currency.units,
+        }
+        for number, currency in enumerate(sorted([*CURRENCIES, *others]), 1)
     }
 
 

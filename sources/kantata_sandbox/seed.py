@@ -91,8 +91,8 @@ class _Seeder:
         return self.begin + int((self.now - self.begin) * share)
 
     def add_workspaces(self) -> None:
-        """One project for every 40 milestones, and 3 more; old ones are often archived."""
-        total = 3 + self.count // 40
+        """One project for every 40 milestones, and 4 more; old ones are often archived."""
+        total = 4 + self.count // 40
         for n in range(total):
             share = 0.98 * n / total
             id_ = self.account.new_id("workspace")
@@ -200,7 +200,11 @@ class _Seeder:
         """Put a milestone on its project's open invoice or on a new one."""
         workspace_id, account = record["workspace_id"], self.account
         invoice_id = self.open_invoice.get(workspace_id)
-        if invoice_id is None or self.draw() < 0.5:
+        if (
+            invoice_id is None
+            or account.invoices[invoice_id]["created_at"] < record["created_at"]
+            or self.draw() < 0.5
+        ):
             invoice_id = self.add_invoice(record, due)
             self.open_invoice[workspace_id] = invoice_id
         invoice = account.invoices[invoice_id]
@@ -215,9 +219,8 @@ class _Seeder:
     def add_invoice(self, record: Record, due: int) -> str:
         """Add an invoice: paid, open, draft or cancelled."""
         id_ = self.account.new_id("invoice")
-        invoice = invoice_record(
-            id_, int(id_), BY_CODE[record["currency"]], stamp(due * _DAY + int(self.draw() * 60000))
-        )
+        at = stamp(min(due * _DAY + int(self.draw() * 60_000), self.now))
+        invoice = invoice_record(id_, int(id_), BY_CODE[record["currency"]], at)
         invoice["due_date"] = day_text(due + 30)
         drawn = self.draw()
         if drawn < 0.06:

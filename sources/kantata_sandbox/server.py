@@ -32,25 +32,42 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Says when it is listening, and leaves at once."""
+    """Says when it is listening, and leaves at once.
+
+    Uvicorn looks every tenth of a second whether it should go, and waits for the requests it
+    serves. Tests start hundreds of sandboxes, some with requests that are being delayed.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = threading.Event()
+        self._left = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def leave(self) -> None:
+        """Stop serving; may be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._left.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
         self.listening.set()
 
+    async def main_loop(self) -> None:
+        await self._left.wait()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.force_exit = True  # do not wait for requests that are being delayed
+        for server in self.servers:
+            server.close()
         for connection in list(self.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
         for task in list(self.server_state.tasks):
             task.cancel()
         await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
-        await super().shutdown(sockets)
+        for server in self.servers:
+            await server.wait_closed()
 
 
 def _listen(port: int) -> socket.socket:
@@ -148,7 +165,8 @@ class Sandbox:
             target=self._server.run, args=([listener],), name="kantata-sandbox", daemon=True
         )
         self._thread.start()
-        self._server.listening.wait(_PATIENCE_SECONDS)
+        if not self._server.listening.wait(_PATIENCE_SECONDS):
+            raise TimeoutError(f"the sandbox did not listen within {_PATIENCE_SECONDS:g} s")
         return self
 
     def __exit__(
@@ -158,7 +176,7 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
+            self._server.leave()
             self._thread.join(_PATIENCE_SECONDS)
         if error is None and self._app.failures:
             raise self._app.failures[0]  # a mistake in here must not pass for a fault

@@ -8,10 +8,12 @@ from threading import RLock
 from .clock import Clock, instant
 from .feed import Feed
 from .index import Index
-from .records import CURRENCIES, Record, currency_record, user_record
+from .records import Record, currency_records, user_record
 
 FieldRule = Callable[[Record], object]
 """Gives the value of an added field from the milestone it is added to."""
+
+_LEFT_OUT = object()
 
 
 class Store:
@@ -30,9 +32,7 @@ class Store:
         self.stories: dict[str, Record] = {}
         self.invoices: dict[str, Record] = {}
         self.external_references: dict[str, Record] = {}
-        self.currencies = {
-            str(n): currency_record(str(n), currency) for n, currency in enumerate(CURRENCIES, 1)
-        }
+        self.currencies = currency_records()
         self.true_milestones: dict[str, Record] = {}
         """Milestones without the additions of add_field, remove_field and set_raw."""
         self.index = Index()
@@ -75,25 +75,16 @@ class Store:
     def milestone(self, id_: str) -> Record:
         """One milestone as the API shows it with all four includes."""
         with self.lock:
-            return self.shown(self.true_milestones[id_]) | {
+            arrays = {
                 "invoice_ids": list(self.invoices_of.get(id_, ())),
                 "external_reference_ids": list(self.references_of.get(id_, ())),
             }
+            return self.shown(self.true_milestones[id_] | arrays)
 
     @property
     def events(self) -> list[Record]:
         """Every event ever raised, oldest first, payloads included."""
         return self.feed.records
-
-    @property
-    def feed_enabled(self) -> bool:
-        """Whether the account has Subscribed Events; if not, they answer 403."""
-        return self.feed.enabled
-
-    @feed_enabled.setter
-    def feed_enabled(self, enabled: bool) -> None:
-        with self.change():
-            self.feed.enabled = enabled
 
     @property
     def _disguised(self) -> bool:
@@ -105,7 +96,11 @@ class Store:
             return record
         extra = {n: rule(record) if callable(rule) else rule for n, rule in self._added.items()}
         shown = record | extra | self._raw.get(record["id"], {})
-        return {name: value for name, value in shown.items() if name not in self._removed}
+        return {
+            name: value
+            for name, value in shown.items()
+            if name not in self._removed and value is not _LEFT_OUT
+        }
 
     def add_field(self, name: str, value: object | FieldRule) -> None:
         """Kantata adds a field to every milestone: a value, or a function of the milestone."""
@@ -129,6 +124,10 @@ class Store:
         """Show any JSON value in one milestone, also one of a wrong type. Raises no event."""
         with self.change():
             self._raw.setdefault(self.true_milestones[id]["id"], {})[field] = value
+
+    def leave_out(self, id: str, field: str) -> None:
+        """Leave a field out of one milestone: absent is not null. Raises no event."""
+        self.set_raw(id, field, _LEFT_OUT)
 
     def clear_raw(self, id: str) -> None:
         """Show one milestone as it is again."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from . import bodies
-from .answers import Answer, Problem, Refused, bad_request, envelope, invalid, not_found
+from .answers import Answer, Problem, bad_request, envelope, invalid, not_found
 from .call import Call
 from .query import order, window
 from .reads import milestones_answer
@@ -99,7 +99,7 @@ def save_reference(call: Call) -> Answer:
     if problems:
         raise invalid(*problems)
     row = call.account.external_references[call.account.save_reference(subject, fields)]
-    return envelope("external_references", [row], 1, window({}), {})
+    return envelope("external_references", {row["id"]: row}, 1, window({}), {})
 
 
 def delete_reference(call: Call) -> Answer:
@@ -116,7 +116,7 @@ def cancel_invoice(call: Call) -> Answer:
     if not call.account.sees_invoice(call.id):
         raise not_found()
     call.account.cancel_invoice(call.id)
-    return envelope("invoices", [call.account.invoices[call.id]], 1, window({}), {})
+    return envelope("invoices", {call.id: call.account.invoices[call.id]}, 1, window({}), {})
 
 
 def delete_invoice(call: Call) -> Answer:
@@ -126,5 +126,5 @@ def delete_invoice(call: Call) -> Answer:
     try:
         call.account.delete_invoice(call.id)
     except ValueError:
-        raise Refused(422, Problem("Only draft invoices can be deleted", "base")) from None
+        raise invalid(Problem("Only draft invoices can be deleted", "base")) from None
     return Answer(204)

@@ -158,7 +158,7 @@ def test_demo() -> None:
     """The demo runs without a token, shows what changed, and leaves a file that can be queried."""
     result = milestones("demo")
     assert result.returncode == 0, result.stderr
-    for part in ("1 added, 6 changed", "updated: amount", "milestones-demo.duckdb", "█"):
+    for part in ("1 added, 5 changed", "updated: amount", "milestones-demo.duckdb", "█"):
         assert part in result.stdout
     sql = result.stdout.partition("try:")[2]
     with duckdb.connect("milestones-demo.duckdb", read_only=True) as connection:

@@ -96,7 +96,7 @@ def _feed(reader: KantataReader) -> Answer:
         reader.json("subscribed_events/event_types", {})
     except KantataError as error:
         return Answer("event feed", f"none, so every run is a full scan: {error}")
-    return Answer("event feed", "readable (not used yet: every run is a full scan)")
+    return Answer("event feed", "readable: runs between scans read only what changed")
 
 
 def _warehouse(place: Place) -> Answer:

@@ -29,6 +29,7 @@ from .settings import kantata_settings, place, token
 from .signals import Stopped, stoppable
 from .status import print_status, status_json
 from .status import status as read_status
+from .sync import Asked
 from .sync import sync as run_sync
 
 app = typer.Typer(
@@ -57,13 +58,27 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value a
 def sync(
     destination: DestinationOption = Warehouse.DUCKDB,
     full: Annotated[bool, typer.Option("--full", help="Scan, whatever is due.")] = False,
+    allow_deletes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-deletes",
+            help="Mark what is missing as deleted, however much; with PROJECT, only of projects "
+            "nobody can read any more.",
+        ),
+    ] = False,
+    projects: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROJECT]...", help="For --allow-deletes.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every milestone, load what changed, prove it, publish it."""
+    """Read what changed, or everything; load it, prove it, publish it."""
     with _ending(as_json), stoppable():
+        if projects and not allow_deletes:
+            raise typer.BadParameter(f"{projects[0]}: a project is only for --allow-deletes")
+        asked = Asked(full, allow_deletes and not projects, frozenset(projects or ()))
         warehouse = place(destination)
         with show.watcher() as watcher:
-            result = run_sync(kantata_settings(), warehouse, full, watcher)
+            result = run_sync(kantata_settings(), warehouse, asked, watcher)
         if as_json:
             show.print_json(show.synced_json(result))
         else:
@@ -140,7 +155,7 @@ def _ending(as_json: bool) -> Iterator[None]:
         yield
     except (KantataError, WarehouseError, Stopped) as error:
         _fail(str(error), error.exit_code, as_json)
-    except typer.Exit:
+    except (typer.Exit, typer.BadParameter):
         raise
     except Exception as error:  # a mistake of ours is still told in one line
         where = _keep(traceback.format_exc())

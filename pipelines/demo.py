@@ -16,7 +16,7 @@ from sources.kantata_sandbox import Account, Sandbox
 
 from . import show
 from .settings import KantataSettings, duckdb_place
-from .sync import sync
+from .sync import Asked, sync
 
 FOLDER = Path(".milestones/demo")
 PUBLISHED = Path("milestones-demo.duckdb")
@@ -63,12 +63,12 @@ def demo() -> None:
         settings.kantata_api_url, settings.kantata_access_token = sandbox.url, sandbox.token
         show.out.print(f"[bold]1. A sandbox of {MILESTONES:,} milestones, synced[/]")
         with show.watcher() as watcher:
-            first = sync(settings, place, full=False, watcher=watcher)
+            first = sync(settings, place, Asked(), watcher)
         show.synced(first)
         last = _change(sandbox.account)
         show.out.print("\n[bold]2. Six changes in it, synced again: only they are loaded[/]")
         with show.watcher() as watcher:
-            second = sync(settings, place, full=False, watcher=watcher)
+            second = sync(settings, place, Asked(), watcher)
         show.synced(second)
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
         show.out.print("\n[bold]3. What changed, from billing_milestone_versions[/]")

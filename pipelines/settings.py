@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ _DUCKDB = {
     "preserve_insertion_order": False,
     "autoinstall_known_extensions": False,
 }
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @configspec
@@ -39,10 +43,23 @@ class KantataSettings(BaseConfiguration):
     requests_in_flight: int = 4
     requests_per_second: float = 0.0
     backoff_seconds: float = 2.0
+    scan_every: str = "24h"
 
     def arguments(self) -> dict[str, Any]:
         """Arguments for the source."""
-        return {name: getattr(self, name) for name in self.__annotations__}
+        return {name: getattr(self, name) for name in self.__annotations__ if name != "scan_every"}
+
+    def longest_without_scan(self) -> timedelta:
+        """``scan_every`` as a time.
+
+        Raises:
+            KantataMisconfigured: If it is none.
+        """
+        if not (found := _DURATION.fullmatch(self.scan_every)):
+            raise KantataMisconfigured(
+                f"[sources.kantata] scan_every is {self.scan_every!r}; write it as 90m, 24h or 7d"
+            )
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
     def reader(self, attempts: int = 1) -> KantataReader:
         """A reader of its own, for a few questions."""
@@ -70,6 +87,7 @@ def kantata_settings() -> KantataSettings:
             "no token: set KANTATA_ACCESS_TOKEN, or kantata_access_token under [sources.kantata] "
             "in .dlt/secrets.toml. `milestones demo` needs none."
         )
+    settings.longest_without_scan()
     settings.reader()  # so that an impossible address or token is told before anything is made
     return settings
 

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from warehouse.runs import Run
+
 from .sync import Synced, Watcher
 
 out = Console(highlight=False)
@@ -79,7 +81,7 @@ def synced(result: Synced) -> None:
     run = result.run
     out.print(
         f"[green]proven[/]: {run.rows_read:,} milestones read, {run.added:,} added, "
-        f"{run.changed:,} changed ({run.mode}: {run.why}; {run.requests} requests, "
+        f"{run.changed:,} changed{_gone(run)} ({run.mode}: {run.why}; {run.requests} requests, "
         f"{run.duration_seconds:.1f} s)",
         soft_wrap=True,
     )
@@ -91,6 +93,11 @@ def synced(result: Synced) -> None:
         out.print(f"published {result.published}", markup=False, soft_wrap=True)
     for line in needs_a_person(result):
         out.print(f"[yellow]needs a person:[/] {escape(line)}", soft_wrap=True)
+
+
+def _gone(run: Run) -> str:
+    counts = {"deleted": run.deleted, "restored": run.restored, "out of reach": run.access_lost}
+    return "".join(f", {count:,} {what}" for what, count in counts.items() if count)
 
 
 def needs_a_person(result: Synced) -> list[str]:
@@ -130,6 +137,7 @@ def synced_json(result: Synced) -> dict[str, object]:
         "changed": run.changed,
         "deleted": run.deleted,
         "restored": run.restored,
+        "access_lost": run.access_lost,
         "rejected": [
             {"table": table, "id": id_, "reason": reason} for table, id_, reason in result.rejected
         ],

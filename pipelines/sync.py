@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,15 +15,15 @@ from pathlib import Path
 import dlt
 import pyarrow as pa
 
-from sources.kantata import Known, Report, kantata
+from sources.kantata import Report, Wanted, kantata
 from sources.kantata.errors import KantataError
-from sources.kantata.settings import CURRENCIES, LOADED, SIDE_TABLES
+from sources.kantata.settings import LOADED
 from warehouse import lock, proof, runs, tables
 from warehouse.database import Database, no_room, opened, reason
 from warehouse.errors import WarehouseError, WarehouseUnproven, WarehouseUnwritable
 from warehouse.known import Holdings
 from warehouse.publish import publish
-from warehouse.runs import Run, RunStatus
+from warehouse.runs import Past, Run, RunStatus
 
 from .settings import KantataSettings, Place
 from .signals import Stopped, in_thread
@@ -33,6 +33,12 @@ _RAW = {
     table: {name: kind.dlt_type for name, kind in columns.items()}
     for table, (columns, _) in LOADED.items()
 }
+
+Now = Callable[[], datetime]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass
@@ -72,14 +78,32 @@ class Synced:
         return NEEDS_A_PERSON if self.rejected or self.run.warnings else 0
 
 
-def sync(kantata: KantataSettings, place: Place, full: bool, watcher: Watcher) -> Synced:
+@dataclass(frozen=True)
+class Asked:
+    """What a person asks of one run.
+
+    Args:
+        full: A scan, whatever is due.
+        allow_deletes: Any number of milestones may be marked as deleted at once.
+        deleted_projects: Projects nobody can read, whose milestones are deleted.
+    """
+
+    full: bool = False
+    allow_deletes: bool = False
+    deleted_projects: frozenset[str] = frozenset()
+
+
+def sync(
+    kantata: KantataSettings, place: Place, asked: Asked, watcher: Watcher, now: Now = _utc_now
+) -> Synced:
     """Run the job once.
 
     Args:
         kantata: Where Kantata is, and the token.
         place: The warehouse.
-        full: Whether a scan was asked for.
+        asked: What a person asks of this run.
         watcher: Told how it goes on.
+        now: Gives the time of this machine, which decides nothing but what its rows say.
 
     Raises:
         KantataError: If the account could not be read; nothing was loaded.
@@ -89,9 +113,11 @@ def sync(kantata: KantataSettings, place: Place, full: bool, watcher: Watcher) -
     with lock.file_lock(place.lock), _spoken_for(place):
         pipeline = _fresh_pipeline(place)
         with _server_lock(place, pipeline) as server:
-            run = _new_run(full)
-            with _recorded(pipeline, run):
-                rejected, units = _load_and_prove(kantata, pipeline, run, watcher, server)
+            run, past = _begun(pipeline, now)
+            with _recorded(pipeline, run, now):
+                wanted = _wanted(asked, past, kantata)
+                read = partial(_read, kantata, pipeline, wanted, watcher)
+                rejected, units = _load_and_prove(read, pipeline, run, past, watcher, server)
         if place.loader and place.published:
             watcher.phase("publishing")
             publish(place.loader, place.published)
@@ -118,34 +144,47 @@ def _fresh_pipeline(place: Place) -> dlt.Pipeline:
     return place.pipeline()
 
 
-def _new_run(full: bool) -> Run:
-    now = datetime.now(UTC)
-    why = "asked for by --full" if full else "every run is a full scan"
-    return Run(run_id=f"{now:%Y%m%dT%H%M%S.%fZ}", mode="scan", why=why, started_at=now)
-
-
-@contextmanager
-def _recorded(pipeline: dlt.Pipeline, run: Run) -> Iterator[None]:
-    """Keep the run's row: begun as running, ended in every case."""
-    began = time.monotonic()
+def _begun(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, Past]:
+    """Begin the run's row; gives it, and what earlier runs did."""
     with opened(pipeline) as database:
         tables.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
         runs.end_killed(database)
+        past = runs.past(database)
+        run = Run(runs.next_id(now(), past.last_id), "undecided", "", started_at=now())
         runs.begin(database, run)
+        return run, past
+
+
+def _wanted(asked: Asked, past: Past, settings: KantataSettings) -> Wanted:
+    return Wanted(
+        full=asked.full,
+        scan_every=settings.longest_without_scan(),
+        cursor=past.cursor,
+        scanned_at=past.scanned_at,
+        unfinished=past.unfinished,
+        allow_deletes=asked.allow_deletes,
+        deleted_projects=asked.deleted_projects,
+    )
+
+
+@contextmanager
+def _recorded(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
+    """End the run's row in every case."""
+    began = time.monotonic()
     try:
         yield
     except BaseException as error:
         cause = _cause(error)
         run.status, run.error = _status(cause), str(cause)
         with suppress(WarehouseError):  # what failed first is what to tell
-            _end(pipeline, run, began)
+            _end(pipeline, run, began, now)
         raise
     run.status = RunStatus.PROVEN
-    _end(pipeline, run, began)
+    _end(pipeline, run, began, now)
 
 
-def _end(pipeline: dlt.Pipeline, run: Run, began: float) -> None:
-    run.finished_at = datetime.now(UTC)
+def _end(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
+    run.finished_at = now()
     run.duration_seconds = round(time.monotonic() - began, 3)
     with opened(pipeline) as database:
         runs.end(database, run)
@@ -157,38 +196,50 @@ def _status(cause: BaseException) -> RunStatus:
     return RunStatus.UNPROVEN if isinstance(cause, WarehouseUnproven) else RunStatus.FAILED
 
 
-def _load_and_prove(
-    kantata_settings: KantataSettings,
-    pipeline: dlt.Pipeline,
-    run: Run,
-    watcher: Watcher,
-    server: Database | None,
-) -> tuple[list[tuple[str, str, str]], dict[str, Decimal]]:
+def _read(
+    settings: KantataSettings, pipeline: dlt.Pipeline, wanted: Wanted, watcher: Watcher
+) -> Report:
+    """Read what changed into dlt's working folder."""
     report = Report()
-    watcher.phase("reading")
     pipeline.sync_destination()
     with opened(pipeline) as database:
         source = kantata(
-            **kantata_settings.arguments(),
-            known=_known(Holdings(database)),
+            **settings.arguments(),
+            known=Holdings(database),
+            wanted=wanted,
             report=report,
             progress=watcher.progress,
-            on_retry=watcher.note,
+            note=watcher.note,
         )
         pipeline.extract(source, loader_file_format="parquet")
-    del source
+    return report
+
+
+def _load_and_prove(
+    read: Callable[[], Report],
+    pipeline: dlt.Pipeline,
+    run: Run,
+    past: Past,
+    watcher: Watcher,
+    server: Database | None,
+) -> tuple[list[tuple[str, str, str]], dict[str, Decimal]]:
+    watcher.phase("reading")
+    report = read()
     pa.default_memory_pool().release_unused()  # DuckDB needs it now
-    _tell(run, report)
+    _tell(run, report, past)
+    with opened(pipeline) as database:
+        runs.end(database, run)  # from here on it is known that something may be half loaded
     if server:
         server.rows("select 1")  # the lock lives on this connection: without it nothing is loaded
     watcher.phase("loading")
     in_thread(partial(_load, pipeline))
     watcher.phase("proving")
     with opened(pipeline) as database:
-        if wrong := proof.differences(database, report.totals, report.unproven):
+        if wrong := proof.differences(database, report.totals, report.unproven, report.ids):
             raise WarehouseUnproven(
                 "what was loaded is not what was read; nothing is published. " + "; ".join(wrong)
             )
+        run.warnings += _out_of_reach(Holdings(database).access_lost())
         return report.rejected, proof.units(database)
 
 
@@ -197,32 +248,26 @@ def _load(pipeline: dlt.Pipeline) -> None:
     pipeline.load()
 
 
-def _known(holdings: Holdings) -> Known:
-    """What the warehouse holds, in the source's words."""
-    keys = {table.name: table.key for table in (*SIDE_TABLES, CURRENCIES)}
-    return Known(
-        milestones=holdings.milestones(),
-        side_tables=holdings.hashes(keys),
-        rejects=holdings.rejects(),
-        columns=holdings.columns,
-        last_values=lambda table, ids, columns: holdings.last_values(
-            table, keys.get(table, "id"), ids, columns
-        ),
-    )
-
-
-def _tell(run: Run, report: Report) -> None:
+def _tell(run: Run, report: Report, past: Past) -> None:
+    run.mode, run.why = report.mode, report.why
     run.requests, run.rows_read = report.requests, report.read
     run.added, run.changed, run.rejected = report.added, report.changed, len(report.rejected)
+    run.deleted, run.restored = report.deleted, report.restored
+    run.access_lost = report.access_lost
     run.totals, run.side_rows = report.totals, report.side_rows
-    run.schema_changes, run.warnings = report.schema_changes, report.warnings
+    run.schema_changes = [c for c in report.schema_changes if c not in past.schema_changes]
+    run.warnings = report.warnings
     run.cursor_at = report.server_time
-    if report.missing:
-        run.warnings.append(
-            f"{len(report.missing)} milestones of the warehouse were not in the account "
-            f"({', '.join(report.missing[:5])}{' …' if len(report.missing) > 5 else ''}): deleted, "
-            "or their project is hidden from the token's user. Their last values stay."
-        )
+
+
+def _out_of_reach(lost: Mapping[str | None, int]) -> list[str]:
+    """What a person should do about milestones whose project cannot be read, in words."""
+    return [
+        f"{count} milestones of project {project} are out of reach, their last values stay: let "
+        "the token's user see it again, or, if it was deleted, say so: "
+        f"milestones sync --allow-deletes {project}"
+        for project, count in lost.items()
+    ]
 
 
 @contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import psycopg2
 import pytest
 
 from pipelines.settings import Place, kantata_settings, place
-from pipelines.sync import Synced, Watcher, sync
+from pipelines.sync import Asked, Synced, Watcher, sync
 from sources.kantata_sandbox import Sandbox
 from tests.postgres import server
 
@@ -57,22 +58,37 @@ class Job:
     Args:
         name: ``duckdb`` or ``postgres``.
         url: Of the Postgres database; empty for DuckDB.
+        notes: What the runs told.
+        now: The clock of this machine.
     """
 
     name: str
     url: str = ""
     notes: list[str] = field(default_factory=list)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def place(self) -> Place:
         """Where the job loads."""
         return place(self.name)
 
-    def sync(self, sandbox: Sandbox) -> Synced:
-        """Run the job once against a sandbox."""
+    def sync(self, sandbox: Sandbox, **asked: Any) -> Synced:  # noqa: ANN401 - the fields of Asked
+        """Run the job once against a sandbox; what is asked is a scan unless said otherwise."""
         os.environ["KANTATA_API_URL"] = sandbox.url
         os.environ["KANTATA_ACCESS_TOKEN"] = sandbox.token
-        return sync(kantata_settings(), self.place, False, Watcher(note=self.notes.append))
+        wanted = Asked(**{"full": True} | asked)
+        watcher = Watcher(note=self.notes.append)
+        return sync(kantata_settings(), self.place, wanted, watcher, self.now)
+
+    def run(self, sql: str) -> None:
+        """Change the warehouse behind the job's back."""
+        if self.name == "duckdb":
+            with duckdb.connect(str(self.place.loader)) as connection:
+                connection.execute(sql)
+            return
+        with psycopg2.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+        connection.close()
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Query the warehouse: for DuckDB the file the loader fills."""

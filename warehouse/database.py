@@ -39,6 +39,12 @@ class Database:
         """Run a statement; values take the place of ``%s``."""
         self._client.execute_sql(sql, *values)
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is run within takes effect as a whole, or not at all."""
+        with self._client.begin_transaction():
+            yield
+
     def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
         """The rows of a query in Arrow batches of bounded size."""
         with self._client.execute_query(sql, *values) as cursor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,23 +14,29 @@ from .database import DATASET, Database
 _MILESTONES = f"""
 select
     id,
-    m.row_hash,
+    case
+        when m.deleted_at is not null then 'deleted'
+        when m.access_lost_at is not null then 'lost'
+        else m.row_hash
+    end as row_hash,
     coalesce(v.version, 0) as version,
-    v.row_hash as version_hash,
+    case when v.change_type = 'deleted' then 'deleted' else v.row_hash end as version_hash,
     coalesce(l.links, '') as links
-from {DATASET}.billing_milestones m
+from (select * from {DATASET}.billing_milestones where {{m}}) m
 full join (
-    select distinct on (id) id, version, row_hash
+    select distinct on (id) id, version, row_hash, change_type
     from {DATASET}.billing_milestone_versions
+    where {{v}}
     order by id, version desc
 ) v using (id)
 full join (
     select billing_milestone_id as id, string_agg(invoice_id, ',') as links
     from {DATASET}.billing_milestone_invoices
-    where removed_at is null
+    where removed_at is null and {{l}}
     group by billing_milestone_id
 ) l using (id)
 """
+_LIVE = "deleted_at is null and access_lost_at is null"
 _IDS_AT_ONCE = 1000
 
 
@@ -45,28 +51,78 @@ class Holdings:
         self._database = database
         self.columns = database.tables()
 
-    def milestones(self) -> Iterator[pa.RecordBatch]:
-        """Each milestone's id, row_hash, last version, its hash, and invoices joined by commas."""
-        if self._has("billing_milestones"):
-            yield from self._database.batches(_MILESTONES)
+    def milestones(self, ids: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Each milestone's id, row_hash, last version, its hash, and invoices joined by commas.
 
-    def hashes(self, keys: Mapping[str, str]) -> dict[str, Iterator[pa.RecordBatch]]:
-        """Key and row_hash of every row, by table.
+        A hash is ``deleted`` or ``lost`` of what is marked so.
 
         Args:
-            keys: The key column of each table.
+            ids: Which milestones; None for all.
         """
-        return {
-            table: self._database.batches(f"select {key}, row_hash from {DATASET}.{table}")
-            for table, key in keys.items()
-            if self._has(table)
-        }
+        if ids is None:
+            yield from self._database.batches(_MILESTONES.format(m="true", v="true", l="true"))
+            return
+        for chunk, marks in _chunks(ids):
+            own, link = f"id in ({marks})", f"billing_milestone_id in ({marks})"
+            sql = _MILESTONES.format(m=own, v=own, l=link)
+            yield from self._database.batches(sql, *chunk, *chunk, *chunk)
+
+    def live(self) -> int:
+        """Milestones marked neither as deleted nor as out of reach, rejected ones included."""
+        sql = (
+            f"select count(*) from (select id from {DATASET}.billing_milestones where {_LIVE} "
+            f"union select id from {DATASET}.rejected_records "
+            "where table_name = 'billing_milestones' and resolved_at is null) live"
+        )
+        return int(self._database.rows(sql)[0][0])
+
+    def alive(self, most: int) -> list[str]:
+        """Some of those that are not rejected, the last ones seen."""
+        sql = (
+            f"select id from {DATASET}.billing_milestones where {_LIVE} "
+            f"order by observed_at desc limit {most:d}"
+        )
+        return [row[0] for row in self._database.rows(sql)]
+
+    def raws(self, ids: Sequence[str]) -> dict[str, str]:
+        """The last record received of each milestone, by id."""
+        return dict(
+            self._of(
+                f"select distinct on (id) id, raw from {DATASET}.billing_milestone_versions "
+                "where raw is not null and id in ({}) order by id, version desc",
+                ids,
+            )
+        )
+
+    def linked(self, invoice_ids: Sequence[str]) -> list[str]:
+        """Milestones on these invoices."""
+        sql = (
+            f"select billing_milestone_id from {DATASET}.billing_milestone_invoices "
+            "where removed_at is null and invoice_id in ({})"
+        )
+        return [row[0] for row in self._of(sql, invoice_ids)]
+
+    def drafts(self) -> list[str]:
+        """Invoices that are drafts."""
+        sql = f"select id from {DATASET}.invoices where draft"
+        return [row[0] for row in self._database.rows(sql)]
+
+    def access_lost(self) -> dict[str | None, int]:
+        """Milestones out of reach, by project."""
+        sql = (
+            f"select workspace_id, count(*) from {DATASET}.billing_milestones "
+            "where access_lost_at is not null and deleted_at is null group by 1 order by 1"
+        )
+        return dict(self._database.rows(sql))
+
+    def hashes(self, table: str, key: str) -> Iterator[pa.RecordBatch]:
+        """Key and row_hash of every row."""
+        if table in self.columns:
+            yield from self._database.batches(f"select {key}, row_hash from {DATASET}.{table}")
 
     def rejects(self) -> list[dict[str, Any]]:
         """Rejected records that are not resolved."""
         columns = ("table_name", "id", "row_hash", "reason", "raw", "observed_at", "resolved_at")
-        if not self._has("rejected_records"):
-            return []
         rows = self._database.rows(
             f"select {', '.join(columns)} from {DATASET}.rejected_records where resolved_at is null"
         )
@@ -78,17 +134,23 @@ class Holdings:
         """The rows of these ids: the key, then the columns; null where there is no such column."""
         held = self.columns.get(table, {})
         wanted = [key, *(column for column in columns if column in held)]
-        rows: list[tuple[Any, ...]] = []
-        for start in range(0, len(ids) if held else 0, _IDS_AT_ONCE):
-            chunk = ids[start : start + _IDS_AT_ONCE]
-            marks = ", ".join(["%s"] * len(chunk))
-            rows += self._database.rows(
-                f"select {', '.join(wanted)} from {DATASET}.{table} where {key} in ({marks})",
-                *chunk,
-            )
+        sql = f"select {', '.join(wanted)} from {DATASET}.{table} where {key} in ({{}})"
+        rows = self._of(sql, ids) if held else []
         found = {name: [row[n] for row in rows] for n, name in enumerate(wanted)}
         nothing = [None] * len(rows)
         return pa.table({name: found.get(name, nothing) for name in (key, *columns)})
 
-    def _has(self, table: str) -> bool:
-        return table in self.columns
+    def _of(self, sql: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        """The rows of a query that has ``{}`` where ids belong."""
+        return [
+            row
+            for chunk, marks in _chunks(ids)
+            for row in self._database.rows(sql.format(marks), *chunk)
+        ]
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
+    """Ids, some at a time, and as many placeholders."""
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        chunk = ids[start : start + _IDS_AT_ONCE]
+        yield chunk, ", ".join(["%s"] * len(chunk))

@@ -25,7 +25,10 @@ def live_totals(database: Database) -> Totals:
 
 
 def differences(
-    database: Database, read: Mapping[str, tuple[int, int]], apart: Sequence[str]
+    database: Database,
+    read: Mapping[str, tuple[int, int]],
+    apart: Sequence[str],
+    among: Sequence[str] | None = None,
 ) -> list[str]:
     """Compare what was read with what the warehouse holds.
 
@@ -33,13 +36,16 @@ def differences(
         database: A connection.
         read: Totals of what was read and is good.
         apart: Ids the warehouse may hold and ``read`` leaves out.
+        among: The ids that were looked at; None for all there are.
 
     Returns:
         Each currency that differs, in words; nothing if all is proven.
     """
     counts: Counter[str] = Counter()
     sums: Counter[str] = Counter()
-    for sign, totals in [(1, live_totals(database)), *((-1, t) for t in _of(database, apart))]:
+    held = [live_totals(database)] if among is None else _of(database, among)
+    signed = [*((1, totals) for totals in held), *((-1, totals) for totals in _of(database, apart))]
+    for sign, totals in signed:
         for currency, (count, total) in totals.items():
             counts[currency] += sign * count
             sums[currency] += sign * total

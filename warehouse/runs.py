@@ -28,7 +28,7 @@ class Run:
 
     Args:
         run_id: Unique, and rising with time.
-        mode: ``scan``, or later ``feed``.
+        mode: ``scan`` or ``feed``; ``undecided`` until it is known.
         why: Why this mode.
         started_at: UTC, by our clock.
         status: How it stands.
@@ -36,7 +36,7 @@ class Run:
         duration_seconds: From start to finish.
         requests: Sent to Kantata.
         rows_read: Milestones read.
-        added, changed, deleted, restored, rejected: Milestones, each.
+        added, changed, deleted, restored, access_lost, rejected: Milestones, each.
         totals: Milestones and subunits read, by currency.
         side_rows: New and changed rows of the other tables, by table.
         schema_changes: Columns that came, fields that went, in words.
@@ -58,6 +58,7 @@ class Run:
     changed: int = 0
     deleted: int = 0
     restored: int = 0
+    access_lost: int = 0
     rejected: int = 0
     totals: dict[str, tuple[int, int]] = field(default_factory=dict)
     side_rows: dict[str, int] = field(default_factory=dict)
@@ -69,6 +70,12 @@ class Run:
 
 _COLUMNS = tuple(f.name for f in fields(Run))
 _AS_JSON = ("totals", "side_rows", "schema_changes", "warnings")
+
+
+def next_id(now: datetime, last: str | None) -> str:
+    """An id for a run that begins now: later than the last one, also if the clock went back."""
+    first = f"{now:%Y%m%dT%H%M%S.%fZ}"
+    return first if last is None or first > last else f"{last}+"
 
 
 def end_killed(database: Database) -> None:
@@ -97,6 +104,50 @@ def end(database: Database, run: Run) -> None:
         f"update {DATASET}.sync_runs set {changes} where run_id = %s",
         *_values(run, _COLUMNS),
         run.run_id,
+    )
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier runs did.
+
+    Args:
+        last_id: The last run's, None before the first.
+        cursor: Kantata's time at the start of the last proven run.
+        scanned_at: Kantata's time at the start of the last proven scan.
+        unfinished: Whether the last run ended while it was loading, or afterwards unproven.
+        schema_changes: All that was ever told, oldest first.
+    """
+
+    last_id: str | None
+    cursor: datetime | None
+    scanned_at: datetime | None
+    unfinished: bool
+    schema_changes: tuple[str, ...]
+
+
+def past(database: Database) -> Past:
+    """What earlier runs did."""
+
+    def first(sql: str) -> tuple[Any, ...]:
+        rows = database.rows(f"{sql} order by run_id desc limit 1")
+        return rows[0] if rows else (None,) * 4
+
+    proven = f"select cursor_at from {DATASET}.sync_runs where status = 'proven'"
+    last_id, status, requests, finished_at = first(
+        f"select run_id, status, requests, finished_at from {DATASET}.sync_runs"
+    )
+    told = database.rows(
+        f"select schema_changes from {DATASET}.sync_runs where schema_changes <> '[]' "
+        "order by run_id"
+    )
+    return Past(
+        last_id=last_id,
+        cursor=first(proven)[0],
+        scanned_at=first(f"{proven} and mode = 'scan'")[0],
+        # A run tells its requests when it has read everything, and only then begins to load.
+        unfinished=status not in (None, RunStatus.PROVEN) and bool(requests or not finished_at),
+        schema_changes=tuple(change for (changes,) in told for change in json.loads(changes)),
     )
 
 

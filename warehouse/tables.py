@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping
 from .database import DATASET, Database
 from .errors import WarehouseMisconfigured
 
-WAREHOUSE_VERSION = 1  # of the tables' shape; a later release migrates from here
+WAREHOUSE_VERSION = 2  # of the tables' shape
+# What each version needs on top of the one before.
+_MIGRATIONS = {2: (f"alter table {DATASET}.sync_runs add column access_lost bigint",)}
 
 # No index on DuckDB: with one, a disk that fills up makes it abort the whole process.
 _OURS = (
@@ -16,8 +18,8 @@ _OURS = (
         run_id text not null, status text not null, mode text not null, why text not null,
         started_at timestamptz not null, finished_at timestamptz, duration_seconds double precision,
         requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
-        restored bigint, rejected bigint, totals text, side_rows text, schema_changes text,
-        warnings text, error text, cursor_at timestamptz)""",
+        restored bigint, access_lost bigint, rejected bigint, totals text,
+        side_rows text, schema_changes text, warnings text, error text, cursor_at timestamptz)""",
 )
 _SQL_TYPES = {
     "text": "varchar",
@@ -52,6 +54,8 @@ def prepare(
             f"the warehouse has version {versions[0][0]} and this release knows "
             f"{WAREHOUSE_VERSION}: install the release that wrote it, or a later one"
         )
+    else:
+        _migrate(database, versions[0][0])
     existing = database.tables()
     for table in raw.keys() - existing.keys():
         columns = {**raw[table], "_dlt_load_id": "text"}
@@ -60,6 +64,15 @@ def prepare(
             for name, kind in columns.items()
         )
         database.run(f"create table {DATASET}.{table} ({listed})")
+
+
+def _migrate(database: Database, version: int) -> None:
+    """Bring an older warehouse up to date, step by step, each step whole or not at all."""
+    for step in range(version + 1, WAREHOUSE_VERSION + 1):
+        with database.transaction():
+            for statement in _MIGRATIONS[step]:
+                database.run(statement)
+            database.run(f"update {DATASET}.warehouse_version set version = %s", step)
 
 
 def _not_null(key: bool) -> str:

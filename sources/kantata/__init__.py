@@ -13,12 +13,12 @@ from dlt.sources import DltResource
 from .account import read_account
 from .client import KantataReader
 from .compare import Batch
-from .known import Known
+from .known import Known, Nothing, Wanted
 from .report import Report
 from .scan import Progress
-from .settings import API_URL, LOADED, Kind
+from .settings import API_URL, Kind, loaded
 
-__all__ = ["KantataReader", "Known", "Report", "kantata"]
+__all__ = ["KantataReader", "Known", "Nothing", "Report", "Wanted", "kantata"]
 
 
 @dlt.source(name="kantata", max_table_nesting=0)
@@ -30,9 +30,10 @@ def kantata(
     backoff_seconds: float = 2.0,
     *,
     known: Known | None = None,
+    wanted: Wanted | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
-    on_retry: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> DltResource:
     """Everything about the account's billing milestones, as merges into flat tables.
 
@@ -43,9 +44,10 @@ def kantata(
         requests_per_second: The pace to keep to; 0 is none. Kantata's limits are not public.
         backoff_seconds: First wait after a failure; doubles each time. Retry-After comes first.
         known: What the warehouse holds, so that only changes are loaded; all is loaded without.
+        wanted: What this run should do; a scan without.
         report: Filled with what was found.
         progress: Told rows and pages while the list is read.
-        on_retry: Told in one line why a request is sent again, and when.
+        note: Told in one line what was chosen, and why a request is sent again.
 
     Returns:
         One resource that feeds every raw table.
@@ -58,10 +60,16 @@ def kantata(
         kantata_access_token,
         requests_per_second,
         backoff_seconds,
-        on_retry=on_retry,
+        on_retry=note,
     )
     batches = read_account(
-        reader, known or Known(), report or Report(), requests_in_flight, progress
+        reader,
+        known or Nothing(),
+        wanted or Wanted(),
+        report or Report(),
+        requests_in_flight,
+        progress,
+        note,
     )
     return dlt.resource(map(_loadable, batches), name="billing_milestones")
 
@@ -69,7 +77,7 @@ def kantata(
 def _loadable(batch: Batch) -> DataItemWithMeta:
     """Rows marked with the table they go to and how they are merged into it."""
     table, rows = batch
-    columns, key = LOADED[table]
+    columns, key = loaded(table)
     hints = dlt.mark.make_hints(
         table_name=table,
         primary_key=key,

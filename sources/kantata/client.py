@@ -147,6 +147,10 @@ class KantataReader:
             query: Parameters = {"only": ",".join(chunk), "per_page": PER_PAGE, **parameters}
             yield self.page(path, query).restricted_to(frozenset(chunk))
 
+    def now(self) -> datetime:
+        """The time in UTC, later than that of every page read before."""
+        return self._ticks.next()
+
     def json(self, path: str, parameters: Parameters) -> tuple[object, datetime]:
         """Read any path: the parsed JSON, and when it was observed.
 

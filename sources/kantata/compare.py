@@ -6,7 +6,7 @@ so that a crash between two tables repairs itself in the next run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from .envelope import Page, Record
 from .records import Read, Reject, Rows, digest, row_hash
-from .register import Register
+from .register import DELETED, LOST, Register
 from .report import Report
 from .settings import BATCH_ROWS, LINKS, REJECTS, VERSIONS, Kind
 from .values import arrow_type, exact
@@ -60,6 +60,14 @@ class Rejects:
             "resolved_at": None,
         }
         self._buffer.append(self._open[key])
+
+    def is_open(self, table: str, id_: str) -> bool:
+        """Whether the last content read of a record could not be typed."""
+        return (table, id_) in self._open
+
+    def open_of(self, table: str) -> list[str]:
+        """Ids of this table that are open."""
+        return [id_ for name, id_ in self._open if name == table]
 
     def open(self) -> list[tuple[str, str, str]]:
         """Table, id and reason of all that is open."""
@@ -182,7 +190,8 @@ class Milestones:
             self._count(place, read.record)
             self._rejects.good("billing_milestones", read.id, read.observed_at)
             self._report.added += not before
-            self._report.changed += bool(before) and before != read.digest
+            self._report.restored += before in (DELETED, LOST)
+            self._report.changed += before not in (b"", DELETED, LOST, read.digest)
             versions += self._version(read, place, before)
             links += self._relink(read, place)
         if table is not None:
@@ -205,20 +214,63 @@ class Milestones:
             self._register.rejected(place)
             self._rejects.bad("billing_milestones", reject)
 
+    def gone(
+        self, ids: Sequence[str], state: bytes, at: datetime, raws: Mapping[str, str]
+    ) -> Iterator[Batch]:
+        """The rows that mark milestones as gone; their last values stay.
+
+        Args:
+            ids: Milestones the warehouse holds.
+            state: ``DELETED`` or ``LOST``.
+            at: When it was seen.
+            raws: The last record received of each, by id.
+        """
+        register, column = self._register, "deleted_at" if state == DELETED else "access_lost_at"
+        places = {id_: register.place(id_) for id_ in ids}
+        marked = [id_ for id_, place in places.items() if register.digest(place) != state]
+        if state == DELETED:
+            self._report.deleted += len(marked)
+            versions = [
+                self._next_version(id_, places[id_], at, "deleted", raws.get(id_), None)
+                for id_, place in places.items()
+                if register.versioned(id_, register.digest(place)) != DELETED
+            ]
+            if versions:
+                yield "billing_milestone_versions", table_of(VERSIONS, versions)
+        else:
+            self._report.access_lost += len(marked)
+        for table in self._rows.marked(marked, column, at, raws) if marked else ():
+            yield "billing_milestones", table
+        for id_ in marked:
+            register.set_digest(places[id_], state)
+            self._rejects.good("billing_milestones", id_, at)
+
     def _version(self, read: Read, place: int, before: bytes) -> list[dict[str, Any]]:
-        if self._register.versioned(read.id, before) == read.digest:
+        last = self._register.versioned(read.id, before)
+        if last == read.digest:
             return []
-        version = self._register.next_version(read.id, place)
-        return [
-            {
-                "id": read.id,
-                "version": version,
-                "observed_at": read.observed_at,
-                "change_type": "created" if version == 1 else "updated",
-                "row_hash": row_hash(read.digest),
-                "raw": orjson.dumps(read.record).decode(),
-            }
-        ]
+        change_type = "restored" if last == DELETED else "updated"
+        raw = orjson.dumps(read.record).decode()
+        return [self._next_version(read.id, place, read.observed_at, change_type, raw, read.digest)]
+
+    def _next_version(
+        self,
+        id_: str,
+        place: int,
+        at: datetime,
+        change_type: str,
+        raw: str | None,
+        content: bytes | None,
+    ) -> dict[str, Any]:
+        version = self._register.next_version(id_, place)
+        return {
+            "id": id_,
+            "version": version,
+            "observed_at": at,
+            "change_type": "created" if version == 1 else change_type,
+            "row_hash": row_hash(content) if content else None,
+            "raw": raw,
+        }
 
     def _relink(self, read: Read, place: int) -> list[dict[str, Any]]:
         old_text = self._register.links(place)

@@ -81,9 +81,7 @@ def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN
     return Page(
         records=records,
         side_loaded={
-            name: rows
-            for name, rows in body.items()
-            if isinstance(rows, dict) and name not in (key, "meta")
+            name: rows for name, rows in body.items() if name not in (key, "meta") and _is_map(rows)
         },
         count=int(body["count"]),
         number=int(meta.get("page_number", 1)),
@@ -91,6 +89,11 @@ def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN
         size=int(meta.get("page_size", len(records) or 1)),
         observed_at=observed_at,
     )
+
+
+def _is_map(value: object) -> bool:
+    """Whether it is a map of records."""
+    return isinstance(value, dict) and all(type(record) is dict for record in value.values())
 
 
 def error_messages(body: object) -> str:

@@ -1,30 +1,114 @@
-"""What the source must know of the warehouse, as plain values handed in by the caller."""
+"""What the source must know of the warehouse, handed in by the caller."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 import pyarrow as pa
 
-from .records import LastValues
+
+class Known(Protocol):
+    """What the warehouse holds."""
+
+    @property
+    def columns(self) -> Mapping[str, Mapping[str, str]]:
+        """By table, the dlt type of each column."""
+
+    def milestones(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
+        """Batches as ``Register`` takes them, of these ids or of all."""
+
+    def live(self) -> int:
+        """Milestones marked neither as deleted nor as out of reach, rejected ones included."""
+
+    def alive(self, most: int) -> list[str]:
+        """Some of them."""
+
+    def hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
+        """Key and ``row_hash`` of every row."""
+
+    def rejects(self) -> Iterable[Mapping[str, Any]]:
+        """Rows of ``rejected_records`` that are not resolved."""
+
+    def last_values(
+        self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
+    ) -> pa.Table:
+        """The rows of these ids: the key, then the columns."""
+
+    def raws(self, ids: Sequence[str]) -> dict[str, str]:
+        """The last record received of each milestone, by id, as JSON text."""
+
+    def linked(self, invoice_ids: Sequence[str]) -> list[str]:
+        """Milestones on these invoices."""
+
+    def drafts(self) -> list[str]:
+        """Invoices that are drafts."""
+
+
+class Nothing:
+    """An empty warehouse."""
+
+    columns: Mapping[str, Mapping[str, str]] = {}
+
+    def milestones(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
+        """None."""
+        return ()
+
+    def live(self) -> int:
+        """None."""
+        return 0
+
+    def alive(self, most: int) -> list[str]:
+        """None."""
+        return []
+
+    def hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
+        """None."""
+        return ()
+
+    def rejects(self) -> Iterable[Mapping[str, Any]]:
+        """None."""
+        return ()
+
+    def last_values(
+        self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
+    ) -> pa.Table:
+        """No rows, with the columns asked for."""
+        return pa.table({name: pa.array([], pa.string()) for name in (key, *columns)})
+
+    def raws(self, ids: Sequence[str]) -> dict[str, str]:
+        """None."""
+        return {}
+
+    def linked(self, invoice_ids: Sequence[str]) -> list[str]:
+        """None."""
+        return []
+
+    def drafts(self) -> list[str]:
+        """None."""
+        return []
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the warehouse holds; as it is by default, nothing.
+class Wanted:
+    """What a run should do, and what earlier ones did.
 
     Args:
-        milestones: Batches as ``Register`` takes them.
-        side_tables: By table, batches of its key and ``row_hash``.
-        rejects: Rows of ``rejected_records`` that are not resolved.
-        columns: By table, the dlt type of each column.
-        last_values: Looks up rows, for fields absent from a record.
+        full: Whether a scan was asked for.
+        scan_every: The longest time between two proven scans.
+        cursor: Kantata's time from which on changes may be unknown; None before the first proof.
+        scanned_at: Kantata's time at the start of the last proven scan.
+        unfinished: Whether the last run ended while it was loading.
+        allow_deletes: Whether any number of milestones may be marked as deleted at once.
+        deleted_projects: Projects whose milestones are deleted, though nobody can read them.
     """
 
-    milestones: Iterable[pa.RecordBatch] = ()
-    side_tables: Mapping[str, Iterable[pa.RecordBatch]] = field(default_factory=dict)
-    rejects: Iterable[Mapping[str, Any]] = ()
-    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    last_values: LastValues | None = None
+    full: bool = False
+    scan_every: timedelta = timedelta(hours=24)
+    cursor: datetime | None = None
+    scanned_at: datetime | None = None
+    unfinished: bool = False
+    allow_deletes: bool = False
+    deleted_projects: frozenset[str] = frozenset()

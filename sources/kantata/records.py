@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 
 from .envelope import Record
-from .settings import LOADED, Kind, Table, reserved
+from .settings import BILLING_MILESTONES, GONE_COLUMNS, Kind, Table, loaded, reserved
 from .values import Misfit, arrow_type, as_text, column, exact, kind_of
 
 HASH_VERSION = "1:"  # so that a later release can tell its hashes from these
@@ -25,8 +25,8 @@ VARIANT = "__v_text"
 DIGEST_BYTES = 16
 _PLAIN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
-LastValues = Callable[[str, Sequence[str], Sequence[str]], pa.Table]
-"""Table, ids and columns -> the rows the warehouse holds of them: the key, then the columns."""
+LastValues = Callable[[str, str, Sequence[str], Sequence[str]], pa.Table]
+"""Table, its key, ids and columns -> the rows the warehouse holds: the key, then the columns."""
 
 
 def digest(record: Record) -> bytes:
@@ -48,14 +48,15 @@ def column_name(field: str, taken: frozenset[str]) -> str:
     """The column of a field nobody declared.
 
     A plain name stays. Any other, and one that a column of ours has, gets a piece of its hash,
-    so that two fields never meet in one column.
+    so that two fields never meet in one column. The piece begins with a letter, since dlt would
+    change one that begins with a digit.
     """
     if _PLAIN.fullmatch(field) and len(field) <= 50 and field not in taken:
         return field
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", field).lower()
     plain = re.sub(r"[^a-z0-9]+", "_", snake).strip("_")[:40].strip("_")
     tail = hashlib.blake2b(field.encode(), digest_size=3).hexdigest()
-    return f"{plain if plain[:1].isalpha() else 'field_' + plain}".strip("_") + f"__{tail}"
+    return f"{plain if plain[:1].isalpha() else 'field_' + plain}".strip("_") + f"__x{tail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Rows:
         self.absent: set[str] = set()
         self._taken = reserved(table.name)
         self._last_values = last_values
-        ours = frozenset(LOADED[table.name][0]) | self._taken
+        ours = frozenset(loaded(table.name)[0]) | self._taken
         self._kept = [name for name in known_columns if name not in ours]
         self._kinds = {name: Kind(known_columns[name]) for name in self._kept}
 
@@ -162,8 +163,42 @@ class Rows:
             arrays |= self._undeclared(field, [read.record.get(field) for read in reads])
         self._keep_absent(reads, arrays)
         arrays["row_hash"] = pa.array([row_hash(read.digest) for read in reads])
-        observed = pa.array([read.observed_at for read in reads], arrow_type(Kind.TIMESTAMP))
-        return pa.table(arrays | {"observed_at": observed})
+        arrays["observed_at"] = _times([read.observed_at for read in reads])
+        return pa.table(arrays | self._gone(len(reads)))
+
+    def _gone(self, rows: int) -> dict[str, pa.Array]:
+        """What tells that a milestone is gone; null in the row of one that was read."""
+        columns = GONE_COLUMNS if self.table is BILLING_MILESTONES else {}
+        return dict.fromkeys(columns, _times([None] * rows))
+
+    def marked(
+        self, ids: Sequence[str], column: str, at: datetime, raws: Mapping[str, str]
+    ) -> Iterator[pa.Table]:
+        """The rows the warehouse holds of these ids, with a time in one of ``GONE_COLUMNS``.
+
+        A row that a crash kept from being loaded is made of the record as received, in ``raws``.
+        """
+        if self._last_values is None:
+            return
+        kinds = self.table.columns | self._kinds | {"row_hash": Kind.TEXT}
+        del kinds[self.table.key]
+        held = self._last_values(self.table.name, self.table.key, ids, list(kinds))
+        arrays = {self.table.key: held.column(self.table.key).cast(pa.string())}
+        for name, kind in kinds.items():
+            arrays[name] = pa.array(held.column(name).to_pylist(), arrow_type(kind))
+        yield _with_time(
+            pa.table(
+                arrays | {"observed_at": _times([at] * held.num_rows)} | self._gone(held.num_rows)
+            ),
+            column,
+            at,
+        )
+        unheld = raws.keys() & (set(ids) - set(arrays[self.table.key].to_pylist()))
+        records = {id_: orjson.loads(raws[id_]) for id_ in sorted(unheld)}
+        reads = [Read(id_, record, digest(record), at) for id_, record in records.items()]
+        table, _, _ = self.build(reads)
+        if table is not None:
+            yield _with_time(table, column, at)
 
     def _undeclared(self, field: str, values: list[object]) -> dict[str, pa.Array]:
         """The column of a field nobody declared, and its variant if a value does not fit."""
@@ -191,11 +226,11 @@ class Rows:
     def _keep_absent(self, reads: list[Read], arrays: dict[str, pa.Array]) -> None:
         """Give absent fields the values the warehouse holds: absent is not null."""
         lacks = self._lacking(reads)
-        self.absent |= lacks.keys() & self.table.columns.keys()
+        self.absent |= {name for name in lacks if not name.endswith(VARIANT)}
         if not lacks or self._last_values is None:
             return
         ids = sorted({reads[row].id for rows in lacks.values() for row in rows})
-        last = self._last_values(self.table.name, ids, list(lacks))
+        last = self._last_values(self.table.name, self.table.key, ids, list(lacks))
         place = {key: n for n, key in enumerate(last.column(self.table.key).to_pylist())}
         for name, rows in lacks.items():
             values = arrays[name].to_pylist() if name in arrays else [None] * len(reads)
@@ -239,6 +274,15 @@ def _undeclared_column(kind: Kind, values: list[object]) -> tuple[pa.Array, froz
             fitting.append(None)
             misfits.add(row)
     return pa.array(fitting, arrow_type(kind)), frozenset(misfits)
+
+
+def _with_time(table: pa.Table, column: str, at: datetime) -> pa.Table:
+    times = _times([at] * table.num_rows)
+    return table.set_column(table.schema.get_field_index(column), column, times)
+
+
+def _times(values: Sequence[datetime | None]) -> pa.Array:
+    return pa.array(values, arrow_type(Kind.TIMESTAMP))
 
 
 def _absence(absent: bool) -> str:

@@ -12,12 +12,21 @@ import pyarrow as pa
 
 from .records import DIGEST_BYTES, HASH_VERSION
 
+# What stands for the content of a milestone that is gone: no digest of a record is like these.
+DELETED = b"deleted".rjust(DIGEST_BYTES, b"\0")
+LOST = b"access lost".rjust(DIGEST_BYTES, b"\0")
+_MARKS = {"deleted": DELETED, "lost": LOST}
 _UNREAD, _GOOD, _REJECTED = 0, 1, 2
 _ROWS_AT_ONCE = 65_536  # grow in steps, since array and bytearray grow by copying
 
 
 def digest_of(text: str | None) -> bytes:
-    """The digest in a ``row_hash``; empty if it is of another version, so that it never fits."""
+    """The digest in a ``row_hash``; empty if it is of another version, so that it never fits.
+
+    ``deleted`` and ``lost`` stand for milestones marked so.
+    """
+    if text in _MARKS:
+        return _MARKS[text]
     if not text or not text.startswith(HASH_VERSION):
         return b""
     return bytes.fromhex(text.removeprefix(HASH_VERSION))
@@ -29,7 +38,7 @@ class Register:
     Args:
         known: Batches of what the warehouse holds, with columns ``id``, ``row_hash``, ``version``
             (the last one, 0 for none), ``version_hash`` and ``links`` (ids of invoices, sorted,
-            joined by commas).
+            joined by commas). A hash may be ``deleted`` or ``lost`` instead.
     """
 
     def __init__(self, known: Iterable[pa.RecordBatch]) -> None:
@@ -132,10 +141,35 @@ class Register:
                 total[1] += self._amounts[place]
         return {code: (total[0], total[1]) for code, total in totals.items() if total[0]}
 
+    def knows(self, id_: str) -> bool:
+        """Whether there is a place for it."""
+        return id_ in self._place
+
+    def is_live(self, id_: str) -> bool:
+        """Whether the warehouse shows it as neither deleted nor out of reach."""
+        place = self._place.get(id_)
+        return place is not None and self.digest(place) not in (b"", DELETED, LOST)
+
+    def is_lost(self, id_: str) -> bool:
+        """Whether the warehouse shows it as out of reach."""
+        return self.digest(self._place[id_]) == LOST
+
     def unread(self) -> Iterator[str]:
-        """Ids the warehouse holds that this run did not read."""
-        return (i for i, place in self._place.items() if self._state[place] == _UNREAD)
+        """Ids the warehouse holds that this run did not read, and that are not known as deleted."""
+        for id_, place in self._place.items():
+            if self._state[place] == _UNREAD:
+                digest = self.digest(place)
+                if digest != DELETED or self.versioned(id_, digest) != DELETED:
+                    yield id_
 
     def unproven(self) -> list[str]:
-        """Ids whose rows say nothing of this run: not read, or rejected."""
-        return [i for i, place in self._place.items() if self._state[place] != _GOOD]
+        """Ids of live rows that say nothing of this run: not read, or rejected."""
+        return [
+            i
+            for i, place in self._place.items()
+            if self._state[place] != _GOOD and self.digest(place) not in (DELETED, LOST)
+        ]
+
+    def ids(self) -> list[str]:
+        """Every id there is a place for."""
+        return list(self._place)

@@ -11,29 +11,39 @@ class Report:
     """Filled while the source is read; complete when it ends.
 
     Args:
+        mode: ``scan`` or ``feed``.
+        why: Why this mode.
         read: Milestones read.
         added: Milestones the warehouse did not have.
         changed: Milestones whose content differs from what the warehouse has.
+        deleted: Milestones marked as deleted.
+        restored: Milestones that were marked as gone, and are back.
+        access_lost: Milestones marked as out of reach, since their project is.
         side_rows: New and changed rows of the tables beside, by table.
         rejected: Open rejects: (table, id, reason).
         schema_changes: Columns that came, and fields that went, in words.
         warnings: Everything a person should look at, in words.
         totals: Milestones and their sum in subunits, by currency, of what was read and is good.
-        unproven: Milestones the warehouse has that ``totals`` leaves out: not read, or rejected.
-        missing: Those of them that were not read.
+        unproven: Live milestones of the warehouse that ``totals`` leaves out: not read or rejected.
+        ids: Of a feed run, the milestones it looked at; None of a scan, which looks at all.
         requests: Requests sent.
         server_time: Kantata's time before the first request, UTC.
     """
 
+    mode: str = "undecided"
+    why: str = ""
     read: int = 0
     added: int = 0
     changed: int = 0
+    deleted: int = 0
+    restored: int = 0
+    access_lost: int = 0
     side_rows: dict[str, int] = field(default_factory=dict)
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
     schema_changes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     totals: dict[str, tuple[int, int]] = field(default_factory=dict)
     unproven: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    ids: list[str] | None = None
     requests: int = 0
     server_time: datetime | None = None

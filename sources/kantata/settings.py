@@ -196,9 +196,22 @@ LOADED: dict[str, tuple[dict[str, Kind], tuple[str, ...]]] = {
     "billing_milestone_invoices": (LINKS, ("billing_milestone_id", "invoice_id")),
     "rejected_records": (REJECTS, ("table_name", "id", "row_hash")),
 }
+_UNDECLARED: dict[str, Kind] = {"id": _ID} | OUR_COLUMNS
+
+
+def loaded(table: str) -> tuple[dict[str, Kind], tuple[str, ...]]:
+    """The columns a raw table has from the start, and the key of its merge."""
+    return LOADED.get(table, (_UNDECLARED, ("id",)))
+
+
+def undeclared_table(name: str) -> Table:
+    """The table of side-loaded records nobody declared."""
+    return Table(name, "id", {"id": Kind.ID})
 
 
 def reserved(table: str) -> frozenset[str]:
     """The column names no field of Kantata's may take in this table, since they are ours."""
-    declared = {mirrored.name: mirrored.columns for mirrored in MIRRORED}.get(table, {})
-    return frozenset(LOADED[table][0]) - frozenset(declared) | {"_dlt_id", "_dlt_load_id"}
+    declared = {mirrored.name: mirrored.columns for mirrored in MIRRORED}.get(
+        table, {"id": Kind.ID}
+    )
+    return frozenset(loaded(table)[0]) - frozenset(declared) | {"_dlt_id", "_dlt_load_id"}

@@ -37,7 +37,7 @@ def present_milestone(store: Store, record: Record, asked: tuple[str, ...]) -> R
 
 def _side_loads(store: Store, rows: list[Record], asked: tuple[str, ...]) -> Maps:
     """Give the included objects of milestones, each map present even when it is empty."""
-    maps: Maps = {}
+    maps: Maps = dict(store.extra_maps)
     if "external_references" in asked:
         ids = (i for row in rows for i in store.references_of.get(row["id"], ()))
         maps["external_references"] = _pick(store.external_references, ids)

@@ -41,6 +41,8 @@ class Store:
         self.references_of: defaultdict[str, list[str]] = defaultdict(list)
         self.hidden: set[str] = set()
         """Workspaces which the token's user may not see."""
+        self.extra_maps: dict[str, dict[str, Record]] = {}
+        """Side-loads nobody asked for, by their type."""
         self._last_id: dict[str, int] = defaultdict(lambda: 1_000)
         self._added: dict[str, object] = {}
         self._removed: set[str] = set()

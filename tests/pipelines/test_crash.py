@@ -56,10 +56,10 @@ def trace(frame, event, arg):
             os._exit(99)
 import pipelines
 from pipelines.settings import kantata_settings, place
-from pipelines.sync import Watcher, sync
+from pipelines.sync import Asked, Watcher, sync
 threading.settrace(trace)
 sys.settrace(trace)
-sync(kantata_settings(), place({name!r}), False, Watcher())
+sync(kantata_settings(), place({name!r}), Asked(full=True), Watcher())
 """
 
 

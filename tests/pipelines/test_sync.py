@@ -187,18 +187,6 @@ def test_unreadable_project_needs_a_person(job: Job) -> None:
     assert found == [("999999",)]
 
 
-def test_vanished_milestone_keeps_its_row(job: Job) -> None:
-    """A milestone gone from the account keeps its last values; the rest is still proven."""
-    with Sandbox(milestones=60) as sandbox:
-        job.sync(sandbox)
-        gone = next(iter(sandbox.account.milestones))
-        sandbox.account.delete_milestone(gone)
-        result = job.sync(sandbox)
-    assert result.exit_code == 3
-    assert gone in result.run.warnings[0]
-    assert job.rows("select count(*) from kantata.billing_milestones") == [(60,)]
-
-
 _FAILURES = {
     "refused": Fault("refuse", status=403, path="billing_milestones"),
     "unavailable": Fault("error", path="billing_milestones"),

@@ -1,0 +1,190 @@
+"""What may have changed since the last proven run: subscribed events, and changed invoices.
+
+Events are hints: late, doubled, out of order. Invoicing a milestone may raise none for it, so the
+invoices that changed are asked for too. Whatever these cannot tell, the next scan finds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from .client import KantataReader, Parameters
+from .envelope import Page
+from .errors import KantataError, KantataThrottled, KantataUnauthorized
+from .known import Wanted
+from .settings import INVOICES, PER_PAGE
+
+EVENTS = "subscribed_events"
+KEPT = timedelta(days=6)  # kantata-api.md section 6: 6, 7 or 9 days, by whom one asks
+OVERLAP = timedelta(hours=1)  # events may be that late
+_MILESTONE = "billing_milestone:"
+_INVOICE_DELETED = "invoice:deleted"
+_NAME = re.compile(r"[a-z_]+:[a-z_]+")
+
+
+class NoFeed(Exception):
+    """The feed cannot be used now; the message says why, for a person."""
+
+
+@dataclass
+class Changes:
+    """What may have changed.
+
+    Args:
+        milestones: Ids.
+        invoices: Ids of invoices whose milestones may have changed.
+    """
+
+    milestones: set[str] = field(default_factory=set)
+    invoices: set[str] = field(default_factory=set)
+
+
+class Feed:
+    """The feed of one run.
+
+    Args:
+        reader: The door to Kantata.
+        wanted: What earlier runs did.
+
+    Raises:
+        NoFeed: If a scan is due, or the feed cannot be used.
+        KantataError: If Kantata cannot be reached at all.
+    """
+
+    def __init__(self, reader: KantataReader, wanted: Wanted) -> None:
+        if wanted.full:
+            raise NoFeed("asked for by --full")
+        if wanted.allow_deletes or wanted.deleted_projects:
+            raise NoFeed("asked for by --allow-deletes")
+        if wanted.cursor is None or wanted.scanned_at is None:
+            raise NoFeed("no run was proven yet")
+        if wanted.unfinished:
+            raise NoFeed("the last run ended while it was loading")
+        self._reader = reader
+        self.since = wanted.cursor
+        self._names = self._event_names()
+        self._check_times(wanted.scanned_at, wanted.scan_every)
+
+    def _event_names(self) -> list[str]:
+        """Names of the events to ask for; the shape of the answer is not sure, so any will do."""
+        with _no_feed(self._reader):
+            body, _ = self._reader.json(f"{EVENTS}/event_types", {})
+        names = set(_names(body))
+        wanted = sorted(name for name in names if name.startswith(_MILESTONE))
+        if not wanted:
+            raise NoFeed("there are no events of billing milestones")
+        return [*wanted, *({_INVOICE_DELETED} & names)]
+
+    def _check_times(self, scanned_at: datetime, scan_every: timedelta) -> None:
+        """By Kantata's clock alone."""
+        now = self._reader.server_time
+        if now is None:
+            raise NoFeed("Kantata does not tell its time")
+        if now < self.since:
+            raise NoFeed(f"Kantata's clock went back behind {self.since:%Y-%m-%d %H:%M} UTC")
+        if now - scanned_at >= scan_every:
+            raise NoFeed(f"the last proven scan began {scanned_at:%Y-%m-%d %H:%M} UTC")
+        if now - self.since >= KEPT:
+            raise NoFeed(f"the feed does not reach back to {self.since:%Y-%m-%d %H:%M} UTC")
+
+    @property
+    def tells_of_deleted_invoices(self) -> bool:
+        """Whether an invoice that was deleted raises an event."""
+        return _INVOICE_DELETED in self._names
+
+    def changes(self) -> Changes:
+        """Read what changed.
+
+        Raises:
+            NoFeed: If the feed cannot be read.
+        """
+        changes = Changes()
+        since = f"{(self.since - OVERLAP).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        with _no_feed(self._reader):
+            self._events(since, changes)
+            self._invoices(since, changes)
+        return changes
+
+    def _events(self, since: str, changes: Changes) -> None:
+        query: Parameters = {
+            "event_types": ",".join(self._names),
+            "created_after": since,
+            "order": "created_at:asc",
+            "per_page": PER_PAGE,
+        }
+        for page in _forward(self._reader, EVENTS, query):
+            for event in page.records.values():
+                subject, name = event.get("subject_id"), str(event.get("event_type"))
+                if subject is None:
+                    raise NoFeed("its events do not tell what they are about")
+                if name.startswith(_MILESTONE):
+                    changes.milestones.add(str(subject))
+                elif name == _INVOICE_DELETED:
+                    changes.invoices.add(str(subject))
+
+    def _invoices(self, since: str, changes: Changes) -> None:
+        query: Parameters = {
+            "updated_after": since,
+            "order": "updated_at:asc",
+            "include": "billing_milestones",
+            "per_page": PER_PAGE,
+        }
+        for page in _backward(self._reader, INVOICES.name, query):
+            changes.invoices |= page.records.keys()
+            changes.milestones |= page.side_loaded.get("billing_milestones", {}).keys()
+            for invoice in page.records.values():
+                changes.milestones |= set(map(str, invoice.get("billing_milestone_ids") or ()))
+
+
+@contextmanager
+def _no_feed(reader: KantataReader) -> Iterator[None]:
+    """Turn an error of the feed alone into ``NoFeed``, since the list may well be there."""
+    try:
+        yield
+    except (KantataUnauthorized, KantataThrottled):
+        raise
+    except KantataError as error:
+        if reader.server_time is None:  # nothing was ever answered
+            raise
+        raise NoFeed(f"no feed: {error}") from None
+
+
+def _names(body: object) -> Iterator[str]:
+    """Everything in any JSON that looks like the name of an event type."""
+    if isinstance(body, str):
+        if _NAME.fullmatch(body):
+            yield body
+    elif isinstance(body, dict):
+        for key, value in body.items():
+            yield from _names(key)
+            yield from _names(value)
+    elif isinstance(body, list):
+        for value in body:
+            yield from _names(value)
+
+
+def _forward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
+    """First to last: right for a list that only grows, since what comes in shifts rows onwards."""
+    number, pages = 1, 1
+    while number <= pages:
+        page = reader.page(path, {**query, "page": number})
+        yield page
+        number, pages = number + 1, page.pages
+
+
+def _backward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
+    """Last to first: right for a list whose rows leave, or move to its end; then its end again."""
+    page = reader.page(path, {**query, "page": 1})
+    yield page
+    pages = page.pages
+    if pages <= 1:
+        return
+    for number in range(pages, 0, -1):
+        page = reader.page(path, {**query, "page": number})
+        yield page
+    for number in range(pages, page.pages + 1):
+        yield reader.page(path, {**query, "page": number})

@@ -1,0 +1,117 @@
+"""Milestones that did not turn up: are they deleted, out of reach, or there after all?
+
+Absence alone proves nothing. A milestone is taken as deleted if its project can be read, and a
+request by ids that answers with one known to live leaves it out, and asked for singly (the first
+20) it is 404. If its project cannot be read, it is out of reach: a permission was lost, or the
+whole project was deleted, which Kantata does not tell apart. In doubt nothing is marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from .client import KantataReader
+from .envelope import Page
+from .errors import KantataForbidden, KantataMisaddressed, KantataRefused
+from .settings import MILESTONE_INCLUDES, ONLY_PER_REQUEST, WORKSPACES
+
+PATH = "billing_milestones"
+NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
+_ASKED_SINGLY = 20
+_CANARIES = 3
+
+
+@dataclass
+class Verdict:
+    """What became of milestones.
+
+    Args:
+        deleted: Ids.
+        lost: Ids of those whose project cannot be read.
+        pages: Answers that show others after all.
+        doubts: Why some could not be judged, in words.
+    """
+
+    deleted: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    pages: list[Page] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+
+def judge(
+    reader: KantataReader,
+    projects: Mapping[str, str],
+    readable: Iterable[str],
+    canaries: Sequence[str],
+    singly: bool = True,
+) -> Verdict:
+    """Find out what became of milestones.
+
+    Args:
+        reader: The door to Kantata.
+        projects: The project of each milestone, by the milestone's id.
+        readable: Projects that were read just now.
+        canaries: Milestones that were read just now, or lately.
+        singly: Whether the first ones are asked for singly too.
+
+    Raises:
+        KantataError: If a request failed for good.
+    """
+    verdict = Verdict()
+    try:
+        reached = set(readable) | _readable(reader, set(projects.values()) - set(readable))
+    except NOT_ALLOWED as error:
+        verdict.doubts.append(f"no project can be looked up: {error}")
+        return verdict
+    verdict.lost = [id_ for id_, project in projects.items() if project not in reached]
+    asked = [id_ for id_, project in projects.items() if project in reached]
+    size = ONLY_PER_REQUEST - 1
+    for start in range(0, len(asked), size):
+        _ask(reader, asked[start : start + size], canaries, verdict)
+    if singly:
+        _ask_singly(reader, verdict)
+    return verdict
+
+
+def show(reader: KantataReader, id_: str) -> Page | None:
+    """One milestone; None if it is 404."""
+    try:
+        return reader.page(f"{PATH}/{id_}", {"include": MILESTONE_INCLUDES})
+    except KantataRefused as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def _readable(reader: KantataReader, projects: set[str]) -> set[str]:
+    pages = reader.only(WORKSPACES.name, sorted(projects), include_archived="true")
+    return {id_ for page in pages for id_ in page.records}
+
+
+def _ask(reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict: Verdict) -> None:
+    """Ask for milestones beside one that lives, so that an empty answer is not believed."""
+    for canary in islice(canaries, _CANARIES):
+        page = next(iter(reader.only(PATH, [*ids, canary], include=MILESTONE_INCLUDES)))
+        if canary in page.records:
+            verdict.pages.append(page)
+            verdict.deleted += [id_ for id_ in ids if id_ not in page.records]
+            return
+    verdict.doubts.append(
+        f"{len(ids)} milestones are missing ({', '.join(ids[:5])}), and so is every other one "
+        "asked for beside them: nothing of them is marked"
+    )
+
+
+def _ask_singly(reader: KantataReader, verdict: Verdict) -> None:
+    for id_ in verdict.deleted[:_ASKED_SINGLY]:
+        try:
+            page = show(reader, id_)
+        except NOT_ALLOWED as error:
+            verdict.deleted.remove(id_)
+            verdict.doubts.append(f"milestone {id_} is missing from lists: {error}")
+            continue
+        if page is not None:
+            verdict.deleted.remove(id_)
+            verdict.pages.append(page)

@@ -1,0 +1,369 @@
+"""The warehouse follows the account: feed, deletes, restores, access lost, versions, migrations."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.conftest import Job
+from tests.pipelines.equality import assert_equal
+
+DAY = 86_400
+
+
+def open_ids(account: Account) -> list[str]:
+    """Milestones that were never on an invoice."""
+    held = account.milestones
+    return [i for i in held if not held[i]["invoice_id"] and not account.invoices_of.get(i)]
+
+
+def versions(job: Job, id_: str) -> list[str]:
+    """The change types of a milestone's versions, in order."""
+    rows = job.rows(
+        "select change_type, version from kantata.billing_milestone_versions "
+        f"where id = '{id_}' order by version"
+    )
+    assert [number for _, number in rows] == list(range(1, len(rows) + 1))
+    return [change_type for change_type, _ in rows]
+
+
+def marks(job: Job, column: str) -> set[str]:
+    """Ids with a time in one of the columns that mark a milestone as gone."""
+    return {
+        row[0]
+        for row in job.rows(f"select id from kantata.billing_milestones where {column} is not null")
+    }
+
+
+def test_feed_brings_every_change(job: Job) -> None:
+    """Created, edited, invoiced, un-invoiced and deleted milestones come by the feed alone."""
+    with Sandbox(milestones=300) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        one, two, three, gone, *_ = open_ids(account)
+        billed = next(i for i, m in account.milestones.items() if m["invoice_id"])
+        account.update_milestone(one, amount_in_cents=123_456)
+        invoice = account.invoice_milestone(two)
+        account.cancel_invoice(account.milestones[billed]["invoice_id"])
+        draft = account.invoice_milestone(three, draft=True)
+        new = account.create_milestone(title="new")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.exit_code) == ("feed", 0)
+        assert_equal(job, account)
+        account.delete_milestone(gone)
+        account.delete_invoice(draft)
+        account.update_invoice(invoice, draft=False, title="sent")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.exit_code, result.run.deleted) == ("feed", 0, 1)
+        assert marks(job, "deleted_at") == {gone}
+        assert_equal(job, account)
+        assert versions(job, gone) == ["created", "deleted"]
+        assert versions(job, new) == ["created"]
+        assert versions(job, three) == ["created", "updated", "updated"]
+
+
+def test_unchanged_account_costs_little(job: Job) -> None:
+    """A feed run over an unchanged account takes at most five requests and writes no row."""
+    with Sandbox(milestones=300) as sandbox:
+        job.sync(sandbox)
+        before = job.rows("select count(*), max(_dlt_load_id) from kantata.billing_milestones")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.side_rows) == ("feed", {})
+        assert result.run.requests <= 5
+        assert (result.run.added, result.run.changed, result.exit_code) == (0, 0, 0)
+        after = job.rows("select count(*), max(_dlt_load_id) from kantata.billing_milestones")
+        assert after == before
+
+
+def _feed_off(sandbox: Sandbox) -> None:
+    sandbox.account.set_feed(enabled=False)
+
+
+def _no_administrator(sandbox: Sandbox) -> None:
+    sandbox.account.set_feed(administrator=False)
+
+
+def _a_day_later(sandbox: Sandbox) -> None:
+    sandbox.account.advance(DAY + 60)
+
+
+def _types_unreadable(sandbox: Sandbox) -> None:
+    sandbox.misbehave(Fault("html", path="event_types"))
+
+
+def _events_fail(sandbox: Sandbox) -> None:
+    sandbox.misbehave(Fault("error", path="subscribed_events$"))
+
+
+def _no_invoices(sandbox: Sandbox) -> None:
+    sandbox.misbehave(Fault("refuse", status=403, path="invoices$"))
+
+
+def _told_by_nobody(sandbox: Sandbox) -> None:
+    sandbox.account.set_feed(delay_seconds=DAY)
+    sandbox.account.create_milestone(title="no event yet")
+
+
+def _many(sandbox: Sandbox) -> None:
+    for id_ in open_ids(sandbox.account)[:40]:
+        sandbox.account.delete_milestone(id_)
+
+
+@pytest.mark.parametrize(
+    ("happens", "why"),
+    [
+        (_feed_off, "not enabled"),
+        (_no_administrator, "administrator"),
+        (_a_day_later, "the last proven scan began"),
+        (_types_unreadable, "no feed"),
+        (_events_fail, "no feed"),
+        (_no_invoices, "no feed"),
+        (_told_by_nobody, "accounts for"),
+        (_many, "missing at once"),
+    ],
+)
+def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why: str) -> None:
+    """Whatever keeps the feed from being used leads to a scan that says so."""
+    with Sandbox(milestones=300) as sandbox:
+        job.sync(sandbox)
+        happens(sandbox)
+        result = job.sync(sandbox, full=False)
+        assert result.run.mode == "scan"
+        assert why in result.run.why
+        assert f"scan: {result.run.why}" in job.notes
+        if happens is not _many:
+            assert result.exit_code == 0
+            assert_equal(job, sandbox.account)
+
+
+def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cursor older than the feed surely keeps leads to a scan, however rarely one is due."""
+    monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "30d")
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.advance(5 * DAY)
+        assert job.sync(sandbox, full=False).run.mode == "feed"
+        sandbox.account.advance(7 * DAY)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, "reach back" in result.run.why) == ("scan", True)
+
+
+def test_late_and_doubled_events(job: Job) -> None:
+    """Events that come half an hour late and twice bring each change once."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.set_feed(delay_seconds=1_800, copies=2)
+        id_ = open_ids(account)[0]
+        account.update_milestone(id_, title="told late")
+        assert job.sync(sandbox, full=False).run.changed == 0
+        account.advance(1_900)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.changed) == ("feed", 1)
+        assert_equal(job, account)
+        assert versions(job, id_) == ["created", "updated"]
+
+
+def test_silent_changes_wait_for_the_scan(job: Job) -> None:
+    """What no event tells of is found by the next scan."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.silently_update_milestone(open_ids(account)[0], amount_in_cents=1)
+        project = next(iter(account.milestones.values()))["workspace_id"]
+        account.rename_workspace(project, "renamed")
+        assert job.sync(sandbox, full=False).run.changed == 0
+        assert job.sync(sandbox).run.changed == 1
+        assert_equal(job, account)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_deleted_and_restored(job: Job, full: bool) -> None:
+    """A deleted milestone keeps its last values; one that comes back is restored."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        last = dict(account.true_milestones[id_])
+        job.sync(sandbox)
+        account.delete_milestone(id_)
+        result = job.sync(sandbox, full=full)
+        assert (result.exit_code, result.run.deleted) == (0, 1)
+        title, amount = job.rows(
+            f"select title, amount_in_cents from kantata.billing_milestones where id = '{id_}'"
+        )[0]
+        assert (title, amount) == (last["title"], last["amount_in_cents"])
+        assert job.sync(sandbox, full=full).run.deleted == 0
+        account.restore_milestone(last)
+        result = job.sync(sandbox)
+        assert (result.run.restored, result.run.added, result.run.changed) == (1, 0, 0)
+        assert versions(job, id_) == ["created", "deleted", "restored"]
+        assert_equal(job, account)
+
+
+def test_access_lost_is_not_deleted(job: Job) -> None:
+    """Milestones of a project that cannot be read are marked as out of reach until it can be."""
+    with Sandbox(milestones=300) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        projects = [m["workspace_id"] for m in account.milestones.values()]
+        project = min(set(projects), key=projects.count)
+        mine = {i for i, m in account.milestones.items() if m["workspace_id"] == project}
+        account.hide_workspace(project)
+        for full in (True, False):
+            result = job.sync(sandbox, full=full)
+            assert (result.exit_code, marks(job, "deleted_at")) == (3, set())
+            assert marks(job, "access_lost_at") == mine
+            assert f"--allow-deletes {project}" in result.run.warnings[0]
+        account.show_workspace(project)
+        result = job.sync(sandbox)
+        assert (result.exit_code, result.run.restored) == (0, len(mine))
+        assert_equal(job, account)
+        assert versions(job, next(iter(mine))) == ["created"]
+
+
+def test_deleted_project_waits_for_a_person(job: Job) -> None:
+    """Milestones of a deleted project are deleted when somebody says that it was."""
+    with Sandbox(milestones=300) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        projects = [m["workspace_id"] for m in account.milestones.values()]
+        project = min(set(projects), key=projects.count)
+        mine = {i for i, m in account.milestones.items() if m["workspace_id"] == project}
+        account.delete_workspace(project)
+        assert job.sync(sandbox).exit_code == 3
+        assert marks(job, "deleted_at") == set()
+        result = job.sync(sandbox, full=False, deleted_projects=frozenset({project}))
+        assert (result.exit_code, result.run.deleted) == (0, len(mine))
+        assert marks(job, "deleted_at") == mine
+        assert job.sync(sandbox).exit_code == 0
+        assert_equal(job, account)
+
+
+def test_shrink_guard(job: Job) -> None:
+    """If much is missing at once nothing is marked, until somebody allows it."""
+    with Sandbox(milestones=300) as sandbox:
+        job.sync(sandbox)
+        _many(sandbox)
+        for full in (True, False):
+            result = job.sync(sandbox, full=full)
+            assert (result.exit_code, marks(job, "deleted_at")) == (3, set())
+            assert "40 of 300 milestones are missing at once" in result.run.warnings[0]
+        result = job.sync(sandbox, full=False, allow_deletes=True)
+        assert (result.exit_code, result.run.deleted) == (0, 40)
+        assert_equal(job, sandbox.account)
+
+
+def test_empty_scan_deletes_nothing(job: Job) -> None:
+    """A list that is suddenly empty is not believed."""
+    with Sandbox(milestones=5) as sandbox:
+        job.sync(sandbox)
+        for id_ in list(sandbox.account.milestones):
+            sandbox.account.delete_milestone(id_)
+        result = job.sync(sandbox)
+        assert (result.exit_code, marks(job, "deleted_at")) == (3, set())
+
+
+def test_lying_answer_deletes_nothing(job: Job) -> None:
+    """An answer by ids that leaves out even a milestone known to live is not believed."""
+    with Sandbox(milestones=60) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.delete_milestone(open_ids(sandbox.account)[0])
+        sandbox.misbehave(Fault("lose_rows", rows=200, path="billing_milestones$", skip=1))
+        result = job.sync(sandbox)
+        assert marks(job, "deleted_at") == set()
+        assert result.exit_code == 3
+        assert "nothing of them is marked" in result.run.warnings[0]
+
+
+def test_another_machine_goes_on(job: Job) -> None:
+    """The cursor is in the warehouse: a machine without the local folder goes on by the feed."""
+    with Sandbox(milestones=60) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="changed")
+        if job.name == "duckdb":
+            shutil.rmtree(job.place.working)
+        else:
+            shutil.rmtree(job.place.folder)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.changed) == ("feed", 1)
+        assert_equal(job, sandbox.account)
+
+
+def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
+    """Records of a type nobody declared are kept in a table of their own, told of once."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.side_load("riskScores", {"7": {"id": "7", "score": 3, "why": {"a": 1}}})
+        result = job.sync(sandbox)
+        table = result.run.schema_changes[0].split()[0]
+        assert table.startswith("risk_scores")
+        assert job.rows(f"select id, score, why from kantata.{table}") == [("7", 3, '{"a":1}')]
+        again = job.sync(sandbox)
+        assert (again.run.schema_changes, again.run.side_rows) == ([], {})
+
+
+def test_field_that_disappears_is_told_once(job: Job) -> None:
+    """A field missing from every record keeps its last values, and is told of in one run only."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.remove_field("billing_type")
+        first, second = job.sync(sandbox), job.sync(sandbox)
+        gone = "billing_milestones.billing_type is missing; its last values stay"
+        assert (first.run.schema_changes, second.run.schema_changes) == ([gone], [])
+        sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="again")
+        assert job.sync(sandbox).run.schema_changes == []
+
+
+def test_clock_of_this_machine_decides_nothing(job: Job) -> None:
+    """A machine whose clock went back a year reads the same changes, and its runs stay in order."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.update_milestone(open_ids(account)[0], title="changed")
+        job.now = lambda: datetime.now(UTC) - timedelta(days=365)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.changed) == ("feed", 1)
+        assert job.sync(sandbox, full=False).run.changed == 0
+        ids = [row[0] for row in job.rows("select run_id from kantata.sync_runs order by requests")]
+        assert len(set(ids)) == 3
+        latest = job.rows("select max(run_id) from kantata.sync_runs")[0][0]
+        assert latest == max(ids)
+        assert_equal(job, account)
+
+
+def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
+    """After a run that was killed while loading, everything is compared anew."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        job.run("update kantata.sync_runs set status = 'running', finished_at = null")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.exit_code) == ("scan", 0)
+
+
+def test_older_warehouse_is_migrated(job: Job) -> None:
+    """A warehouse of version 1 is brought up to date, and keeps its runs, rows and versions."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        job.run("alter table kantata.sync_runs drop column access_lost")
+        job.run("update kantata.warehouse_version set version = 1")
+        sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="changed")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.changed) == ("feed", 1)
+        assert job.rows("select version from kantata.warehouse_version") == [(2,)]
+        assert job.rows("select count(*), count(access_lost) from kantata.sync_runs") == [(2, 1)]
+        assert_equal(job, sandbox.account)
+
+
+def test_warehouse_of_a_later_release_is_left_alone(job: Job, tmp_path: Path) -> None:
+    """A warehouse that a later release wrote is not touched."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        job.run("update kantata.warehouse_version set version = 99")
+        with pytest.raises(Exception, match="version 99") as raised:
+            job.sync(sandbox)
+        assert getattr(raised.value, "exit_code", None) == 2

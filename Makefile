@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-long lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+test-long: $(STAMP)
+	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s tests/pipelines/test_follow.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -21,6 +24,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.first_sync
 	$(BIN)/python -m tests.benchmarks.latency
+	$(BIN)/python -m tests.benchmarks.incremental
 	$(BIN)/python -m tests.benchmarks.million
 
 $(STAMP): pyproject.toml constraints.txt

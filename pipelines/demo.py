@@ -1,4 +1,4 @@
-"""`milestones demo`: the whole job against a sandbox, twice, with a few changes in between."""
+"""`milestones demo`: the whole job against a sandbox, with a few changes in between."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from sources.kantata_sandbox import Account, Sandbox
 
 from . import show
-from .settings import KantataSettings, duckdb_place
+from .settings import KantataSettings, Place, duckdb_place
 from .sync import Asked, sync
 
 FOLDER = Path(".milestones/demo")
@@ -51,7 +51,7 @@ _TRY = (
 
 
 def demo() -> None:
-    """Sync a sandbox, change it, sync it again, and show what changed.
+    """Sync a sandbox, change it, sync it by the feed and by a scan, and show what changed.
 
     Raises:
         KantataError, WarehouseError, Stopped: As ``sync`` does.
@@ -62,21 +62,25 @@ def demo() -> None:
         settings = KantataSettings()
         settings.kantata_api_url, settings.kantata_access_token = sandbox.url, sandbox.token
         show.out.print(f"[bold]1. A sandbox of {MILESTONES:,} milestones, synced[/]")
-        with show.watcher() as watcher:
-            first = sync(settings, place, Asked(), watcher)
-        show.synced(first)
+        _sync(settings, place, Asked())
         last = _change(sandbox.account)
-        show.out.print("\n[bold]2. Six changes in it, synced again: only they are loaded[/]")
-        with show.watcher() as watcher:
-            second = sync(settings, place, Asked(), watcher)
-        show.synced(second)
+        show.out.print("\n[bold]2. Seven changes in it: its events tell of six, which are read[/]")
+        _sync(settings, place, Asked())
+        show.out.print("\n[bold]3. A full scan, due once a day, finds the one nobody told of[/]")
+        _sync(settings, place, Asked(full=True))
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
-        show.out.print("\n[bold]3. What changed, from billing_milestone_versions[/]")
+        show.out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
         show.out.print(_changes_table(warehouse.execute(_CHANGES, [last]).fetchall()))
-        show.out.print("\n[bold]4. USD still to be invoiced, by month[/]")
+        show.out.print("\n[bold]5. USD still to be invoiced, by month[/]")
         show.out.print(_chart(warehouse.execute(_BY_MONTH).fetchall()))
     show.out.print(f"\nEverything is in [bold]{PUBLISHED}[/]. Open it and try:\n")
     show.out.print(escape(_TRY), soft_wrap=True)
+
+
+def _sync(settings: KantataSettings, place: Place, asked: Asked) -> None:
+    with show.watcher() as watcher:
+        result = sync(settings, place, asked, watcher)
+    show.synced(result)
 
 
 def _change(account: Account) -> int:
@@ -84,11 +88,13 @@ def _change(account: Account) -> int:
     milestones = account.milestones
     newest = sorted(milestones, key=int, reverse=True)
     billed = next(i for i in newest if milestones[i]["invoice_id"] is not None)
-    raised, slipped, silent, due = [i for i in newest if not milestones[i]["invoice_id"]][:4]
+    unbilled = [i for i in newest if not account.invoices_of.get(i)]
+    raised, slipped, silent, due, dropped = unbilled[:5]
     account.update_milestone(raised, amount_in_cents=milestones[raised]["amount_in_cents"] * 2)
     account.update_milestone(slipped, date_to_invoice="2027-03-31")
     account.silently_update_milestone(silent, date_to_invoice="2027-06-30")
     account.invoice_milestone(due)
+    account.delete_milestone(dropped)
     account.cancel_invoice(milestones[billed]["invoice_id"])
     account.create_milestone(title="Change request 7", date_to_invoice="2027-01-15")
     return int(newest[0])
@@ -106,6 +112,8 @@ def _changes_table(rows: list[tuple[Any, ...]]) -> Table:
             changes["date"] = (old_due or "", due or "none")
         if old_invoice != invoice:
             changes["invoice"] = (old_invoice or "none", invoice or "none")
+        if what == "deleted":
+            changes[f"amount, {currency}"] = (show.money(amount, unit), "")
         for name, (before, after) in changes.items():
             table.add_row(id_, escape(title), f"{what}: {name}", before, after)
     return table

@@ -239,6 +239,7 @@ def _load_and_prove(
             raise WarehouseUnproven(
                 "what was loaded is not what was read; nothing is published. " + "; ".join(wrong)
             )
+        run.totals = proof.live_totals(database)
         run.warnings += _out_of_reach(Holdings(database).access_lost())
         return report.rejected, proof.units(database)
 

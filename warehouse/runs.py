@@ -37,7 +37,8 @@ class Run:
         requests: Sent to Kantata.
         rows_read: Milestones read.
         added, changed, deleted, restored, access_lost, rejected: Milestones, each.
-        totals: Milestones and subunits read, by currency.
+        totals: Live milestones and subunits by currency: of the warehouse once it is proven, before
+            that of what was read.
         side_rows: New and changed rows of the other tables, by table.
         schema_changes: Columns that came, fields that went, in words.
         warnings: What a person should look at, in words.

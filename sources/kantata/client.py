@@ -246,6 +246,8 @@ class KantataReader:
 
     def _not_the_api(self, where: str, response: requests.Response) -> Exception:
         kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+        if kind.endswith("json") and response.status_code == 200:
+            return KantataUnavailable(f"{where} answered broken JSON: cut off on the way?")
         if self._understood:
             return KantataUnavailable(
                 f"{where} answered {kind} instead of JSON ({response.status_code})"

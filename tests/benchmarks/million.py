@@ -21,9 +21,9 @@ def main() -> None:
         os.environ["PYTHONPATH"] = str(ROOT)
         os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = str(Path(folder) / "loader.duckdb")
         os.environ["WAREHOUSE__PUBLISH_TO"] = str(Path(folder) / "milestones.duckdb")
-        for name in ("first", "unchanged"):
+        for name, arguments in (("first", []), ("unchanged", ["--full"])):
             began = time.perf_counter()
-            peak = _peak_of([sys.executable, "-m", "pipelines.cli", "sync"])
+            peak = _peak_of([sys.executable, "-m", "pipelines.cli", "sync", *arguments])
             print(
                 f"{name} sync of {milestones:,}: {time.perf_counter() - began:.0f} s, "
                 f"peak {peak / 2**20:.0f} MiB; target 900",

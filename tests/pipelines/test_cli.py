@@ -158,7 +158,13 @@ def test_demo() -> None:
     """The demo runs without a token, shows what changed, and leaves a file that can be queried."""
     result = milestones("demo")
     assert result.returncode == 0, result.stderr
-    for part in ("1 added, 5 changed", "updated: amount", "milestones-demo.duckdb", "█"):
+    for part in (
+        "1 added, 4 changed, 1 deleted (feed",
+        "0 added, 1 changed (scan",
+        "updated: amount",
+        "milestones-demo.duckdb",
+        "█",
+    ):
         assert part in result.stdout
     sql = result.stdout.partition("try:")[2]
     with duckdb.connect("milestones-demo.duckdb", read_only=True) as connection:

@@ -11,7 +11,7 @@ import pytest
 
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.conftest import Job
-from tests.pipelines.equality import assert_equal
+from tests.pipelines.equality import assert_equal, ids_where
 
 DAY = 86_400
 
@@ -30,14 +30,6 @@ def versions(job: Job, id_: str) -> list[str]:
     )
     assert [number for _, number in rows] == list(range(1, len(rows) + 1))
     return [change_type for change_type, _ in rows]
-
-
-def marks(job: Job, column: str) -> set[str]:
-    """Ids with a time in one of the columns that mark a milestone as gone."""
-    return {
-        row[0]
-        for row in job.rows(f"select id from kantata.billing_milestones where {column} is not null")
-    }
 
 
 def test_feed_brings_every_change(job: Job) -> None:
@@ -60,7 +52,7 @@ def test_feed_brings_every_change(job: Job) -> None:
         account.update_invoice(invoice, draft=False, title="sent")
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.exit_code, result.run.deleted) == ("feed", 0, 1)
-        assert marks(job, "deleted_at") == {gone}
+        assert ids_where(job, "deleted_at is not null") == {gone}
         assert_equal(job, account)
         assert versions(job, gone) == ["created", "deleted"]
         assert versions(job, new) == ["created"]
@@ -216,8 +208,8 @@ def test_access_lost_is_not_deleted(job: Job) -> None:
         account.hide_workspace(project)
         for full in (True, False):
             result = job.sync(sandbox, full=full)
-            assert (result.exit_code, marks(job, "deleted_at")) == (3, set())
-            assert marks(job, "access_lost_at") == mine
+            assert (result.exit_code, ids_where(job, "deleted_at is not null")) == (3, set())
+            assert ids_where(job, "access_lost_at is not null") == mine
             assert f"--allow-deletes {project}" in result.run.warnings[0]
         account.show_workspace(project)
         result = job.sync(sandbox)
@@ -236,10 +228,10 @@ def test_deleted_project_waits_for_a_person(job: Job) -> None:
         mine = {i for i, m in account.milestones.items() if m["workspace_id"] == project}
         account.delete_workspace(project)
         assert job.sync(sandbox).exit_code == 3
-        assert marks(job, "deleted_at") == set()
+        assert ids_where(job, "deleted_at is not null") == set()
         result = job.sync(sandbox, full=False, deleted_projects=frozenset({project}))
         assert (result.exit_code, result.run.deleted) == (0, len(mine))
-        assert marks(job, "deleted_at") == mine
+        assert ids_where(job, "deleted_at is not null") == mine
         assert job.sync(sandbox).exit_code == 0
         assert_equal(job, account)
 
@@ -251,7 +243,7 @@ def test_shrink_guard(job: Job) -> None:
         _many(sandbox)
         for full in (True, False):
             result = job.sync(sandbox, full=full)
-            assert (result.exit_code, marks(job, "deleted_at")) == (3, set())
+            assert (result.exit_code, ids_where(job, "deleted_at is not null")) == (3, set())
             assert "40 of 300 milestones are missing at once" in result.run.warnings[0]
         result = job.sync(sandbox, full=False, allow_deletes=True)
         assert (result.exit_code, result.run.deleted) == (0, 40)
@@ -265,7 +257,7 @@ def test_empty_scan_deletes_nothing(job: Job) -> None:
         for id_ in list(sandbox.account.milestones):
             sandbox.account.delete_milestone(id_)
         result = job.sync(sandbox)
-        assert (result.exit_code, marks(job, "deleted_at")) == (3, set())
+        assert (result.exit_code, ids_where(job, "deleted_at is not null")) == (3, set())
 
 
 def test_lying_answer_deletes_nothing(job: Job) -> None:
@@ -275,7 +267,7 @@ def test_lying_answer_deletes_nothing(job: Job) -> None:
         sandbox.account.delete_milestone(open_ids(sandbox.account)[0])
         sandbox.misbehave(Fault("lose_rows", rows=200, path="billing_milestones$", skip=1))
         result = job.sync(sandbox)
-        assert marks(job, "deleted_at") == set()
+        assert ids_where(job, "deleted_at is not null") == set()
         assert result.exit_code == 3
         assert "nothing of them is marked" in result.run.warnings[0]
 

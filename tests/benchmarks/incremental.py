@@ -1,0 +1,116 @@
+"""What following the account costs, in requests and in seconds."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import requests
+
+from pipelines.settings import Place, duckdb_place, kantata_settings
+from pipelines.sync import Asked, Synced, Watcher, sync
+from sources.kantata.records import digest
+from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES
+from tests.benchmarks.account import serving
+
+MILESTONES = 100_000
+CHANGES = 100
+DELETED = 5
+
+
+def control(url: str, path: str, body: object = None) -> None:
+    """Change the sandbox's account behind the API."""
+    root = url.partition("/api/v1")[0]
+    requests.post(f"{root}/sandbox/account/{path}", json=body or {}, timeout=60).raise_for_status()
+
+
+def timed(place: Place, asked: Asked) -> tuple[Synced, float, dict[str, float]]:
+    """A run, its seconds, and when each of its phases began."""
+    began = time.perf_counter()
+    phases: dict[str, float] = {}
+
+    def phase(name: str) -> None:
+        phases[name] = time.perf_counter() - began
+
+    result = sync(kantata_settings(), place, asked, Watcher(phase=phase))
+    return result, time.perf_counter() - began, phases
+
+
+def change(url: str, token: str, changes: int) -> None:
+    """Edit milestones that are on no invoice, and delete a few."""
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {token}"
+    found: list[str] = []
+    page = 1
+    while len(found) < changes + DELETED:
+        query = {"per_page": 200, "page": page, "order": "created_at:desc", "include": "invoices"}
+        body = session.get(f"{url}/billing_milestones", params=query, timeout=60).json()
+        rows = body["billing_milestones"].values()
+        found += [row["id"] for row in rows if not row["invoice_ids"]]
+        page += 1
+    for number, id_ in enumerate(found[:changes]):
+        control(url, "update_milestone", {"id": id_, "amount_in_cents": number + 1})
+    for id_ in found[changes : changes + DELETED]:
+        control(url, "delete_milestone", {"id": id_})
+
+
+def said(what: str, run: Callable[[], tuple[Synced, float, dict[str, float]]], target: str) -> None:
+    """Run, and print what it cost."""
+    result, seconds, phases = run()
+    row = result.run
+    parts = ", ".join(f"{name} at {at:.2f}" for name, at in phases.items())
+    print(
+        f"{what}: {row.mode}, {row.requests} requests, {row.changed} changed, {row.deleted} "
+        f"deleted, {seconds:.2f} s ({parts}); target {target}"
+    )
+
+
+def floor(url: str, token: str) -> float:
+    """Seconds to fetch all pages one after another, parse them and hash every record once."""
+    began = time.perf_counter()
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {token}"
+    page, pages = 1, 1
+    while page <= pages:
+        query: dict[str, str | int] = {"order": "created_at:asc", "per_page": 200, "page": page}
+        answer = session.get(
+            f"{url}/billing_milestones", params={**query, "include": MILESTONE_INCLUDES}, timeout=60
+        )
+        body = orjson.loads(answer.content)
+        pages, page = body["meta"]["page_count"], page + 1
+        for table in ("billing_milestones", *(table.name for table in SIDE_TABLES)):
+            for record in body[table].values():
+                digest(record)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Print the cost of feed runs and of a full scan over an unchanged account."""
+    milestones = int(sys.argv[1]) if len(sys.argv) > 1 else MILESTONES
+    folder = Path(tempfile.mkdtemp(prefix="milestones-bench-"))
+    place = duckdb_place(folder / "loader.duckdb", folder / "milestones.duckdb")
+    with serving(milestones) as (url, token):
+        said(f"first sync of {milestones:,}", lambda: timed(place, Asked()), "-")
+        said("nothing changed", lambda: timed(place, Asked()), "5 requests")
+        change(url, token, CHANGES)
+        most = 10 + -(-CHANGES // 100) + DELETED
+        said(
+            f"{CHANGES} changed, {DELETED} deleted",
+            lambda: timed(place, Asked()),
+            f"{most} requests, 3 s",
+        )
+        change(url, token, 1_000 - CHANGES)
+        said("1,000 changed", lambda: timed(place, Asked()), "loading in 2 s")
+        low = floor(url, token)
+        most_seconds = f"{1.5 * low:.1f} s, 1.5 times fetching, parsing and hashing ({low:.1f} s)"
+        said("full scan, unchanged", lambda: timed(place, Asked(full=True)), most_seconds)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+# ruff: noqa: D102 - the name of a rule says what it does
+"""Whatever happens to the account, the warehouse follows it: a property of random histories.
+
+A history creates, edits, deletes, invoices and hides; tells of it by events in time, late, twice
+or never; lets requests fail and runs die; and syncs in between. MILESTONES_EXAMPLES says how many
+histories are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from pipelines.sync import Synced
+from sources.kantata.errors import KantataUnavailable
+from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.conftest import Job
+from tests.pipelines.equality import assert_equal, ids_where
+from tests.pipelines.test_crash import POINTS, died
+
+EXAMPLES = int(os.environ.get("MILESTONES_EXAMPLES", "40"))
+MILESTONES = 45
+TRIED: Counter[str] = Counter()
+ACTS = [
+    *("create", "edit", "edit_silently", "delete", "invoice", "cancel", "delete_draft"),
+    *("restore", "rename_project", "lose_access", "regain_access"),
+]
+Id = st.integers(0, 10_000)
+"""Chooses one of whatever there is."""
+
+
+class Histories(RuleBasedStateMachine):
+    """One account, one warehouse, and what the test knows of both."""
+
+    job: Job
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path.cwd()
+        self.folder = Path(tempfile.mkdtemp(dir=self.home))
+        os.chdir(self.folder)
+        self.sandbox = Sandbox(milestones=MILESTONES, seed=3)
+        self.sandbox.__enter__()
+        self.account = self.sandbox.account
+        self.untold: set[str] = set()  # changed since the last scan, and nobody told of it
+        self.late: dict[str, int] = {}  # told of at this second of Kantata's clock
+        self.trash: list[dict[str, object]] = []
+        self.delay = 0
+        TRIED["histories"] += 1
+
+    def teardown(self) -> None:
+        self.sandbox.__exit__(None, None, None)
+        os.chdir(self.home)
+        shutil.rmtree(self.folder)
+
+    # What happens to the account
+
+    @rule(acts=st.lists(st.tuples(st.sampled_from(ACTS), Id), min_size=1, max_size=6))
+    def happen(self, acts: list[tuple[str, int]]) -> None:
+        for act, number in acts:
+            getattr(self, act)(number)
+
+    def act(self, act: str, number: int, _: Account) -> None:
+        """Let one thing happen, as a fault of the sandbox."""
+        getattr(self, act)(number)
+
+    def pick(self, number: int, among: list[str]) -> str | None:
+        """One of these, or None if there is none."""
+        return among[number % len(among)] if among else None
+
+    def changed(self, id_: str, told: bool = True) -> None:
+        """Note that a milestone changed."""
+        TRIED["changes"] += 1
+        if not told:
+            self.untold.add(id_)
+        elif self.delay:
+            self.late[id_] = self.account.clock.now() + self.delay
+
+    def unbilled(self) -> list[str]:
+        """Milestones that are on no invoice."""
+        held = self.account.true_milestones
+        return [
+            i for i in held if not held[i]["invoice_id"] and not self.account.invoices_of.get(i)
+        ]
+
+    def billed(self, draft: bool) -> list[str]:
+        """Milestones on an invoice that counts."""
+        held, invoices = self.account.true_milestones, self.account.invoices
+        return [
+            i
+            for i, m in held.items()
+            if m["invoice_id"] and invoices[m["invoice_id"]]["draft"] is draft
+        ]
+
+    def create(self, number: int) -> None:
+        project = self.pick(number, list(self.account.workspaces))
+        id_ = self.account.create_milestone(
+            workspace_id=project, amount_in_cents=number * 7_919 - 9_999
+        )
+        self.changed(id_)
+
+    def edit(self, number: int) -> None:
+        if id_ := self.pick(number, self.unbilled()):
+            self.account.update_milestone(id_, amount_in_cents=number, title=f"«{number}»\n\t'")
+            self.changed(id_)
+
+    def edit_silently(self, number: int) -> None:
+        if id_ := self.pick(number, list(self.account.true_milestones)):
+            self.account.silently_update_milestone(
+                id_, date_to_invoice=f"2027-02-{number % 28 + 1:02}"
+            )
+            self.changed(id_, told=False)
+
+    def delete(self, number: int) -> None:
+        if id_ := self.pick(number, list(self.account.true_milestones)):
+            self.trash.append(dict(self.account.true_milestones[id_]))
+            self.account.delete_milestone(id_)
+            self.changed(id_)
+
+    def restore(self, _: int) -> None:
+        if self.trash:
+            record = self.trash.pop()
+            if record["workspace_id"] in self.account.workspaces:
+                self.account.restore_milestone(record | {"invoice_id": None})
+                self.changed(str(record["id"]), told=False)
+
+    def invoice(self, number: int) -> None:
+        if id_ := self.pick(number, self.unbilled()):
+            self.account.invoice_milestone(id_, draft=bool(number % 2))
+            TRIED["changes"] += 1  # the invoice tells of it, whatever the events do
+
+    def cancel(self, number: int) -> None:
+        if id_ := self.pick(number, self.billed(draft=False)):
+            self.account.cancel_invoice(self.account.true_milestones[id_]["invoice_id"])
+            TRIED["changes"] += 1
+
+    def delete_draft(self, number: int) -> None:
+        if id_ := self.pick(number, self.billed(draft=True)):
+            self.account.delete_invoice(self.account.true_milestones[id_]["invoice_id"])
+            self.changed(id_)
+
+    def rename_project(self, number: int) -> None:
+        if id_ := self.pick(number, list(self.account.workspaces)):
+            self.account.rename_workspace(id_, f"renamed {number}")
+
+    def lose_access(self, number: int) -> None:
+        held = self.account.true_milestones.values()
+        sizes = Counter(str(m["workspace_id"]) for m in held)
+        if id_ := self.pick(number, [i for i, size in sizes.items() if size <= 8]):
+            self.account.hide_workspace(id_)
+            self.untold |= {
+                i for i, m in self.account.true_milestones.items() if m["workspace_id"] == id_
+            }
+
+    def regain_access(self, _: int) -> None:
+        for id_ in list(self.account.hidden):
+            self.account.show_workspace(id_)
+            self.untold |= {
+                i for i, m in self.account.true_milestones.items() if m["workspace_id"] == id_
+            }
+
+    @rule(
+        enabled=st.sampled_from([True, True, True, False]),
+        delay=st.sampled_from([0, 0, 60, 1_500, 3_000]),
+        copies=st.integers(1, 2),
+    )
+    def events(self, enabled: bool, delay: int, copies: int) -> None:
+        self.delay = delay
+        self.account.set_feed(enabled=enabled, delay_seconds=delay, copies=copies)
+
+    @rule(seconds=st.sampled_from([1, 60, 1_800, 4_000, 30_000, 100_000]))
+    def time_passes(self, seconds: int) -> None:
+        self.account.advance(seconds)
+
+    @rule(days=st.integers(-400, 400))
+    def clock_steps(self, days: int) -> None:
+        self.job.now = lambda: datetime.now(UTC) + timedelta(days=days)
+
+    # Runs
+
+    @rule(full=st.sampled_from([False, False, True]))
+    def sync(self, full: bool) -> None:
+        result = self.job.sync(self.sandbox, full=full)
+        TRIED[f"proven {result.run.mode}s"] += 1
+        self.check(result)
+
+    @rule(
+        full=st.sampled_from([False, False, True]),
+        acts=st.lists(
+            st.tuples(st.sampled_from(ACTS[:7]), Id, st.integers(0, 5)), min_size=1, max_size=4
+        ),
+    )
+    def sync_while_it_moves(self, full: bool, acts: list[tuple[str, int, int]]) -> None:
+        for act, number, moment in acts:
+            action = partial(self.act, act, number)
+            self.sandbox.misbehave(Fault("change", action=action, skip=moment, times=1))
+        result = self.job.sync(self.sandbox, full=full)
+        self.sandbox.behave()
+        TRIED[f"{result.run.mode}s while it moved"] += 1
+        self.sync(full=result.run.mode == "scan")
+
+    @rule(
+        kind=st.sampled_from(["error", "throttle", "drop_before", "drop_after", "garbage"]),
+        skip=st.integers(0, 6),
+        times=st.integers(1, 7),
+        full=st.sampled_from([False, False, True]),
+    )
+    def sync_with_faults(self, kind: str, skip: int, times: int, full: bool) -> None:
+        self.sandbox.misbehave(Fault(kind, skip=skip, times=times))
+        try:
+            result = self.job.sync(self.sandbox, full=full)
+        except KantataUnavailable:
+            TRIED["runs that failed"] += 1
+        else:
+            TRIED["runs through faults"] += 1
+            self.check(result)
+        finally:
+            self.sandbox.behave()
+
+    @rule(point=st.sampled_from(POINTS), full=st.sampled_from([False, False, True]))
+    def sync_is_killed(self, point: tuple[str, str, int], full: bool) -> None:
+        TRIED["runs killed"] += died(self.job, self.sandbox, point, full)
+
+    # What must hold
+
+    def check(self, result: Synced) -> None:
+        """What must hold after a run that was proven, while the account stood still."""
+        if any("at once" in warning for warning in result.run.warnings):
+            TRIED["runs that held deletes back"] += 1
+            return
+        if result.run.mode == "scan":
+            assert_equal(self.job, self.account)
+            self.untold.clear()
+            self.late.clear()
+            return
+        now = self.account.clock.now()
+        self.late = {i: moment for i, moment in self.late.items() if moment >= now}
+        excused = self.untold | self.late.keys()
+        assert_equal(self.job, self.account, excused)
+
+    @invariant()
+    def nothing_live_is_marked_and_nothing_doubled(self) -> None:
+        if not (self.job.place.loader and self.job.place.loader.exists()):
+            return
+        tables = {row[0] for row in self.job.rows("select table_name from duckdb_tables()")}
+        if "billing_milestones" not in tables or "billing_milestone_versions" not in tables:
+            return
+        deleted = ids_where(self.job, "deleted_at is not null")
+        back = {str(i) for i in self.untold} | self.late.keys()
+        assert not deleted & self.account.true_milestones.keys() - back
+        for table, key in (
+            ("billing_milestones", "id"),
+            ("billing_milestone_versions", "id, version"),
+        ):
+            doubled = f"select {key} from kantata.{table} group by {key} having count(*) > 1"
+            assert self.job.rows(doubled) == []
+
+
+@pytest.mark.timeout(0)  # as long as MILESTONES_EXAMPLES asks for
+def test_the_warehouse_follows(
+    monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    """After every proven scan the warehouse is the account; after every feed run it shows all told.
+
+    Always nothing live is marked as deleted, and no id and no version is there twice.
+    """
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    monkeypatch.setattr(Histories, "job", Job("duckdb"), raising=False)
+    TRIED.clear()
+    long = EXAMPLES > 40
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=14,
+            deadline=None,
+            derandomize=not long,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink] if long else [Phase.generate],
+            print_blob=True,
+        ),
+    )
+    said = ", ".join(f"{count} {what}" for what, count in sorted(TRIED.items()))
+    record_property("tried", said)
+    print(said)
+    assert all(TRIED[what] for what in ("proven scans", "proven feeds", "runs killed"))

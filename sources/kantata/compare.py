@@ -160,10 +160,11 @@ class Milestones:
             content, before = digest(record), register.digest(place)
             if content == before and id_ in self._waiting:
                 continue
+            links = register.links(place)
             if (
                 content == before
                 and register.versioned(id_, before) == content
-                and _links(record, register.links(place)) == register.links(place)
+                and _links(record, links) == links
             ):
                 self._count(place, record)
                 self._rejects.good("billing_milestones", id_, page.observed_at)
@@ -202,8 +203,10 @@ class Milestones:
             yield "billing_milestone_invoices", table_of(LINKS, links)
 
     def _count(self, place: int, record: Record) -> None:
-        amount = exact(Kind.BIGINT, record["amount_in_cents"])
-        self._register.good(place, amount, record["currency"])  # type: ignore[arg-type]
+        amount = record["amount_in_cents"]
+        if type(amount) is not int:
+            amount = exact(Kind.BIGINT, amount)
+        self._register.good(place, amount, record["currency"])
 
     def _reject(self, reject: Reject, before: bytes) -> None:
         read, place = reject.read, self._register.place(reject.read.id)
@@ -298,7 +301,9 @@ def _links(record: Record, otherwise: str) -> str:
     ids = record.get("invoice_ids")
     if not isinstance(ids, list):
         return otherwise
-    return ",".join(sorted(set(map(str, ids)))) if ids else ""
+    if len(ids) < 2:
+        return str(ids[0]) if ids else ""
+    return ",".join(sorted(set(map(str, ids))))
 
 
 def table_of(columns: Mapping[str, Kind], rows: list[dict[str, Any]]) -> pa.Table:

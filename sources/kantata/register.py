@@ -15,6 +15,7 @@ from .records import DIGEST_BYTES, HASH_VERSION
 # What stands for the content of a milestone that is gone: no digest of a record is like these.
 DELETED = b"deleted".rjust(DIGEST_BYTES, b"\0")
 LOST = b"access lost".rjust(DIGEST_BYTES, b"\0")
+_NO_DIGEST = bytes(DIGEST_BYTES)
 _MARKS = {"deleted": DELETED, "lost": LOST}
 _UNREAD, _GOOD, _REJECTED = 0, 1, 2
 _ROWS_AT_ONCE = 65_536  # grow in steps, since array and bytearray grow by copying
@@ -51,7 +52,7 @@ class Register:
         self._read_at = array("q")
         self._amounts = array("q")
         self._currencies = array("H")
-        self._codes: list[str] = []
+        self._codes: dict[str, int] = {}
         self._unversioned: dict[str, bytes] = {}
         for batch in known:
             self._hold(batch)
@@ -94,11 +95,11 @@ class Register:
     def digest(self, place: int) -> bytes:
         """The content that is loaded or about to be; empty if none is."""
         held = bytes(self._digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES])
-        return held if any(held) else b""
+        return b"" if held == _NO_DIGEST else held
 
     def set_digest(self, place: int, digest: bytes) -> None:
         """Tell what is loaded, or about to be."""
-        content = digest or bytes(DIGEST_BYTES)
+        content = digest or _NO_DIGEST
         self._digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = content
 
     def versioned(self, id_: str, loaded: bytes) -> bytes:
@@ -123,9 +124,7 @@ class Register:
         """Count a milestone that was read and is, or will be, in the warehouse."""
         self._state[place] = _GOOD
         self._amounts[place] = amount
-        if currency not in self._codes:
-            self._codes.append(currency)
-        self._currencies[place] = self._codes.index(currency)
+        self._currencies[place] = self._codes.setdefault(currency, len(self._codes))
 
     def rejected(self, place: int) -> None:
         """Take a milestone out of the count, since its last read could not be typed."""
@@ -133,13 +132,12 @@ class Register:
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Milestones and their sum in subunits, by currency, of all that were read and good."""
-        totals = {code: [0, 0] for code in self._codes}
+        counts, sums = [0] * len(self._codes), [0] * len(self._codes)
         for place in range(len(self._place)):
             if self._state[place] == _GOOD:
-                total = totals[self._codes[self._currencies[place]]]
-                total[0] += 1
-                total[1] += self._amounts[place]
-        return {code: (total[0], total[1]) for code, total in totals.items() if total[0]}
+                counts[self._currencies[place]] += 1
+                sums[self._currencies[place]] += self._amounts[place]
+        return {code: (counts[n], sums[n]) for code, n in self._codes.items() if counts[n]}
 
     def knows(self, id_: str) -> bool:
         """Whether there is a place for it."""

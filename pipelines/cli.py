@@ -67,7 +67,7 @@ def sync(
         ),
     ] = False,
     projects: Annotated[
-        list[str] | None, typer.Argument(metavar="[PROJECT]...", help="For --allow-deletes.")
+        list[str] | None, typer.Argument(metavar="PROJECT", help="For --allow-deletes.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

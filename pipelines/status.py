@@ -136,8 +136,9 @@ def print_status(found: Status) -> None:
     """The status, on stdout."""
     if found.proven and found.proven.finished_at:
         finished = pendulum.instance(found.proven.finished_at)
+        live = sum(count for count, _ in found.proven.totals.values())
         out = f"[green]proven {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
-        show.out.print(f"{out}, {found.proven.rows_read:,} milestones; {escape(found.source)}")
+        show.out.print(f"{out}, {live:,} milestones; {escape(found.source)}")
     else:
         show.out.print(f"[yellow]no run was proven yet[/]; {escape(found.source)}")
     show.out.print(_runs_table(found.runs))

@@ -95,7 +95,7 @@ def _ask(reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict
     for canary in islice(canaries, _CANARIES):
         page = next(iter(reader.only(PATH, [*ids, canary], include=MILESTONE_INCLUDES)))
         if canary in page.records:
-            verdict.pages.append(page)
+            verdict.pages.append(page.restricted_to(frozenset(ids)))
             verdict.deleted += [id_ for id_ in ids if id_ not in page.records]
             return
     verdict.doubts.append(

@@ -57,6 +57,7 @@ class Histories(RuleBasedStateMachine):
         self.late: dict[str, int] = {}  # told of at this second of Kantata's clock
         self.trash: list[dict[str, object]] = []
         self.delay = 0
+        self.versions: dict[tuple[object, ...], tuple[object, ...]] = {}
         TRIED["histories"] += 1
 
     def teardown(self) -> None:
@@ -265,6 +266,23 @@ class Histories(RuleBasedStateMachine):
         ):
             doubled = f"select {key} from kantata.{table} group by {key} having count(*) > 1"
             assert self.job.rows(doubled) == []
+        self.check_versions()
+
+    def check_versions(self) -> None:
+        """Versions are numbered without a gap, never rewritten, and each tells of a change."""
+        rows = self.job.rows(
+            "select id, version, change_type, raw, observed_at "
+            "from kantata.billing_milestone_versions order by id, version"
+        )
+        found = {row[:2]: row[2:] for row in rows}
+        assert found.items() >= self.versions.items()
+        self.versions = found
+        for (id_, version), (change_type, raw, _) in found.items():
+            before = found.get((id_, version - 1))
+            assert (before is None) == (version == 1) == (change_type == "created"), id_
+            if before is not None:
+                assert (change_type == "restored") == (before[0] == "deleted"), id_
+                assert change_type != "updated" or raw != before[1], id_
 
 
 @pytest.mark.timeout(0)  # as long as MILESTONES_EXAMPLES asks for

@@ -59,6 +59,28 @@ def test_feed_brings_every_change(job: Job) -> None:
         assert versions(job, three) == ["created", "updated", "updated"]
 
 
+def test_feed_run_of_deletes_alone(job: Job) -> None:
+    """A milestone asked for only as a proof of life is not loaded, and its versions stay."""
+    told = "select id, version, change_type, raw from kantata.billing_milestone_versions"
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        for id_ in open_ids(account):
+            account.update_milestone(id_, title="twice")
+        job.sync(sandbox)
+        account.advance(2 * 3_600)
+        job.sync(sandbox, full=False)
+        before = set(job.rows(told))
+        gone = open_ids(account)[0]
+        account.delete_milestone(gone)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.rows_read) == ("feed", 0)
+        assert (result.run.added, result.run.changed, result.run.deleted) == (0, 0, 1)
+        assert {row[:3] for row in set(job.rows(told)) - before} == {(gone, 3, "deleted")}
+        assert before <= set(job.rows(told))
+        assert_equal(job, account)
+
+
 def test_unchanged_account_costs_little(job: Job) -> None:
     """A feed run over an unchanged account takes at most five requests and writes no row."""
     with Sandbox(milestones=300) as sandbox:

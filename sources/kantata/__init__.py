@@ -10,10 +10,10 @@ from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 from dlt.extract.items import DataItemWithMeta
 from dlt.sources import DltResource
 
-from .account import read_account
 from .client import KantataReader
 from .compare import Batch
 from .known import Known, Nothing, Wanted
+from .read import read_account
 from .report import Report
 from .scan import Progress
 from .settings import API_URL, Kind, loaded

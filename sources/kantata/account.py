@@ -1,10 +1,8 @@
-"""One read of the account as batches to load: what the feed tells of, or everything."""
+"""The tables of one run, and how what is read of the account gets into them."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from decimal import Decimal
 
 import orjson
@@ -12,19 +10,16 @@ import orjson
 from .client import KantataReader
 from .compare import Batch, Milestones, Rejects, SideTable
 from .envelope import Page, Record
-from .errors import KantataFieldLost
-from .feed import Feed, NoFeed
 from .known import Known, Wanted
-from .missing import NOT_ALLOWED, judge, show
+from .missing import NOT_ALLOWED, judge
 from .records import Rows, column_name
 from .register import DELETED, LOST, Register, digest_of
 from .report import Report
-from .scan import PATH, Progress, Scan
+from .scan import PATH
 from .settings import (
     BILLING_MILESTONES,
     CURRENCIES,
     LOADED,
-    MILESTONE_INCLUDES,
     PER_PAGE,
     SIDE_TABLES,
     WORKSPACES,
@@ -32,54 +27,10 @@ from .settings import (
     undeclared_table,
 )
 
-_FEW = 20  # so many milestones may vanish at once without a question
-_SCAN_IS_CHEAPER = 2_000  # changed milestones, or a fifth of all
-_CANARIES = 20
 _TAKEN = frozenset(LOADED) | {"sync_runs", "warehouse_version"}
 
 
-def read_account(
-    reader: KantataReader,
-    known: Known,
-    wanted: Wanted,
-    report: Report,
-    in_flight: int = 4,
-    progress: Progress | None = None,
-    note: Callable[[str], None] | None = None,
-) -> Iterator[Batch]:
-    """Read what changed, or everything; the report is complete when the iterator ends.
-
-    Raises:
-        KantataError: Named by what to do next.
-    """
-    collecting = gc.isenabled()
-    gc.disable()  # millions of records without a cycle: looking for some takes a third of the time
-    try:
-        read = _from_feed(reader, known, wanted, report) or _Scanned(
-            reader, known, wanted, report, Scan(reader, in_flight, progress)
-        )
-        if note:
-            note(f"{report.mode}: {report.why}")
-        yield from read.batches()
-    finally:
-        reader.pace.stop()  # workers that still wait for a retry need not
-        if collecting:
-            gc.enable()
-
-
-def _from_feed(reader: KantataReader, known: Known, wanted: Wanted, report: Report) -> _Fed | None:
-    """What the feed tells of; None, and the reason in the report, if a scan is due instead."""
-    try:
-        feed = Feed(reader, wanted)
-        gathered = _gather(reader, known, feed)
-    except NoFeed as reason:
-        report.mode, report.why = "scan", str(reason)
-        return None
-    report.mode, report.why = "feed", f"changes since {feed.since:%Y-%m-%d %H:%M} UTC"
-    return _Fed(reader, known, wanted, report, gathered)
-
-
-class _Account:
+class Account:
     """The tables, and how pages get into them."""
 
     def __init__(
@@ -167,7 +118,7 @@ class _Account:
         if lost := sorted(self._orphans - found):
             self._report.warnings.append(
                 f"{_counted(len(lost), 'project')} of milestones cannot be read: "
-                f"{_some(lost)}. Does the token's user still see them?"
+                f"{some(lost)}. Does the token's user still see them?"
             )
 
     def _currencies(self) -> Iterator[Batch]:
@@ -205,152 +156,6 @@ class _Account:
                 report.schema_changes.append(f"{name}.{column} is missing; its last values stay")
 
 
-class _Scanned(_Account):
-    """Everything there is."""
-
-    def __init__(
-        self, reader: KantataReader, known: Known, wanted: Wanted, report: Report, scan: Scan
-    ) -> None:
-        register = Register(known.milestones())
-        super().__init__(reader, known, wanted, report, register, Rejects(known.rejects()))
-        self._scan = scan
-
-    def batches(self) -> Iterator[Batch]:
-        scan = self._scan
-        for page in scan.pages():
-            yield from self._take(page)
-        yield from self._milestones.flush()
-        self._check_fields()
-        yield from self._missing()
-        yield from self._projects()
-        yield from self._currencies()
-        for id_ in self._rejects.open_of(PATH):
-            if id_ not in scan.seen and not self._register.knows(id_):  # gone before it was good
-                self._rejects.good(PATH, id_, self._reader.now())
-        yield from self._end(len(scan.seen))
-
-    def _check_fields(self) -> None:
-        """Stop if a field that figures rest on is missing everywhere."""
-        read = len(self._scan.seen)
-        lost = [name for name, ids in self._milestones.lacking.items() if len(ids) >= read > 0]
-        if lost:
-            raise KantataFieldLost(
-                f"{' and '.join(sorted(lost))} is missing from all {read} milestones: did the "
-                "token's user lose a permission? Nothing was loaded."
-            )
-
-    def _missing(self) -> Iterator[Batch]:
-        """Settle what the list did not show; if that is much, only with leave."""
-        missing, register = list(self._register.unread()), self._register
-        if not self._wanted.allow_deletes:
-            sudden = [id_ for id_ in missing if not register.is_lost(id_)]
-            projects = self._wanted.deleted_projects
-            if projects and sudden:
-                held = self._known.last_values(PATH, "id", sudden, ["workspace_id"])
-                ids, of = (column.to_pylist() for column in held.columns)
-                allowed = {i for i, project in zip(ids, of, strict=True) if project in projects}
-                sudden = [id_ for id_ in sudden if id_ not in allowed]
-            if self._too_many(len(sudden)):
-                self._report.warnings.append(
-                    f"{len(sudden)} of {self._known.live()} milestones are missing at once "
-                    f"({_some(sudden)}): nothing was marked as deleted. Does the token's user "
-                    "still see them? If they are deleted, say so: milestones sync --allow-deletes"
-                )
-                return
-        canaries = [id_ for id_, _ in zip(self._scan.seen, range(_CANARIES), strict=False)]
-        yield from self._settle(missing, canaries)
-
-    def _too_many(self, missing: int) -> bool:
-        if missing and not self._scan.seen:
-            return True
-        return missing > _FEW and missing > self._known.live() // 10
-
-
-@dataclass(frozen=True)
-class _Gathered:
-    """What the feed led to: milestones as they are, and those that are gone."""
-
-    register: Register
-    rejects: Rejects
-    pages: list[Page]
-    gone: list[str]
-
-
-def _gather(reader: KantataReader, known: Known, feed: Feed) -> _Gathered:
-    """Read what may have changed, and check by the list's count that this is all.
-
-    Raises:
-        NoFeed: If it cannot be all, or is so much that a scan is cheaper.
-    """
-    changes = feed.changes()
-    invoices = changes.invoices | (set() if feed.tells_of_deleted_invoices else set(known.drafts()))
-    ids = sorted(changes.milestones | set(known.linked(sorted(invoices))), key=_number)
-    live = known.live()
-    if len(ids) > max(_SCAN_IS_CHEAPER, live // 5):
-        raise NoFeed(f"{len(ids)} milestones may have changed, so a scan is cheaper")
-    register, rejects = Register(known.milestones(ids)), Rejects(known.rejects())
-    before = {i for i in ids if register.is_live(i) or rejects.is_open(PATH, i)}
-    pages = list(reader.only(PATH, ids, include=MILESTONE_INCLUDES))
-    missing = before.difference(*(page.records for page in pages))
-    if len(missing) > _FEW and len(missing) > live // 10:
-        raise NoFeed(f"{len(missing)} of {live} milestones are missing at once")
-    gone = []
-    for id_ in missing:
-        page = show(reader, id_)
-        gone += [id_] if page is None else []
-        pages += [page] if page is not None else []
-    after = {id_ for page in pages for id_ in page.records}
-    expected = live + len(after - before) - len(before - after)
-    count = reader.page(PATH, {"per_page": 1, "page": 1}).count
-    if count != expected:
-        raise NoFeed(f"Kantata counts {count} milestones, and the feed accounts for {expected}")
-    return _Gathered(register, rejects, pages, sorted(gone, key=_number))
-
-
-class _Fed(_Account):
-    """What the feed tells of."""
-
-    def __init__(
-        self,
-        reader: KantataReader,
-        known: Known,
-        wanted: Wanted,
-        report: Report,
-        gathered: _Gathered,
-    ) -> None:
-        super().__init__(reader, known, wanted, report, gathered.register, gathered.rejects)
-        self._gathered = gathered
-
-    def batches(self) -> Iterator[Batch]:
-        gathered = self._gathered
-        seen: dict[str, None] = {}
-        for page in gathered.pages:
-            seen |= dict.fromkeys(page.records)
-            yield from self._take(page)
-        yield from self._milestones.flush()
-        unknown = [id_ for id_ in gathered.gone if not self._register.is_live(id_)]
-        for id_ in unknown:  # never typed, so it is in no table but rejected_records
-            self._rejects.good(PATH, id_, self._reader.now())
-        alive = [*seen, *self._known.alive(_CANARIES)][:_CANARIES]
-        gone = [id_ for id_ in gathered.gone if id_ not in unknown]
-        canaries = [id_ for id_ in alive if id_ not in gathered.gone]
-        yield from self._settle(gone, canaries, singly=False)
-        yield from self._projects()
-        if self._new_day():
-            yield from self._currencies()
-        self._report.ids = self._register.ids()
-        yield from self._end(len(seen))
-
-    def _new_day(self) -> bool:
-        """Whether no run was proven today, by Kantata's clock."""
-        now, then = self._reader.server_time, self._wanted.cursor
-        return now is None or then is None or now.date() != then.date()
-
-
-def _number(id_: str) -> tuple[int, str]:
-    return len(id_), id_
-
-
 def _currency(record: Record) -> Record:
     """The record with the exact value of one subunit; one that has none is rejected later."""
     subunits = record.get("subunit_to_unit")
@@ -365,5 +170,6 @@ def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def _some(ids: list[str], most: int = 5) -> str:
+def some(ids: list[str], most: int = 5) -> str:
+    """The first of these ids, and how many more there are."""
     return ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")

@@ -19,7 +19,7 @@ from tests.pipelines.equality import assert_equal
 ROOT = Path(__file__).parents[2]
 # Functions at whose nth call the process dies, as if its power had been cut.
 POINTS = [
-    ("sources/kantata/account.py", "batches", 1),
+    ("sources/kantata/read.py", "batches", 1),
     ("sources/kantata/compare.py", "flush", 1),
     ("sources/kantata/account.py", "_end", 1),
     ("sources/kantata/compare.py", "gone", 1),

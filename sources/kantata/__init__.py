@@ -10,6 +10,7 @@ from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 from dlt.extract.items import DataItemWithMeta
 from dlt.sources import DltResource
 
+from .account import Task
 from .client import KantataReader
 from .compare import Batch
 from .known import Known, Nothing, Wanted
@@ -63,10 +64,7 @@ def kantata(
         on_retry=note,
     )
     batches = read_account(
-        reader,
-        known or Nothing(),
-        wanted or Wanted(),
-        report or Report(),
+        Task(reader, known or Nothing(), wanted or Wanted(), report or Report()),
         requests_in_flight,
         progress,
         note,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
 import orjson
@@ -30,26 +31,43 @@ from .settings import (
 _TAKEN = frozenset(LOADED) | {"sync_runs", "warehouse_version"}
 
 
-class Account:
-    """The tables, and how pages get into them."""
+@dataclass(frozen=True)
+class Task:
+    """What one run is given.
 
-    def __init__(
-        self,
-        reader: KantataReader,
-        known: Known,
-        wanted: Wanted,
-        report: Report,
-        register: Register,
-        rejects: Rejects,
-    ) -> None:
-        self._reader = reader
-        self._known = known
-        self._wanted = wanted
-        self._report = report
+    Args:
+        reader: The door to Kantata.
+        known: What the warehouse holds.
+        wanted: What the run should do.
+        report: Where it tells what it found.
+    """
+
+    reader: KantataReader
+    known: Known
+    wanted: Wanted
+    report: Report
+
+
+class Account:
+    """The tables, and how pages get into them.
+
+    Args:
+        task: What the run is given.
+        register: What is known of each milestone.
+        rejects: Records that cannot be typed.
+    """
+
+    def __init__(self, task: Task, register: Register, rejects: Rejects) -> None:
+        self._reader = task.reader
+        self._known = task.known
+        self._wanted = task.wanted
+        self._report = task.report
         self._register = register
         self._rejects = rejects
         self._milestone_rows = self._rows(BILLING_MILESTONES)
-        self._milestones = Milestones(self._register, self._milestone_rows, self._rejects, report)
+        self._milestones = Milestones(
+            self._register, self._milestone_rows, self._rejects, task.report
+        )
         self._sides = {table.name: self._side(table) for table in SIDE_TABLES}
         self._readable: set[str] = set()
         self._orphans: set[str] = set()

@@ -15,9 +15,9 @@ from itertools import islice
 from .client import KantataReader
 from .envelope import Page
 from .errors import KantataForbidden, KantataMisaddressed, KantataRefused
+from .scan import PATH
 from .settings import MILESTONE_INCLUDES, ONLY_PER_REQUEST, WORKSPACES
 
-PATH = "billing_milestones"
 NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
 _ASKED_SINGLY = 20
 _CANARIES = 3

@@ -6,16 +6,15 @@ import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .account import Account, some
+from .account import Account, Task, some
 from .client import KantataReader
 from .compare import Batch, Rejects
 from .envelope import Page
 from .errors import KantataFieldLost
 from .feed import Feed, NoFeed
-from .known import Known, Wanted
+from .known import Known
 from .missing import NOT_ALLOWED, show
 from .register import Register
-from .report import Report
 from .scan import PATH, Progress, Scan
 from .settings import MILESTONE_INCLUDES
 
@@ -25,15 +24,18 @@ _CANARIES = 20
 
 
 def read_account(
-    reader: KantataReader,
-    known: Known,
-    wanted: Wanted,
-    report: Report,
+    task: Task,
     in_flight: int = 4,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Iterator[Batch]:
     """Read what changed, or everything; the report is complete when the iterator ends.
+
+    Args:
+        task: What the run is given.
+        in_flight: Requests at the same time in a scan, 1 to 200.
+        progress: Told after each page of a scan.
+        note: Told in one line what was chosen, and why.
 
     Raises:
         KantataError: Named by what to do next.
@@ -41,38 +43,34 @@ def read_account(
     collecting = gc.isenabled()
     gc.disable()  # millions of records without a cycle: looking for some takes a third of the time
     try:
-        read = _from_feed(reader, known, wanted, report) or _Scanned(
-            reader, known, wanted, report, Scan(reader, in_flight, progress)
-        )
+        read = _from_feed(task) or _Scanned(task, Scan(task.reader, in_flight, progress))
         if note:
-            note(f"{report.mode}: {report.why}")
+            note(f"{task.report.mode}: {task.report.why}")
         yield from read.batches()
     finally:
-        reader.pace.stop()  # workers that still wait for a retry need not
+        task.reader.pace.stop()  # workers that still wait for a retry need not
         if collecting:
             gc.enable()
 
 
-def _from_feed(reader: KantataReader, known: Known, wanted: Wanted, report: Report) -> _Fed | None:
+def _from_feed(task: Task) -> _Fed | None:
     """What the feed tells of; None, and the reason in the report, if a scan is due instead."""
+    report = task.report
     try:
-        feed = Feed(reader, wanted)
-        gathered = _gather(reader, known, feed)
+        feed = Feed(task.reader, task.wanted)
+        gathered = _gather(task.reader, task.known, feed)
     except NoFeed as reason:
         report.mode, report.why = "scan", str(reason)
         return None
     report.mode, report.why = "feed", f"changes since {feed.since:%Y-%m-%d %H:%M} UTC"
-    return _Fed(reader, known, wanted, report, gathered)
+    return _Fed(task, gathered)
 
 
 class _Scanned(Account):
     """Everything there is."""
 
-    def __init__(
-        self, reader: KantataReader, known: Known, wanted: Wanted, report: Report, scan: Scan
-    ) -> None:
-        register = Register(known.milestones())
-        super().__init__(reader, known, wanted, report, register, Rejects(known.rejects()))
+    def __init__(self, task: Task, scan: Scan) -> None:
+        super().__init__(task, Register(task.known.milestones()), Rejects(task.known.rejects()))
         self._scan = scan
 
     def batches(self) -> Iterator[Batch]:
@@ -173,15 +171,8 @@ def _gather(reader: KantataReader, known: Known, feed: Feed) -> _Gathered:
 class _Fed(Account):
     """What the feed tells of."""
 
-    def __init__(
-        self,
-        reader: KantataReader,
-        known: Known,
-        wanted: Wanted,
-        report: Report,
-        gathered: _Gathered,
-    ) -> None:
-        super().__init__(reader, known, wanted, report, gathered.register, gathered.rejects)
+    def __init__(self, task: Task, gathered: _Gathered) -> None:
+        super().__init__(task, gathered.register, gathered.rejects)
         self._gathered = gathered
 
     def batches(self) -> Iterator[Batch]:

@@ -22,6 +22,13 @@ def open_ids(account: Account) -> list[str]:
     return [i for i in held if not held[i]["invoice_id"] and not account.invoices_of.get(i)]
 
 
+def smallest_project(account: Account) -> tuple[str, set[str]]:
+    """The project with the fewest milestones, and these."""
+    projects = [m["workspace_id"] for m in account.milestones.values()]
+    project = min(set(projects), key=projects.count)
+    return project, {i for i, m in account.milestones.items() if m["workspace_id"] == project}
+
+
 def versions(job: Job, id_: str) -> list[str]:
     """The change types of a milestone's versions, in order."""
     rows = job.rows(
@@ -224,9 +231,7 @@ def test_access_lost_is_not_deleted(job: Job) -> None:
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
         job.sync(sandbox)
-        projects = [m["workspace_id"] for m in account.milestones.values()]
-        project = min(set(projects), key=projects.count)
-        mine = {i for i, m in account.milestones.items() if m["workspace_id"] == project}
+        project, mine = smallest_project(account)
         account.hide_workspace(project)
         for full in (True, False):
             result = job.sync(sandbox, full=full)
@@ -245,9 +250,7 @@ def test_deleted_project_waits_for_a_person(job: Job) -> None:
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
         job.sync(sandbox)
-        projects = [m["workspace_id"] for m in account.milestones.values()]
-        project = min(set(projects), key=projects.count)
-        mine = {i for i, m in account.milestones.items() if m["workspace_id"] == project}
+        project, mine = smallest_project(account)
         account.delete_workspace(project)
         assert job.sync(sandbox).exit_code == 3
         assert ids_where(job, "deleted_at is not null") == set()

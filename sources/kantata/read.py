@@ -16,7 +16,7 @@ from .known import Known
 from .missing import NOT_ALLOWED, show
 from .register import Register
 from .scan import PATH, Progress, Scan
-from .settings import MILESTONE_INCLUDES
+from .settings import CURRENCIES, MILESTONE_INCLUDES
 
 _FEW = 20  # so many milestones may vanish at once without a question
 _SCAN_IS_CHEAPER = 2_000  # changed milestones, or a fifth of all
@@ -190,7 +190,7 @@ class _Fed(Account):
         canaries = [id_ for id_ in alive if id_ not in gathered.gone]
         yield from self._settle(gone, canaries, singly=False)
         yield from self._projects()
-        if self._new_day():
+        if self._new_day() or self._without_unit():
             yield from self._currencies()
         self._report.ids = self._register.ids()
         yield from self._end(len(seen))
@@ -199,6 +199,12 @@ class _Fed(Account):
         """Whether no run was proven today, by Kantata's clock."""
         now, then = self._reader.server_time, self._wanted.cursor
         return now is None or then is None or now.date() != then.date()
+
+    def _without_unit(self) -> bool:
+        """Whether a milestone that was read has a currency the warehouse does not know."""
+        held = self._known.hashes(CURRENCIES.name, CURRENCIES.key)
+        known = {code for batch in held for code in batch.column(0).to_pylist()}
+        return not known.issuperset(self._register.totals())
 
 
 def _number(id_: str) -> tuple[int, str]:

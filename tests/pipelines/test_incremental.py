@@ -336,6 +336,22 @@ def test_field_that_disappears_is_told_once(job: Job) -> None:
         assert job.sync(sandbox).run.schema_changes == []
 
 
+def test_new_currency_gets_its_unit_at_once(job: Job) -> None:
+    """A feed run that meets a currency the warehouse does not know reads the currencies."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        job.run(
+            "delete from kantata.currencies where iso_code = "
+            f"'{account.milestones[id_]['currency']}'"
+        )
+        account.update_milestone(id_, title="in a new currency")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.side_rows) == ("feed", {"currencies": 1})
+        assert_equal(job, account)
+
+
 def test_clock_of_this_machine_decides_nothing(job: Job) -> None:
     """A machine whose clock went back a year reads the same changes, and its runs stay in order."""
     with Sandbox(milestones=30) as sandbox:

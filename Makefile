@@ -26,6 +26,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.latency
 	$(BIN)/python -m tests.benchmarks.incremental
 	$(BIN)/python -m tests.benchmarks.million
+	$(BIN)/python -m tests.benchmarks.models
 
 $(STAMP): pyproject.toml constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \

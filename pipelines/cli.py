@@ -25,11 +25,12 @@ from warehouse.errors import WarehouseError
 from . import show
 from .check import check as run_check
 from .demo import demo as run_demo
+from .models import exit_code, find, rebuild
 from .settings import kantata_settings, place, token
 from .signals import Stopped, stoppable
 from .status import print_status, status_json
 from .status import status as read_status
-from .sync import Asked
+from .sync import NEEDS_A_PERSON, Asked
 from .sync import sync as run_sync
 
 app = typer.Typer(
@@ -117,6 +118,31 @@ def status(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
             show.print_json(status_json(found))
         else:
             print_status(found)
+
+
+@app.command()
+def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
+    """Build the marts anew from what the last proven run left; `sync` does it by itself."""
+    with _ending(as_json), stoppable():
+        warnings = rebuild(place(destination))
+        code = NEEDS_A_PERSON if warnings else 0
+        if as_json:
+            show.print_json({"warnings": warnings, "exit_code": code})
+        else:
+            show.models(warnings)
+        raise typer.Exit(code)
+
+
+@app.command()
+def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
+    """Check the marts: what is wrong is shown, with its first rows."""
+    with _ending(as_json), stoppable():
+        findings = find(place(destination))
+        if as_json:
+            show.print_json([vars(finding) for finding in findings])
+        else:
+            show.findings(findings)
+        raise typer.Exit(exit_code(findings))
 
 
 @app.command()

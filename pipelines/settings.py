@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dlt
+import pendulum
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.configuration.specs import BaseConfiguration
@@ -112,6 +113,7 @@ class Place:
         stem: What they are called.
         loader: The DuckDB file dlt loads into, None for Postgres.
         published: The DuckDB file for readers, None for Postgres.
+        timezone: Decides which day it is in the marts, and where a month begins.
     """
 
     destination: Destination[Any, Any]
@@ -120,6 +122,7 @@ class Place:
     stem: str
     loader: Path | None = None
     published: Path | None = None
+    timezone: str = "UTC"
 
     @property
     def lock(self) -> Path:
@@ -150,10 +153,16 @@ def place(destination: str) -> Place:
     Raises:
         WarehouseMisconfigured: If it leads nowhere.
     """
+    timezone = _setting("warehouse.reporting_timezone", "UTC")
+    if timezone not in pendulum.timezones():
+        raise WarehouseMisconfigured(
+            f"[warehouse] reporting_timezone is {timezone!r}; write it as Europe/Berlin or UTC"
+        )
     if destination == "postgres":
-        return _postgres()
+        return replace(_postgres(), timezone=timezone)
     loader = _duckdb_file(_setting("destination.duckdb.credentials", LOADER_FILE))
-    return duckdb_place(loader, Path(_setting("warehouse.publish_to", PUBLISHED_FILE)))
+    published = Path(_setting("warehouse.publish_to", PUBLISHED_FILE))
+    return replace(duckdb_place(loader, published), timezone=timezone)
 
 
 def duckdb_place(loader: Path, published: Path) -> Place:

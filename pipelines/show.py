@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from warehouse.models import Finding
 from warehouse.runs import Run
 
 from .sync import Synced, Watcher
@@ -108,6 +109,29 @@ def needs_a_person(result: Synced) -> list[str]:
     if (more := len(result.rejected) - _REJECTS_SHOWN) > 0:
         lines.append(f"{more} more records are rejected: see kantata.rejected_records")
     return lines
+
+
+def models(warnings: list[str]) -> None:
+    """What building the marts led to, on stdout."""
+    out.print("[green]built[/]: every blocking check holds")
+    for line in warnings:
+        out.print(f"[yellow]needs a person:[/] {escape(line)}", soft_wrap=True)
+
+
+def findings(found: list[Finding]) -> None:
+    """What checks found wrong, on stdout: each with its first rows."""
+    if not found:
+        out.print("[green]every check holds[/]")
+    for finding in found:
+        out.print(
+            f"[red]{finding.check}[/] ({finding.severity}): {finding.count} wrong. "
+            f"{escape(finding.about)}",
+            soft_wrap=True,
+        )
+        table = Table(*map(escape, finding.rows[0]), box=None)
+        for row in finding.rows:
+            table.add_row(*map(escape, row.values()))
+        out.print(table)
 
 
 def totals_table(totals: dict[str, tuple[int, int]], units: dict[str, Decimal]) -> Table:

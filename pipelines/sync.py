@@ -13,13 +13,15 @@ from functools import partial
 from pathlib import Path
 
 import dlt
+import pendulum
 import pyarrow as pa
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from sources.kantata import Report, Wanted, kantata
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import LOADED
-from warehouse import lock, proof, runs, tables
-from warehouse.database import Database, no_room, opened, reason
+from warehouse import lock, models, proof, runs, tables
+from warehouse.database import Database, load_failure, no_room, opened, reason
 from warehouse.errors import WarehouseError, WarehouseUnproven, WarehouseUnwritable
 from warehouse.known import Holdings
 from warehouse.publish import publish
@@ -112,20 +114,40 @@ def sync(
     """
     with lock.file_lock(place.lock), _spoken_for(place):
         pipeline = _fresh_pipeline(place)
-        with _server_lock(place, pipeline) as server:
+        with server_lock(place, pipeline) as server:
             run, past = _begun(pipeline, now)
             with _recorded(pipeline, run, now):
                 wanted = _wanted(asked, past, kantata)
                 read = partial(_read, kantata, pipeline, wanted, watcher)
                 rejected, units = _load_and_prove(read, pipeline, run, past, watcher, server)
-        if place.loader and place.published:
+                watcher.phase("building marts")
+                with opened(pipeline) as database:
+                    day = models_day(run, place.timezone)
+                    run.warnings += models.refresh(database, day)
+        if place.published:
             watcher.phase("publishing")
-            publish(place.loader, place.published)
+            publish_to_readers(place)
         return Synced(run, rejected, units, place.published)
 
 
+def models_day(run: Run, timezone: str) -> models.Day:
+    """What marts are built for after a run: the day Kantata's clock had at its start."""
+    moment = pendulum.instance(run.cursor_at or run.started_at)
+    return models.Day(run.run_id, moment.in_timezone(timezone).date(), timezone)
+
+
+def publish_to_readers(place: Place) -> None:
+    """Replace the file for readers; nothing on Postgres.
+
+    Raises:
+        WarehouseUnwritable: If there is no room or no right; the old file stays.
+    """
+    if place.loader and place.published:
+        publish(place.loader, place.published)
+
+
 @contextmanager
-def _server_lock(place: Place, pipeline: dlt.Pipeline) -> Iterator[Database | None]:
+def server_lock(place: Place, pipeline: dlt.Pipeline) -> Iterator[Database | None]:
     """On Postgres, hold the lock for runs on other machines, on a connection of its own."""
     if place.loader:
         yield None
@@ -144,10 +166,19 @@ def _fresh_pipeline(place: Place) -> dlt.Pipeline:
     return place.pipeline()
 
 
+def prepare(database: Database) -> None:
+    """Make the raw tables that are not there yet.
+
+    Raises:
+        WarehouseMisconfigured: If a later release has written this warehouse.
+    """
+    tables.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
+
+
 def _begun(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, Past]:
     """Begin the run's row; gives it, and what earlier runs did."""
     with opened(pipeline) as database:
-        tables.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
+        prepare(database)
         runs.end_killed(database)
         past = runs.past(database)
         run = Run(runs.next_id(now(), past.last_id), "undecided", "", started_at=now())
@@ -245,8 +276,13 @@ def _load_and_prove(
 
 
 def _load(pipeline: dlt.Pipeline) -> None:
-    pipeline.normalize()
-    pipeline.load()
+    try:
+        pipeline.normalize()
+        pipeline.load()
+    except PipelineStepFailed as error:
+        if _cause(error) is error:  # neither a signal nor a disk, so the database
+            raise load_failure(error) from error
+        raise
 
 
 def _tell(run: Run, report: Report, past: Past) -> None:

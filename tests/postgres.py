@@ -70,15 +70,18 @@ def _running(programs: Path, data: Path, user: int | None) -> Iterator[str]:
     port = _free_port()
     options = [f"port={port}", "listen_addresses=127.0.0.1", "fsync=off", "max_connections=50"]
     options.append(f"unix_socket_directories={data}")
-    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-N"]
-    subprocess.run([*initdb, "-E", "UTF8"], user=user, check=True, capture_output=True, cwd="/")
+    password = data.parent / "password"
+    password.write_text("postgres")
+    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-N", "-E", "UTF8"]
+    initdb += ["-A", "scram-sha-256", f"--pwfile={password}"]
+    subprocess.run(initdb, user=user, check=True, capture_output=True, cwd="/")
     command = [str(programs / "postgres"), "-D", str(data)]
     for option in options:
         command += ["-c", option]
     with (data.parent / "log").open("wb") as log:
         process = subprocess.Popen(command, user=user, stdout=log, stderr=log, cwd="/")
     try:
-        url = f"postgresql://postgres:unused@127.0.0.1:{port}/postgres"
+        url = f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres"
         _wait_for(url, process)
         yield url
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,11 +14,17 @@ from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.sql_client import SqlClientBase
 
-from .errors import WarehouseMisconfigured, WarehouseUnavailable, WarehouseUnwritable
+from .errors import (
+    WarehouseError,
+    WarehouseMisconfigured,
+    WarehouseUnavailable,
+    WarehouseUnwritable,
+)
 
 DATASET = "kantata"
 _ROWS = 50_000
-_WRONG = ("authentication failed", "does not exist", "not a valid DuckDB", "permission denied")
+_REFUSED = ("read-only transaction", "permission denied")
+_WRONG = ("authentication failed", "does not exist", "not a valid DuckDB", *_REFUSED)
 
 
 class Database:
@@ -51,18 +58,33 @@ class Database:
             for table in cursor.iter_arrow(chunk_size=_ROWS):
                 yield from table.to_batches()
 
-    def ensure_dataset(self) -> None:
-        """Make the schema that holds the raw tables, unless it exists."""
-        if not self._client.has_dataset():
-            self._client.create_dataset()
+    def named(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a query, each by the names of its columns."""
+        with self._client.execute_query(sql) as cursor:
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def tables(self) -> dict[str, dict[str, str]]:
-        """Every raw table with its columns and their types in dlt's words."""
+    @property
+    def is_postgres(self) -> bool:
+        """Whether it is Postgres, which wants indexes and statistics; else it is DuckDB."""
+        return self._client.capabilities.sqlglot_dialect == "postgres"
+
+    def ensure_schema(self, name: str) -> None:
+        """Make a schema, unless it exists.
+
+        ``if not exists`` would want a right that nobody needs for a schema that does.
+        """
+        found = "select 1 from information_schema.schemata where schema_name = %s"
+        if not self.rows(found, name):
+            self.run(f"create schema {name}")
+
+    def tables(self, schema: str = DATASET) -> dict[str, dict[str, str]]:
+        """Every table of a schema with its columns and their types in dlt's words."""
         found: dict[str, dict[str, str]] = {}
         for table, column, data_type in self.rows(
             "select table_name, column_name, data_type from information_schema.columns "
             "where table_schema = %s order by table_name, ordinal_position",
-            DATASET,
+            schema,
         ):
             name = data_type.lower().partition("(")[0]
             found.setdefault(table, {})[column] = _DLT_TYPES.get(name, name)
@@ -106,9 +128,25 @@ def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
     except DatabaseException as error:
         if no_room(error):
             raise WarehouseUnwritable(f"cannot write the warehouse: {reason(error)}") from error
-        raise WarehouseUnavailable(f"the warehouse failed: {reason(error)}") from error
+        raise failure(f"the warehouse failed: {reason(error)}") from error
     finally:
         client.close_connection()
+
+
+def failure(said: str) -> WarehouseError:
+    """What the warehouse's words mean: a right that is lacking, or a failure that may pass."""
+    if any(words in said for words in _REFUSED):
+        return WarehouseMisconfigured(
+            f"{said}. The destination must be the primary server, as a role that owns its schemas"
+        )
+    return WarehouseUnavailable(said)
+
+
+def load_failure(error: BaseException) -> WarehouseError:
+    """Why dlt could not load, in the server's own words: a driver's may have the password."""
+    said = re.findall(r"(?:ERROR|FATAL): +(.+)", str(error))
+    inner = reason(error) if "Failed to connect" not in str(error) else "no connection"
+    return failure(f"loading failed: {said[-1] if said else inner}")
 
 
 def no_room(error: BaseException) -> bool:

@@ -5,7 +5,8 @@
     |- WarehouseUnavailable   75  no connection, or lost: try again later
     |- WarehouseBusy          75  another run has it: wait for it
     |- WarehouseUnwritable     1  no space, or no right to write there: make room, or mend it
-    '- WarehouseUnproven       1  what was loaded is not what was read: nothing is published
+    |- WarehouseUnproven       1  what was loaded is not what was read: nothing is published
+    '- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
 
 Messages name the thing and the way out; never a password.
 """
@@ -45,3 +46,7 @@ class WarehouseUnwritable(WarehouseError):
 
 class WarehouseUnproven(WarehouseError):
     """The warehouse does not hold what was read."""
+
+
+class WarehouseChecksFailed(WarehouseError):
+    """A blocking check of the marts found something."""

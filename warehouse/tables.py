@@ -21,6 +21,11 @@ _OURS = (
         restored bigint, access_lost bigint, rejected bigint, totals text,
         side_rows text, schema_changes text, warnings text, error text, cursor_at timestamptz)""",
 )
+_SEARCHED = (
+    ("billing_milestones", "workspace_id"),
+    ("billing_milestones", "invoice_id"),
+    ("billing_milestone_invoices", "invoice_id"),
+)
 _SQL_TYPES = {
     "text": "varchar",
     "bool": "boolean",
@@ -43,7 +48,7 @@ def prepare(
     Raises:
         WarehouseMisconfigured: If a later release has written this warehouse.
     """
-    database.ensure_dataset()
+    database.ensure_schema(DATASET)
     for statement in _OURS:
         database.run(statement)
     versions = database.rows(f"select version from {DATASET}.warehouse_version")
@@ -64,6 +69,22 @@ def prepare(
             for name, kind in columns.items()
         )
         database.run(f"create table {DATASET}.{table} ({listed})")
+    if database.is_postgres:
+        for statement in _indexes(keys):
+            database.run(statement)
+
+
+def _indexes(keys: Mapping[str, Collection[str]]) -> list[str]:
+    """Each key once, and what analysts search by."""
+    unique = [
+        f"create unique index if not exists {table}_key on {DATASET}.{table} ({', '.join(key)})"
+        for table, key in keys.items()
+    ]
+    more = [
+        f"create index if not exists {table}_{column} on {DATASET}.{table} ({column})"
+        for table, column in _SEARCHED
+    ]
+    return unique + more
 
 
 def _migrate(database: Database, version: int) -> None:

@@ -1,0 +1,130 @@
+"""What the marts cost over a million milestones with three versions each, on both warehouses.
+
+Also what the questions of ``warehouse/ANALYSTS.md`` cost over them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+from pipelines.settings import place
+from pipelines.sync import prepare
+from tests.benchmarks.account import ROOT
+from tests.postgres import server
+from warehouse import models
+from warehouse.database import Database, opened
+
+MILESTONES = 1_000_000
+# Row n of either engine's series; each text is the same on both.
+_CURRENCY = "(case n % 4 when 0 then 'USD' when 1 then 'EUR' when 2 then 'JPY' else 'KWD' end)"
+_DATE = "(date '2024-01-01' + (n % 1500)::int)"
+_INVOICE = "(case when n % 3 = 0 then (n / 3)::bigint::text end)"
+_FILL = (
+    """insert into kantata.currencies (iso_code, subunit_to_unit, unit_per_subunit) values
+    ('USD', 100, 0.01), ('EUR', 100, 0.01), ('JPY', 1, 1), ('KWD', 1000, 0.001)""",
+    """insert into kantata.workspaces (id, title)
+    select n::text, 'Project ' || n::text from {series} where n < {projects}""",
+    """insert into kantata.invoices (id, status, draft, invoice_date)
+    select n::text, 'accepted payment', false, date '2026-01-01' from {series}
+    where n < {milestones} / 3 + 1""",
+    f"""insert into kantata.billing_milestones (id, title, amount_in_cents, currency, billing_type,
+        date_to_invoice, workspace_id, invoice_id, created_at, updated_at, observed_at, row_hash)
+    select n::text, 'Milestone ' || n::text, n % 9000000, {_CURRENCY}, 'fixed_date', {_DATE},
+        (n % {{projects}})::text, {_INVOICE}, timestamptz '2024-01-01', timestamptz '2026-01-01',
+        timestamptz '2026-09-01', '1:' from {{series}}""",
+    f"""insert into kantata.billing_milestone_versions
+        (id, version, change_type, observed_at, row_hash, raw)
+    select n::text, v, case v when 1 then 'created' else 'updated' end,
+        timestamptz '2026-06-01' + v * interval '30 days', '1:',
+        '{{{{"id":"' || n::text || '","title":"Milestone ' || n::text || '","amount_in_cents":'
+        || (n % 9000000 + 3 - v)::text || ',"currency":"' || {_CURRENCY} || '",'
+        || '"billing_type":"fixed_date","date_to_invoice":"'
+        || ({_DATE} + (3 - v)::int * 20)::text || '","workspace_id":"' || (n % {{projects}})::text
+        || '","story_id":null,"invoice_id":'
+        || coalesce('"' || case when v = 3 then {_INVOICE} end || '"', 'null')
+        || ',"created_at":"2024-01-01T00:00:00-08:00","updated_at":"2026-01-01T00:00:00-08:00",'
+        || '"invoice_ids":[],"external_reference_ids":[]}}}}'
+    from {{series}} cross join (select * from (values (1), (2), (3)) as three (v)) versions""",
+)
+
+_QUESTION = r"### (\d[^\n]*)\n[^#]*?```sql\n(.*?);\n```"
+# A run that changed a thousand milestones.
+_CHANGE = """
+insert into kantata.billing_milestone_versions
+    (id, version, change_type, observed_at, row_hash, raw)
+select id, 4, 'updated', timestamptz '2026-09-14', '1:', raw
+from kantata.billing_milestone_versions where version = 3 and length(id) <= 3;
+insert into kantata.sync_runs (run_id, status, mode, why, started_at, side_rows, added,
+    changed, deleted, restored, access_lost)
+values ('run 2', 'proven', 'feed', '', timestamptz '2026-09-14', '{}', 0, 1000, 0, 0, 0)
+"""
+
+
+def fill(database: Database, milestones: int) -> None:
+    """Put rows into empty raw tables."""
+    numbers = "generate_series" if database.is_postgres else "range"
+    last = milestones - 1 if database.is_postgres else milestones
+    series = f"(select * from {numbers}(0, {last}) as numbers (n)) series"
+    for statement in _FILL:
+        database.run(
+            statement.format(series=series, milestones=milestones, projects=milestones // 40 + 1)
+        )
+    if database.is_postgres:
+        database.run("analyze")
+
+
+def measure(name: str, milestones: int) -> None:
+    """Print what a refresh and each question cost on one warehouse."""
+    pipeline = place(name).pipeline()
+    day = models.Day("run", date(2026, 9, 15), "Europe/Berlin")
+    with opened(pipeline) as database:
+        prepare(database)
+        fill(database, milestones)
+    for what in ("full", "next"):
+        began = time.perf_counter()
+        with opened(pipeline) as database:
+            if what == "next":
+                for statement in _CHANGE.split(";"):
+                    database.run(statement)
+            warnings = models.refresh(database, day)
+        seconds = time.perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{name}: {what} refresh of {milestones:,} with 3 versions each: {seconds:.1f} s, "
+              f"target 30; {len(warnings)} warnings; peak of this process {peak:.0f} MiB",
+              flush=True)  # fmt: skip
+    page = ROOT / "warehouse" / "ANALYSTS.md"
+    if not page.exists():
+        return
+    target = 2 if name == "postgres" else 1
+    with opened(pipeline) as database:
+        for title, sql in re.findall(
+            r"### (\d[^\n]*)\n[^#]*?```sql\n(.*?);\n```", page.read_text(), re.S
+        ):
+            began = time.perf_counter()
+            rows = len(database.rows(sql))
+            print(f"{name}: {title}: {rows:,} rows, {time.perf_counter() - began:.2f} s; "
+                  f"target {target}", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Measure both warehouses."""
+    milestones = int(sys.argv[1]) if len(sys.argv) > 1 else MILESTONES
+    with tempfile.TemporaryDirectory(prefix="milestones-bench-") as folder:
+        os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = str(Path(folder) / "loader.duckdb")
+        os.environ["WAREHOUSE__PUBLISH_TO"] = str(Path(folder) / "milestones.duckdb")
+        os.chdir(folder)
+        measure("duckdb", milestones)
+        with server() as url:
+            os.environ["DESTINATION__POSTGRES__CREDENTIALS"] = url
+            measure("postgres", milestones)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,404 @@
+"""The marts: documented, right to the subunit on both warehouses, and never half built."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import hypothesis.strategies as st
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from pipelines.sync import prepare
+from sources.kantata_sandbox import Sandbox
+from tests.conftest import Job
+from tests.pipelines.equality import ids_where
+from tests.pipelines.test_crash import died
+from tests.pipelines.test_incremental import open_ids
+from warehouse import models
+from warehouse.database import opened
+from warehouse.errors import WarehouseChecksFailed
+
+UNITS = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}
+DAY = models.Day("run", date(2026, 11, 20), "Europe/Berlin")
+Key = tuple[date, str]
+
+
+def test_marts_show_the_account(job: Job) -> None:
+    """After a sync each mart has what the account has, with its project, task and invoice."""
+    with Sandbox(milestones=300) as sandbox:
+        account = sandbox.account
+        assert job.sync(sandbox).exit_code == 0
+        rows = job.rows(
+            "select id, project, task, invoice_status, invoice_is_draft, currency, amount, status, "
+            "date_to_invoice, (select as_of from kantata_marts.data_freshness) "
+            "from kantata_marts.billing_milestones"
+        )
+        assert len(rows) == 300
+        for id_, project, task, invoice_status, draft, currency, amount, status, due, today in rows:
+            milestone = account.milestones[id_]
+            invoice = account.invoices.get(milestone["invoice_id"] or "", {})
+            story = account.stories.get(milestone["story_id"] or "", {})
+            assert project == account.workspaces[milestone["workspace_id"]]["title"]
+            assert task in (story.get("title"), None)
+            assert (invoice_status, draft) == (invoice.get("status"), invoice.get("draft"))
+            units = {c["iso_code"]: c["subunit_to_unit"] for c in account.currencies.values()}
+            assert amount * units[currency] == milestone["amount_in_cents"]
+            if invoice:
+                assert status == "invoiced"
+            elif due is None:
+                assert status == "unscheduled"
+            else:
+                assert status == ("overdue" if due < today else "scheduled")
+
+
+def test_every_column_is_documented(job: Job) -> None:
+    """Every mart's columns are those its file documents, in order, and the database tells them."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+    told = (
+        "select column_name, comment from duckdb_columns() where schema_name = 'kantata_marts' "
+        "and table_name = '{}' order by column_index"
+        if job.name == "duckdb"
+        else "select attname, col_description(attrelid, attnum) from pg_attribute "
+        "where attrelid = 'kantata_marts.{}'::regclass and attnum > 0 order by attnum"
+    )
+    for model in models.marts():
+        assert model.about, model.name
+        assert dict(job.rows(told.format(model.name))) == model.columns, model.name
+        assert [row[0] for row in job.rows(told.format(model.name))] == list(model.columns)
+
+
+def test_marts_are_built_only_if_something_changed(job: Job) -> None:
+    """A run that changed nothing leaves the marts alone; the next day builds them anew."""
+    built = "select run_id, as_of from kantata_stg.today"
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        first = job.rows(built)
+        job.sync(sandbox, full=False)
+        assert job.rows(built) == first
+        account.update_milestone(open_ids(account)[0], title="other")
+        job.sync(sandbox, full=False)
+        second = job.rows(built)
+        assert second > first
+        account.advance(86_400)
+        job.sync(sandbox, full=False)
+        assert job.rows(built)[0][1] == second[0][1] + timedelta(days=1)
+
+
+def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
+    """What a killed run had loaded already is in the marts after the next one, which loads none."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        account.update_milestone(id_, title="loaded by the run that died")
+        assert died(job, sandbox, ("warehouse/proof.py", "differences", 1))
+        assert job.sync(sandbox).run.changed == 0
+        titles = "select title from kantata_marts.{} where id = '{}' order by 1"
+        assert job.rows(titles.format("billing_milestones", id_)) == [
+            ("loaded by the run that died",)
+        ]
+        assert len(job.rows(titles.format("billing_milestone_history", id_))) == 2
+
+
+def test_new_columns_are_appended(job: Job) -> None:
+    """A mart that an earlier release made gets the columns it lacks, and is never dropped."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        job.run("alter table kantata_marts.milestone_slippage drop column amount_moves")
+        job.run("alter table kantata_marts.milestone_slippage add column older text")
+        job.run("update kantata_stg.today set models = 'of an earlier release'")
+        job.sync(sandbox)
+        rows = job.rows("select amount_moves, older from kantata_marts.milestone_slippage")
+        assert rows == [(0, None)] * 30
+
+
+TAMPERED = {
+    "known_currencies": "delete from kantata.currencies where iso_code = 'USD'",
+    "known_projects": "delete from kantata.workspaces",
+    "known_invoices": "delete from kantata.invoices",
+    "history_ends_at_milestones": "update kantata.billing_milestones set amount_in_cents = "
+    "amount_in_cents + 1 where deleted_at is null and date_to_invoice is null",
+    "bridge_ends_at_backlog": "update kantata.billing_milestones set amount_in_cents = "
+    "amount_in_cents + 1 where invoice_id is null and date_to_invoice is not null",
+    "billed_once": "insert into kantata.billing_milestone_invoices (billing_milestone_id, "
+    "invoice_id) select m.id, i.id from kantata.billing_milestones m cross join (select id from "
+    "kantata.invoices where status = 'accepted payment' and not draft order by id limit 3) i "
+    "where m.invoice_id is null",
+    "grain_of_billing_milestones": "insert into kantata.billing_milestones (id, amount_in_cents, "
+    "currency, workspace_id) select id, 1, 'USD', workspace_id from kantata.billing_milestones",
+}
+
+
+@pytest.mark.parametrize("check", TAMPERED)
+def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
+    """Each check finds the rows that are wrong, and names them; a blocking one leaves the marts."""
+    with Sandbox(milestones=120) as sandbox:
+        job.sync(sandbox)
+    before = job.rows("select * from kantata_marts.billing_milestones order by id")
+    blocking = check.startswith("grain")
+    if blocking and job.name == "postgres":
+        job.run("drop index kantata.billing_milestones_key")
+        job.run("drop index kantata_marts.billing_milestones_0")
+        job.run("drop index kantata_marts.milestone_slippage_0")
+    job.run(TAMPERED[check])
+    with opened(job.place.pipeline()) as database:
+        if blocking:
+            with pytest.raises(WarehouseChecksFailed, match=check):
+                models.refresh(database, DAY, always=True)
+        else:
+            warnings = models.refresh(database, DAY, always=True)
+            assert any(f"check {check} finds" in warning for warning in warnings)
+            assert check in {finding.check for finding in models.find(database)}
+    if blocking:
+        assert job.rows("select * from kantata_marts.billing_milestones order by id") == before
+
+
+def test_blocking_checks_of_sums(job: Job) -> None:
+    """Marts that do not add up are found by the checks, whichever it is that was changed."""
+    wrong = {
+        "marts_equal_raw": "update kantata_marts.billing_milestones set amount_in_cents = 1",
+        "schedule_equals_milestones": "delete from kantata_marts.billing_schedule_monthly",
+        "bridge_closes": "update kantata_marts.backlog_bridge set closing = closing + 0.01",
+    }
+    with Sandbox(milestones=60) as sandbox:
+        for check, statement in wrong.items():
+            job.sync(sandbox)
+            job.run(statement)
+            with opened(job.place.pipeline()) as database:
+                found = {f.check: f for f in models.find(database)}
+                assert found[check].severity is models.Severity.BLOCKING
+                assert found[check].rows
+                models.refresh(database, DAY, always=True)
+                assert models.find(database) == []
+
+
+def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
+    """A project that cannot be read is told in each run, also in those that build nothing."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        account.set_raw(id_, "currency", "XTS")
+        for full in (True, False):
+            result = job.sync(sandbox, full=full)
+            assert result.exit_code == 3
+            assert any("known_currencies" in warning for warning in result.run.warnings)
+        account.clear_raw(id_)
+        assert job.sync(sandbox).exit_code == 0
+
+
+# The bridge against a model of it in plain Python
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a milestone as a history has it."""
+
+    days: int
+    kind: str
+    currency: str
+    subunits: int
+    dated: bool
+    invoiced: bool
+
+    def backlog(self) -> int:
+        """What it adds to the backlog of its currency."""
+        counts = self.kind != "deleted" and self.dated and not self.invoiced
+        return self.subunits if counts else 0
+
+
+def versions_of(draw: st.DrawFn) -> list[Version]:
+    """One milestone's versions, as a connector could have observed them."""
+    found: list[Version] = []
+    days = draw(st.integers(0, 300))
+    for number in range(draw(st.integers(1, 6))):
+        kinds = ["updated", "updated", "deleted"]
+        if number == 0:
+            kinds = ["created"]
+        elif found[-1].kind == "deleted":
+            kinds = ["restored"]
+        kind = draw(st.sampled_from(kinds))
+        version = Version(
+            days,
+            kind,
+            draw(st.sampled_from(list(UNITS))),
+            draw(st.integers(-(2**40), 2**40)),
+            draw(st.booleans()),
+            draw(st.booleans()),
+        )
+        if kind == "deleted":
+            last = found[-1]
+            version = Version(days, kind, last.currency, last.subunits, last.dated, last.invoiced)
+        found.append(version)
+        days += draw(st.integers(0, 70))
+    return found
+
+
+histories = st.lists(st.composite(versions_of)(), min_size=1, max_size=8)
+START = datetime(2025, 1, 10, 12, tzinfo=UTC)
+
+
+def bridge(history: list[list[Version]]) -> dict[Key, dict[str, int]]:
+    """The movements of the bridge, by month and currency, in subunits."""
+    found: dict[Key, dict[str, int]] = defaultdict(Counter)
+    for milestone in history:
+        before: Version | None = None
+        for version in milestone:
+            month = (START + timedelta(days=version.days)).date().replace(day=1)
+            if before is None:
+                found[month, version.currency]["new"] += version.backlog()
+            else:
+                moves: Counter[str] = Counter()
+                moves[before.currency] -= before.backlog()
+                moves[version.currency] += version.backlog()
+                for currency, change in moves.items():
+                    line = found[month, currency]
+                    if version.kind in ("deleted", "restored"):
+                        line["deleted"] -= change
+                    elif version.invoiced != before.invoiced:
+                        line["invoiced"] -= change
+                    elif change > 0:
+                        line["increased"] += change
+                    else:
+                        line["decreased"] -= change
+            before = version
+    return found
+
+
+def load(job: Job, history: list[list[Version]]) -> None:
+    """Put these versions, and the milestones they lead to, into the raw tables."""
+    versions, milestones = [], []
+    for number, milestone in enumerate(history):
+        for count, v in enumerate(milestone, start=1):
+            record = {
+                "amount_in_cents": v.subunits,
+                "currency": v.currency,
+                "workspace_id": "1",
+                "date_to_invoice": "2026-01-15" if v.dated else None,
+                "invoice_id": "9" if v.invoiced else None,
+            }
+            at = START + timedelta(days=v.days)
+            raw = json.dumps(record)
+            versions.append(f"('{number}', {count}, '{v.kind}', timestamptz '{at}', '{raw}')")
+        at_last = f"timestamptz '{at}'" if v.kind == "deleted" else "null::timestamptz"
+        due = "date '2026-01-15'" if v.dated else "null::date"
+        invoice = "'9'" if v.invoiced else "null"
+        milestones.append(
+            f"('{number}', {v.subunits}, '{v.currency}', '1', {due}, {invoice}, {at_last})"
+        )
+    for table in ("billing_milestone_versions", "billing_milestones"):
+        job.run(f"delete from kantata.{table}")
+    job.run(
+        "insert into kantata.billing_milestone_versions "
+        f"(id, version, change_type, observed_at, raw) values {', '.join(versions)}"
+    )
+    job.run(
+        "insert into kantata.billing_milestones (id, amount_in_cents, currency, workspace_id, "
+        f"date_to_invoice, invoice_id, deleted_at) values {', '.join(milestones)}"
+    )
+
+
+def test_bridge_closes_for_any_history(job: Job) -> None:
+    """Opening and movements make closing, as the plain model has them, for any history."""
+    with opened(job.place.pipeline()) as database:
+        prepare(database)
+    job.run("insert into kantata.workspaces (id, title) values ('1', 'one')")
+    job.run("insert into kantata.invoices (id, status) values ('9', 'new')")
+    for code, unit in UNITS.items():
+        job.run(
+            f"insert into kantata.currencies (iso_code, unit_per_subunit) values ('{code}', {unit})"
+        )
+
+    @settings(
+        max_examples=40 if job.name == "duckdb" else 15,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(history=histories)
+    def closes(history: list[list[Version]]) -> None:
+        load(job, history)
+        with opened(job.place.pipeline()) as database:
+            assert models.refresh(database, DAY, always=True) == []
+        rows = job.rows("select * from kantata_marts.backlog_bridge order by currency, month")
+        expected = bridge(history)
+        closings: dict[str, Decimal] = defaultdict(Decimal)
+        months: dict[str, list[date]] = defaultdict(list)
+        for month, currency, opening, *movements, closing in rows:
+            unit = UNITS[currency]
+            line = expected.pop((month, currency), {})
+            names = ("new", "increased", "decreased", "invoiced", "deleted")
+            assert movements == [line.get(name, 0) * unit for name in names]
+            assert opening == closings[currency]
+            new, increased, decreased, invoiced, deleted = movements
+            assert closing == opening + new + increased - decreased - invoiced - deleted
+            closings[currency] = closing
+            months[currency].append(month)
+        assert not expected
+        for found in months.values():
+            assert all((b - a).days in range(28, 32) for a, b in itertools.pairwise(found))
+            assert found[-1] == max(found[-1], DAY.as_of.replace(day=1))
+        ends = Counter[str]()
+        for milestone in history:
+            ends[milestone[-1].currency] += milestone[-1].backlog()
+        assert {c: v for c, v in closings.items() if v} == {
+            c: v * UNITS[c] for c, v in ends.items() if v
+        }
+
+    closes()
+
+
+def test_slippage(job: Job) -> None:
+    """A milestone that slipped twice and rose shows its first and its present date and amount."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        id_ = next(i for i in open_ids(account) if account.milestones[i]["date_to_invoice"])
+        first = account.milestones[id_]
+        amount, due = first["amount_in_cents"], date.fromisoformat(first["date_to_invoice"])
+        job.sync(sandbox)
+        for days in (10, 45):
+            later = (due + timedelta(days=days)).isoformat()
+            account.update_milestone(id_, date_to_invoice=later, amount_in_cents=amount + 700)
+            job.sync(sandbox, full=False)
+        rows = job.rows(
+            "select first_date_to_invoice, date_to_invoice, days_slipped, date_moves, "
+            "first_amount_in_cents, amount_in_cents, amount_moves "
+            f"from kantata_marts.milestone_slippage where id = '{id_}'"
+        )
+        assert rows == [(due, due + timedelta(days=45), 45, 2, amount, amount + 700, 1)]
+        moved = "select count(*) from kantata_marts.milestone_slippage where date_moves > 0"
+        assert job.rows(moved) == [(1,)]
+        account.delete_milestone(id_)
+        job.sync(sandbox, full=False)
+        assert ids_where(job, "deleted_at is not null") == {id_}
+        assert len(job.rows("select id from kantata_marts.milestone_slippage")) == 59
+
+
+def test_reader_sees_no_half_built_marts(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dashboard that reads within one transaction of Postgres sees the marts as they were."""
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    job = Job("postgres", postgres_url)
+    with Sandbox(milestones=60) as sandbox:
+        job.sync(sandbox)
+        dashboard = psycopg2.connect(postgres_url)
+        dashboard.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with dashboard, dashboard.cursor() as cursor:
+            cursor.execute("select count(*) from kantata_marts.billing_milestones")
+            sandbox.account.create_milestone(title="new")
+            assert job.sync(sandbox, full=False).run.added == 1
+            cursor.execute("select sum(milestones) from kantata_marts.billing_schedule_monthly")
+            assert cursor.fetchall() == [(60,)]
+        dashboard.close()
+        assert job.rows("select count(*) from kantata_marts.billing_milestones") == [(61,)]

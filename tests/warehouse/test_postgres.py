@@ -1,0 +1,143 @@
+"""What is Postgres's own: roles with few rights, connections that die, servers that refuse."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from sources.kantata_sandbox import Sandbox
+from tests.conftest import Job
+from tests.pipelines.equality import assert_equal
+from warehouse import models
+from warehouse.errors import WarehouseError
+
+ROLES = (Path(__file__).parents[2] / "warehouse" / "roles.sql").read_text()
+
+
+@pytest.fixture
+def postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """The job on Postgres."""
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    return Job("postgres", postgres_url)
+
+
+@pytest.fixture
+def roles(postgres: Job) -> Iterator[None]:
+    """The roles of roles.sql."""
+    postgres.run(ROLES)
+    postgres.run("alter role milestones_loader password 'f@w:r/ghts%'")
+    yield
+    for role in ("milestones_loader", "milestones_reader"):
+        postgres.run(f"drop owned by {role} cascade")
+        postgres.run(f"drop role {role}")
+
+
+@pytest.mark.usefixtures("roles")
+def test_few_rights_are_enough(postgres: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loader syncs with its schemas alone; a reader sees all marts and nothing else."""
+    url = "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+    with Sandbox(milestones=120) as sandbox:
+        assert postgres.sync(sandbox).exit_code == 0
+        sandbox.account.add_field("new_field", 7)
+        sandbox.account.create_milestone(title="new")
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+    connection = psycopg2.connect(postgres.url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("set role milestones_reader")
+        for model in models.marts():
+            cursor.execute(f"select count(*) from kantata_marts.{model.name}")
+            assert cursor.fetchall()[0][0] > 0
+        for table in ("kantata.billing_milestones", "kantata.sync_runs", "kantata_stg.today"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(f"select * from {table}")
+    connection.close()
+
+
+def test_keys_are_unique(postgres: Job) -> None:
+    """Postgres itself refuses a second row of the same key in a raw table or a mart."""
+    with Sandbox(milestones=30) as sandbox:
+        postgres.sync(sandbox)
+    for table in ("kantata.billing_milestones", "kantata_marts.billing_milestones"):
+        with pytest.raises(psycopg2.errors.UniqueViolation):
+            postgres.run(f"insert into {table} select * from {table}")
+
+
+def failure(job: Job, sandbox: Sandbox) -> tuple[int, str]:
+    """The exit code and the message of a run that fails."""
+    with pytest.raises(WarehouseError) as raised:
+        job.sync(sandbox)
+    assert "postgres:postgres" not in str(raised.value)
+    return raised.value.exit_code, str(raised.value)
+
+
+def test_wrong_password(postgres: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong password is a mistake of configuration."""
+    wrong = postgres.url.replace("postgres:postgres@", "postgres:wrong@")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", wrong)
+    with Sandbox(milestones=30) as sandbox:
+        code, said = failure(postgres, sandbox)
+    assert (code, "password authentication failed" in said, ":wrong" in said) == (2, True, False)
+
+
+def test_read_only_server(postgres: Job) -> None:
+    """A replica, which cannot be written to, is a mistake of configuration, and is named so."""
+    name = postgres.url.rpartition("/")[2]
+    with Sandbox(milestones=30) as sandbox:
+        postgres.sync(sandbox)
+        postgres.run(f"alter database {name} set default_transaction_read_only = on")
+        code, said = failure(postgres, sandbox)
+        assert (code, "read-only" in said) == (2, True)
+
+
+def test_statement_timeout(postgres: Job) -> None:
+    """A statement that the server ends is told, and the next run makes it right."""
+    name = postgres.url.rpartition("/")[2]
+    with Sandbox(milestones=3_000) as sandbox:
+        postgres.run(f"alter database {name} set statement_timeout = '5ms'")
+        code, said = failure(postgres, sandbox)
+        assert (code, "statement timeout" in said) == (75, True)
+        postgres.run(f"alter database {name} reset statement_timeout")
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+
+
+def test_connections_are_ended_while_loading(postgres: Job) -> None:
+    """A server that ends all connections in mid-load ends the run; the next one makes it right."""
+    ended = threading.Event()
+
+    def end_connections() -> None:
+        while not ended.wait(0.01):
+            connection = psycopg2.connect(postgres.url)
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = "
+                    "current_database() and pid <> pg_backend_pid() "
+                    "and query ilike '%billing_milestone_versions%' and query not ilike 'select%'"
+                )
+                if cursor.fetchall()[0][0]:
+                    ended.set()
+            connection.close()
+
+    with Sandbox(milestones=5_000) as sandbox:
+        killer = threading.Thread(target=end_connections)
+        killer.start()
+        try:
+            code, _ = failure(postgres, sandbox)
+        finally:
+            ended.set()
+            killer.join()
+        assert code == 75
+        time.sleep(0.1)
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)

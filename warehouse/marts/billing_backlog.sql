@@ -1,0 +1,36 @@
+-- The billing backlog: scheduled and not invoiced, by project and currency, by age on as_of.
+-- grain: workspace_id, currency
+--
+-- workspace_id: The project.
+-- project: The project's title.
+-- currency: ISO code.
+-- milestones: How many.
+-- subunits: Their sum in subunits of the currency.
+-- amount: Their sum in money; null if the currency is unknown. The sum of the five below.
+-- not_due: The part whose date is after as_of.
+-- age_0_30: The part whose date is as_of or up to 30 days before.
+-- age_31_60: The part whose date is 31 to 60 days before as_of.
+-- age_61_90: The part whose date is 61 to 90 days before as_of.
+-- age_over_90: The part whose date is longer ago.
+select
+    workspace_id,
+    project,
+    currency,
+    count(*) as milestones,
+    sum(amount_in_cents)::decimal(38, 0) as subunits,
+    sum(amount) as amount,
+    sum(case when age < 0 then amount else nothing end) as not_due,
+    sum(case when age between 0 and 30 then amount else nothing end) as age_0_30,
+    sum(case when age between 31 and 60 then amount else nothing end) as age_31_60,
+    sum(case when age between 61 and 90 then amount else nothing end) as age_61_90,
+    sum(case when age > 90 then amount else nothing end) as age_over_90
+from (
+    select
+        m.*,
+        t.as_of - m.date_to_invoice as age,
+        case when m.amount is not null then 0 end as nothing
+    from kantata_marts.billing_milestones m
+    cross join kantata_stg.today t
+    where m.status in ('scheduled', 'overdue')
+) backlog
+group by workspace_id, project, currency

@@ -1,0 +1,33 @@
+-- What the backlog brings by month and currency, if each milestone is invoiced on its date and what
+-- is overdue in the month of as_of.
+-- grain: month, currency
+--
+-- month: The first day of the month, from that of as_of on; only months that have milestones.
+-- currency: ISO code.
+-- milestones: How many.
+-- subunits: Their sum in subunits of the currency.
+-- amount: Their sum in money; null if the currency is unknown.
+-- overdue: The part of it that is overdue.
+-- cumulative: The sum of this month's amount and those of all months before.
+select
+    month,
+    currency,
+    milestones,
+    subunits,
+    amount,
+    overdue,
+    sum(amount) over (partition by currency order by month) as cumulative
+from (
+    select
+        greatest(date_trunc('month', m.date_to_invoice), date_trunc('month', t.as_of))::date
+            as month,
+        m.currency,
+        count(*) as milestones,
+        sum(m.amount_in_cents)::decimal(38, 0) as subunits,
+        sum(m.amount) as amount,
+        sum(case when m.status = 'overdue' or m.amount is null then m.amount else 0 end) as overdue
+    from kantata_marts.billing_milestones m
+    cross join kantata_stg.today t
+    where m.status in ('scheduled', 'overdue')
+    group by 1, 2
+) months

@@ -1,0 +1,59 @@
+-- How far each milestone that is not deleted has moved since it was first observed.
+-- grain: id
+--
+-- id: The milestone.
+-- title: Its title.
+-- workspace_id: The project.
+-- project: The project's title.
+-- status: As in billing_milestones.
+-- currency: ISO code.
+-- first_date_to_invoice: The first date that was observed; null if there never was one.
+-- date_to_invoice: The date it has now.
+-- days_slipped: Days from the first date to the present one, negative if it came forward; null if either is missing.
+-- date_moves: How often another date was observed.
+-- first_amount_in_cents: The first amount that was observed, in subunits of the currency it had then.
+-- amount_in_cents: The amount it has now.
+-- amount_change: The present amount less the first, in money; null if the currency changed or is unknown.
+-- amount_moves: How often another amount or currency was observed.
+select
+    m.id,
+    m.title,
+    m.workspace_id,
+    m.project,
+    m.status,
+    m.currency,
+    h.first_date_to_invoice,
+    m.date_to_invoice,
+    (m.date_to_invoice - h.first_date_to_invoice)::bigint as days_slipped,
+    h.date_moves,
+    h.first_amount_in_cents,
+    m.amount_in_cents,
+    case
+        when h.first_currency = m.currency
+        then (m.amount_in_cents - h.first_amount_in_cents)::decimal(20, 0) * c.unit_per_subunit
+    end as amount_change,
+    h.amount_moves
+from kantata_marts.billing_milestones m
+join (
+    select
+        id,
+        (array_agg(date_to_invoice order by version) filter (where date_to_invoice is not null))[1]
+            as first_date_to_invoice,
+        (array_agg(amount_in_cents order by version))[1] as first_amount_in_cents,
+        (array_agg(currency order by version))[1] as first_currency,
+        count(
+            case
+                when version > 1 and date_to_invoice is distinct from previous_date_to_invoice
+                then 1
+            end
+        ) as date_moves,
+        count(
+            case
+                when amount_in_cents <> previous_amount_in_cents or currency <> previous_currency
+                then 1
+            end
+        ) as amount_moves
+    from kantata_marts.billing_milestone_history
+    group by id
+) h on h.id = m.id
+left join kantata.currencies c on c.iso_code = m.currency

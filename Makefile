@@ -13,6 +13,10 @@ test: $(STAMP)
 	$(BIN)/pytest
 
 test-long: $(STAMP)
+	for version in 15 16 17; do \
+		bin=/usr/lib/postgresql/$$version/bin; \
+		test ! -d $$bin || TEST_POSTGRES_BIN=$$bin $(BIN)/pytest -k "postgres and not follow" || exit 1; \
+	done
 	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s tests/pipelines/test_follow.py
 
 lint: $(STAMP)

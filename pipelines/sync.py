@@ -280,9 +280,10 @@ def _load(pipeline: dlt.Pipeline) -> None:
         pipeline.normalize()
         pipeline.load()
     except PipelineStepFailed as error:
-        if _cause(error) is error:  # neither a signal nor a disk, so the database
-            raise load_failure(error) from error
-        raise
+        cause = _cause(error)
+        if cause is not error or no_room(cause):  # a signal, or a disk
+            raise
+        raise load_failure(error) from error
 
 
 def _tell(run: Run, report: Report, past: Past) -> None:

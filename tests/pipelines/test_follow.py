@@ -66,7 +66,7 @@ class Histories(RuleBasedStateMachine):
         self.delay = 0
         self.versions: dict[tuple[object, ...], tuple[object, ...]] = {}
         if self.job.url:
-            for schema in ("kantata", "kantata_staging"):
+            for schema in ("kantata", "kantata_staging", "kantata_stg", "kantata_marts"):
                 self.job.run(f"drop schema if exists {schema} cascade")
         TRIED[f"histories on {self.job.name}"] += 1
 

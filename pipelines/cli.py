@@ -6,13 +6,6 @@ published, but something needs a person; 75 try again later; 130 and 143 stopped
 
 from __future__ import annotations
 
-import os
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,14 +13,15 @@ from rich.markup import escape
 
 from sources.kantata.errors import KantataError
 from sources.kantata_sandbox import serve
-from warehouse.errors import WarehouseError
 
-from . import show
+from . import changes, show
 from .check import check as run_check
 from .demo import demo as run_demo
+from .ending import ending
 from .models import exit_code, find, rebuild
-from .settings import kantata_settings, place, token
-from .signals import Stopped, stoppable
+from .options import DestinationOption, JsonOption, Warehouse
+from .settings import kantata_settings, place
+from .signals import stoppable
 from .status import print_status, status_json
 from .status import status as read_status
 from .sync import NEEDS_A_PERSON, Asked
@@ -39,20 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Billing milestones of Kantata OX in DuckDB or Postgres, proven to the cent.",
 )
-ERROR_LOG = Path(".milestones/error.log")
-
-
-class Warehouse(StrEnum):
-    """Where the milestones go."""
-
-    DUCKDB = "duckdb"
-    POSTGRES = "postgres"
-
-
-DestinationOption = Annotated[
-    Warehouse, typer.Option("--destination", help="Where the milestones go.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+changes.add_to(app)
 
 
 @app.command()
@@ -73,7 +54,7 @@ def sync(
     as_json: JsonOption = False,
 ) -> None:
     """Read what changed, or everything; load it, prove it, publish it."""
-    with _ending(as_json), stoppable():
+    with ending(as_json), stoppable():
         if projects and not allow_deletes:
             raise typer.BadParameter(f"{projects[0]}: a project is only for --allow-deletes")
         asked = Asked(full, allow_deletes and not projects, frozenset(projects or ()))
@@ -96,7 +77,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Ask everything a run depends on: one line each, with the way out."""
-    with _ending(as_json), stoppable():
+    with ending(as_json), stoppable():
         answers = []
         for answer in run_check(kantata_settings(), place(destination), probe):
             answers.append(answer)
@@ -112,7 +93,7 @@ def check(
 @app.command()
 def status(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
     """Show how fresh the warehouse is, its last runs, and what is due when."""
-    with _ending(as_json):
+    with ending(as_json):
         found = read_status(place(destination))
         if as_json:
             show.print_json(status_json(found))
@@ -123,7 +104,7 @@ def status(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
 @app.command()
 def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
     """Build the marts anew from what the last proven run left; `sync` does it by itself."""
-    with _ending(as_json), stoppable():
+    with ending(as_json), stoppable():
         warnings = rebuild(place(destination))
         code = NEEDS_A_PERSON if warnings else 0
         if as_json:
@@ -136,7 +117,7 @@ def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
 @app.command()
 def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
     """Check the marts: what is wrong is shown, with its first rows."""
-    with _ending(as_json), stoppable():
+    with ending(as_json), stoppable():
         findings = find(place(destination))
         if as_json:
             show.print_json([vars(finding) for finding in findings])
@@ -160,7 +141,7 @@ def sandbox(
         print(f"export KANTATA_API_URL={url}")
         print(f"export KANTATA_ACCESS_TOKEN={token}", flush=True)
 
-    with _ending(as_json=False):
+    with ending(as_json=False):
         try:
             serve(port, milestones, seed, latency, token, ready)
         except OSError as error:
@@ -170,49 +151,8 @@ def sandbox(
 @app.command()
 def demo() -> None:
     """Sync a sandbox, change it, sync it again, and show what changed. Needs no token."""
-    with _ending(as_json=False), stoppable():
+    with ending(as_json=False), stoppable():
         run_demo()
-
-
-@contextmanager
-def _ending(as_json: bool) -> Iterator[None]:
-    """Turn every failure into one line, or one JSON value, and its exit code."""
-    try:
-        yield
-    except (KantataError, WarehouseError, Stopped) as error:
-        _fail(str(error), error.exit_code, as_json)
-    except (typer.Exit, typer.BadParameter):
-        raise
-    except Exception as error:  # a mistake of ours is still told in one line
-        where = _keep(traceback.format_exc())
-        _fail(f"{type(error).__name__}: {error}".splitlines()[0] + where, 1, as_json)
-
-
-def _fail(message: str, exit_code: int, as_json: bool) -> None:
-    message = _without_token(message)
-    if as_json:
-        show.print_json({"error": message, "exit_code": exit_code})
-    else:
-        show.plain(f"milestones: {message}")
-    sys.stdout.flush()
-    if exit_code > 128:
-        os._exit(exit_code)  # a load that would not end in time must not hold the process
-    raise typer.Exit(exit_code)
-
-
-def _keep(trace: str) -> str:
-    """Keep a traceback for whoever mends it; gives where."""
-    try:
-        ERROR_LOG.parent.mkdir(parents=True, exist_ok=True)
-        ERROR_LOG.write_text(_without_token(trace))
-    except OSError:
-        return ""
-    return f" (details: {ERROR_LOG})"
-
-
-def _without_token(text: str) -> str:
-    secret = token()
-    return text.replace(secret, "[token]") if len(secret) >= 4 else text
 
 
 def main() -> None:

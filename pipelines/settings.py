@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from dlt.common.typing import TSecretStrValue
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from sources.kantata import KantataReader
+from sources.kantata.client import checked_token
 from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import API_URL
 from warehouse.errors import WarehouseMisconfigured
@@ -93,13 +95,57 @@ def kantata_settings() -> KantataSettings:
     return settings
 
 
-def token() -> str:
-    """The token that is configured, to keep it out of what is shown; empty if there is none."""
+def tokens() -> list[str]:
+    """The tokens that are configured, to keep them out of what is shown."""
+    found = []
+    with suppress(ConfigurationException, ValueError):
+        kantata = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
+        found.append(kantata.kantata_access_token)
+    with suppress(ConfigurationException, ValueError):
+        push = resolve_configuration(PushSettings(), sections=("push",))
+        found.append(push.kantata_write_token)
+    return [token for token in found if token]
+
+
+@configspec
+class PushSettings(BaseConfiguration):
+    """``[push]``."""
+
+    enabled: bool = False
+    max_changes: int = 1000
+    reconcile_after: int = 240  # seconds: the server may work on a request for three minutes
+    kantata_write_token: TSecretStrValue = ""
+
+
+def push_settings() -> PushSettings:
+    """How much may be written, and with which token.
+
+    Raises:
+        KantataMisconfigured: If a setting cannot be what it is.
+    """
     try:
-        settings = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
-    except (ConfigurationException, ValueError):
-        return ""
-    return settings.kantata_access_token or ""
+        settings = resolve_configuration(PushSettings(), sections=("push",))
+    except (ConfigurationException, ValueError) as error:
+        raise KantataMisconfigured(f"[push]: {_first_line(error)}") from None
+    if settings.max_changes < 1 or settings.reconcile_after < 0:
+        raise KantataMisconfigured(
+            "[push] max_changes must be at least 1, and reconcile_after at least 0"
+        )
+    if settings.kantata_write_token:
+        checked_token(settings.kantata_write_token, "KANTATA_WRITE_TOKEN")
+    return settings
+
+
+def ledger_url(place: Place) -> str:
+    """Where changes are kept: LEDGER__URL, else beside the warehouse.
+
+    Raises:
+        WarehouseMisconfigured: If Postgres is the warehouse and has no credentials.
+    """
+    otherwise = f"sqlite:///{place.folder / 'ledger.sqlite'}"
+    if place.loader is None:
+        otherwise = _setting("destination.postgres.credentials", "")
+    return _setting("ledger.url", otherwise)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,11 @@ def plain(line: str) -> None:
     err.print(line, markup=False, soft_wrap=True)
 
 
+def plain_out(line: str) -> None:
+    """One line on stdout, whole."""
+    out.print(line, markup=False, soft_wrap=True)
+
+
 def money(subunits: int, unit: Decimal | None) -> str:
     """An amount in its currency's own decimals; subunits if its unit is unknown."""
     return f"{subunits:,} subunits" if unit is None else f"{subunits * unit.normalize():,f}"

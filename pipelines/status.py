@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import duckdb
 import pendulum
@@ -16,12 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from warehouse import runs
-from warehouse.database import opened, reason
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.lock import file_lock
+from warehouse.errors import WarehouseError
 from warehouse.runs import Run, RunStatus
 
 from . import show
+from .query import NOTHING_YET, queried
 from .settings import Place
 
 _MONTHS = """
@@ -37,10 +32,7 @@ group by 1, 2
 order by 1, 2
 """
 _UNITS = "select iso_code, unit_per_subunit from kantata.currencies"
-_NOTHING_YET = "holds no milestones yet: run `milestones sync`"
 _PAST, _COMING = 3, 9  # months shown one by one; the others are summed up
-
-Query = Callable[[str], list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
@@ -87,49 +79,16 @@ def status(place: Place) -> Status:
     Raises:
         WarehouseError: If there is none, or it cannot be read.
     """
-    with _queried(place) as (source, query):
+    with queried(place) as (source, query):
         try:
-            latest = runs.latest(query(runs.LATEST))
-            proven = next(iter(runs.latest(query(runs.LATEST_PROVEN))), None)
-            months = [Month(*row[:3], *map(int, row[3:])) for row in query(_MONTHS)]
-            units = {code: Decimal(unit) for code, unit in query(_UNITS)}
+            latest = runs.latest(query.rows(runs.LATEST))
+            proven = next(iter(runs.latest(query.rows(runs.LATEST_PROVEN))), None)
+            months = [Month(*row[:3], *map(int, row[3:])) for row in query.rows(_MONTHS)]
+            units = {code: Decimal(unit) for code, unit in query.rows(_UNITS)}
         except duckdb.CatalogException:
-            raise WarehouseError(f"{source} {_NOTHING_YET}") from None
+            raise WarehouseError(f"{source} {NOTHING_YET}") from None
     months.sort(key=lambda month: (month.due is None, month.due or date.min, month.currency))
     return Status(source, latest, proven, months, units)
-
-
-@contextmanager
-def _queried(place: Place) -> Iterator[tuple[str, Query]]:
-    """The warehouse itself; while a run has it, the published file."""
-    if place.loader is None:
-        with opened(place.pipeline()) as database:
-            if "billing_milestones" not in database.tables():
-                raise WarehouseError("Postgres holds no milestones yet: run `milestones sync`")
-            yield "Postgres", database.rows
-        return
-    if not place.loader.exists():
-        raise WarehouseError(f"there is no {place.loader} yet: run `milestones sync`")
-    try:
-        with file_lock(place.lock, shared=True), _file(place.loader) as query:
-            yield str(place.loader), query
-    except WarehouseBusy as busy:
-        if place.published is None or not place.published.exists():
-            raise
-        with _file(place.published) as query:
-            yield f"{place.published} ({busy})", query
-
-
-@contextmanager
-def _file(path: Path) -> Iterator[Query]:
-    try:
-        connection = duckdb.connect(
-            str(path), read_only=True, config={"autoinstall_known_extensions": False}
-        )
-    except duckdb.Error as error:
-        raise WarehouseError(f"cannot read {path}: {reason(error)}") from None
-    with connection:
-        yield lambda sql: connection.execute(sql).fetchall()
 
 
 def print_status(found: Status) -> None:

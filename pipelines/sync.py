@@ -88,11 +88,13 @@ class Asked:
         full: A scan, whatever is due.
         allow_deletes: Any number of milestones may be marked as deleted at once.
         deleted_projects: Projects nobody can read, whose milestones are deleted.
+        touched: Milestones that were just written to, to read no others.
     """
 
     full: bool = False
     allow_deletes: bool = False
     deleted_projects: frozenset[str] = frozenset()
+    touched: frozenset[str] = frozenset()
 
 
 def sync(
@@ -156,6 +158,23 @@ def server_lock(place: Place, pipeline: dlt.Pipeline) -> Iterator[Database | Non
         yield server
 
 
+@contextmanager
+def held(place: Place) -> Iterator[Database]:
+    """The warehouse as runs left it, locked.
+
+    Raises:
+        WarehouseError: If there is none, or a run has it.
+    """
+    if place.loader and not place.loader.exists():
+        raise WarehouseError(f"there is no {place.loader} yet: run `milestones sync`")
+    with lock.file_lock(place.lock):
+        pipeline = place.pipeline()
+        with server_lock(place, pipeline), opened(pipeline) as database:
+            if "sync_runs" not in database.tables():
+                raise WarehouseError("there are no milestones yet: run `milestones sync`")
+            yield database
+
+
 def _fresh_pipeline(place: Place) -> dlt.Pipeline:
     """A pipeline that remembers nothing of earlier runs on this machine.
 
@@ -195,6 +214,7 @@ def _wanted(asked: Asked, past: Past, settings: KantataSettings) -> Wanted:
         unfinished=past.unfinished,
         allow_deletes=asked.allow_deletes,
         deleted_projects=asked.deleted_projects,
+        touched=asked.touched,
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.sql_client import SqlClientBase
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from .errors import (
     WarehouseError,
@@ -125,12 +126,22 @@ def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
         raise WarehouseUnavailable(said) from None
     try:
         yield Database(client)
-    except DatabaseException as error:
+    except (DatabaseException, PipelineStepFailed) as error:
+        if not _of_the_database(error):
+            raise
         if no_room(error):
             raise WarehouseUnwritable(f"cannot write the warehouse: {reason(error)}") from error
         raise failure(f"the warehouse failed: {reason(error)}") from error
     finally:
         client.close_connection()
+
+
+def _of_the_database(error: BaseException) -> bool:
+    """Whether a statement failed, be it within a step of dlt's."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, DatabaseException):
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
 
 
 def failure(said: str) -> WarehouseError:

@@ -6,7 +6,8 @@
     |- WarehouseBusy          75  another run has it: wait for it
     |- WarehouseUnwritable     1  no space, or no right to write there: make room, or mend it
     |- WarehouseUnproven       1  what was loaded is not what was read: nothing is published
-    '- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
+    |- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
+    '- ChangeRefused           2  a change cannot be proposed or decided so: mend what is named
 
 Messages name the thing and the way out; never a password.
 """
@@ -50,3 +51,9 @@ class WarehouseUnproven(WarehouseError):
 
 class WarehouseChecksFailed(WarehouseError):
     """A blocking check of the marts found something."""
+
+
+class ChangeRefused(WarehouseError):
+    """A change cannot be proposed, or decided on, in this way."""
+
+    exit_code = 2

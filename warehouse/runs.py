@@ -28,7 +28,7 @@ class Run:
 
     Args:
         run_id: Unique, and rising with time.
-        mode: ``scan`` or ``feed``; ``undecided`` until it is known.
+        mode: ``scan``, ``feed``, or ``touched`` after a push; ``undecided`` until it is known.
         why: Why this mode.
         started_at: UTC, by our clock.
         status: How it stands.
@@ -134,7 +134,10 @@ def past(database: Database) -> Past:
         rows = database.rows(f"{sql} order by run_id desc limit 1")
         return rows[0] if rows else (None,) * 4
 
-    proven = f"select cursor_at from {DATASET}.sync_runs where status = 'proven'"
+    # A run that read only what was written to knows nothing of other changes.
+    proven = (
+        f"select cursor_at from {DATASET}.sync_runs where status = 'proven' and mode <> 'touched'"
+    )
     last_id, status, requests, finished_at = first(
         f"select run_id, status, requests, finished_at from {DATASET}.sync_runs"
     )

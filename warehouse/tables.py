@@ -20,6 +20,16 @@ _OURS = (
         requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
         restored bigint, access_lost bigint, rejected bigint, totals text,
         side_rows text, schema_changes text, warnings text, error text, cursor_at timestamptz)""",
+    # Copied from the ledger after each push.
+    f"""create table if not exists {DATASET}.change_requests (
+        change_id text not null, status text not null, action text not null, milestone_id text,
+        workspace_id text, currency text, fields_before text, fields_after text, reason text,
+        proposer text, proposed_at timestamptz, approver text, approved_digest text,
+        attempts bigint, sent_at timestamptz, outcome text)""",
+    f"""create table if not exists {DATASET}.change_events (
+        event_number bigint not null, change_id text not null, happened_at timestamptz not null,
+        status_before text, status_after text, who text, what text, request_id text,
+        db_user text)""",
 )
 _SEARCHED = (
     ("billing_milestones", "workspace_id"),

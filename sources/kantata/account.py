@@ -28,7 +28,12 @@ from .settings import (
     undeclared_table,
 )
 
-_TAKEN = frozenset(LOADED) | {"sync_runs", "warehouse_version"}
+_TAKEN = frozenset(LOADED) | {
+    "sync_runs",
+    "warehouse_version",
+    "change_requests",
+    "change_events",
+}
 
 
 @dataclass(frozen=True)

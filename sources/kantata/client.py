@@ -35,13 +35,14 @@ from .settings import ATTEMPTS, CONNECT_TIMEOUT, ONLY_PER_REQUEST, PER_PAGE, REA
 Parameters = Mapping[str, str | int]
 
 
-class _Bearer(AuthBase):
+class Bearer(AuthBase):
     """Sets the token; as an auth object it also keeps a .netrc from replacing it."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the header in."""
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
@@ -108,7 +109,7 @@ class KantataReader:
         on_retry: Callable[[str], None] | None = None,
     ) -> None:
         self._url = checked_url(url)
-        self._auth = _Bearer(checked_token(token))
+        self._auth = Bearer(checked_token(token))
         self._backoff = backoff_seconds
         self._attempts = attempts
         self._on_retry = on_retry
@@ -120,6 +121,11 @@ class KantataReader:
         self.requests = 0
         self.server_time: datetime | None = None
         self.request_id = ""
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        if (session := getattr(self._sessions, "session", None)) is not None:
+            session.close()
 
     def page(self, path: str, parameters: Parameters) -> Page:
         """Read one page of a list, or one record by its id.
@@ -184,12 +190,12 @@ class KantataReader:
             )
         except requests.exceptions.SSLError as error:
             raise KantataMisaddressed(
-                f"no safe connection to {self._url}: {_reason(error)}. "
+                f"no safe connection to {self._url}: {reason(error)}. "
                 "Is kantata_api_url right, and are this machine's certificates?"
             ) from None
         except requests.exceptions.RequestException as error:
             raise KantataUnavailable(
-                f"no answer from {self._url}: {_reason(error)}. "
+                f"no answer from {self._url}: {reason(error)}. "
                 "Is the network up, and kantata_api_url right?"
             ) from None
 
@@ -232,7 +238,7 @@ class KantataReader:
                 "Ask a Kantata administrator for the permission."
             )
         if status == 429:
-            return KantataThrottled(f"Kantata is throttling {where} (429)", _retry_after(response))
+            return KantataThrottled(f"Kantata is throttling {where} (429)", retry_after(response))
         if status >= 500:
             return KantataUnavailable(f"{where} answered {status}{_after_colon(said)}")
         if 300 <= status < 400:
@@ -257,9 +263,13 @@ class KantataReader:
             "Is kantata_api_url right? It ends in /api/v1."
         )
 
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        return self._backoff * float(2 ** (failures - 1)) * random.uniform(1, 1.5)
+
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        backoff = self._backoff * float(2 ** (state.attempt_number - 1)) * random.uniform(1, 1.5)
+        backoff = self.backoff(state.attempt_number)
         if isinstance(error, KantataThrottled):
             backoff = backoff if error.retry_after is None else error.retry_after
             self.pace.hold(backoff)
@@ -309,18 +319,18 @@ def checked_url(url: str) -> str:
     return url.strip().rstrip("/")
 
 
-def checked_token(token: str) -> str:
+def checked_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
     """The token without surrounding space.
 
     Raises:
         KantataMisconfigured: If it is empty or cannot be a header, without repeating it.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", token.strip()):
-        raise KantataMisconfigured("KANTATA_ACCESS_TOKEN is empty or holds characters no token has")
+        raise KantataMisconfigured(f"{name} is empty or holds characters no token has")
     return token.strip()
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The innermost reason, without addresses of objects."""
     inner: BaseException = error
     while True:
@@ -331,7 +341,7 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^<[^>]*>:? ?|.*Connection object at 0x[0-9a-f]+>:? ?", "", str(inner))[:200]
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def retry_after(response: requests.Response) -> float | None:
     """Seconds to wait by the Retry-After header, which may be seconds or a date."""
     value = response.headers.get("Retry-After", "")
     if re.fullmatch(r"\d+(\.\d+)?", value):

@@ -7,7 +7,9 @@
     |- KantataMisaddressed    2  this address is not the API: mend kantata_api_url
     |- KantataRefused         1  a 4xx for this one request: record it and go on
     |- KantataUnavailable    75  no answer, or 5xx: try again later
-    |  '- KantataThrottled   75  429: try again after the pause it asks for
+    |  |- KantataThrottled   75  429: try again after the pause it asks for
+    |  '- KantataNeverArrived 75  a write that no server can have seen: send it again
+    |- KantataOutcomeUnknown 75  a write that may have been done: read back first
     |- KantataMoving         75  the list moved too fast to be read completely
     |- KantataIncomplete      1  the list contradicts itself however often it is read
     '- KantataFieldLost       1  a field the figures rest on is missing from every record
@@ -80,6 +82,16 @@ class KantataThrottled(KantataUnavailable):
     def __init__(self, message: str, retry_after: float | None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class KantataNeverArrived(KantataUnavailable):
+    """A write did not reach any server, for certain: it may be sent again."""
+
+
+class KantataOutcomeUnknown(KantataError):
+    """A write was sent, and its answer was lost or says nothing: it may have been done."""
+
+    exit_code = 75
 
 
 class KantataMoving(KantataError):

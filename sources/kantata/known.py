@@ -103,6 +103,7 @@ class Wanted:
         unfinished: Whether the last run ended while it was loading.
         allow_deletes: Whether any number of milestones may be marked as deleted at once.
         deleted_projects: Projects whose milestones are deleted, though nobody can read them.
+        touched: Milestones that were just written to: read these and no others, if that will do.
     """
 
     full: bool = False
@@ -112,3 +113,4 @@ class Wanted:
     unfinished: bool = False
     allow_deletes: bool = False
     deleted_projects: frozenset[str] = frozenset()
+    touched: frozenset[str] = frozenset()

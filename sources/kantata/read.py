@@ -43,7 +43,11 @@ def read_account(
     collecting = gc.isenabled()
     gc.disable()  # millions of records without a cycle: looking for some takes a third of the time
     try:
-        read = _from_feed(task) or _Scanned(task, Scan(task.reader, in_flight, progress))
+        read = (
+            _touched(task)
+            or _from_feed(task)
+            or _Scanned(task, Scan(task.reader, in_flight, progress))
+        )
         if note:
             note(f"{task.report.mode}: {task.report.why}")
         yield from read.batches()
@@ -51,6 +55,20 @@ def read_account(
         task.reader.pace.stop()  # workers that still wait for a retry need not
         if collecting:
             gc.enable()
+
+
+def _touched(task: Task) -> _Fed | None:
+    """What was just written to; None if nothing was, or that is not all there is to read."""
+    wanted, report = task.wanted, task.report
+    if not wanted.touched or wanted.unfinished or wanted.cursor is None:
+        return None
+    ids = sorted(wanted.touched, key=_number)
+    try:
+        gathered = _asked_for(task.reader, task.known, ids)
+    except NoFeed:
+        return None
+    report.mode, report.why = "touched", f"{len(ids)} milestones were written to"
+    return _Fed(task, gathered)
 
 
 def _from_feed(task: Task) -> _Fed | None:
@@ -132,6 +150,13 @@ class _Gathered:
     rejects: Rejects
     pages: list[Page]
     gone: list[str]
+    before: set[str]
+
+    @property
+    def grown(self) -> int:
+        """How many more there are now."""
+        after = {id_ for page in self.pages for id_ in page.records}
+        return len(after - self.before) - len(self.before - after)
 
 
 def _gather(reader: KantataReader, known: Known, feed: Feed) -> _Gathered:
@@ -146,6 +171,21 @@ def _gather(reader: KantataReader, known: Known, feed: Feed) -> _Gathered:
     live = known.live()
     if len(ids) > max(_SCAN_IS_CHEAPER, live // 5):
         raise NoFeed(f"{len(ids)} milestones may have changed, so a scan is cheaper")
+    gathered = _asked_for(reader, known, ids)
+    expected = live + gathered.grown
+    count = reader.page(PATH, {"per_page": 1, "page": 1}).count
+    if count != expected:
+        raise NoFeed(f"Kantata counts {count} milestones, and the feed accounts for {expected}")
+    return gathered
+
+
+def _asked_for(reader: KantataReader, known: Known, ids: list[str]) -> _Gathered:
+    """Read these milestones, and find out which are gone.
+
+    Raises:
+        NoFeed: If that cannot be known in this way.
+    """
+    live = known.live()
     register, rejects = Register(known.milestones(ids)), Rejects(known.rejects())
     before = {i for i in ids if register.is_live(i) or rejects.is_open(PATH, i)}
     pages = list(reader.only(PATH, ids, include=MILESTONE_INCLUDES))
@@ -160,12 +200,7 @@ def _gather(reader: KantataReader, known: Known, feed: Feed) -> _Gathered:
             raise NoFeed(f"milestone {id_} is missing from lists: {error}") from None
         gone += [id_] if page is None else []
         pages += [page] if page is not None else []
-    after = {id_ for page in pages for id_ in page.records}
-    expected = live + len(after - before) - len(before - after)
-    count = reader.page(PATH, {"per_page": 1, "page": 1}).count
-    if count != expected:
-        raise NoFeed(f"Kantata counts {count} milestones, and the feed accounts for {expected}")
-    return _Gathered(register, rejects, pages, sorted(gone, key=_number))
+    return _Gathered(register, rejects, pages, sorted(gone, key=_number), before)
 
 
 class _Fed(Account):

@@ -16,7 +16,8 @@ select
     t.as_of,
     t.reporting_timezone,
     t.run_id as models_run_id,
-    (select max(cursor_at) from kantata.sync_runs where status = 'proven') as read_up_to,
+    (select max(cursor_at) from kantata.sync_runs where status = 'proven' and mode <> 'touched')
+        as read_up_to,
     (select max(finished_at) from kantata.sync_runs where status = 'proven') as last_proven_at,
     (select max(finished_at) from kantata.sync_runs where status = 'proven' and mode = 'scan')
         as last_scan_at,

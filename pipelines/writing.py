@@ -1,0 +1,124 @@
+"""Plan, push and reconcile as a whole: the ledger, the account, then the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+
+from sources.kantata.client import Pace
+from sources.kantata.errors import KantataError, KantataMisconfigured
+from sources.kantata.settings import ATTEMPTS
+from sources.kantata.writer import KantataWriter
+from warehouse import audit
+from warehouse.change import Change
+from warehouse.errors import WarehouseError
+from warehouse.ledger import Ledger, opened_ledger
+
+from .plan import Step
+from .push import Push, Pushed
+from .settings import KantataSettings, Place, PushSettings, ledger_url
+from .sync import Asked, Now, Watcher, held, prepare, publish_to_readers, sync
+
+
+def plan(kantata: KantataSettings, settings: PushSettings, place: Place, now: Now) -> list[Step]:
+    """What a push would do now; nothing is written anywhere.
+
+    Raises:
+        KantataError: If the account cannot be read.
+        WarehouseError: If the ledger cannot be.
+    """
+    with opened_ledger(ledger_url(place), now) as ledger, closing(kantata.reader(ATTEMPTS)) as door:
+        return Push(ledger, door, None, _after(settings)).plan(settings.max_changes)
+
+
+def push(
+    kantata: KantataSettings,
+    settings: PushSettings,
+    place: Place,
+    watcher: Watcher,
+    now: Now,
+    on_change: Callable[[Change], None] = lambda _: None,
+) -> Pushed:
+    """Write approved changes; then load what was written to, and copy the ledger.
+
+    Args:
+        kantata: Where Kantata is, and the token.
+        settings: ``[push]``.
+        place: The warehouse.
+        watcher: Told how it goes on.
+        now: Gives the time of this machine, UTC.
+        on_change: Told of each change that was decided on.
+
+    Raises:
+        KantataError: If writing is not enabled.
+        WarehouseError: If the ledger cannot be used, or another push is going.
+    """
+    if not settings.enabled:
+        raise KantataMisconfigured(
+            "writing is off: set PUSH__ENABLED=true, or enabled = true under [push] in "
+            ".dlt/config.toml, where this is meant to write to Kantata"
+        )
+    watcher.phase("writing")
+    with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing():
+        with (
+            closing(kantata.reader(ATTEMPTS)) as reader,
+            closing(_writer(kantata, settings, reader.pace)) as writer,
+        ):
+            at_work = Push(ledger, reader, writer, _after(settings), on_change)
+            result = at_work.push(settings.max_changes)
+        _show(kantata, place, watcher, now, ledger, result)
+    return result
+
+
+def reconcile(
+    kantata: KantataSettings,
+    settings: PushSettings,
+    place: Place,
+    watcher: Watcher,
+    now: Now,
+    on_change: Callable[[Change], None] = lambda _: None,
+) -> Pushed:
+    """Find out what became of changes that may have been written; send nothing.
+
+    Raises:
+        WarehouseError: If the ledger cannot be used, or another push is going.
+    """
+    with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing():
+        with closing(kantata.reader(ATTEMPTS)) as reader:
+            result = Push(ledger, reader, None, _after(settings), on_change).reconcile()
+        _show(kantata, place, watcher, now, ledger, result)
+    return result
+
+
+def _writer(kantata: KantataSettings, settings: PushSettings, pace: Pace) -> KantataWriter:
+    token = settings.kantata_write_token or kantata.kantata_access_token
+    return KantataWriter(kantata.kantata_api_url, token, pace)
+
+
+def _after(settings: PushSettings) -> timedelta:
+    return timedelta(seconds=settings.reconcile_after)
+
+
+def _show(
+    kantata: KantataSettings,
+    place: Place,
+    watcher: Watcher,
+    now: Now,
+    ledger: Ledger,
+    result: Pushed,
+) -> None:
+    """Bring the warehouse up to what was written. It cannot undo that, so it only tells."""
+    try:
+        if result.touched:
+            sync(kantata, place, Asked(touched=result.touched), watcher, now)
+        if result.changes or result.doubts:
+            with held(place) as database:
+                prepare(database)
+                audit.copy(database, ledger.changes(), ledger.events())
+            publish_to_readers(place)
+    except (KantataError, WarehouseError) as error:
+        watcher.note(
+            f"what was written is not in the warehouse yet; the next sync loads it: {error}"
+        )
+        result.stopped = result.stopped or error

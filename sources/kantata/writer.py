@@ -1,0 +1,160 @@
+"""The one door through which anything is written to Kantata, apart from the one for reading.
+
+A write is sent once. What certainly never arrived is told apart from what may have been done: with
+requests both look alike, and only the reason within tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import requests
+from requests.exceptions import ConnectTimeout, RequestException
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from .client import Bearer, Pace, checked_token, checked_url, reason, retry_after
+from .envelope import error_messages
+from .errors import (
+    KantataNeverArrived,
+    KantataOutcomeUnknown,
+    KantataRefused,
+    KantataThrottled,
+    KantataUnauthorized,
+)
+from .scan import PATH
+from .settings import CONNECT_TIMEOUT, READ_TIMEOUT
+
+# How what we create is found again: by an external reference that names the change.
+SERVICE = "milestones"
+MODEL = "change"
+_NUMBERS = ("workspace_id", "story_id")  # declared int32 in requests, text in answers
+_AMBIGUOUS = (408,)  # the server gave up on it, perhaps half-way
+
+
+class KantataWriter:
+    """Writes to Kantata: one milestone at a time, each request once.
+
+    Args:
+        url: The API's address.
+        token: The bearer token.
+        pace: Shared with the reader, so that both keep to the same limit.
+    """
+
+    def __init__(self, url: str, token: str, pace: Pace) -> None:
+        self._url = checked_url(url)
+        self._auth = Bearer(checked_token(token))
+        self._pace = pace
+        self._session = requests.Session()  # of its own: it never sends anything again
+        self._session.headers["Accept"] = "application/json"
+        self.request_id = ""
+
+    def create(self, change_id: str, fields: Mapping[str, str | int | None]) -> str:
+        """Create a milestone that carries the change's id; gives the milestone's id.
+
+        Raises:
+            KantataError: As ``_send``; also ``KantataOutcomeUnknown`` for an answer without an id.
+        """
+        reference = {
+            "service_name": SERVICE,
+            "service_model": MODEL,
+            "service_model_ref": change_id,
+        }
+        body = _wire(fields) | {"external_reference": reference}
+        answer = self._send("POST", PATH, {"billing_milestone": body})
+        try:
+            (result,) = answer["results"]
+            if result["key"] == PATH and isinstance(result["id"], str):
+                return str(result["id"])
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise KantataOutcomeUnknown("the answer does not say what was created")
+
+    def update(self, milestone_id: str, fields: Mapping[str, str | int | None]) -> None:
+        """Change these fields of a milestone, and no others.
+
+        Raises:
+            KantataError: As ``_send``.
+        """
+        self._send("PUT", f"{PATH}/{milestone_id}", {"billing_milestone": _wire(fields)})
+
+    def delete(self, milestone_id: str) -> None:
+        """Delete a milestone.
+
+        Raises:
+            KantataError: As ``_send``.
+        """
+        self._send("DELETE", f"{PATH}/{milestone_id}", None)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def _send(self, method: str, path: str, body: object) -> dict[str, Any]:
+        """Send one request.
+
+        Raises:
+            KantataUnauthorized: The token is bad; nothing was done.
+            KantataThrottled: Too many requests; it was refused.
+            KantataRefused: Kantata says no, in its own words.
+            KantataNeverArrived: No server has seen it.
+            KantataOutcomeUnknown: Everything else.
+        """
+        self._pace.wait()
+        self.request_id = ""
+        try:
+            response = self._session.request(
+                method,
+                f"{self._url}/{path}",
+                data=None if body is None else orjson.dumps(body),
+                headers={"Content-Type": "application/json"},
+                auth=self._auth,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                allow_redirects=False,
+            )
+        except RequestException as error:
+            if _never_left(error):
+                raise KantataNeverArrived(f"no connection: {reason(error)}") from None
+            raise KantataOutcomeUnknown(f"sent, and no answer came: {reason(error)}") from None
+        self.request_id = response.headers.get("x-request-id", "")
+        return _understood(method, path, response)
+
+
+def _understood(method: str, path: str, response: requests.Response) -> dict[str, Any]:
+    status = response.status_code
+    try:
+        body: object = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        body = None
+    told = isinstance(body, dict) and ("errors" in body or "error_message" in body)
+    said = error_messages(body) or "no reason given"
+    if status == 204 and method == "DELETE":
+        return {}
+    if 200 <= status < 300 and isinstance(body, dict) and not told:
+        return body
+    if status == 429:
+        raise KantataThrottled("Kantata is throttling (429)", retry_after(response))
+    if told and status == 401:
+        raise KantataUnauthorized(
+            f"Kantata refused the token for writing (401: {said}). Put a valid one into "
+            "KANTATA_ACCESS_TOKEN, or KANTATA_WRITE_TOKEN if that is set."
+        )
+    if told and 400 <= status < 500 and status not in _AMBIGUOUS:
+        raise KantataRefused(f"Kantata refused it ({status}: {said})", status)
+    kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+    raise KantataOutcomeUnknown(f"sent, and answered {status} with {kind}")
+
+
+def _never_left(error: BaseException) -> bool:
+    """Whether no connection was made, so that nothing can have been sent."""
+    seen: object = error
+    while isinstance(seen, BaseException):
+        if isinstance(seen, (ConnectTimeout, NewConnectionError, ConnectTimeoutError)):
+            return True
+        seen = getattr(seen, "reason", None) or (seen.args[0] if seen.args else None)
+    return False
+
+
+def _wire(fields: Mapping[str, str | int | None]) -> dict[str, object]:
+    return {n: int(v) if n in _NUMBERS and v is not None else v for n, v in fields.items()}

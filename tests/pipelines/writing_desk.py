@@ -1,0 +1,137 @@
+"""A ledger, an account, and what must hold between them whatever went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from pipelines.live import image
+from pipelines.push import Push, Pushed
+from sources.kantata import KantataReader
+from sources.kantata.writer import KantataWriter
+from sources.kantata_sandbox import Sandbox
+from warehouse.change import Action, Change, Draft, Status
+from warehouse.ledger import Ledger, opened_ledger
+
+
+@dataclass
+class Desk:
+    """Where changes are asked for, approved and pushed.
+
+    Args:
+        sandbox: The account.
+        url: The ledger.
+        writes_to: Where writes go; the sandbox unless said otherwise.
+    """
+
+    sandbox: Sandbox
+    url: str
+    writes_to: str = ""
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _made: int = 0
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        """The ledger, at the desk's own time."""
+        with opened_ledger(self.url, lambda: self.now) as ledger:
+            yield ledger
+
+    def milestone(self) -> str:
+        """A new milestone that may be written to."""
+        self._made += 1
+        project = next(iter(self.sandbox.account.workspaces))
+        return self.sandbox.account.create_milestone(
+            title=f"open {self._made}", workspace_id=project, billing_type="fixed_date",
+            story_id=None, invoice_id=None, amount_in_cents=100 * self._made,
+        )  # fmt: skip
+
+    def draft(self, action: Action) -> Draft:
+        """A change that can be done."""
+        self._made += 1
+        project = next(iter(self.sandbox.account.workspaces))
+        if action is Action.CREATE:
+            after = {
+                "workspace_id": project, "title": f"made {self._made}", "amount_in_cents": 7,
+                "billing_type": "fixed_date",
+            }  # fmt: skip
+            return Draft(action, None, project, "USD", after, {}, "test", "ann")
+        id_ = self.milestone()
+        after = {} if action is Action.DELETE else {"title": f"new {id_}", "amount_in_cents": 5}
+        return Draft(action, id_, project, "USD", after, self.image(id_), "test", "ann")
+
+    def image(self, id_: str) -> dict[str, str | int | None]:
+        """A milestone as a proposer would see it."""
+        return dict(image(self.sandbox.account.milestone(id_)))
+
+    def proposed(self, draft: Draft) -> Change:
+        """A change that nobody approved."""
+        with self.ledger() as ledger:
+            (change_id,) = ledger.propose([draft])
+            return ledger.change(change_id)
+
+    def approved(self, draft: Draft) -> Change:
+        """A change that somebody else approved."""
+        change = self.proposed(draft)
+        with self.ledger() as ledger:
+            return ledger.approve(change, "bob")
+
+    def push(self, reconcile_after: float = 0, most: int = 1000) -> Pushed:
+        """Push once."""
+        with (
+            self.ledger() as ledger,
+            ledger.pushing(),
+            closing(self.reader()) as reader,
+            closing(
+                KantataWriter(self.writes_to or self.sandbox.url, self.sandbox.token, reader.pace)
+            ) as writer,
+        ):
+            return Push(ledger, reader, writer, timedelta(seconds=reconcile_after)).push(most)
+
+    def reader(self) -> KantataReader:
+        """A reader that does not wait long."""
+        return KantataReader(self.sandbox.url, self.sandbox.token, 0.0, 0.001)
+
+    def change(self, change: Change) -> Change:
+        """A change as it is now."""
+        with self.ledger() as ledger:
+            return ledger.change(change.change_id)
+
+    def events_of(self, id_: str, kind: str) -> int:
+        """How often a milestone was created, updated or deleted."""
+        return sum(
+            event["event_type"] == f"billing_milestone:{kind}" and str(event["subject_id"]) == id_
+            for event in list(self.sandbox.account.events)
+        )
+
+    def made_by(self, change: Change) -> list[str]:
+        """Milestones that a create led to."""
+        title = change.after["title"]
+        held = self.sandbox.account.milestones
+        return [id_ for id_, record in held.items() if record["title"] == title]
+
+    def done(self, change: Change) -> int:
+        """How often a change was done in the account."""
+        if change.action is Action.CREATE:
+            return len(self.made_by(change))
+        kind = "updated" if change.action is Action.UPDATE else "deleted"
+        return self.events_of(str(change.milestone_id), kind)
+
+    def assert_true(self, change: Change, finished: bool = True) -> Change:
+        """The ledger and the account agree on a change, and it was done at most once."""
+        now = self.change(change)
+        times = self.done(change)
+        assert times <= 1, (now, times)
+        if finished:
+            assert now.status in (Status.APPLIED, Status.FAILED, Status.CONFLICT), now
+        if now.status is Status.APPLIED:
+            assert times == 1, now
+            if change.action is Action.CREATE:
+                assert self.made_by(change) == [now.milestone_id]
+            if change.action is not Action.DELETE:
+                found = self.image(str(now.milestone_id))
+                assert {name: found[name] for name in change.after} == dict(change.after)
+        elif now.status in (Status.FAILED, Status.CONFLICT, Status.APPROVED, Status.PROPOSED):
+            assert times == 0, now
+        return now

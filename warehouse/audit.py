@@ -1,0 +1,51 @@
+"""The ledger's copy in the warehouse, for those who audit in SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from .change import Change, Event
+from .database import DATASET, Database
+
+_AT_ONCE = 500  # rows in one statement
+
+
+def copy(database: Database, changes: Sequence[Change], events: Sequence[Event]) -> None:
+    """Put the ledger in place of the copy there is, in one transaction.
+
+    Args:
+        database: A connection; the lock must be held.
+        changes: All of them.
+        events: All of them.
+    """
+    with database.transaction():
+        _fill(database, "change_requests", [_change(change) for change in changes])
+        _fill(database, "change_events", [_event(event) for event in events])
+
+
+def _fill(database: Database, table: str, rows: list[tuple[object, ...]]) -> None:
+    database.run(f"delete from {DATASET}.{table}")
+    for start in range(0, len(rows), _AT_ONCE):
+        chunk = rows[start : start + _AT_ONCE]
+        marks = f"({', '.join(['%s'] * len(chunk[0]))})"
+        values = [value for row in chunk for value in row]
+        listed = ", ".join([marks] * len(chunk))
+        database.run(f"insert into {DATASET}.{table} values {listed}", *values)
+
+
+def _change(change: Change) -> tuple[object, ...]:
+    return (
+        change.change_id, change.status, change.action, change.milestone_id, change.workspace_id,
+        change.currency, json.dumps(dict(change.before), ensure_ascii=False),
+        json.dumps(dict(change.after), ensure_ascii=False), change.reason, change.proposer,
+        change.proposed_at, change.approver, change.approved_digest, change.attempts,
+        change.sent_at, change.outcome,
+    )  # fmt: skip
+
+
+def _event(event: Event) -> tuple[object, ...]:
+    return (
+        event.number, event.change_id, event.at, event.before, event.after, event.who, event.what,
+        event.request_id, event.db_user,
+    )  # fmt: skip

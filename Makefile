@@ -17,6 +17,7 @@ test-long: $(STAMP)
 		bin=/usr/lib/postgresql/$$version/bin; \
 		test ! -d $$bin || TEST_POSTGRES_BIN=$$bin $(BIN)/pytest -k "postgres and not follow" || exit 1; \
 	done
+	MILESTONES_LONG=1 $(BIN)/pytest -s --timeout 3600 tests/pipelines/test_push.py
 	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s tests/pipelines/test_follow.py
 
 lint: $(STAMP)
@@ -31,6 +32,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.incremental
 	$(BIN)/python -m tests.benchmarks.million
 	$(BIN)/python -m tests.benchmarks.models
+	$(BIN)/python -m tests.benchmarks.push
 
 $(STAMP): pyproject.toml constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \

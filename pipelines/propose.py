@@ -175,9 +175,15 @@ def propose(
     results: list[Proposed | Draft] = []
     for ask in asks:
         try:
+            if gone := _deleted_by(ask, known):
+                results.append(Proposed(gone, "done already"))
+                continue
             draft = _draft(ask, facts, who, duplicate)
-            same = _same(draft, known, in_a_file=bool(ask.where))
-            results.append(Proposed(same, "proposed already") if same else draft)
+            if same := _same(draft, known, in_a_file=bool(ask.where)):
+                results.append(Proposed(same, "proposed already"))
+                continue
+            _check_twins(draft, facts)
+            results.append(draft)
         except _NothingToDo as nothing:
             if not ask.where:
                 raise ChangeRefused(str(nothing)) from None
@@ -192,6 +198,22 @@ def propose(
 
 class _NothingToDo(Exception):
     """The warehouse shows already what is asked."""
+
+
+def _deleted_by(ask: Ask, known: Sequence[Change]) -> str | None:
+    """The change that has deleted what a line of a file asks to delete."""
+    if not ask.where or ask.action is not Action.DELETE:
+        return None
+    done = (c for c in known if c.status is Status.APPLIED and c.action is Action.DELETE)
+    return next((c.change_id for c in done if c.milestone_id == ask.milestone_id), None)
+
+
+def _check_twins(draft: Draft, facts: _Facts) -> None:
+    if draft.twin_key and (equal := facts.twins(draft.after)):
+        raise ChangeRefused(
+            f"project {draft.workspace_id} has an equal milestone, {', '.join(equal)}: "
+            "--allow-duplicate if another one is meant"
+        )
 
 
 def _same(draft: Draft, known: Sequence[Change], in_a_file: bool) -> str | None:
@@ -247,11 +269,6 @@ def _create(ask: Ask, after: dict[str, Value], facts: _Facts, who: str, duplicat
     # What Kantata takes if none is given is not known, so it is always given.
     after.setdefault("billing_type", "fixed_date")
     _check_story(after, project, facts)
-    if not duplicate and (equal := facts.twins(after)):
-        raise ChangeRefused(
-            f"project {project} has an equal milestone, {', '.join(equal)}: --allow-duplicate if "
-            "another one is meant"
-        )
     return Draft(
         Action.CREATE, None, project, currency, after, {}, ask.reason.strip(), who, duplicate
     )

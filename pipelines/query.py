@@ -39,6 +39,7 @@ def queried(place: Place) -> Iterator[tuple[str, Query]]:
         with opened(place.pipeline()) as database:
             if "billing_milestones" not in database.tables():
                 raise WarehouseError(f"Postgres {NOTHING_YET}")
+            database.run("set default_transaction_read_only = on")
             yield "Postgres", database
         return
     if not place.loader.exists():

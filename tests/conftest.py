@@ -19,12 +19,14 @@ from pipelines.sync import Asked, Synced, Watcher, sync
 from sources.kantata_sandbox import Sandbox
 from tests.postgres import server
 
+_OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__")
+
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test runs in an empty folder, with an empty home and no settings of the machine's."""
     for name in list(os.environ):
-        if name.startswith(("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__")):
+        if name.startswith(_OURS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SOURCES__KANTATA__BACKOFF_SECONDS", "0.01")
@@ -114,3 +116,10 @@ def job(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Job:
     url = request.getfixturevalue("postgres_url")
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
     return Job("postgres", url)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests counted: faults tried, kills survived."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, count in getattr(report, "user_properties", []):
+            terminalreporter.write_line(f"{report.nodeid}: {count} {name}")

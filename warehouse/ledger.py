@@ -42,7 +42,8 @@ _version = sa.Table("ledger_version", _meta, sa.Column("version", sa.Integer, nu
 _changes = sa.Table(
     "changes",
     _meta,
-    sa.Column("change_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),  # in order of proposal
+    sa.Column("change_id", sa.Text, nullable=False, unique=True),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("milestone_id", sa.Text),
@@ -68,6 +69,7 @@ _changes = sa.Table(
     sa.Index(
         "one_create_of_a_kind", "twin_key", unique=True, postgresql_where=_MADE, sqlite_where=_MADE
     ),
+    sqlite_autoincrement=True,
 )  # fmt: skip
 _events = sa.Table(
     "events",
@@ -170,7 +172,7 @@ class Ledger:
 
     def changes(self, statuses: frozenset[Status] | None = None) -> list[Change]:
         """Changes in these statuses, or all, the oldest first."""
-        query = sa.select(_changes).order_by(_changes.c.proposed_at, _changes.c.change_id)
+        query = sa.select(_changes).order_by(_changes.c.number)
         if statuses is not None:
             query = query.where(_changes.c.status.in_(sorted(statuses)))
         with self._connection.begin():

@@ -7,6 +7,7 @@ create schema kantata authorization milestones_loader;
 create schema kantata_staging authorization milestones_loader;
 create schema kantata_stg authorization milestones_loader;
 create schema kantata_marts authorization milestones_loader;
+create schema kantata_ledger authorization milestones_loader;
 grant usage on schema kantata_marts to milestones_reader;
 alter default privileges for role milestones_loader in schema kantata_marts
     grant select on tables to milestones_reader;

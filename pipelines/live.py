@@ -96,7 +96,11 @@ def _seen(page: Page) -> Iterable[tuple[str, Seen]]:
     statuses = {id_: record.get("status") for id_, record in invoices.items()}
     for id_, record in page.records.items():
         found = image(record)
-        yield id_, Seen(found, invoiced(found, statuses))
+        if lacking := [name for name in ("invoice_id", "invoice_ids") if name not in record]:
+            # Absent is not null: without a permission an invoice could be there unseen.
+            yield id_, Seen(found, f"{' and '.join(lacking)} cannot be read")
+        else:
+            yield id_, Seen(found, invoiced(found, statuses))
 
 
 def _missing(reader: KantataReader, projects: Mapping[str, str]) -> tuple[set[str], dict[str, str]]:

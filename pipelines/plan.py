@@ -121,7 +121,7 @@ def _step(change: Change, live: Live) -> Step:
     if change.action is Action.UPDATE and _as_asked(change, seen.image):
         return NoOp(change, "the milestone is as asked already", id_)
     if seen.invoiced:
-        return Conflict(change, f"the milestone is invoiced: {seen.invoiced}")
+        return Conflict(change, f"the milestone may be invoiced: {seen.invoiced}")
     if edits := _edits(change, seen.image):
         return Conflict(change, f"edited since it was proposed: {edits}")
     return Write(change)
@@ -160,7 +160,7 @@ def settle(change: Change, live: Live) -> tuple[Status, str, str | None] | None:
     if change.action is Action.UPDATE and _as_asked(change, seen.image):
         return Status.APPLIED, "read back: the milestone is as asked", id_
     if seen.invoiced:
-        return Status.CONFLICT, f"read back: the milestone is invoiced: {seen.invoiced}", id_
+        return Status.CONFLICT, f"read back: the milestone may be invoiced: {seen.invoiced}", id_
     if edits := _edits(change, seen.image):
         return Status.CONFLICT, f"read back: it is neither as it was nor as asked: {edits}", id_
     return Status.APPROVED, "read back: it never took effect", id_

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -21,7 +21,7 @@ from sources.kantata.errors import (
 from sources.kantata.settings import ATTEMPTS, ONLY_PER_REQUEST
 from sources.kantata.writer import KantataWriter
 from warehouse.change import Action, Change, Status
-from warehouse.errors import WarehouseError
+from warehouse.errors import ChangeRefused, WarehouseError
 from warehouse.ledger import Ledger
 
 from .live import read_live, read_milestones
@@ -73,7 +73,6 @@ class Push:
         reader: The door for reading.
         writer: The door for writing; None if nothing may be written.
         reconcile_after: How long an unknown is left alone.
-        on_change: Told of each change that was decided on.
     """
 
     def __init__(
@@ -82,13 +81,11 @@ class Push:
         reader: KantataReader,
         writer: KantataWriter | None,
         reconcile_after: timedelta,
-        on_change: Callable[[Change], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._reader = reader
         self._writer = writer
         self._reconcile_after = reconcile_after
-        self._on_change = on_change
         self._unarrived = 0
         self.result = Pushed()
 
@@ -158,6 +155,8 @@ class Push:
                     steps = []
                     continue
                 self._give_up(left[0], error)
+            except ChangeRefused:
+                pass  # withdrawn a moment ago; the lock is ours, so nobody else can have moved it
             else:
                 self._unarrived = 0
             failures = 0
@@ -278,7 +277,6 @@ class Push:
         moved = self._ledger.move(change, status, WHO, why, request_id, milestone_id=milestone_id)
         if status is not Status.APPROVED:
             self.result.changes.append(moved)
-        self._on_change(moved)
 
 
 class _Stopping:

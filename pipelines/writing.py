@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 
@@ -11,7 +10,6 @@ from sources.kantata.errors import KantataError, KantataMisconfigured
 from sources.kantata.settings import ATTEMPTS
 from sources.kantata.writer import KantataWriter
 from warehouse import audit
-from warehouse.change import Change
 from warehouse.errors import WarehouseError
 from warehouse.ledger import Ledger, opened_ledger
 
@@ -38,7 +36,6 @@ def push(
     place: Place,
     watcher: Watcher,
     now: Now,
-    on_change: Callable[[Change], None] = lambda _: None,
 ) -> Pushed:
     """Write approved changes; then load what was written to, and copy the ledger.
 
@@ -48,7 +45,6 @@ def push(
         place: The warehouse.
         watcher: Told how it goes on.
         now: Gives the time of this machine, UTC.
-        on_change: Told of each change that was decided on.
 
     Raises:
         KantataError: If writing is not enabled.
@@ -65,7 +61,7 @@ def push(
             closing(kantata.reader(ATTEMPTS)) as reader,
             closing(_writer(kantata, settings, reader.pace)) as writer,
         ):
-            at_work = Push(ledger, reader, writer, _after(settings), on_change)
+            at_work = Push(ledger, reader, writer, _after(settings))
             result = at_work.push(settings.max_changes)
         _show(kantata, place, watcher, now, ledger, result)
     return result
@@ -77,7 +73,6 @@ def reconcile(
     place: Place,
     watcher: Watcher,
     now: Now,
-    on_change: Callable[[Change], None] = lambda _: None,
 ) -> Pushed:
     """Find out what became of changes that may have been written; send nothing.
 
@@ -86,7 +81,7 @@ def reconcile(
     """
     with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing():
         with closing(kantata.reader(ATTEMPTS)) as reader:
-            result = Push(ledger, reader, None, _after(settings), on_change).reconcile()
+            result = Push(ledger, reader, None, _after(settings)).reconcile()
         _show(kantata, place, watcher, now, ledger, result)
     return result
 

@@ -334,11 +334,6 @@ def opened_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
         raise _failure(error, engine.url) from error
 
 
-def is_sqlite(url: str) -> bool:
-    """Whether this ledger is a file of one machine."""
-    return url.startswith("sqlite")
-
-
 def _engine(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)

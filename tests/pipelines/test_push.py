@@ -217,6 +217,30 @@ def test_invoiced_milestones_are_left_alone(desk: Desk) -> None:
     assert desk.assert_true(change).status is Status.APPLIED
 
 
+def test_invoices_that_cannot_be_seen(desk: Desk) -> None:
+    """If Kantata does not tell whether a milestone is invoiced, it is not written to."""
+    change = desk.approved(desk.draft(Action.UPDATE))
+    desk.sandbox.account.leave_out(str(change.milestone_id), "invoice_ids")
+    assert desk.push().exit_code == 3
+    assert "invoice_ids cannot be read" in desk.change(change).outcome
+    assert desk.done(change) == 0
+
+
+def test_withdrawn_at_the_last_moment(desk: Desk) -> None:
+    """A change that is withdrawn while a push is going is not sent, and holds up no other."""
+    first, second, third = (desk.approved(desk.draft(Action.UPDATE)) for _ in range(3))
+
+    def withdraw(_account: object) -> None:
+        with desk.ledger() as ledger:
+            ledger.move(ledger.change(second.change_id), Status.WITHDRAWN, "ann", "no")
+
+    desk.sandbox.misbehave(Fault("change", method="PUT", times=1, action=withdraw))
+    assert desk.push().exit_code == 0
+    statuses = [desk.change(change).status for change in (first, second, third)]
+    assert statuses == [Status.APPLIED, Status.WITHDRAWN, Status.APPLIED]
+    assert desk.done(second) == 0
+
+
 def test_an_edit_between_two_writes_is_seen(desk: Desk) -> None:
     """What was read longer than five seconds ago is read again before it is written."""
     first = desk.approved(desk.draft(Action.UPDATE))

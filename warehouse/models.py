@@ -296,7 +296,9 @@ def _define(database: Database) -> None:
     database.run(f"create table if not exists {STAGING}.changed (id text not null)")
     for model in staging():
         database.run(f"drop view if exists {STAGING}.{model.name}")
-        database.run(f"create view {STAGING}.{model.name} as {model.sql}")
+        # Postgres reads a field of jsonb twice as fast; DuckDB knows json alone.
+        sql = model.sql.replace("::json ", "::jsonb ") if database.is_postgres else model.sql
+        database.run(f"create view {STAGING}.{model.name} as {sql}")
     existing = database.tables(MARTS)
     for model in marts():
         if model.kind == "view":

@@ -64,7 +64,7 @@ def _touched(task: Task) -> _Fed | None:
         return None
     ids = sorted(wanted.touched, key=_number)
     try:
-        gathered = _asked_for(task.reader, task.known, ids)
+        gathered = _asked_for(task.reader, task.known, ids, expected=True)
     except NoFeed:
         return None
     report.mode, report.why = "touched", f"{len(ids)} milestones were written to"
@@ -179,8 +179,16 @@ def _gather(reader: KantataReader, known: Known, feed: Feed) -> _Gathered:
     return gathered
 
 
-def _asked_for(reader: KantataReader, known: Known, ids: list[str]) -> _Gathered:
+def _asked_for(
+    reader: KantataReader, known: Known, ids: list[str], expected: bool = False
+) -> _Gathered:
     """Read these milestones, and find out which are gone.
+
+    Args:
+        reader: The door to Kantata.
+        known: What the warehouse holds.
+        ids: Which ones.
+        expected: Whether any number of them may be gone without a question.
 
     Raises:
         NoFeed: If that cannot be known in this way.
@@ -190,7 +198,7 @@ def _asked_for(reader: KantataReader, known: Known, ids: list[str]) -> _Gathered
     before = {i for i in ids if register.is_live(i) or rejects.is_open(PATH, i)}
     pages = list(reader.only(PATH, ids, include=MILESTONE_INCLUDES))
     missing = before.difference(*(page.records for page in pages))
-    if len(missing) > _FEW and len(missing) > live // 10:
+    if not expected and len(missing) > _FEW and len(missing) > live // 10:
         raise NoFeed(f"{len(missing)} of {live} milestones are missing at once")
     gone = []
     for id_ in missing:

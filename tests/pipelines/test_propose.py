@@ -53,9 +53,9 @@ class Office:
 
 @pytest.fixture
 def office(job: Job, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """An office of 60 milestones."""
+    """An office of 100 milestones."""
     monkeypatch.setenv("PUSH__ENABLED", "true")
-    with Sandbox(milestones=60) as sandbox:
+    with Sandbox(milestones=100) as sandbox:
         job.sync(sandbox)
         yield Office(job, sandbox)
 
@@ -126,6 +126,21 @@ def test_after_a_push_nothing_is_overlooked(office: Office) -> None:
     ) == [(1,)]
     result = office.job.sync(office.sandbox, full=False)
     assert (result.run.mode, result.run.changed) == ("feed", 1)
+    assert_equal(office.job, office.sandbox.account)
+
+
+def test_many_deletes_are_shown_at_once(office: Office, tmp_path: Path) -> None:
+    """Deletes that were approved need no leave to be marked, however many they are."""
+    ids = office.free()
+    assert len(ids) > 20, "more than may vanish without a question"
+    file = tmp_path / "changes.csv"
+    file.write_text("action,id\n" + "".join(f"delete,{id_}\n" for id_ in ids))
+    results = office.json("propose", "--from", str(file), "--reason", "cleaned up", "--as", "ann")
+    office.run("approve", *(result["change_id"] for result in results), "--as", "bob")
+    assert office.json("push")["exit_code"] == 0
+    assert office.job.rows(
+        "select count(*) from kantata.billing_milestones where deleted_at is not null"
+    ) == [(len(ids),)]
     assert_equal(office.job, office.sandbox.account)
 
 

@@ -10,10 +10,15 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from pipelines.settings import PushSettings, kantata_settings
+from pipelines.sync import Watcher
+from pipelines.writing import push
 from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal
+from tests.pipelines.writing_desk import Desk
 from warehouse import models
+from warehouse.change import Action, Status
 from warehouse.errors import WarehouseError
 
 ROLES = (Path(__file__).parents[2] / "warehouse" / "roles.sql").read_text()
@@ -41,13 +46,21 @@ def roles(postgres: Job) -> Iterator[None]:
 
 @pytest.mark.usefixtures("roles")
 def test_few_rights_are_enough(postgres: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loader syncs with its schemas alone; a reader sees all marts and nothing else."""
+    """The loader syncs and pushes with its schemas alone; a reader sees the marts alone."""
     url = "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
     with Sandbox(milestones=120) as sandbox:
         assert postgres.sync(sandbox).exit_code == 0
         sandbox.account.add_field("new_field", 7)
         sandbox.account.create_milestone(title="new")
+        assert postgres.sync(sandbox).exit_code == 0
+        desk = Desk(sandbox, url)
+        change = desk.approved(desk.draft(Action.UPDATE))
+        settings = PushSettings()
+        settings.enabled = True
+        result = push(kantata_settings(), settings, postgres.place, Watcher(), postgres.now)
+        assert result.exit_code == 0
+        assert desk.assert_true(change).status is Status.APPLIED
         assert postgres.sync(sandbox).exit_code == 0
         assert_equal(postgres, sandbox.account)
     connection = psycopg2.connect(postgres.url)

@@ -101,20 +101,34 @@ def tokens() -> list[str]:
     with suppress(ConfigurationException, ValueError):
         kantata = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
         found.append(kantata.kantata_access_token)
-    with suppress(ConfigurationException, ValueError):
-        push = resolve_configuration(PushSettings(), sections=("push",))
-        found.append(push.kantata_write_token)
+    with suppress(KantataMisconfigured):
+        found.append(_write_token())
     return [token for token in found if token]
 
 
 @configspec
-class PushSettings(BaseConfiguration):
-    """``[push]``."""
+class _WriteToken(BaseConfiguration):
+    """``[push] kantata_write_token``, or KANTATA_WRITE_TOKEN."""
+
+    kantata_write_token: TSecretStrValue = ""
+
+
+@dataclass(frozen=True)
+class PushSettings:
+    """``[push]``.
+
+    Args:
+        enabled: Whether anything may be written to Kantata.
+        max_changes: At most so many in one push.
+        reconcile_after: Seconds a write of unknown outcome is left alone: the server may work on a
+            request for three minutes.
+        write_token: The token for writing; empty for the one that reads.
+    """
 
     enabled: bool = False
     max_changes: int = 1000
-    reconcile_after: int = 240  # seconds: the server may work on a request for three minutes
-    kantata_write_token: TSecretStrValue = ""
+    reconcile_after: int = 240
+    write_token: str = ""
 
 
 def push_settings() -> PushSettings:
@@ -123,17 +137,34 @@ def push_settings() -> PushSettings:
     Raises:
         KantataMisconfigured: If a setting cannot be what it is.
     """
+    # Not resolved as a class: dlt would take ENABLED=true, meant for anything, for this.
+    enabled = _setting("push.enabled", "false").lower()
+    if enabled not in ("true", "false"):
+        raise KantataMisconfigured(f"[push] enabled is {enabled!r}; write it as true or false")
+    token = _write_token()
+    if token:
+        checked_token(token, "KANTATA_WRITE_TOKEN")
+    return PushSettings(
+        enabled == "true",
+        _whole("push.max_changes", PushSettings.max_changes, least=1),
+        _whole("push.reconcile_after", PushSettings.reconcile_after, least=0),
+        token,
+    )
+
+
+def _write_token() -> str:
     try:
-        settings = resolve_configuration(PushSettings(), sections=("push",))
+        found = resolve_configuration(_WriteToken(), sections=("push",))
     except (ConfigurationException, ValueError) as error:
         raise KantataMisconfigured(f"[push]: {_first_line(error)}") from None
-    if settings.max_changes < 1 or settings.reconcile_after < 0:
-        raise KantataMisconfigured(
-            "[push] max_changes must be at least 1, and reconcile_after at least 0"
-        )
-    if settings.kantata_write_token:
-        checked_token(settings.kantata_write_token, "KANTATA_WRITE_TOKEN")
-    return settings
+    return found.kantata_write_token or ""
+
+
+def _whole(name: str, otherwise: int, least: int) -> int:
+    text = _setting(name, str(otherwise))
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+        raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {least}")
+    return int(text)
 
 
 def ledger_url(place: Place) -> str:

@@ -87,7 +87,7 @@ def reconcile(
 
 
 def _writer(kantata: KantataSettings, settings: PushSettings, pace: Pace) -> KantataWriter:
-    token = settings.kantata_write_token or kantata.kantata_access_token
+    token = settings.write_token or kantata.kantata_access_token
     return KantataWriter(kantata.kantata_api_url, token, pace)
 
 

@@ -286,6 +286,7 @@ def test_writing_is_off_by_default(office: Office, monkeypatch: pytest.MonkeyPat
     change = office.json("propose", "update", id_, "--set", "title=x", "--reason", "r", "--as", "a")
     office.run("approve", change["change_id"], "--as", "b")
     monkeypatch.delenv("PUSH__ENABLED")
+    monkeypatch.setenv("ENABLED", "true")  # of something else: dlt would take it for ours
     code, said = office.run("push")
     assert (code, "PUSH__ENABLED=true" in said) == (2, True)
     monkeypatch.setenv("PUSH__ENABLED", "true")

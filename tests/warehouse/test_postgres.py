@@ -56,8 +56,7 @@ def test_few_rights_are_enough(postgres: Job, monkeypatch: pytest.MonkeyPatch) -
         assert postgres.sync(sandbox).exit_code == 0
         desk = Desk(sandbox, url)
         change = desk.approved(desk.draft(Action.UPDATE))
-        settings = PushSettings()
-        settings.enabled = True
+        settings = PushSettings(enabled=True)
         result = push(kantata_settings(), settings, postgres.place, Watcher(), postgres.now)
         assert result.exit_code == 0
         assert desk.assert_true(change).status is Status.APPLIED

@@ -6,6 +6,8 @@ published, but something needs a person; 75 try again later; 130 and 143 stopped
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -14,17 +16,21 @@ from rich.markup import escape
 from sources.kantata.errors import KantataError
 from sources.kantata_sandbox import serve
 
-from . import changes, show
+from . import changes, show, show_changes
 from .check import check as run_check
 from .demo import demo as run_demo
 from .ending import ending
+from .log import Log
 from .models import exit_code, find, rebuild
-from .options import DestinationOption, JsonOption, Warehouse
-from .settings import kantata_settings, place
+from .move import move
+from .options import DestinationOption, JsonOption, LogFormat, WaitOption, Warehouse
+from .run import Part, Ran
+from .run import run as run_all
+from .settings import duration, kantata_settings, place
 from .signals import stoppable
 from .status import print_status, status_json
 from .status import status as read_status
-from .sync import NEEDS_A_PERSON, Asked
+from .sync import NEEDS_A_PERSON, Asked, holding, utc_now
 from .sync import sync as run_sync
 
 app = typer.Typer(
@@ -51,6 +57,7 @@ def sync(
     projects: Annotated[
         list[str] | None, typer.Argument(metavar="PROJECT", help="For --allow-deletes.")
     ] = None,
+    wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Read what changed, or everything; load it, prove it, publish it."""
@@ -59,13 +66,64 @@ def sync(
             raise typer.BadParameter(f"{projects[0]}: a project is only for --allow-deletes")
         asked = Asked(full, allow_deletes and not projects, frozenset(projects or ()))
         warehouse = place(destination)
-        with show.watcher() as watcher:
-            result = run_sync(kantata_settings(), warehouse, asked, watcher)
+        settings = kantata_settings()
+        with show.watcher() as watcher, holding(warehouse, wait) as hold:
+            result = run_sync(settings, hold, asked, watcher)
         if as_json:
             show.print_json(show.synced_json(result))
         else:
             show.synced(result)
         raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def run(
+    destination: DestinationOption = Warehouse.DUCKDB,
+    only: Annotated[
+        Part | None, typer.Option("--only", help="One part, for a scheduler that starts each.")
+    ] = None,
+    wait: WaitOption = 0,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="How to tell on stderr how it goes on.")
+    ] = LogFormat.TEXT,
+    as_json: JsonOption = False,
+) -> None:
+    """What cron starts: sync; push, if that is enabled; alerts, if a person is needed."""
+    log = Log() if log_format is LogFormat.JSON else None
+    with ending(as_json, log), stoppable():
+        with show.watcher() if log is None else nullcontext(log.watcher()) as watcher:
+            ran = run_all(destination, only, wait, watcher)
+        if log is not None:
+            log.end(ran.exit_code, needs=ran.needs, **_figures(ran))
+        if as_json:
+            show.print_json(
+                {
+                    "exit_code": ran.exit_code,
+                    "sync": show.synced_json(ran.synced) if ran.synced else None,
+                    "push": show_changes.pushed_json(ran.pushed, {}) if ran.pushed else None,
+                }
+            )
+        elif log is None:
+            _show_ran(ran)
+        raise typer.Exit(ran.exit_code)
+
+
+def _figures(ran: Ran) -> dict[str, object]:
+    """What a run did, in numbers."""
+    figures: dict[str, object] = {}
+    if ran.synced:
+        names = ("mode", "why", "requests", "rows_read", "added", "changed", "deleted", "restored")
+        figures |= {name: getattr(ran.synced.run, name) for name in names}
+    if ran.pushed:
+        figures["pushed"] = Counter(change.status.value for change in ran.pushed.changes)
+    return figures
+
+
+def _show_ran(ran: Ran) -> None:
+    if ran.synced:
+        show.synced(ran.synced)
+    if ran.pushed:
+        show_changes.pushed(ran.pushed)
 
 
 @app.command()
@@ -91,14 +149,26 @@ def check(
 
 
 @app.command()
-def status(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
+def status(
+    destination: DestinationOption = Warehouse.DUCKDB,
+    fail_if_older_than: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="End with 1 if no run was proven within it, as 6h."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show how fresh the warehouse is, its last runs, and what is due when."""
     with ending(as_json):
+        most = fail_if_older_than and duration(fail_if_older_than, "--fail-if-older-than")
         found = read_status(place(destination))
         if as_json:
             show.print_json(status_json(found))
         else:
             print_status(found)
+        if most and not found.is_fresh(most, utc_now()):
+            if not as_json:
+                show.plain(f"milestones: no run was proven within {fail_if_older_than}")
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -124,6 +194,23 @@ def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
         else:
             show.findings(findings)
         raise typer.Exit(exit_code(findings))
+
+
+@app.command("move")
+def move_command(as_json: JsonOption = False) -> None:
+    """Move the DuckDB warehouse and its ledger to an empty Postgres, versions included."""
+    with ending(as_json), stoppable():
+        with show.watcher() as watcher:
+            source, target = place(Warehouse.DUCKDB), place(Warehouse.POSTGRES)
+            moved = move(source, target, watcher.phase, utc_now)
+        if as_json:
+            show.print_json(vars(moved))
+            return
+        rows = ", ".join(f"{count:,} {table}" for table, count in moved.rows.items() if count)
+        show.plain_out(f"moved: {rows}")
+        if moved.changes is not None:
+            show.plain_out(f"moved {moved.changes:,} changes; the old ledger is {moved.old_ledger}")
+        show.plain_out("from now on: milestones run --destination postgres")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from sources.kantata_sandbox import Account, Sandbox
 
 from . import show
 from .settings import KantataSettings, Place, duckdb_place
-from .sync import Asked, sync
+from .sync import Asked, holding, sync
 
 FOLDER = Path(".milestones/demo")
 PUBLISHED = Path("milestones-demo.duckdb")
@@ -78,8 +78,8 @@ def demo() -> None:
 
 
 def _sync(settings: KantataSettings, place: Place, asked: Asked) -> None:
-    with show.watcher() as watcher:
-        result = sync(settings, place, asked, watcher)
+    with show.watcher() as watcher, holding(place) as hold:
+        result = sync(settings, hold, asked, watcher)
     show.synced(result)
 
 

@@ -15,31 +15,39 @@ from sources.kantata.errors import KantataError
 from warehouse.errors import WarehouseError
 
 from . import show
-from .settings import tokens
+from .log import Log
+from .settings import without_secrets
 from .signals import Stopped
 
 ERROR_LOG = Path(".milestones/error.log")
 
 
 @contextmanager
-def ending(as_json: bool) -> Iterator[None]:
-    """Turn every failure into one line, or one JSON value, and its exit code."""
+def ending(as_json: bool, log: Log | None = None) -> Iterator[None]:
+    """Turn every failure into one line, or one JSON value, and its exit code.
+
+    Args:
+        as_json: Whether the result is to be JSON.
+        log: Where the line goes; None for stderr.
+    """
     try:
         yield
     except (KantataError, WarehouseError, Stopped) as error:
-        _fail(str(error), error.exit_code, as_json)
+        _fail(str(error), error.exit_code, as_json, log)
     except (typer.Exit, typer.BadParameter):
         raise
     except Exception as error:  # a mistake of ours is still told in one line
         where = _keep(traceback.format_exc())
-        _fail(f"{type(error).__name__}: {error}".splitlines()[0] + where, 1, as_json)
+        _fail(f"{type(error).__name__}: {error}".splitlines()[0] + where, 1, as_json, log)
 
 
-def _fail(message: str, exit_code: int, as_json: bool) -> None:
-    message = _without_token(message)
+def _fail(message: str, exit_code: int, as_json: bool, log: Log | None) -> None:
+    message = without_secrets(message)
+    if log is not None:
+        log.end(exit_code, error=message)
     if as_json:
         show.print_json({"error": message, "exit_code": exit_code})
-    else:
+    elif log is None:
         show.plain(f"milestones: {message}")
     sys.stdout.flush()
     if exit_code > 128:
@@ -51,13 +59,7 @@ def _keep(trace: str) -> str:
     """Keep a traceback for whoever mends it; gives where."""
     try:
         ERROR_LOG.parent.mkdir(parents=True, exist_ok=True)
-        ERROR_LOG.write_text(_without_token(trace))
+        ERROR_LOG.write_text(without_secrets(trace))
     except OSError:
         return ""
     return f" (details: {ERROR_LOG})"
-
-
-def _without_token(text: str) -> str:
-    for secret in tokens():
-        text = text.replace(secret, "[token]") if len(secret) >= 4 else text
-    return text

@@ -7,7 +7,7 @@ from warehouse.errors import WarehouseError
 from warehouse.models import Finding, Severity
 
 from .settings import Place
-from .sync import NEEDS_A_PERSON, held, models_day, publish_to_readers
+from .sync import NEEDS_A_PERSON, holding, left_by_runs, models_day, publish_to_readers
 
 
 def rebuild(place: Place) -> list[str]:
@@ -16,12 +16,13 @@ def rebuild(place: Place) -> list[str]:
     Raises:
         WarehouseError: If no run was proven yet, or a blocking check found something.
     """
-    with held(place) as database:
-        latest = runs.latest(database.rows(runs.LATEST_PROVEN))
-        if not latest:
-            raise WarehouseError("no run was proven yet: run `milestones sync`")
-        warnings = models.refresh(database, models_day(latest[0], place.timezone), always=True)
-    publish_to_readers(place)
+    with holding(place) as hold:
+        with left_by_runs(hold) as database:
+            latest = runs.latest(database.rows(runs.LATEST_PROVEN))
+            if not latest:
+                raise WarehouseError("no run was proven yet: run `milestones sync`")
+            warnings = models.refresh(database, models_day(latest[0], place.timezone), always=True)
+        publish_to_readers(place)
     return warnings
 
 
@@ -31,7 +32,7 @@ def find(place: Place) -> list[Finding]:
     Raises:
         WarehouseError: If there are none.
     """
-    with held(place) as database:
+    with holding(place) as hold, left_by_runs(hold) as database:
         if not models.are_built(database):
             raise WarehouseError("there are no marts yet: run `milestones sync`")
         return models.find(database)

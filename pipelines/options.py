@@ -15,7 +15,17 @@ class Warehouse(StrEnum):
     POSTGRES = "postgres"
 
 
+class LogFormat(StrEnum):
+    """How a run tells how it goes on."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 DestinationOption = Annotated[
     Warehouse, typer.Option("--destination", help="Where the milestones go.")
+]
+WaitOption = Annotated[
+    float, typer.Option("--wait", help="Seconds to wait for another run that is going.", min=0)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]

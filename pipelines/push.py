@@ -56,13 +56,23 @@ class Pushed:
         return frozenset(c.milestone_id for c in self.changes if c.milestone_id)
 
     @property
+    def needs(self) -> list[str]:
+        """What it leaves to a person, a line each."""
+        lines = [
+            f"change {c.change_id} is {c.status}: {c.outcome}"
+            for c in self.changes
+            if c.status in (Status.CONFLICT, Status.FAILED, Status.UNKNOWN)
+        ]
+        return (
+            lines + [f"change {c.change_id} waits: {why}" for c, why in self.waiting] + self.doubts
+        )
+
+    @property
     def exit_code(self) -> int:
         """0; 3 if something needs a person; that of what stopped it."""
         if self.stopped is not None:
             return self.stopped.exit_code
-        unsettled = (Status.CONFLICT, Status.FAILED, Status.UNKNOWN)
-        needed = self.doubts or self.waiting or any(c.status in unsettled for c in self.changes)
-        return 3 if needed else 0
+        return 3 if self.needs else 0
 
 
 class Push:

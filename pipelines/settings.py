@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dlt
 import pendulum
@@ -19,7 +20,7 @@ from dlt.common.typing import TSecretStrValue
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from sources.kantata import KantataReader
-from sources.kantata.client import checked_token
+from sources.kantata.client import Answered, checked_token
 from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import API_URL
 from warehouse.errors import WarehouseMisconfigured
@@ -58,13 +59,9 @@ class KantataSettings(BaseConfiguration):
         Raises:
             KantataMisconfigured: If it is none.
         """
-        if not (found := _DURATION.fullmatch(self.scan_every)):
-            raise KantataMisconfigured(
-                f"[sources.kantata] scan_every is {self.scan_every!r}; write it as 90m, 24h or 7d"
-            )
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return duration(self.scan_every, "[sources.kantata] scan_every")
 
-    def reader(self, attempts: int = 1) -> KantataReader:
+    def reader(self, attempts: int = 1, answered: Answered | None = None) -> KantataReader:
         """A reader of its own, for a few questions."""
         return KantataReader(
             self.kantata_api_url,
@@ -72,6 +69,7 @@ class KantataSettings(BaseConfiguration):
             self.requests_per_second,
             self.backoff_seconds,
             attempts,
+            answered=answered,
         )
 
 
@@ -95,15 +93,37 @@ def kantata_settings() -> KantataSettings:
     return settings
 
 
-def tokens() -> list[str]:
-    """The tokens that are configured, to keep them out of what is shown."""
+def duration(text: str, name: str) -> timedelta:
+    """A time as people write it.
+
+    Args:
+        text: As 90m, 24h or 7d.
+        name: What to call it when it is none.
+
+    Raises:
+        KantataMisconfigured: If it is none.
+    """
+    if not (found := _DURATION.fullmatch(text)):
+        raise KantataMisconfigured(f"{name} is {text!r}; write it as 90m, 24h or 7d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def without_secrets(text: str) -> str:
+    """A text in which no secret that is configured stands."""
+    for secret in _secrets():
+        text = text.replace(secret, "[secret]") if len(secret) >= 4 else text
+    return text
+
+
+def _secrets() -> list[str]:
     found = []
     with suppress(ConfigurationException, ValueError):
         kantata = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
         found.append(kantata.kantata_access_token)
     with suppress(KantataMisconfigured):
         found.append(_write_token())
-    return [token for token in found if token]
+    found.append(_setting("alerts.webhook_url", ""))  # whoever has it may write to the channel
+    return [secret for secret in found if secret]
 
 
 @configspec
@@ -165,6 +185,34 @@ def _whole(name: str, otherwise: int, least: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
         raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {least}")
     return int(text)
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """``[alerts]``.
+
+    Args:
+        webhook_url: Where to tell; empty for nowhere.
+        after: How long there may be no success before it is told.
+    """
+
+    webhook_url: str = ""
+    after: timedelta = timedelta(hours=6)
+
+
+def alert_settings() -> AlertSettings:
+    """Whom to tell when a person is needed.
+
+    Raises:
+        KantataMisconfigured: If a setting cannot be what it is.
+    """
+    url = _setting("alerts.webhook_url", "").strip()
+    parts = urlsplit(url)
+    safe = parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if url and not (safe and parts.scheme in ("http", "https") and parts.hostname):
+        raise KantataMisconfigured("[alerts] webhook_url is not an https address")
+    after = duration(_setting("alerts.alert_after", "6h"), "[alerts] alert_after")
+    return AlertSettings(url, after)
 
 
 def ledger_url(place: Place) -> str:

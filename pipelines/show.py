@@ -21,7 +21,6 @@ from .sync import Synced, Watcher
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 _LINE_EVERY = 5.0  # seconds between plain lines
-_REJECTS_SHOWN = 10
 
 
 @contextmanager
@@ -97,23 +96,13 @@ def synced(result: Synced) -> None:
         out.print(f"schema: {change}", markup=False, soft_wrap=True)
     if result.published:
         out.print(f"published {result.published}", markup=False, soft_wrap=True)
-    for line in needs_a_person(result):
+    for line in result.needs:
         out.print(f"[yellow]needs a person:[/] {escape(line)}", soft_wrap=True)
 
 
 def _gone(run: Run) -> str:
     counts = {"deleted": run.deleted, "restored": run.restored, "out of reach": run.access_lost}
     return "".join(f", {count:,} {what}" for what, count in counts.items() if count)
-
-
-def needs_a_person(result: Synced) -> list[str]:
-    """What a run leaves to a person, one line each."""
-    lines = list(result.run.warnings)
-    for table, id_, reason in result.rejected[:_REJECTS_SHOWN]:
-        lines.append(f"{table} {id_} is rejected, its last good row stays: {reason}")
-    if (more := len(result.rejected) - _REJECTS_SHOWN) > 0:
-        lines.append(f"{more} more records are rejected: see kantata.rejected_records")
-    return lines
 
 
 def models(warnings: list[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import duckdb
@@ -61,7 +61,7 @@ class Status:
     Args:
         source: What was read.
         runs: The last ones, the newest first.
-        proven: The last proven one among them.
+        proven: The last proven one that looked at the whole account.
         months: By month and currency; those without a date last.
         units: The value of one subunit, by currency.
     """
@@ -71,6 +71,11 @@ class Status:
     proven: Run | None
     months: list[Month]
     units: dict[str, Decimal]
+
+    def is_fresh(self, most: timedelta, now: datetime) -> bool:
+        """Whether a run was proven that lately."""
+        finished = self.proven.finished_at if self.proven else None
+        return finished is not None and now - finished <= most
 
 
 def status(place: Place) -> Status:
@@ -82,7 +87,7 @@ def status(place: Place) -> Status:
     with queried(place) as (source, query):
         try:
             latest = runs.latest(query.rows(runs.LATEST))
-            proven = next(iter(runs.latest(query.rows(runs.LATEST_PROVEN))), None)
+            proven = next(iter(runs.latest(query.rows(runs.LATEST_WHOLE))), None)
             months = [Month(*row[:3], *map(int, row[3:])) for row in query.rows(_MONTHS)]
             units = {code: Decimal(unit) for code, unit in query.rows(_UNITS)}
         except duckdb.CatalogException:
@@ -101,14 +106,17 @@ def print_status(found: Status) -> None:
     else:
         show.out.print(f"[yellow]no run was proven yet[/]; {escape(found.source)}")
     show.out.print(_runs_table(found.runs))
+    for line, when in _said(found.runs).items():
+        show.out.print(f"[yellow]{when}[/] {escape(line)}", soft_wrap=True)
     show.out.print(_months_table(found))
 
 
 def _runs_table(latest: list[Run]) -> Table:
-    table = Table("run", "status", "mode", box=None, title="last runs", title_justify="left")
+    table = Table(box=None, title="last runs", title_justify="left", padding=(0, 1, 0, 0))
+    for name in ("run", "status", "mode"):
+        table.add_column(name, no_wrap=True)
     for name in ("read", "added", "changed", "rejected", "requests", "seconds"):
-        table.add_column(name, justify="right")
-    table.add_column("what a person should know", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
     for run in latest:
         colour = "green" if run.status is RunStatus.PROVEN else "red"
         numbers = (run.rows_read, run.added, run.changed, run.rejected, run.requests)
@@ -118,9 +126,17 @@ def _runs_table(latest: list[Run]) -> Table:
             run.mode,
             *(f"{n:,}" for n in numbers),
             f"{run.duration_seconds:.1f}",
-            escape(run.error or "; ".join(run.warnings)),
         )
     return table
+
+
+def _said(latest: list[Run]) -> dict[str, str]:
+    """What a person should know of the last runs: each line once, with the newest run's time."""
+    said: dict[str, str] = {}
+    for run in latest:
+        for line in [run.error] if run.error else run.warnings:
+            said.setdefault(line, f"{run.started_at:%Y-%m-%d %H:%M}")
+    return said
 
 
 def _months_table(found: Status) -> Table:

@@ -17,7 +17,7 @@ import pendulum
 import pyarrow as pa
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from sources.kantata import Report, Wanted, kantata
+from sources.kantata import Exchange, Report, Wanted, kantata
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import LOADED
 from warehouse import lock, models, proof, runs, tables
@@ -31,6 +31,7 @@ from .settings import KantataSettings, Place
 from .signals import Stopped, in_thread
 
 NEEDS_A_PERSON = 3
+_REJECTS_SHOWN = 10
 _RAW = {
     table: {name: kind.dlt_type for name, kind in columns.items()}
     for table, (columns, _) in LOADED.items()
@@ -39,7 +40,8 @@ _RAW = {
 Now = Callable[[], datetime]
 
 
-def _utc_now() -> datetime:
+def utc_now() -> datetime:
+    """The time of this machine."""
     return datetime.now(UTC)
 
 
@@ -48,14 +50,18 @@ class Watcher:
     """Who is told how a run goes on; by default nobody.
 
     Args:
+        began: Told the run's id.
         phase: Told in a word or two what is being done.
         progress: Told rows read, pages read, and pages there are.
         note: Told in one line what is worth telling, as why a request is tried again.
+        answered: Told of each request to Kantata, and what became of it.
     """
 
+    began: Callable[[str], None] = lambda _: None
     phase: Callable[[str], None] = lambda _: None
     progress: Callable[[int, int, int], None] = lambda _rows, _read, _pages: None
     note: Callable[[str], None] = lambda _: None
+    answered: Callable[[Exchange], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,16 @@ class Synced:
         """0, or 3 if something needs a person."""
         return NEEDS_A_PERSON if self.rejected or self.run.warnings else 0
 
+    @property
+    def needs(self) -> list[str]:
+        """What it leaves to a person, a line each."""
+        lines = list(self.run.warnings)
+        for table, id_, why in self.rejected[:_REJECTS_SHOWN]:
+            lines.append(f"{table} {id_} is rejected, its last good row stays: {why}")
+        if (more := len(self.rejected) - _REJECTS_SHOWN) > 0:
+            lines.append(f"{more} more records are rejected: see kantata.rejected_records")
+        return lines
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -97,35 +113,68 @@ class Asked:
     touched: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Hold:
+    """A warehouse that nobody else changes meanwhile.
+
+    Args:
+        place: The warehouse.
+        server: On Postgres, the connection whose lock it is; None for DuckDB.
+    """
+
+    place: Place
+    server: Database | None
+
+
+@contextmanager
+def holding(place: Place, wait: float = 0.0) -> Iterator[Hold]:
+    """Hold the lock of a warehouse, on this machine and on its server.
+
+    Args:
+        place: The warehouse.
+        wait: Seconds to wait for another run.
+
+    Raises:
+        WarehouseBusy: If another run has it.
+        WarehouseError: If it cannot be had.
+    """
+    with lock.file_lock(place.lock, wait=wait), _spoken_for(place):
+        if place.loader:
+            yield Hold(place, None)
+            return
+        with opened(place.pipeline()) as server, lock.server_lock(server, wait):
+            yield Hold(place, server)
+
+
 def sync(
-    kantata: KantataSettings, place: Place, asked: Asked, watcher: Watcher, now: Now = _utc_now
+    kantata: KantataSettings, hold: Hold, asked: Asked, watcher: Watcher, now: Now = utc_now
 ) -> Synced:
-    """Run the job once.
+    """Run the job once: read, load, prove, build and check the marts, publish.
 
     Args:
         kantata: Where Kantata is, and the token.
-        place: The warehouse.
+        hold: The warehouse.
         asked: What a person asks of this run.
         watcher: Told how it goes on.
         now: Gives the time of this machine, which decides nothing but what its rows say.
 
     Raises:
         KantataError: If the account could not be read; nothing was loaded.
-        WarehouseError: If the warehouse failed, is busy, or is not what was read.
+        WarehouseError: If the warehouse failed, or is not what was read.
         Stopped: By a signal; the next run starts over, with the same result.
     """
-    with lock.file_lock(place.lock), _spoken_for(place):
-        pipeline = _fresh_pipeline(place)
-        with server_lock(place, pipeline) as server:
-            run, past = _begun(pipeline, now)
-            with _recorded(pipeline, run, now):
-                wanted = _wanted(asked, past, kantata)
-                read = partial(_read, kantata, pipeline, wanted, watcher)
-                rejected, units = _load_and_prove(read, pipeline, run, past, watcher, server)
-                watcher.phase("building marts")
-                with opened(pipeline) as database:
-                    day = models_day(run, place.timezone)
-                    run.warnings += models.refresh(database, day)
+    place = hold.place
+    with _spoken_for(place):
+        pipeline = fresh_pipeline(place)
+        run, past = _begun(pipeline, now)
+        watcher.began(run.run_id)
+        with _recorded(pipeline, run, now):
+            wanted = _wanted(asked, past, kantata)
+            read = partial(_read, kantata, pipeline, wanted, watcher)
+            rejected, units = _load_and_prove(read, pipeline, run, past, watcher, hold.server)
+            watcher.phase("building marts")
+            with opened(pipeline) as database:
+                run.warnings += models.refresh(database, models_day(run, place.timezone))
         if place.published:
             watcher.phase("publishing")
             publish_to_readers(place)
@@ -149,33 +198,22 @@ def publish_to_readers(place: Place) -> None:
 
 
 @contextmanager
-def server_lock(place: Place, pipeline: dlt.Pipeline) -> Iterator[Database | None]:
-    """On Postgres, hold the lock for runs on other machines, on a connection of its own."""
-    if place.loader:
-        yield None
-        return
-    with opened(pipeline) as server, lock.server_lock(server):
-        yield server
-
-
-@contextmanager
-def held(place: Place) -> Iterator[Database]:
-    """The warehouse as runs left it, locked.
+def left_by_runs(hold: Hold) -> Iterator[Database]:
+    """The warehouse as runs left it.
 
     Raises:
-        WarehouseError: If there is none, or a run has it.
+        WarehouseError: If no run has left anything.
     """
+    place = hold.place
     if place.loader and not place.loader.exists():
         raise WarehouseError(f"there is no {place.loader} yet: run `milestones sync`")
-    with lock.file_lock(place.lock):
-        pipeline = place.pipeline()
-        with server_lock(place, pipeline), opened(pipeline) as database:
-            if "sync_runs" not in database.tables():
-                raise WarehouseError("there are no milestones yet: run `milestones sync`")
-            yield database
+    with opened(place.pipeline()) as database:
+        if "sync_runs" not in database.tables():
+            raise WarehouseError("there are no milestones yet: run `milestones sync`")
+        yield database
 
 
-def _fresh_pipeline(place: Place) -> dlt.Pipeline:
+def fresh_pipeline(place: Place) -> dlt.Pipeline:
     """A pipeline that remembers nothing of earlier runs on this machine.
 
     What it must know it takes from the warehouse, so a package that a killed run left behind, a
@@ -261,6 +299,7 @@ def _read(
             report=report,
             progress=watcher.progress,
             note=watcher.note,
+            answered=watcher.answered,
         )
         pipeline.extract(source, loader_file_format="parquet")
     return report
@@ -283,7 +322,7 @@ def _load_and_prove(
     if server:
         server.rows("select 1")  # the lock lives on this connection: without it nothing is loaded
     watcher.phase("loading")
-    in_thread(partial(_load, pipeline))
+    in_thread(partial(load, pipeline))
     watcher.phase("proving")
     with opened(pipeline) as database:
         if wrong := proof.differences(database, report.totals, report.unproven, report.ids):
@@ -295,7 +334,12 @@ def _load_and_prove(
         return report.rejected, proof.units(database)
 
 
-def _load(pipeline: dlt.Pipeline) -> None:
+def load(pipeline: dlt.Pipeline) -> None:
+    """Load what was extracted.
+
+    Raises:
+        WarehouseError: If that fails.
+    """
     try:
         pipeline.normalize()
         pipeline.load()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 
 from sources.kantata.client import Pace
@@ -16,7 +16,17 @@ from warehouse.ledger import Ledger, opened_ledger
 from .plan import Step
 from .push import Push, Pushed
 from .settings import KantataSettings, Place, PushSettings, ledger_url
-from .sync import Asked, Now, Watcher, held, prepare, publish_to_readers, sync
+from .sync import (
+    Asked,
+    Hold,
+    Now,
+    Watcher,
+    holding,
+    left_by_runs,
+    prepare,
+    publish_to_readers,
+    sync,
+)
 
 
 def plan(kantata: KantataSettings, settings: PushSettings, place: Place, now: Now) -> list[Step]:
@@ -36,6 +46,8 @@ def push(
     place: Place,
     watcher: Watcher,
     now: Now,
+    wait: float = 0.0,
+    hold: Hold | None = None,
 ) -> Pushed:
     """Write approved changes; then load what was written to, and copy the ledger.
 
@@ -45,6 +57,8 @@ def push(
         place: The warehouse.
         watcher: Told how it goes on.
         now: Gives the time of this machine, UTC.
+        wait: Seconds to wait for another push.
+        hold: The warehouse, if the caller has its lock.
 
     Raises:
         KantataError: If writing is not enabled.
@@ -56,14 +70,15 @@ def push(
             ".dlt/config.toml, where this is meant to write to Kantata"
         )
     watcher.phase("writing")
-    with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing():
+    with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing(wait):
         with (
-            closing(kantata.reader(ATTEMPTS)) as reader,
-            closing(_writer(kantata, settings, reader.pace)) as writer,
+            closing(kantata.reader(ATTEMPTS, watcher.answered)) as reader,
+            closing(_writer(kantata, settings, reader.pace, watcher)) as writer,
         ):
             at_work = Push(ledger, reader, writer, _after(settings))
             result = at_work.push(settings.max_changes)
-        _show(kantata, place, watcher, now, ledger, result)
+        held = nullcontext(hold) if hold else holding(place)
+        _show(kantata, held, watcher, now, ledger, result)
     return result
 
 
@@ -80,15 +95,17 @@ def reconcile(
         WarehouseError: If the ledger cannot be used, or another push is going.
     """
     with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing():
-        with closing(kantata.reader(ATTEMPTS)) as reader:
+        with closing(kantata.reader(ATTEMPTS, watcher.answered)) as reader:
             result = Push(ledger, reader, None, _after(settings)).reconcile()
-        _show(kantata, place, watcher, now, ledger, result)
+        _show(kantata, holding(place), watcher, now, ledger, result)
     return result
 
 
-def _writer(kantata: KantataSettings, settings: PushSettings, pace: Pace) -> KantataWriter:
+def _writer(
+    kantata: KantataSettings, settings: PushSettings, pace: Pace, watcher: Watcher
+) -> KantataWriter:
     token = settings.write_token or kantata.kantata_access_token
-    return KantataWriter(kantata.kantata_api_url, token, pace)
+    return KantataWriter(kantata.kantata_api_url, token, pace, watcher.answered)
 
 
 def _after(settings: PushSettings) -> timedelta:
@@ -97,21 +114,23 @@ def _after(settings: PushSettings) -> timedelta:
 
 def _show(
     kantata: KantataSettings,
-    place: Place,
+    held: AbstractContextManager[Hold],
     watcher: Watcher,
     now: Now,
     ledger: Ledger,
     result: Pushed,
 ) -> None:
     """Bring the warehouse up to what was written. It cannot undo that, so it only tells."""
+    if not (result.touched or result.changes or result.doubts):
+        return
     try:
-        if result.touched:
-            sync(kantata, place, Asked(touched=result.touched), watcher, now)
-        if result.changes or result.doubts:
-            with held(place) as database:
+        with held as hold:
+            if result.touched:
+                sync(kantata, hold, Asked(touched=result.touched), watcher, now)
+            with left_by_runs(hold) as database:
                 prepare(database)
                 audit.copy(database, ledger.changes(), ledger.events())
-            publish_to_readers(place)
+            publish_to_readers(hold.place)
     except (KantataError, WarehouseError) as error:
         watcher.note(
             f"what was written is not in the warehouse yet; the next sync loads it: {error}"

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 
 from pipelines.settings import Place, kantata_settings, place
-from pipelines.sync import Asked, Synced, Watcher, sync
+from pipelines.sync import Asked, Synced, Watcher, holding, sync
 from sources.kantata_sandbox import Sandbox
 from tests.postgres import server
 
@@ -80,7 +80,9 @@ class Job:
         os.environ["KANTATA_ACCESS_TOKEN"] = sandbox.token
         wanted = Asked(**{"full": True} | asked)
         watcher = Watcher(note=self.notes.append)
-        return sync(kantata_settings(), self.place, wanted, watcher, self.now)
+        settings = kantata_settings()
+        with holding(self.place) as hold:
+            return sync(settings, hold, wanted, watcher, self.now)
 
     def run(self, sql: str) -> None:
         """Change the warehouse behind the job's back."""

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from .change import Change, Event
 from .database import DATASET, Database
 
-_AT_ONCE = 500  # rows in one statement
-
 
 def copy(database: Database, changes: Sequence[Change], events: Sequence[Event]) -> None:
     """Put the ledger in place of the copy there is, in one transaction.
@@ -19,19 +17,14 @@ def copy(database: Database, changes: Sequence[Change], events: Sequence[Event])
         changes: All of them.
         events: All of them.
     """
+    copies = {
+        "change_requests": [_change(change) for change in changes],
+        "change_events": [_event(event) for event in events],
+    }
     with database.transaction():
-        _fill(database, "change_requests", [_change(change) for change in changes])
-        _fill(database, "change_events", [_event(event) for event in events])
-
-
-def _fill(database: Database, table: str, rows: list[tuple[object, ...]]) -> None:
-    database.run(f"delete from {DATASET}.{table}")
-    for start in range(0, len(rows), _AT_ONCE):
-        chunk = rows[start : start + _AT_ONCE]
-        marks = f"({', '.join(['%s'] * len(chunk[0]))})"
-        values = [value for row in chunk for value in row]
-        listed = ", ".join([marks] * len(chunk))
-        database.run(f"insert into {DATASET}.{table} values {listed}", *values)
+        for table, rows in copies.items():
+            database.run(f"delete from {DATASET}.{table}")
+            database.insert(f"{DATASET}.{table}", rows)
 
 
 def _change(change: Change) -> tuple[object, ...]:

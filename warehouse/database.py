@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from .errors import (
 
 DATASET = "kantata"
 _ROWS = 50_000
+_INSERTED_AT_ONCE = 500
 _REFUSED = ("read-only transaction", "permission denied")
 _WRONG = ("authentication failed", "does not exist", "not a valid DuckDB", *_REFUSED)
 
@@ -58,6 +59,14 @@ class Database:
         with self._client.execute_query(sql, *values) as cursor:
             for table in cursor.iter_arrow(chunk_size=_ROWS):
                 yield from table.to_batches()
+
+    def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
+        """Write rows into a table, some hundred in a statement."""
+        for start in range(0, len(rows), _INSERTED_AT_ONCE):
+            chunk = rows[start : start + _INSERTED_AT_ONCE]
+            marks = f"({', '.join(['%s'] * len(chunk[0]))})"
+            values = [value for row in chunk for value in row]
+            self.run(f"insert into {table} values {', '.join([marks] * len(chunk))}", *values)
 
     def named(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, each by the names of its columns."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -33,6 +34,7 @@ LEDGER_VERSION = 1  # of the tables' shape
 # What each version needs on top of the one before.
 _MIGRATIONS: Mapping[int, tuple[str, ...]] = {}
 _SCHEMA = "kantata_ledger"  # on Postgres
+_AT_ONCE = 500  # rows in one statement
 _LOCK = (0x6D696C65, 2)  # "mile" in ASCII, and the second lock of ours
 
 _HELD = sa.text(f"status in ({', '.join(repr(str(s)) for s in sorted(OPEN))})")
@@ -266,6 +268,26 @@ class Ledger:
         with self._connection.begin():
             self._note(change.change_id, change.status, change.status, who, what, None)
 
+    def take_over(self, other: Ledger) -> None:
+        """Write all that another ledger holds into this one, which is empty.
+
+        Args:
+            other: The other one; the lock of those who send must be held on both.
+        """
+        with other._connection.begin():
+            held = {
+                table: [dict(row) for row in other._connection.execute(sa.select(table)).mappings()]
+                for table in (_changes, _events)
+            }
+        with self._connection.begin():
+            for table, rows in held.items():
+                for start in range(0, len(rows), _AT_ONCE):
+                    self._connection.execute(table.insert(), rows[start : start + _AT_ONCE])
+                if self.is_postgres and rows:
+                    last = max(row["number"] for row in rows)
+                    number = f"pg_get_serial_sequence('{_SCHEMA}.{table.name}', 'number')"
+                    self._connection.execute(sa.text(f"select setval({number}, {last})"))
+
     def _note(
         self,
         change_id: str,
@@ -289,25 +311,32 @@ class Ledger:
         self._connection.execute(_events.insert().values(values))
 
     @contextmanager
-    def pushing(self) -> Iterator[None]:
+    def pushing(self, wait: float = 0.0) -> Iterator[None]:
         """Hold the lock of those who send; on Postgres it lives on the ledger's own connection.
+
+        Args:
+            wait: Seconds to wait for whoever has it.
 
         Raises:
             WarehouseBusy: If another push is going.
         """
         if not self.is_postgres:
             path = Path(self._connection.engine.url.database or "")
-            with file_lock(path.with_name(f"{path.name}.lock")):
+            with file_lock(path.with_name(f"{path.name}.lock"), wait=wait):
                 yield
             return
-        first, second = (str(key) for key in _LOCK)
-        with self._connection.begin():
-            took = self._connection.execute(
-                sa.text(f"select pg_try_advisory_lock({first}, {second})")
-            ).scalar()
-        if not took:
-            raise WarehouseBusy("another push is going on this ledger")
+        deadline = time.monotonic() + wait
+        while not self._try_lock():
+            if time.monotonic() > deadline:
+                raise WarehouseBusy("another push is going on this ledger")
+            time.sleep(0.5)
         yield  # the lock ends with the connection
+
+    def _try_lock(self) -> bool:
+        first, second = (str(key) for key in _LOCK)
+        took = f"select pg_try_advisory_lock({first}, {second})"
+        with self._connection.begin():
+            return bool(self._connection.execute(sa.text(took)).scalar())
 
 
 @contextmanager

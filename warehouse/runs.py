@@ -163,6 +163,10 @@ def latest(rows: Sequence[tuple[Any, ...]]) -> list[Run]:
 _SELECT = f"select {', '.join(_COLUMNS)} from {DATASET}.sync_runs"
 LATEST = f"{_SELECT} order by run_id desc limit 10"
 LATEST_PROVEN = f"{_SELECT} where status = 'proven' order by run_id desc limit 1"
+# A run that read only what was written to proves nothing of the rest.
+LATEST_WHOLE = (
+    f"{_SELECT} where status = 'proven' and mode <> 'touched' order by run_id desc limit 1"
+)
 
 
 def _values(run: Run, names: Sequence[str]) -> list[object]:

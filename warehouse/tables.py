@@ -30,6 +30,8 @@ _OURS = (
         event_number bigint not null, change_id text not null, happened_at timestamptz not null,
         status_before text, status_after text, who text, what text, request_id text,
         db_user text)""",
+    # What those on call were told last, by job.
+    f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
 )
 _SEARCHED = (
     ("billing_milestones", "workspace_id"),

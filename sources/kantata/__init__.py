@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dlt
@@ -11,7 +11,7 @@ from dlt.extract.items import DataItemWithMeta
 from dlt.sources import DltResource
 
 from .account import Task
-from .client import KantataReader
+from .client import Answered, Exchange, KantataReader
 from .compare import Batch
 from .known import Known, Nothing, Wanted
 from .read import read_account
@@ -19,7 +19,16 @@ from .report import Report
 from .scan import Progress
 from .settings import API_URL, Kind, loaded
 
-__all__ = ["KantataReader", "Known", "Nothing", "Report", "Wanted", "kantata"]
+__all__ = [
+    "Exchange",
+    "KantataReader",
+    "Known",
+    "Nothing",
+    "Report",
+    "Wanted",
+    "kantata",
+    "loaded_before",
+]
 
 
 @dlt.source(name="kantata", max_table_nesting=0)
@@ -35,6 +44,7 @@ def kantata(
     report: Report | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
+    answered: Answered | None = None,
 ) -> DltResource:
     """Everything about the account's billing milestones, as merges into flat tables.
 
@@ -49,6 +59,7 @@ def kantata(
         report: Filled with what was found.
         progress: Told rows and pages while the list is read.
         note: Told in one line what was chosen, and why a request is sent again.
+        answered: Told of each request.
 
     Returns:
         One resource that feeds every raw table.
@@ -62,6 +73,7 @@ def kantata(
         requests_per_second,
         backoff_seconds,
         on_retry=note,
+        answered=answered,
     )
     batches = read_account(
         Task(reader, known or Nothing(), wanted or Wanted(), report or Report()),
@@ -69,6 +81,23 @@ def kantata(
         progress,
         note,
     )
+    return _resource(batches)
+
+
+@dlt.source(name="kantata", max_table_nesting=0)
+def loaded_before(batches: Iterable[Batch]) -> DltResource:
+    """Rows of raw tables as an earlier run loaded them, to load them into another warehouse.
+
+    Args:
+        batches: The name of a raw table, and some rows of it; each row once.
+
+    Returns:
+        One resource that feeds every raw table, as that of ``kantata`` does.
+    """
+    return _resource(batches)
+
+
+def _resource(batches: Iterable[Batch]) -> DltResource:
     return dlt.resource(map(_loadable, batches), name="billing_milestones")
 
 

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -33,6 +34,28 @@ from .errors import (
 from .settings import ATTEMPTS, CONNECT_TIMEOUT, ONLY_PER_REQUEST, PER_PAGE, READ_TIMEOUT
 
 Parameters = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request, and what became of it.
+
+    Args:
+        method: As GET.
+        path: Below the API's address, without the query.
+        status: HTTP's; 0 if no answer came.
+        request_id: Kantata's name for it, which its support asks for; empty if no answer came.
+        seconds: Until the answer was there.
+    """
+
+    method: str
+    path: str
+    status: int
+    request_id: str
+    seconds: float
+
+
+Answered = Callable[[Exchange], None]
 
 
 class Bearer(AuthBase):
@@ -97,6 +120,7 @@ class KantataReader:
         backoff_seconds: The first wait after a refusal without Retry-After; doubles each time.
         attempts: How often one request is tried before the run ends.
         on_retry: Told in one line why a request is tried again, and when.
+        answered: Told of each request.
     """
 
     def __init__(
@@ -107,12 +131,14 @@ class KantataReader:
         backoff_seconds: float = 2.0,
         attempts: int = ATTEMPTS,
         on_retry: Callable[[str], None] | None = None,
+        answered: Answered | None = None,
     ) -> None:
         self._url = checked_url(url)
         self._auth = Bearer(checked_token(token))
         self._backoff = backoff_seconds
         self._attempts = attempts
         self._on_retry = on_retry
+        self._answered = answered
         self._sessions = threading.local()
         self._lock = threading.Lock()
         self._understood = False
@@ -175,7 +201,12 @@ class KantataReader:
 
     def _once(self, path: str, parameters: Parameters) -> tuple[object, datetime]:
         self.pace.wait()
-        response = self._send(path, parameters)
+        began, response = time.monotonic(), None
+        try:
+            response = self._send(path, parameters)
+        finally:
+            if self._answered:
+                self._answered(exchange("GET", path, response, time.monotonic() - began))
         self._note(response)
         return self._body(path, response), self._ticks.next()
 
@@ -350,6 +381,17 @@ def retry_after(response: requests.Response) -> float | None:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def exchange(
+    method: str, path: str, response: requests.Response | None, seconds: float
+) -> Exchange:
+    """What to tell of a request; without a response there was no answer."""
+    if response is None:
+        return Exchange(method, path, 0, "", seconds)
+    return Exchange(
+        method, path, response.status_code, response.headers.get("x-request-id", ""), seconds
+    )
 
 
 def _host(response: requests.Response) -> str:

@@ -6,6 +6,7 @@ requests both look alike, and only the reason within tells.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,16 @@ import requests
 from requests.exceptions import ConnectTimeout, RequestException
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from .client import Bearer, Pace, checked_token, checked_url, reason, retry_after
+from .client import (
+    Answered,
+    Bearer,
+    Pace,
+    checked_token,
+    checked_url,
+    exchange,
+    reason,
+    retry_after,
+)
 from .envelope import error_messages
 from .errors import (
     KantataNeverArrived,
@@ -40,12 +50,14 @@ class KantataWriter:
         url: The API's address.
         token: The bearer token.
         pace: Shared with the reader, so that both keep to the same limit.
+        answered: Told of each request.
     """
 
-    def __init__(self, url: str, token: str, pace: Pace) -> None:
+    def __init__(self, url: str, token: str, pace: Pace, answered: Answered | None = None) -> None:
         self._url = checked_url(url)
         self._auth = Bearer(checked_token(token))
         self._pace = pace
+        self._answered = answered
         self._session = requests.Session()  # of its own: it never sends anything again
         self._session.headers["Accept"] = "application/json"
         self.request_id = ""
@@ -103,6 +115,7 @@ class KantataWriter:
         """
         self._pace.wait()
         self.request_id = ""
+        began, response = time.monotonic(), None
         try:
             response = self._session.request(
                 method,
@@ -117,6 +130,9 @@ class KantataWriter:
             if _never_left(error):
                 raise KantataNeverArrived(f"no connection: {reason(error)}") from None
             raise KantataOutcomeUnknown(f"sent, and no answer came: {reason(error)}") from None
+        finally:
+            if self._answered:
+                self._answered(exchange(method, path, response, time.monotonic() - began))
         self.request_id = response.headers.get("x-request-id", "")
         return _understood(method, path, response)
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import requests
 
 from pipelines.settings import duckdb_place, kantata_settings
-from pipelines.sync import Asked, Watcher, sync
+from pipelines.sync import Asked, Watcher, holding, sync
 from sources.kantata.settings import BATCH_ROWS, MILESTONE_INCLUDES
 from tests.benchmarks.account import serving
 
@@ -68,7 +68,8 @@ def ours(folder: Path) -> float:
     """Seconds of the whole job."""
     began = time.perf_counter()
     place = duckdb_place(folder / "loader.duckdb", folder / "milestones.duckdb")
-    assert sync(kantata_settings(), place, Asked(), Watcher()).exit_code == 0
+    with holding(place) as hold:
+        assert sync(kantata_settings(), hold, Asked(), Watcher()).exit_code == 0
     return time.perf_counter() - began
 
 

@@ -13,7 +13,7 @@ import orjson
 import requests
 
 from pipelines.settings import Place, duckdb_place, kantata_settings
-from pipelines.sync import Asked, Synced, Watcher, sync
+from pipelines.sync import Asked, Synced, Watcher, holding, sync
 from sources.kantata.records import digest
 from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES
 from tests.benchmarks.account import serving
@@ -37,7 +37,8 @@ def timed(place: Place, asked: Asked) -> tuple[Synced, float, dict[str, float]]:
     def phase(name: str) -> None:
         phases[name] = time.perf_counter() - began
 
-    result = sync(kantata_settings(), place, asked, Watcher(phase=phase))
+    with holding(place) as hold:
+        result = sync(kantata_settings(), hold, asked, Watcher(phase=phase))
     return result, time.perf_counter() - began, phases
 
 

@@ -57,10 +57,11 @@ def trace(frame, event, arg):
             os._exit(99)
 import pipelines
 from pipelines.settings import kantata_settings, place
-from pipelines.sync import Asked, Watcher, sync
+from pipelines.sync import Asked, Watcher, holding, sync
 threading.settrace(trace)
 sys.settrace(trace)
-sync(kantata_settings(), place({name!r}), Asked(full={full}), Watcher())
+with holding(place({name!r})) as hold:
+    sync(kantata_settings(), hold, Asked(full={full}), Watcher())
 """
 
 

@@ -1,0 +1,95 @@
+"""What cron and Airflow start: sync; push, if that is enabled; alerts, if a person is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .alerts import Ended, alert
+from .push import Pushed
+from .settings import Place, alert_settings, kantata_settings, place, push_settings
+from .signals import Stopped
+from .sync import NEEDS_A_PERSON, Asked, Now, Synced, Watcher, holding, sync, utc_now
+from .writing import push
+
+
+class Part(StrEnum):
+    """A part of the job, for schedulers that start each by itself."""
+
+    SYNC = "sync"
+    PUSH = "push"
+
+
+@dataclass
+class Ran:
+    """What a run did.
+
+    Args:
+        synced: What it read and loaded; None if it only pushed.
+        pushed: What it wrote back; None if that is off, or it only synced.
+    """
+
+    synced: Synced | None = None
+    pushed: Pushed | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0; 3 if something needs a person; that of what stopped the push."""
+        if self.pushed is not None and self.pushed.stopped is not None:
+            return self.pushed.exit_code
+        return NEEDS_A_PERSON if self.needs else 0
+
+    @property
+    def needs(self) -> list[str]:
+        """What it leaves to a person, a line each."""
+        return [line for part in (self.synced, self.pushed) if part for line in part.needs]
+
+    @property
+    def _ended(self) -> Ended:
+        stopped = self.pushed.stopped if self.pushed is not None else None
+        return Ended(self.exit_code, tuple(self.needs)) if stopped is None else _failed(stopped)
+
+
+def run(
+    destination: str, part: Part | None, wait: float, watcher: Watcher, now: Now = utc_now
+) -> Ran:
+    """Run the job once, with nobody watching; tell those on call what changed for them.
+
+    Args:
+        destination: ``duckdb`` or ``postgres``.
+        part: What of it; None for all.
+        wait: Seconds to wait for another run that is going.
+        watcher: Told how it goes on.
+        now: Gives the time of this machine, UTC.
+
+    Raises:
+        KantataError, WarehouseError, Stopped: As ``sync`` and ``push`` do.
+    """
+    job = part or "run"
+    settings, where = alert_settings(), None
+    try:
+        where = place(destination)
+        ran = _run(where, part, wait, watcher, now)
+    except Stopped as stopped:  # the database is not asked: there are only seconds left
+        alert(settings, destination, None, job, _failed(stopped), now(), watcher.note)
+        raise
+    except Exception as error:
+        alert(settings, destination, where, job, _failed(error), now(), watcher.note)
+        raise
+    alert(settings, destination, where, job, ran._ended, now(), watcher.note)
+    return ran
+
+
+def _run(where: Place, part: Part | None, wait: float, watcher: Watcher, now: Now) -> Ran:
+    kantata, writing = kantata_settings(), push_settings()
+    if part is Part.PUSH:
+        return Ran(pushed=push(kantata, writing, where, watcher, now, wait))
+    with holding(where, wait) as hold:
+        ran = Ran(synced=sync(kantata, hold, Asked(), watcher, now))
+        if part is None and writing.enabled:
+            ran.pushed = push(kantata, writing, where, watcher, now, wait, hold)
+        return ran
+
+
+def _failed(error: BaseException) -> Ended:
+    return Ended(getattr(error, "exit_code", 1), (str(error),), type(error).__name__)

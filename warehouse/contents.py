@@ -1,0 +1,48 @@
+"""All that a warehouse holds, for moving it to another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from .database import DATASET, Database
+
+# Written by SQL, not by dlt; runs come last, since a warehouse with runs counts as moved.
+_BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs")
+_ROWS = 10_000
+
+
+def raw_tables(database: Database) -> list[str]:
+    """The tables that dlt loads, by name."""
+    ours = (*_BY_SQL, "warehouse_version")
+    names = database.tables()
+    return sorted(n for n in names if n not in ours and not n.startswith("_dlt"))
+
+
+def batches(database: Database) -> Iterator[tuple[str, pa.Table]]:
+    """Every row of every raw table, without what dlt itself noted of its load."""
+    columns = database.tables()
+    for table in raw_tables(database):
+        names = ", ".join(f'"{name}"' for name in columns[table] if not name.startswith("_dlt"))
+        for batch in database.batches(f"select {names} from {DATASET}.{table}"):
+            for start in range(0, batch.num_rows, _ROWS):
+                yield table, pa.Table.from_batches([batch.slice(start, _ROWS)])
+
+
+def copy_by_sql(source: Database, target: Database) -> None:
+    """Copy the tables dlt knows nothing of, all or none."""
+    with target.transaction():
+        for table in _BY_SQL:
+            columns = ", ".join(source.tables()[table])
+            target.run(f"delete from {DATASET}.{table}")
+            rows = source.rows(f"select {columns} from {DATASET}.{table}")
+            target.insert(f"{DATASET}.{table} ({columns})", rows)
+
+
+def counts(database: Database) -> dict[str, int]:
+    """How many rows each raw table has."""
+    return {
+        table: database.rows(f"select count(*) from {DATASET}.{table}")[0][0]
+        for table in raw_tables(database)
+    }

@@ -159,13 +159,13 @@ def status(
 ) -> None:
     """Show how fresh the warehouse is, its last runs, and what is due when."""
     with ending(as_json):
-        most = fail_if_older_than and duration(fail_if_older_than, "--fail-if-older-than")
+        most = duration(fail_if_older_than or "999999d", "--fail-if-older-than")
         found = read_status(place(destination))
         if as_json:
             show.print_json(status_json(found))
         else:
             print_status(found)
-        if most and not found.is_fresh(most, utc_now()):
+        if fail_if_older_than and not found.is_fresh(most, utc_now()):
             if not as_json:
                 show.plain(f"milestones: no run was proven within {fail_if_older_than}")
             raise typer.Exit(1)

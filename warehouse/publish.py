@@ -35,6 +35,8 @@ def publish(loader: Path, target: Path) -> None:
         shutil.copyfile(loader, copy)
         with copy.open("rb") as file:
             os.fsync(file.fileno())
+        # What somebody wrote into the old file and left in its log must not get into the new one.
+        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
         copy.replace(target)
     except OSError as error:
         raise WarehouseUnwritable(

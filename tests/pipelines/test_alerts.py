@@ -1,0 +1,148 @@
+"""Whoever is on call hears once of each change of state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipelines.alerts import Ended, judge
+from pipelines.run import run
+from pipelines.sync import Watcher
+from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.conftest import Job
+from tests.pipelines.webhook import Webhook, webhook
+from warehouse.told import Told
+
+START = datetime(2027, 1, 1, tzinfo=UTC)
+AFTER = timedelta(hours=6)
+WELL, LATER, STOPPED = Ended(0), Ended(75, ("throttled",), "KantataThrottled"), Ended(143)
+TOKEN = Ended(2, ("the token is wrong",), "KantataUnauthorized")
+DISK = Ended(1, ("no space on /data",), "WarehouseUnwritable")
+BAD = {"KANTATA_ACCESS_TOKEN": "bad"}
+ONE, TWO = Ended(3, ("row 1 is rejected",)), Ended(3, ("row 1 is rejected", "row 2 is rejected"))
+
+
+def heard(*ends: Ended) -> list[str]:
+    """What is heard of runs that end so, an hour after each other."""
+    told, messages = Told(), []
+    for hour, ended in enumerate(ends):
+        verdict = judge(told, ended, AFTER, "job", START + timedelta(hours=hour))
+        told = verdict.told
+        messages.append(verdict.message.partition("\n")[0].removeprefix("job "))
+    return [message.split(",")[0].split(":")[0] for message in messages]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([WELL, WELL], ["", ""]),
+        ([TOKEN, TOKEN, WELL], ["failed", "", "is well again. It failed for 2 hours."]),
+        ([TOKEN, DISK, DISK], ["failed", "failed", ""]),
+        ([TOKEN, LATER, TOKEN], ["failed", "", ""]),
+        ([ONE, ONE, TWO, ONE, TWO], ["is done", "", "is done", "", "is done"]),
+        ([ONE, WELL], ["is done", "is well again. It needed a person for 1 hour."]),
+        ([ONE, LATER, ONE], ["is done", "", ""]),
+        ([WELL, *[LATER] * 8], [*[""] * 7, "has not succeeded since 2027-01-01 00", ""]),
+        ([WELL, *[STOPPED] * 8], [*[""] * 7, "has not succeeded since 2027-01-01 00", ""]),
+        ([LATER] * 8, [*[""] * 7, "has not succeeded since 2027-01-01 00"]),
+        (
+            [WELL, *[LATER] * 7, ONE],
+            [*[""] * 7, "has not succeeded since 2027-01-01 00", "is done"],
+        ),
+        (
+            [WELL, TOKEN, *[LATER] * 8, WELL],
+            ["", "failed", *[""] * 8, "is well again. It failed for 9 hours."],
+        ),
+    ],
+)  # fmt: skip
+def test_each_change_of_state_is_told_once(ends: list[Ended], said: list[str]) -> None:
+    """What goes on is not repeated; what is new, or over, is told."""
+    assert heard(*ends) == said
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Webhook:
+    """A webhook that is configured."""
+    with webhook() as hook:
+        monkeypatch.setenv("ALERTS__WEBHOOK_URL", hook.url)
+        yield hook
+
+
+def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **settings: str) -> int:
+    """Run the job as cron does; gives its exit code."""
+    wanted = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token} | settings
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    try:
+        return run(job.name, None, 0, Watcher(note=job.notes.append), job.now).exit_code
+    except (KantataUnauthorized, KantataUnavailable) as error:
+        return error.exit_code
+
+
+def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a failure, of needs and of recovery; also when the machine's folder was lost between."""
+    with Sandbox(milestones=40) as sandbox:
+        assert attempt(job, sandbox, monkeypatch) == 0
+        assert hook.texts == []
+        for _ in range(2):
+            assert attempt(job, sandbox, monkeypatch, **BAD) == 2
+        (failure,) = hook.texts
+        assert failure.startswith(f"milestones run, {job.name} on ")
+        assert "Put a valid one into KANTATA_ACCESS_TOKEN" in failure
+        if job.url:  # another worker, without this one's disk
+            for file in job.place.folder.glob("alerts-*"):
+                file.unlink()
+        spoiled = next(iter(sandbox.account.milestones))
+        sandbox.account.set_raw(spoiled, "amount_in_cents", "12.50")
+        for _ in range(2):
+            monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "0s")
+            assert attempt(job, sandbox, monkeypatch) == 3
+        assert len(hook.texts) == 2
+        assert f"billing_milestones {spoiled} is rejected" in hook.texts[1]
+        sandbox.account.clear_raw(spoiled)
+        assert attempt(job, sandbox, monkeypatch) == 0
+        assert "is well again. It needed a person for" in hook.texts[2]
+        assert len(hook.texts) == 3
+
+
+def test_late_is_told_also_when_the_database_is_away(
+    job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After alert_after without a success, once; and the recovery."""
+    hours = 0
+    job.now = lambda: START + timedelta(hours=hours)
+    with Sandbox(milestones=40) as sandbox:
+        assert attempt(job, sandbox, monkeypatch) == 0
+        url = job.url.replace(job.url.partition("@")[2], "127.0.0.1:9/nowhere")
+        for hours in range(1, 9):
+            if job.url:
+                monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+                with pytest.raises(Exception, match="no connection"):
+                    attempt(job, sandbox, monkeypatch)
+            else:
+                sandbox.misbehave(Fault("error"))
+                assert attempt(job, sandbox, monkeypatch) == 75
+            assert len(hook.texts) == (hours > 6)
+        assert "has not succeeded since 2027-01-01 00:00 UTC" in hook.texts[0]
+        sandbox.behave()
+        if job.url:
+            monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", job.url)
+        assert attempt(job, sandbox, monkeypatch) == 0
+        assert "is well again. It was late" in hook.texts[1]
+
+
+def test_an_alert_that_was_not_taken_is_sent_again(
+    hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook that fails changes no exit code, is noted without its address, and tried again."""
+    job = Job("duckdb")
+    with Sandbox(milestones=10) as sandbox:
+        hook.status = 500
+        assert attempt(job, sandbox, monkeypatch, **BAD) == 2
+        assert any("the webhook said 500" in note for note in job.notes)
+        assert not any("secret-part" in note for note in job.notes)
+        hook.status = 200
+        assert attempt(job, sandbox, monkeypatch, **BAD) == 2
+        assert len(hook.texts) == 1

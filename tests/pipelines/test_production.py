@@ -1,0 +1,162 @@
+"""The production page is true: its commands back up, restore and move, and the job goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from pipelines.settings import ledger_url
+from sources.kantata_sandbox import Sandbox
+from tests.conftest import Job
+from tests.pipelines.equality import assert_equal
+from tests.pipelines.writing_desk import Desk
+from tests.postgres import binaries
+from warehouse.change import Action, Change, Status
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "pipelines" / "PRODUCTION.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+VERSIONS = (
+    "select id, version, change_type, raw, observed_at from kantata.billing_milestone_versions "
+    "order by id, version"
+)
+
+
+def commands(word: str) -> str:
+    """The block of the page that has this word."""
+    (block,) = (block for block in BLOCKS if word in block)
+    return block.replace(".venv/bin/milestones", f"{sys.executable} -m pipelines.cli")
+
+
+def shell(script: str) -> None:
+    """Run commands as they stand on the page, one after another."""
+    path = f"{binaries()}:{os.environ['PATH']}"
+    for line in script.splitlines():
+        if found := re.fullmatch(r'sqlite3 (\S+) "(.+)"', line):  # by another SQLite client
+            connection = sqlite3.connect(found[1])
+            connection.execute(found[2])
+            connection.close()
+            continue
+        result = subprocess.run(
+            ["sh", "-e", "-c", line], env=os.environ | {"PYTHONPATH": str(ROOT), "PATH": path},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """An account with some past."""
+    with Sandbox(milestones=60) as sandbox:
+        sandbox.account.add_field("department", "ERP")
+        yield sandbox
+
+
+def with_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
+    """A warehouse with versions; a ledger with a change that was pushed and one that was not."""
+    account = sandbox.account
+    job.sync(sandbox)
+    first, second, third = list(account.milestones)[:3]
+    account.silently_update_milestone(first, amount_in_cents=7)
+    account.delete_milestone(second)
+    account.set_raw(third, "amount_in_cents", "12.50")
+    job.sync(sandbox)
+    desk = Desk(sandbox, ledger_url(job.place))
+    done = desk.approved(desk.draft(Action.CREATE))
+    desk.push()
+    left = desk.approved(desk.draft(Action.UPDATE))
+    job.sync(sandbox)
+    return desk, done, left
+
+
+def goes_on(job: Job, sandbox: Sandbox, desk: Desk, left: Change) -> None:
+    """Later changes are found, and what was approved is pushed."""
+    account = sandbox.account
+    rejected = {i for i in account.milestones if account.milestone(i)["amount_in_cents"] == "12.50"}
+    account.update_milestone(list(account.milestones)[5], title="after")
+    result = job.sync(sandbox, full=False)
+    assert result.run.mode == "feed"
+    assert result.run.changed == 1
+    assert_equal(job, account, rejected)
+    desk.push()
+    assert desk.assert_true(left).status is Status.APPLIED
+
+
+def test_backup_is_restored_on_an_empty_machine(
+    job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    """With the page's commands; versions and ledger are there, and the job goes on by the feed."""
+    desk, done, left = with_past(job, sandbox)
+    versions = job.rows(VERSIONS)
+    machine = tmp_path / "another machine"
+    machine.mkdir()
+    if job.url:
+        shell(commands("pg_dump"))
+        shutil.copy("backup.dump", machine)
+        new = other_database(request.getfixturevalue("postgres_server"))
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", new)
+        monkeypatch.chdir(machine)
+        shell(commands("pg_restore"))
+        job.url = new
+    else:
+        shell(commands("vacuum into"))
+        shutil.move("backup", machine)
+        monkeypatch.chdir(machine)
+        shell(commands("cp backup/ledger.sqlite"))
+    desk.url = ledger_url(job.place)
+    assert job.rows(VERSIONS) == versions
+    assert desk.assert_true(done).status is Status.APPLIED
+    goes_on(job, sandbox, desk, left)
+
+
+def other_database(server: str) -> str:
+    """An empty database; gives its URL."""
+    connection = psycopg2.connect(server)
+    connection.autocommit = True
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"create database {name}")
+    connection.close()
+    return f"{server.rpartition('/')[0]}/{name}"
+
+
+def test_moving_to_postgres_takes_everything_along(
+    sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions, runs, rejects and ledger; marts are equal; a second move is refused."""
+    monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
+    old = Job("duckdb")
+    desk, done, left = with_past(old, sandbox)
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
+    export, *rest = commands("milestones move").splitlines()
+    assert export.startswith("export DESTINATION__POSTGRES__CREDENTIALS=postgresql://")
+    monkeypatch.setenv("PUSH__ENABLED", "false")
+    shell(rest[0])
+    new = Job("postgres", postgres_url)
+    desk.url = ledger_url(new.place)
+    runs = "select run_id, status, mode, totals from kantata.sync_runs order by run_id"
+    raw = "select id, amount_in_cents, department from kantata.billing_milestones order by id"
+    mart = "select id, amount, status, project from kantata_marts.billing_milestones order by id"
+    for sql in (VERSIONS, runs, raw, mart):
+        assert new.rows(sql) == old.rows(sql)
+    assert desk.assert_true(done).status is Status.APPLIED
+    assert not Path(".milestones/ledger.sqlite").exists()
+    goes_on(new, sandbox, desk, left)
+    again = subprocess.run(
+        ["sh", "-c", rest[0]], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert again.returncode == 2
+    assert "holds a warehouse already" in again.stderr

@@ -1,0 +1,53 @@
+"""A webhook that remembers what it was told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Webhook:
+    """Answers as Slack's does.
+
+    Args:
+        url: Where it listens.
+        texts: The messages it took, in order.
+        status: What it answers; nothing is taken unless that is 200.
+    """
+
+    url: str = ""
+    texts: list[str] = field(default_factory=list)
+    status: int = 200
+
+
+@contextmanager
+def webhook() -> Iterator[Webhook]:
+    """A webhook on a free port of 127.0.0.1."""
+    hook = Webhook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if hook.status == 200:
+                assert self.headers["Content-Type"] == "application/json"
+                hook.texts.append(json.loads(body)["text"])
+            self.send_response(hook.status)
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hook.url = f"http://127.0.0.1:{server.server_port}/services/T0/B0/secret-part"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield hook
+    server.shutdown()
+    server.server_close()
+    thread.join()

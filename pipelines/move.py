@@ -112,6 +112,11 @@ def _move_ledger(source: Place, target: Place, now: Now) -> tuple[int | None, Pa
             )
         if not found:
             new.take_over(old)
+    return len(held), _put_away(file)
+
+
+def _put_away(file: Path) -> Path:
+    """Rename a ledger, so that nothing is sent from it any more."""
     kept = file.with_name(f"{file.name}.moved")
     file.replace(kept)
-    return len(held), kept
+    return kept

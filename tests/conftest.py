@@ -19,7 +19,7 @@ from pipelines.sync import Asked, Synced, Watcher, holding, sync
 from sources.kantata_sandbox import Sandbox
 from tests.postgres import server
 
-_OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__")
+_OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
 
 
 @pytest.fixture(autouse=True)

@@ -160,3 +160,47 @@ def test_moving_to_postgres_takes_everything_along(
     )  # fmt: skip
     assert again.returncode == 2
     assert "holds a warehouse already" in again.stderr
+
+
+_MOVE_AND_DIE = """
+import os, sys, threading
+file, function = {point!r}
+def trace(frame, event, arg):
+    code = frame.f_code
+    if event == "call" and code.co_name == function and code.co_filename.endswith(file):
+        os._exit(99)
+from pipelines.move import move
+from pipelines.settings import place
+from pipelines.sync import utc_now
+threading.settrace(trace)
+sys.settrace(trace)
+move(place("duckdb"), place("postgres"), print, utc_now)
+"""
+
+
+def test_a_move_that_was_cut_off_is_redone(
+    sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before, while and after the tables and the ledger are copied, it can be run again."""
+    old = Job("duckdb")
+    desk, done, left = with_past(old, sandbox)
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
+    points = [
+        ("dlt/load/load.py", "complete_package"),
+        ("pipelines/move.py", "_move_ledger"),
+        ("warehouse/ledger.py", "take_over"),
+        ("pipelines/move.py", "_put_away"),  # it is copied, and not renamed
+        ("warehouse/contents.py", "copy_by_sql"),
+    ]
+    for point in points:
+        result = subprocess.run(
+            [sys.executable, "-c", _MOVE_AND_DIE.format(point=point)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=False,
+        )  # fmt: skip
+        assert result.returncode == 99, (point, result.stderr)
+    shell("\n".join(commands("milestones move").splitlines()[1:2]))
+    new = Job("postgres", postgres_url)
+    desk.url = ledger_url(new.place)
+    assert new.rows(VERSIONS) == old.rows(VERSIONS)
+    assert desk.assert_true(done).status is Status.APPLIED
+    goes_on(new, sandbox, desk, left)

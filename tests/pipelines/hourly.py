@@ -1,0 +1,74 @@
+"""One run of the job in a process of its own, as cron starts it, at a given time."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import resource
+from dataclasses import dataclass
+from datetime import datetime
+from multiprocessing.connection import Connection
+
+_FORKS = mp.get_context("forkserver")  # each run is a process; imports are paid once
+_FORKS.set_forkserver_preload(["pipelines.run", "dlt.destinations.impl.duckdb.duckdb"])
+
+
+@dataclass(frozen=True)
+class Hour:
+    """How a run ended.
+
+    Args:
+        exit_code: None if it was killed.
+        needs: What it left to a person.
+        memory: Its peak, in MiB.
+    """
+
+    exit_code: int | None
+    needs: tuple[str, ...] = ()
+    memory: float = 0.0
+
+
+def hour(
+    destination: str, now: datetime, settings: dict[str, str], killed_after: float | None
+) -> Hour:
+    """Run the job.
+
+    Args:
+        destination: ``duckdb`` or ``postgres``.
+        now: The time of this machine.
+        settings: The environment.
+        killed_after: Seconds after which it is killed; None to let it end.
+    """
+    mine, its = _FORKS.Pipe(duplex=False)
+    process = _FORKS.Process(target=_run, args=(its, os.getcwd(), destination, now, settings))
+    process.start()
+    its.close()
+    try:
+        if mine.poll(killed_after):
+            return Hour(*mine.recv())
+    except EOFError:
+        raise AssertionError(f"the run of {now} ended without a word") from None
+    finally:
+        process.kill()
+        process.join()
+        process.close()
+        mine.close()
+    return Hour(None)
+
+
+def _run(
+    tell: Connection, folder: str, destination: str, now: datetime, settings: dict[str, str]
+) -> None:
+    os.chdir(folder)
+    os.environ.update(settings)
+    from pipelines.run import run
+    from pipelines.sync import Watcher
+
+    needs: tuple[str, ...] = ()
+    try:
+        ran = run(destination, None, 0, Watcher(), lambda: now)
+        code, needs = ran.exit_code, tuple(ran.needs)
+    except Exception as error:
+        code, needs = getattr(error, "exit_code", 1), (repr(error),)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    tell.send((code, needs, memory))

@@ -77,6 +77,8 @@ def judge(before: Told, ended: Ended, after: timedelta, job: str, now: datetime)
     same = condition == (before.condition or Condition.WELL)
     new = [matter for matter in matters if not same or matter not in before.matters]
     known = replace(before, last_success=last_success, saved_at=now)
+    if same and not new and not success and before.saved_at:
+        return Verdict(before)  # no news; a run that goes on beside this one may have some
     if same and not new:
         # What is settled is forgotten, so that it is told again if it comes back.
         return Verdict(replace(known, condition=condition, matters=tuple(matters)))
@@ -159,6 +161,8 @@ def alert(
     verdict = judge(before, ended, settings.after, called, now)
     if verdict.message and (failed := _send(settings.webhook_url, verdict.message)):
         note(f"the alert was not sent, and will be tried again by the next run: {failed}")
+        return
+    if verdict.told == before:
         return
     try:
         told.to_file(path, verdict.told)

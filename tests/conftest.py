@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,17 +41,24 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of an empty database."""
+@contextmanager
+def empty_database(server: str) -> Iterator[str]:
+    """An empty database on a server: its URL."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    connection = psycopg2.connect(postgres_server)
+    connection = psycopg2.connect(server)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(f"create database {name}")
-        yield postgres_server.rpartition("/")[0] + "/" + name
+        yield server.rpartition("/")[0] + "/" + name
         cursor.execute(f"drop database {name} with (force)")
     connection.close()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty database."""
+    with empty_database(postgres_server) as url:
+        yield url
 
 
 @dataclass

@@ -25,7 +25,7 @@ def batches(database: Database) -> Iterator[tuple[str, pa.Table]]:
     columns = database.tables()
     for table in raw_tables(database):
         names = ", ".join(f'"{name}"' for name in columns[table] if not name.startswith("_dlt"))
-        for batch in database.batches(f"select {names} from {DATASET}.{table}"):
+        for batch in database.batches(f'select {names} from {DATASET}."{table}"'):
             for start in range(0, batch.num_rows, _ROWS):
                 yield table, pa.Table.from_batches([batch.slice(start, _ROWS)])
 
@@ -43,6 +43,6 @@ def copy_by_sql(source: Database, target: Database) -> None:
 def counts(database: Database) -> dict[str, int]:
     """How many rows each raw table has."""
     return {
-        table: database.rows(f"select count(*) from {DATASET}.{table}")[0][0]
+        table: database.rows(f'select count(*) from {DATASET}."{table}"')[0][0]
         for table in raw_tables(database)
     }

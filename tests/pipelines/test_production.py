@@ -8,16 +8,15 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg2
 import pytest
 
 from pipelines.settings import ledger_url
 from sources.kantata_sandbox import Sandbox
-from tests.conftest import Job
+from tests.conftest import Job, empty_database
 from tests.pipelines.equality import assert_equal
 from tests.pipelines.writing_desk import Desk
 from tests.postgres import binaries
@@ -101,34 +100,24 @@ def test_backup_is_restored_on_an_empty_machine(
     versions = job.rows(VERSIONS)
     machine = tmp_path / "another machine"
     machine.mkdir()
-    if job.url:
-        shell(commands("pg_dump"))
-        shutil.copy("backup.dump", machine)
-        new = other_database(request.getfixturevalue("postgres_server"))
-        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", new)
-        monkeypatch.chdir(machine)
-        shell(commands("pg_restore"))
-        job.url = new
-    else:
-        shell(commands("vacuum into"))
-        shutil.move("backup", machine)
-        monkeypatch.chdir(machine)
-        shell(commands("cp backup/ledger.sqlite"))
-    desk.url = ledger_url(job.place)
-    assert job.rows(VERSIONS) == versions
-    assert desk.assert_true(done).status is Status.APPLIED
-    goes_on(job, sandbox, desk, left)
-
-
-def other_database(server: str) -> str:
-    """An empty database; gives its URL."""
-    connection = psycopg2.connect(server)
-    connection.autocommit = True
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with connection.cursor() as cursor:
-        cursor.execute(f"create database {name}")
-    connection.close()
-    return f"{server.rpartition('/')[0]}/{name}"
+    with ExitStack() as stack:
+        if job.url:
+            shell(commands("pg_dump"))
+            shutil.copy("backup.dump", machine)
+            server = request.getfixturevalue("postgres_server")
+            job.url = stack.enter_context(empty_database(server))
+            monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", job.url)
+            monkeypatch.chdir(machine)
+            shell(commands("pg_restore"))
+        else:
+            shell(commands("vacuum into"))
+            shutil.move("backup", machine)
+            monkeypatch.chdir(machine)
+            shell(commands("cp backup/ledger.sqlite"))
+        desk.url = ledger_url(job.place)
+        assert job.rows(VERSIONS) == versions
+        assert desk.assert_true(done).status is Status.APPLIED
+        goes_on(job, sandbox, desk, left)
 
 
 def test_moving_to_postgres_takes_everything_along(

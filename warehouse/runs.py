@@ -116,7 +116,7 @@ class Past:
         last_id: The last run's, None before the first.
         cursor: Kantata's time at the start of the last proven run.
         scanned_at: Kantata's time at the start of the last proven scan.
-        unfinished: Whether the last run ended while it was loading, or afterwards unproven.
+        unfinished: Whether a run since then ended while it was loading, or afterwards unproven.
         schema_changes: All that was ever told, oldest first.
     """
 
@@ -138,19 +138,22 @@ def past(database: Database) -> Past:
     proven = (
         f"select cursor_at from {DATASET}.sync_runs where status = 'proven' and mode <> 'touched'"
     )
-    last_id, status, requests, finished_at = first(
-        f"select run_id, status, requests, finished_at from {DATASET}.sync_runs"
+    # A run tells its requests when it has read everything, and only then begins to load. What it
+    # left half loaded stays so, however many runs that fail while reading come after it.
+    unfinished = database.rows(
+        f"select 1 from {DATASET}.sync_runs where status <> 'proven' "
+        "and (requests > 0 or finished_at is null) and run_id > coalesce((select max(run_id) "
+        f"from {DATASET}.sync_runs where status = 'proven' and mode <> 'touched'), '') limit 1"
     )
     told = database.rows(
         f"select schema_changes from {DATASET}.sync_runs where schema_changes <> '[]' "
         "order by run_id"
     )
     return Past(
-        last_id=last_id,
+        last_id=first(f"select run_id from {DATASET}.sync_runs")[0],
         cursor=first(proven)[0],
         scanned_at=first(f"{proven} and mode = 'scan'")[0],
-        # A run tells its requests when it has read everything, and only then begins to load.
-        unfinished=status not in (None, RunStatus.PROVEN) and bool(requests or not finished_at),
+        unfinished=bool(unfinished),
         schema_changes=tuple(change for (changes,) in told for change in json.loads(changes)),
     )
 

@@ -63,7 +63,7 @@ class Feed:
         if wanted.cursor is None or wanted.scanned_at is None:
             raise NoFeed("no run was proven yet")
         if wanted.unfinished:
-            raise NoFeed("the last run ended while it was loading")
+            raise NoFeed("a run ended while it was loading, and none was proven since")
         self._reader = reader
         self.since = wanted.cursor
         self._names = self._event_names()

@@ -100,7 +100,7 @@ class Wanted:
         scan_every: The longest time between two proven scans.
         cursor: Kantata's time from which on changes may be unknown; None before the first proof.
         scanned_at: Kantata's time at the start of the last proven scan.
-        unfinished: Whether the last run ended while it was loading.
+        unfinished: Whether a run since the last proven one ended while it was loading.
         allow_deletes: Whether any number of milestones may be marked as deleted at once.
         deleted_projects: Projects whose milestones are deleted, though nobody can read them.
         touched: Milestones that were just written to: read these and no others, if that will do.

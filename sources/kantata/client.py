@@ -242,8 +242,8 @@ class KantataReader:
         with self._lock:
             self.requests += 1
             self.request_id = response.headers.get("x-request-id", "")
-            if self.server_time is None and "Date" in response.headers:
-                self.server_time = parsedate_to_datetime(response.headers["Date"])
+            if self.server_time is None:
+                self.server_time = _date(response.headers.get("Date", ""))
 
     def _body(self, path: str, response: requests.Response) -> object:
         try:
@@ -375,11 +375,18 @@ def reason(error: Exception) -> str:
 def retry_after(response: requests.Response) -> float | None:
     """Seconds to wait by the Retry-After header, which may be seconds or a date."""
     value = response.headers.get("Retry-After", "")
-    if re.fullmatch(r"\d+(\.\d+)?", value):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value)
+    moment = _date(value)
+    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _date(header: str) -> datetime | None:
+    """The time in a header, UTC unless it says otherwise; None if it is unreadable."""
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        moment = parsedate_to_datetime(header)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 

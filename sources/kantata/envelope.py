@@ -30,6 +30,7 @@ class Page:
         pages: Pages in the whole list.
         size: Rows a full page has.
         observed_at: When it was read, UTC; later than that of every page read before.
+        odd: Side-loaded types that hold something else than records by id, and what.
     """
 
     records: dict[str, Record]
@@ -39,6 +40,12 @@ class Page:
     pages: int
     size: int
     observed_at: datetime
+    odd: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has the rows it must have, and its list the pages: not so without ``meta``."""
+        return len(self.records) >= self.expected and self.pages * self.size >= self.count
 
     @property
     def expected(self) -> int:
@@ -74,15 +81,14 @@ def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN
     results = body["results"]
     own = body.get(key, {})
     meta = body.get("meta", {})
-    records = {row["id"]: own[row["id"]] for row in results if row["key"] == key}
-    for record_id, record in records.items():
-        if not isinstance(record_id, str) or not isinstance(record, dict):
-            raise TypeError("an id is not text, or a record not an object")
+    records = {str(row["id"]): own[str(row["id"])] for row in results if row["key"] == key}
+    if not all(type(record) is dict for record in records.values()):
+        raise TypeError("a record is not an object")
+    maps, odd = _side_loaded(body, frozenset({key, "meta", "results"}))
     return Page(
         records=records,
-        side_loaded={
-            name: rows for name, rows in body.items() if name not in (key, "meta") and _is_map(rows)
-        },
+        side_loaded=maps,
+        odd=tuple(odd),
         count=int(body["count"]),
         number=int(meta.get("page_number", 1)),
         pages=int(meta.get("page_count", 1)),
@@ -91,9 +97,24 @@ def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN
     )
 
 
-def _is_map(value: object) -> bool:
-    """Whether it is a map of records."""
-    return isinstance(value, dict) and all(type(record) is dict for record in value.values())
+def _side_loaded(
+    body: dict[str, Any], others: frozenset[str]
+) -> tuple[dict[str, dict[str, Record]], list[tuple[str, str]]]:
+    """Maps of records by id, and what cannot be told to be one though there are objects in it."""
+    maps: dict[str, dict[str, Record]] = {}
+    odd: list[tuple[str, str]] = []
+    for name, value in body.items():
+        if name in others:
+            continue
+        if isinstance(value, dict):
+            rows = {id_: row for id_, row in value.items() if type(row) is dict}
+            if rows or not value:
+                maps[name] = rows
+            if len(rows) < len(value) and (rows or None in value.values()):
+                odd.append((name, "some of its records are no objects"))
+        elif isinstance(value, list) and any(type(row) is dict for row in value):
+            odd.append((name, "it is a list, not a map by id"))
+    return maps, odd
 
 
 def error_messages(body: object) -> str:

@@ -17,11 +17,13 @@ from .envelope import Page
 from .errors import KantataError, KantataThrottled, KantataUnauthorized
 from .known import Wanted
 from .settings import INVOICES, PER_PAGE
+from .values import is_id
 
 EVENTS = "subscribed_events"
 KEPT = timedelta(days=6)  # kantata-api.md section 6: 6, 7 or 9 days, by whom one asks
 OVERLAP = timedelta(hours=1)  # events may be that late
 _MILESTONE = "billing_milestone:"
+_VERBS = ("created", "updated", "deleted")
 _INVOICE_DELETED = "invoice:deleted"
 _NAME = re.compile(r"[a-z_]+:[a-z_]+")
 
@@ -61,7 +63,11 @@ class Feed:
         if wanted.allow_deletes or wanted.deleted_projects:
             raise NoFeed("asked for by --allow-deletes")
         if wanted.cursor is None or wanted.scanned_at is None:
-            raise NoFeed("no run was proven yet")
+            raise NoFeed(
+                "Kantata told no time when a run was last proven"
+                if wanted.proven
+                else "no run was proven yet"
+            )
         if wanted.unfinished:
             raise NoFeed("a run ended while it was loading, and none was proven since")
         self._reader = reader
@@ -75,8 +81,8 @@ class Feed:
             body, _ = self._reader.json(f"{EVENTS}/event_types", {})
         names = set(_names(body))
         wanted = sorted(name for name in names if name.startswith(_MILESTONE))
-        if not wanted:
-            raise NoFeed("there are no events of billing milestones")
+        if lacking := [verb for verb in _VERBS if _MILESTONE + verb not in names]:
+            raise NoFeed(f"there are no events of {' and '.join(lacking)} billing milestones")
         return [*wanted, *({_INVOICE_DELETED} & names)]
 
     def _check_times(self, scanned_at: datetime, scan_every: timedelta) -> None:
@@ -118,8 +124,8 @@ class Feed:
         }
         for page in _forward(self._reader, EVENTS, query):
             for event in page.records.values():
-                subject, name = event.get("subject_id"), str(event.get("event_type"))
-                if subject is None:
+                subject, name = event.get("subject_id"), event.get("event_type")
+                if not is_id(subject) or not isinstance(name, str) or not _NAME.fullmatch(name):
                     raise NoFeed("its events do not tell what they are about")
                 if name.startswith(_MILESTONE):
                     changes.milestones.add(str(subject))
@@ -137,7 +143,10 @@ class Feed:
             changes.invoices |= page.records.keys()
             changes.milestones |= page.side_loaded.get("billing_milestones", {}).keys()
             for invoice in page.records.values():
-                changes.milestones |= set(map(str, invoice.get("billing_milestone_ids") or ()))
+                ids = invoice.get("billing_milestone_ids") or []
+                if not isinstance(ids, list) or not all(map(is_id, ids)):
+                    raise NoFeed("invoices do not tell their milestones")
+                changes.milestones |= set(map(str, ids))
 
 
 @contextmanager
@@ -171,20 +180,28 @@ def _forward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Pa
     """First to last: right for a list that only grows, since what comes in shifts rows onwards."""
     number, pages = 1, 1
     while number <= pages:
-        page = reader.page(path, {**query, "page": number})
+        page = _page(reader, path, {**query, "page": number})
         yield page
         number, pages = number + 1, page.pages
 
 
 def _backward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
     """Last to first: right for a list whose rows leave, or move to its end; then its end again."""
-    page = reader.page(path, {**query, "page": 1})
+    page = _page(reader, path, {**query, "page": 1})
     yield page
     pages = page.pages
     if pages <= 1:
         return
     for number in range(pages, 0, -1):
-        page = reader.page(path, {**query, "page": number})
+        page = _page(reader, path, {**query, "page": number})
         yield page
     for number in range(pages, page.pages + 1):
-        yield reader.page(path, {**query, "page": number})
+        yield _page(reader, path, {**query, "page": number})
+
+
+def _page(reader: KantataReader, path: str, query: Parameters) -> Page:
+    """A page that shows what it counts: a change left out without a word would be lost."""
+    page = reader.page(path, query)
+    if not page.whole:
+        raise NoFeed(f"{path} shows {len(page.records)} of {page.count}, which is not all")
+    return page

@@ -152,11 +152,13 @@ class Scan:
                 },
             )
             _check_order(page)
-            if page.number in (number, 0) and len(page.records) == page.expected:
+            if page.number in (number, 0) and len(page.records) == page.expected and page.whole:
                 return page
+        said = f"shows {len(page.records)} milestones instead of {page.expected}"
+        if page.pages * page.size < page.count:
+            said = f"tells of {page.pages} pages and of {page.count} milestones, which do not fit"
         raise KantataIncomplete(
-            f"page {number} shows {len(page.records)} milestones instead of {page.expected}, "
-            f"{ATTEMPTS} times in a row. Nothing was loaded."
+            f"page {number} {said}, {ATTEMPTS} times in a row. Nothing was loaded."
         )
 
 

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     DATE = "date"
     TIMESTAMP = "timestamp"
     JSON = "json text"  # a list or an object, kept as JSON text
+    IDS = "ids as json text"  # a list of ids, kept as JSON text
     UNIT = "decimal(12,6)"  # the value of one subunit in its currency
 
     @property
@@ -39,7 +40,7 @@ class Kind(StrEnum):
         return _DLT_TYPES.get(self, self.value)
 
 
-_DLT_TYPES = {Kind.ID: "text", Kind.JSON: "text", Kind.UNIT: "decimal"}
+_DLT_TYPES = {Kind.ID: "text", Kind.JSON: "text", Kind.IDS: "text", Kind.UNIT: "decimal"}
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ BILLING_MILESTONES = Table(
         "workspace_id": _ID,
         "story_id": _ID,
         "invoice_id": _ID,
-        "invoice_ids": _J,
-        "external_reference_ids": _J,
+        "invoice_ids": Kind.IDS,
+        "external_reference_ids": Kind.IDS,
         "created_at": _TS,
         "updated_at": _TS,
     },

@@ -2,27 +2,42 @@
 
 Arrow alone would not do: it rounds 1.5 into an integer column without a word. So the types of a
 whole column are looked at first; only when they are not all as declared is each value looked at.
+
+JSON is read with numbers of 64 bits: of a number in a field nobody declared, whole digits beyond
+2^64 and more than 17 digits of a fraction are lost. A declared one that large is rejected.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .settings import Kind
 
 _INT64 = 2**63
 _EXACT_FLOAT = 2**53  # above it, whole numbers are rounded before they reach us
+_TIME = re.compile(  # what Arrow takes too, and no more than microseconds
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?)?"
+    r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
+)
+# The years 1 to 9999, which are all that Python can read back: Arrow takes others too.
+_CALENDAR = {
+    Kind.DATE: (date.min, date.max),
+    Kind.TIMESTAMP: (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
+}
 
 _ARROW: dict[Kind, pa.DataType] = {
     Kind.ID: pa.string(),
     Kind.TEXT: pa.string(),
     Kind.JSON: pa.string(),
+    Kind.IDS: pa.string(),
     Kind.BIGINT: pa.int64(),
     Kind.DOUBLE: pa.float64(),
     Kind.BOOL: pa.bool_(),
@@ -72,12 +87,19 @@ def _fast(kind: Kind, values: Sequence[object]) -> pa.Array | None:
         return None
     try:
         if kind in (Kind.DATE, Kind.TIMESTAMP):
-            return pa.array(values, pa.string()).cast(_ARROW[kind])
+            times = pa.array(values, pa.string()).cast(_ARROW[kind])
+            return times if _in_calendar(kind, times) else None
         if kind in (Kind.TEXT, Kind.ID) and any("\0" in v for v in values if v):  # type: ignore[operator]
             return None
         return pa.array(values, _ARROW[kind])
     except (pa.ArrowInvalid, OverflowError):
         return None
+
+
+def _in_calendar(kind: Kind, times: pa.Array) -> bool:
+    first, last = (pa.scalar(bound, times.type) for bound in _CALENDAR[kind])
+    found = pc.min_max(times)
+    return bool(found["min"].value >= first.value and found["max"].value <= last.value)
 
 
 def _slow(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
@@ -114,7 +136,7 @@ def _id(value: object) -> str:
 
 
 def _bigint(value: object) -> int:
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,19}", value):
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
         value = int(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOAT:
         value = int(value)
@@ -141,7 +163,7 @@ def _bool(value: object) -> bool:
 
 def _date(value: object) -> date:
     try:
-        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
             return date.fromisoformat(value)
     except ValueError:
         pass
@@ -150,7 +172,8 @@ def _date(value: object) -> date:
 
 def _timestamp(value: object) -> datetime:
     try:
-        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+        text = value if isinstance(value, str) and _TIME.fullmatch(value) else ""
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise Misfit(f"{shown(value)} is not a time") from None
     if moment.tzinfo is None:
@@ -163,6 +186,19 @@ def _timestamp(value: object) -> datetime:
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
+
+
+def is_id(value: object) -> bool:
+    """Whether it can be an id: a whole number, or text that needs no care in a list or a table."""
+    if isinstance(value, str):
+        return bool(value) and "\0" not in value and "," not in value
+    return type(value) is int
+
+
+def _ids(value: object) -> str:
+    if not isinstance(value, list) or not all(map(is_id, value)):
+        raise Misfit(f"{shown(value)} is not a list of ids")
+    return _json(value)
 
 
 def _unit(value: object) -> Decimal:
@@ -180,6 +216,7 @@ _EXACT: dict[Kind, Callable[[object], object]] = {
     Kind.DATE: _date,
     Kind.TIMESTAMP: _timestamp,
     Kind.JSON: _json,
+    Kind.IDS: _ids,
     Kind.UNIT: _unit,
 }
 
@@ -207,3 +244,9 @@ def shown(value: object) -> str:
     """A value as a message may show it: short."""
     text = orjson.dumps(value, default=str).decode()
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def table_of(columns: Mapping[str, Kind], rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows of our own making, which hold exactly these columns."""
+    schema = pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
+    return pa.Table.from_pylist(rows, schema=schema)

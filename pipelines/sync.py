@@ -249,6 +249,8 @@ def _wanted(asked: Asked, past: Past, settings: KantataSettings) -> Wanted:
         scan_every=settings.longest_without_scan(),
         cursor=past.cursor,
         scanned_at=past.scanned_at,
+        proven=past.proven,
+        told=past.told,
         unfinished=past.unfinished,
         allow_deletes=asked.allow_deletes,
         deleted_projects=asked.deleted_projects,
@@ -357,7 +359,7 @@ def _tell(run: Run, report: Report, past: Past) -> None:
     run.deleted, run.restored = report.deleted, report.restored
     run.access_lost = report.access_lost
     run.totals, run.side_rows = report.totals, report.side_rows
-    run.schema_changes = [c for c in report.schema_changes if c not in past.schema_changes]
+    run.schema_changes = list(dict.fromkeys((*past.untold, *report.schema_changes)))
     run.warnings = report.warnings
     run.cursor_at = report.server_time
 

@@ -103,8 +103,23 @@ class Holdings:
         return [row[0] for row in self._of(sql, invoice_ids)]
 
     def drafts(self) -> list[str]:
-        """Invoices that are drafts."""
-        sql = f"select id from {DATASET}.invoices where draft"
+        """Invoices that are drafts, as far as is known."""
+        sql = f"select id from {DATASET}.invoices where draft and status is distinct from 'deleted'"
+        return [row[0] for row in self._database.rows(sql)]
+
+    def left(self) -> list[str]:
+        """Invoices whose last milestone left them after they were last read."""
+        sql = f"""
+            select i.id from {DATASET}.invoices i
+            where exists (
+                select 1 from {DATASET}.billing_milestone_invoices l
+                where l.invoice_id = i.id and l.removed_at >= i.observed_at
+            ) and not exists (
+                select 1 from {DATASET}.billing_milestone_invoices l
+                where l.invoice_id = i.id and l.removed_at is null
+            ) and i.status is distinct from 'deleted'
+            order by i.id
+            """
         return [row[0] for row in self._database.rows(sql)]
 
     def access_lost(self) -> dict[str | None, int]:
@@ -118,7 +133,8 @@ class Holdings:
     def hashes(self, table: str, key: str) -> Iterator[pa.RecordBatch]:
         """Key and row_hash of every row."""
         if table in self.columns:
-            yield from self._database.batches(f"select {key}, row_hash from {DATASET}.{table}")
+            sql = f'select "{key}", row_hash from {DATASET}."{table}"'
+            yield from self._database.batches(sql)
 
     def rejects(self) -> list[dict[str, Any]]:
         """Rejected records that are not resolved."""
@@ -134,7 +150,8 @@ class Holdings:
         """The rows of these ids: the key, then the columns; null where there is no such column."""
         held = self.columns.get(table, {})
         wanted = [key, *(column for column in columns if column in held)]
-        sql = f"select {', '.join(wanted)} from {DATASET}.{table} where {key} in ({{}})"
+        names = ", ".join(f'"{name}"' for name in wanted)  # a field may be called order or group
+        sql = f'select {names} from {DATASET}."{table}" where "{key}" in ({{}})'
         rows = self._of(sql, ids) if held else []
         found = {name: [row[n] for row in rows] for n, name in enumerate(wanted)}
         nothing = [None] * len(rows)

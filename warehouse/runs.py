@@ -117,14 +117,18 @@ class Past:
         cursor: Kantata's time at the start of the last proven run.
         scanned_at: Kantata's time at the start of the last proven scan.
         unfinished: Whether a run since then ended while it was loading, or afterwards unproven.
-        schema_changes: All that was ever told, oldest first.
+        proven: Whether any run was.
+        told: Schema changes that proven runs told, oldest first.
+        untold: Those that runs since then found, which ended before they could tell.
     """
 
     last_id: str | None
     cursor: datetime | None
     scanned_at: datetime | None
     unfinished: bool
-    schema_changes: tuple[str, ...]
+    proven: bool
+    told: tuple[str, ...]
+    untold: tuple[str, ...]
 
 
 def past(database: Database) -> Past:
@@ -145,17 +149,26 @@ def past(database: Database) -> Past:
         "and (requests > 0 or finished_at is null) and run_id > coalesce((select max(run_id) "
         f"from {DATASET}.sync_runs where status = 'proven' and mode <> 'touched'), '') limit 1"
     )
-    told = database.rows(
-        f"select schema_changes from {DATASET}.sync_runs where schema_changes <> '[]' "
-        "order by run_id"
+    found = database.rows(
+        f"select schema_changes, run_id, status from {DATASET}.sync_runs "
+        "where schema_changes <> '[]' order by run_id"
     )
+    last_proven = first(f"select run_id from {DATASET}.sync_runs where status = 'proven'")[0]
+    told = [changes for changes, _, status in found if status == RunStatus.PROVEN]
+    untold = [changes for changes, run_id, _ in found if run_id > (last_proven or "")]
     return Past(
         last_id=first(f"select run_id from {DATASET}.sync_runs")[0],
         cursor=first(proven)[0],
         scanned_at=first(f"{proven} and mode = 'scan'")[0],
         unfinished=bool(unfinished),
-        schema_changes=tuple(change for (changes,) in told for change in json.loads(changes)),
+        proven=last_proven is not None,
+        told=_all(told),
+        untold=_all(untold),
     )
+
+
+def _all(lists: Sequence[str]) -> tuple[str, ...]:
+    return tuple(change for text in lists for change in json.loads(text))
 
 
 def latest(rows: Sequence[tuple[Any, ...]]) -> list[Run]:

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 
 import orjson
 
 from .client import KantataReader
-from .compare import Batch, Milestones, Rejects, SideTable
+from .compare import Batch, Milestones, SideTable
 from .envelope import Page, Record
 from .known import Known, Wanted
-from .missing import NOT_ALLOWED, judge
+from .missing import NOT_ALLOWED, Singly, judge, show
 from .records import Rows, column_name
 from .register import DELETED, LOST, Register, digest_of
+from .rejects import Rejects
 from .report import Report
 from .scan import PATH
 from .settings import (
     BILLING_MILESTONES,
     CURRENCIES,
+    INVOICES,
     LOADED,
     PER_PAGE,
     SIDE_TABLES,
@@ -27,12 +30,17 @@ from .settings import (
     Table,
     undeclared_table,
 )
+from .values import is_id
 
+_MISSING, _BACK = " is missing; its last values stay", " is there again"
+_MOST_WITHIN = 20  # changes within objects that one run tells
+_ASKED_SINGLY = 20
 _TAKEN = frozenset(LOADED) | {
     "sync_runs",
     "warehouse_version",
     "change_requests",
     "change_events",
+    "alerts",
 }
 
 
@@ -74,12 +82,21 @@ class Account:
             self._register, self._milestone_rows, self._rejects, task.report
         )
         self._sides = {table.name: self._side(table) for table in SIDE_TABLES}
+        self._side_names = {name: name for name in self._sides}  # of their tables
+        self._odd: set[tuple[str, str]] = set()
         self._readable: set[str] = set()
         self._orphans: set[str] = set()
 
     def _rows(self, table: Table) -> Rows:
         columns = self._known.columns.get(table.name, {})
-        return Rows(table, columns, self._known.last_values)
+        rows = Rows(table, columns, self._known.last_values)
+        prefix = table.name + "."
+        for change in self._wanted.told:
+            if change.startswith(prefix) and change.endswith(_MISSING):
+                rows.watched.add(change[len(prefix) : -len(_MISSING)])
+            elif change.startswith(prefix) and change.endswith(_BACK):
+                rows.watched.discard(change[len(prefix) : -len(_BACK)])
+        return rows
 
     def _side(self, table: Table) -> SideTable:
         held = {
@@ -92,19 +109,28 @@ class Account:
     def _take(self, page: Page) -> Iterator[Batch]:
         yield from self._milestones.take(page)
         for name, records in page.side_loaded.items():
-            if (side := self._sides.get(name)) is None:
-                table = undeclared_table(column_name(name, _TAKEN))
-                if table.name not in self._known.columns:
-                    self._report.schema_changes.append(f"{table.name} is a new table")
-                side = self._sides[name] = self._side(table)
-            yield from side.take(records, page.observed_at)
+            yield from self._side_of(name).take(records, page.observed_at)
+        self._odd |= set(page.odd)
         projects = page.side_loaded.get(WORKSPACES.name, {})
         self._readable |= projects.keys()
         for record in page.records.values():
-            if (project := record.get("workspace_id")) is not None and project not in projects:
+            project = record.get("workspace_id")
+            if is_id(project) and str(project) not in projects:
                 self._orphans.add(str(project))
 
-    def _settle(self, ids: list[str], canaries: list[str], singly: bool = True) -> Iterator[Batch]:
+    def _side_of(self, name: str) -> SideTable:
+        """The table of a side-loaded type, a new one if nobody knew it."""
+        if name not in self._side_names:
+            table = undeclared_table(column_name(name, _TAKEN))
+            if table.name not in self._known.columns:
+                self._report.schema_changes.append(f"{table.name} is a new table")
+            self._side_names[name] = table.name
+            self._sides[table.name] = self._side(table)
+        return self._sides[self._side_names[name]]
+
+    def _settle(
+        self, ids: list[str], canaries: list[str], singly: Singly = Singly.SOME
+    ) -> Iterator[Batch]:
         """Mark milestones that are gone; load those that are not."""
         if not ids:
             return
@@ -138,11 +164,35 @@ class Account:
                 yield from side.take(page.records, page.observed_at)
         except NOT_ALLOWED as error:
             self._report.warnings.append(str(error))
+            side.unshown.clear()
         if lost := sorted(self._orphans - found):
             self._report.warnings.append(
                 f"{_counted(len(lost), 'project')} of milestones cannot be read: "
                 f"{some(lost)}. Does the token's user still see them?"
             )
+
+    def _invoices_left(self) -> Iterator[Batch]:
+        """Ask for invoices that milestones left: no page shows what became of them."""
+        left = sorted(self._milestones.left | set(self._known.left()))
+        side, missing = self._sides[INVOICES.name], set(left)
+        try:
+            for page in self._reader.only(INVOICES.name, left):
+                missing -= page.records.keys()
+                yield from side.take(page.records, page.observed_at, anew=True)
+            gone = [id_ for id_ in sorted(missing)[:_ASKED_SINGLY] if self._is_gone(id_)]
+        except NOT_ALLOWED as error:
+            self._report.warnings.append(f"invoices that milestones left keep their state: {error}")
+            return
+        if gone:
+            yield from side.gone(gone, self._reader.now(), status="deleted")
+
+    def _is_gone(self, invoice: str) -> bool:
+        """Whether an invoice is 404, and on no milestone that may only be out of reach."""
+        for id_ in self._known.linked([invoice]):
+            register = self._register
+            if not register.knows(id_) or invoice in register.links(register.place(id_)).split(","):
+                return False
+        return show(self._reader, INVOICES.name, invoice) is None
 
     def _currencies(self) -> Iterator[Batch]:
         side = self._sides[CURRENCIES.name] = self._side(CURRENCIES)
@@ -153,6 +203,7 @@ class Account:
                 page = self._reader.page(CURRENCIES.name, query)
             except NOT_ALLOWED as error:
                 self._report.warnings.append(f"no currencies, so no amounts in units: {error}")
+                side.unshown.clear()
                 return
             records = {str(r.get("iso_code", key)): _currency(r) for key, r in page.records.items()}
             yield from side.take(records, page.observed_at)
@@ -170,13 +221,23 @@ class Account:
         report.side_rows = {s.rows.table.name: s.changed for s in self._sides.values() if s.changed}
         report.requests = self._reader.requests
         report.server_time = self._reader.server_time
-        first = self._wanted.cursor is None
+        report.warnings += [
+            f"side-loaded {name} is not all loaded: {why}" for name, why in sorted(self._odd)
+        ]
         for rows in (self._milestone_rows, *(side.rows for side in self._sides.values())):
-            name = rows.table.name
-            for column, kind in {} if first else rows.new_columns.items():
-                report.schema_changes.append(f"{name}.{column} is new ({kind})")
-            for column in sorted(rows.absent):
-                report.schema_changes.append(f"{name}.{column} is missing; its last values stay")
+            report.schema_changes += self._drift(rows)
+
+    def _drift(self, rows: Rows) -> Iterator[str]:
+        """How records of a table differ from those before, in words; each is told once."""
+        name, told = rows.table.name, self._wanted.told
+        if self._wanted.proven:
+            yield from (f"{name}.{column} is new ({k})" for column, k in rows.new_columns.items())
+            within = (f"{name}.{change}" for change in dict.fromkeys(rows.nested))
+            yield from islice((change for change in within if change not in told), _MOST_WITHIN)
+        for column in sorted(rows.absent - rows.watched):
+            yield f"{name}.{column}{_MISSING}"
+        if self._report.mode == "scan" and rows.lacked is not None:
+            yield from (f"{name}.{column}{_BACK}" for column in sorted(rows.watched - rows.lacked))
 
 
 def _currency(record: Record) -> Record:

@@ -44,7 +44,10 @@ class Known(Protocol):
         """Milestones on these invoices."""
 
     def drafts(self) -> list[str]:
-        """Invoices that are drafts."""
+        """Invoices that are drafts, as far as is known."""
+
+    def left(self) -> list[str]:
+        """Invoices whose last milestone left them after they were last read."""
 
 
 class Nothing:
@@ -90,6 +93,10 @@ class Nothing:
         """None."""
         return []
 
+    def left(self) -> list[str]:
+        """None."""
+        return []
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -100,6 +107,8 @@ class Wanted:
         scan_every: The longest time between two proven scans.
         cursor: Kantata's time from which on changes may be unknown; None before the first proof.
         scanned_at: Kantata's time at the start of the last proven scan.
+        proven: Whether any run was proven, so that a new column is worth telling.
+        told: Schema changes that were told before, oldest first.
         unfinished: Whether a run since the last proven one ended while it was loading.
         allow_deletes: Whether any number of milestones may be marked as deleted at once.
         deleted_projects: Projects whose milestones are deleted, though nobody can read them.
@@ -110,6 +119,8 @@ class Wanted:
     scan_every: timedelta = timedelta(hours=24)
     cursor: datetime | None = None
     scanned_at: datetime | None = None
+    proven: bool = False
+    told: tuple[str, ...] = ()
     unfinished: bool = False
     allow_deletes: bool = False
     deleted_projects: frozenset[str] = frozenset()

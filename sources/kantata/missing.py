@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import islice
 
 from .client import KantataReader
@@ -21,6 +22,14 @@ from .settings import MILESTONE_INCLUDES, ONLY_PER_REQUEST, WORKSPACES
 NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
 _ASKED_SINGLY = 20
 _CANARIES = 3
+
+
+class Singly(StrEnum):
+    """Which missing milestones are asked for one by one, so that a 404 is seen of each."""
+
+    NONE = "none"  # they were asked for already
+    SOME = "some"  # the first ones, after an answer by ids left them out
+    ALL = "all"  # none is left whose presence would prove an answer by ids
 
 
 @dataclass
@@ -45,7 +54,7 @@ def judge(
     projects: Mapping[str, str],
     readable: Iterable[str],
     canaries: Sequence[str],
-    singly: bool = True,
+    singly: Singly = Singly.SOME,
 ) -> Verdict:
     """Find out what became of milestones.
 
@@ -54,7 +63,7 @@ def judge(
         projects: The project of each milestone, by the milestone's id.
         readable: Projects that were read just now.
         canaries: Milestones that were read just now, or lately.
-        singly: Whether the first ones are asked for singly too.
+        singly: Which are asked for one by one too.
 
     Raises:
         KantataError: If a request failed for good.
@@ -67,18 +76,22 @@ def judge(
         return verdict
     verdict.lost = [id_ for id_, project in projects.items() if project not in reached]
     asked = [id_ for id_, project in projects.items() if project in reached]
+    if singly is Singly.ALL:
+        verdict.deleted = asked
+        _ask_singly(reader, verdict, len(asked))
+        return verdict
     size = ONLY_PER_REQUEST - 1
     for start in range(0, len(asked), size):
         _ask(reader, asked[start : start + size], canaries, verdict)
-    if singly:
-        _ask_singly(reader, verdict)
+    if singly is Singly.SOME:
+        _ask_singly(reader, verdict, _ASKED_SINGLY)
     return verdict
 
 
-def show(reader: KantataReader, id_: str) -> Page | None:
-    """One milestone; None if it is 404."""
+def show(reader: KantataReader, id_: str, path: str = PATH) -> Page | None:
+    """One record of a list; None if it is 404."""
     try:
-        return reader.page(f"{PATH}/{id_}", {"include": MILESTONE_INCLUDES})
+        return reader.page(f"{path}/{id_}", {"include": MILESTONE_INCLUDES} if path == PATH else {})
     except KantataRefused as error:
         if error.status == 404:
             return None
@@ -104,8 +117,8 @@ def _ask(reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict
     )
 
 
-def _ask_singly(reader: KantataReader, verdict: Verdict) -> None:
-    for id_ in verdict.deleted[:_ASKED_SINGLY]:
+def _ask_singly(reader: KantataReader, verdict: Verdict, most: int) -> None:
+    for id_ in verdict.deleted[:most]:
         try:
             page = show(reader, id_)
         except NOT_ALLOWED as error:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from .account import Account, Task, some
 from .client import KantataReader
-from .compare import Batch, Rejects
+from .compare import Batch
 from .envelope import Page
 from .errors import KantataFieldLost
 from .feed import Feed, NoFeed
 from .known import Known
-from .missing import NOT_ALLOWED, show
+from .missing import NOT_ALLOWED, Singly, show
 from .register import Register
+from .rejects import Rejects, storable
 from .scan import PATH, Progress, Scan
 from .settings import CURRENCIES, MILESTONE_INCLUDES
 
@@ -90,6 +91,7 @@ class _Scanned(Account):
     def __init__(self, task: Task, scan: Scan) -> None:
         super().__init__(task, Register(task.known.milestones()), Rejects(task.known.rejects()))
         self._scan = scan
+        self._held_back = False
 
     def batches(self) -> Iterator[Batch]:
         scan = self._scan
@@ -100,10 +102,20 @@ class _Scanned(Account):
         yield from self._missing()
         yield from self._projects()
         yield from self._currencies()
-        for id_ in self._rejects.open_of(PATH):
-            if id_ not in scan.seen and not self._register.knows(id_):  # gone before it was good
-                self._rejects.good(PATH, id_, self._reader.now())
+        yield from self._invoices_left()
+        self._close_rejects()
         yield from self._end(len(scan.seen))
+
+    def _close_rejects(self) -> None:
+        """Resolve what is open of records that are gone: nothing will ever show them good."""
+        shown = set(map(storable, self._scan.seen)) if self._rejects.tables() else set()
+        for id_ in self._rejects.open_of(PATH) - shown:
+            if not self._register.is_live(id_):
+                self._rejects.good(PATH, id_, self._reader.now())
+        for table in set() if self._held_back else self._rejects.tables() - {PATH}:
+            side = self._sides.get(table)
+            for id_ in self._rejects.open_of(table) if side is None else side.unshown:
+                self._rejects.good(table, id_, self._reader.now())
 
     def _check_fields(self) -> None:
         """Stop if a field that figures rest on is missing everywhere."""
@@ -117,7 +129,7 @@ class _Scanned(Account):
 
     def _missing(self) -> Iterator[Batch]:
         """Settle what the list did not show; if that is much, only with leave."""
-        missing, register = list(self._register.unread()), self._register
+        missing, register = sorted(self._register.unread(), key=_number), self._register
         if not self._wanted.allow_deletes:
             sudden = [id_ for id_ in missing if not register.is_lost(id_)]
             projects = self._wanted.deleted_projects
@@ -126,15 +138,18 @@ class _Scanned(Account):
                 ids, of = (column.to_pylist() for column in held.columns)
                 allowed = {i for i, project in zip(ids, of, strict=True) if project in projects}
                 sudden = [id_ for id_ in sudden if id_ not in allowed]
-            if self._too_many(len(sudden)):
+            self._held_back = self._too_many(len(sudden))
+            if self._held_back:
+                # Without the number of all, which changes by the hour: alerts compare these words.
                 self._report.warnings.append(
-                    f"{len(sudden)} of {self._known.live()} milestones are missing at once "
-                    f"({some(sudden)}): nothing was marked as deleted. Does the token's user "
+                    f"{len(sudden)} milestones are missing at once, more than a tenth "
+                    f"({some(sudden, 3)}): nothing was marked as deleted. Does the token's user "
                     "still see them? If they are deleted, say so: milestones sync --allow-deletes"
                 )
                 return
         canaries = [id_ for id_, _ in zip(self._scan.seen, range(_CANARIES), strict=False)]
-        yield from self._settle(missing, canaries)
+        alone = not canaries and self._wanted.allow_deletes
+        yield from self._settle(missing, canaries, Singly.ALL if alone else Singly.SOME)
 
     def _too_many(self, missing: int) -> bool:
         if missing and not self._scan.seen:
@@ -231,8 +246,9 @@ class _Fed(Account):
         alive = [*seen, *self._known.alive(_CANARIES)][:_CANARIES]
         gone = [id_ for id_ in gathered.gone if id_ not in unknown]
         canaries = [id_ for id_ in alive if id_ not in gathered.gone]
-        yield from self._settle(gone, canaries, singly=False)
+        yield from self._settle(gone, canaries, Singly.NONE)
         yield from self._projects()
+        yield from self._invoices_left()
         if self._new_day() or self._without_unit():
             yield from self._currencies()
         self._report.ids = self._register.ids()

@@ -1,4 +1,4 @@
-"""Records become rows: content hash, typed Arrow tables, new fields, rejects.
+"""Records become rows: typed Arrow tables, new fields, last values of absent ones, rejects.
 
 A record that cannot be converted exactly is rejected whole, with its reason: an amount never
 becomes NULL or a rounded number. A field nobody declared gets a column of the type of its first
@@ -9,39 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
 import pyarrow as pa
 
+from . import nested
+from .content import digest, mark, row_hash, with_kept, xor
 from .envelope import Record
+from .known import Nothing
 from .settings import BILLING_MILESTONES, GONE_COLUMNS, Kind, Table, loaded, reserved
-from .values import Misfit, arrow_type, as_text, column, exact, kind_of
+from .values import Misfit, arrow_type, as_text, column, exact, kind_of, shown
 
-HASH_VERSION = "1:"  # so that a later release can tell its hashes from these
 VARIANT = "__v_text"
-DIGEST_BYTES = 16
+_MOST_SHAPES = 1_000  # different sets of fields to remember
 _PLAIN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 LastValues = Callable[[str, str, Sequence[str], Sequence[str]], pa.Table]
 """Table, its key, ids and columns -> the rows the warehouse holds: the key, then the columns."""
-
-
-def digest(record: Record) -> bytes:
-    """The content of a record in 16 bytes: nulls left out, lists of ids sorted, keys sorted."""
-    content = {name: value for name, value in record.items() if value is not None}
-    for name, value in content.items():
-        if type(value) is list and len(value) > 1 and name.endswith("_ids"):
-            content[name] = sorted(value, key=str)
-    canonical = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(canonical, digest_size=DIGEST_BYTES).digest()
-
-
-def row_hash(content: bytes) -> str:
-    """A digest as ``row_hash`` holds it."""
-    return HASH_VERSION + content.hex()
 
 
 def column_name(field: str, taken: frozenset[str]) -> str:
@@ -68,7 +55,8 @@ class Read:
         record: All its fields.
         digest: Its content in 16 bytes.
         observed_at: When it was read, UTC.
-        before: The digest that was known of it until now, empty if none.
+        before: What was known of its row until now, empty if nothing.
+        kept: Columns of fields it lacks that kept the values the warehouse holds.
     """
 
     id: str
@@ -76,6 +64,12 @@ class Read:
     digest: bytes
     observed_at: datetime
     before: bytes = b""
+    kept: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> bytes:
+        """What stands for its row."""
+        return with_kept(self.digest, self.kept) if self.kept else self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +105,48 @@ class Rows:
         self.table = table
         self.new_columns: dict[str, Kind] = {}
         self.absent: set[str] = set()
+        self.nested: list[str] = []
+        self.watched: set[str] = set()  # columns whose fields were missing before
+        self.lacked: set[str] | None = None  # those of them that are again; None before any record
         self._taken = reserved(table.name)
         self._last_values = last_values
         ours = frozenset(loaded(table.name)[0]) | self._taken
         self._kept = [name for name in known_columns if name not in ours]
         self._kinds = {name: Kind(known_columns[name]) for name in self._kept}
+        self._marks: dict[bytes, tuple[str, ...]] = {}
+        self._shapes: dict[tuple[str, ...], set[str]] = {}
+
+    def watch(self, records: Iterable[Record]) -> None:
+        """Note whether fields that were missing before are there again."""
+        if self.watched:
+            for record in records:
+                self.lacked = (self.lacked or set()) | (self.watched - self._has(tuple(record)))
+
+    def is_same(self, record: Record, content: bytes, row: bytes) -> bool:
+        """Whether a row holds what the record tells, and last values of fields it lacks.
+
+        False may mean that it is not known yet: ``build`` finds out.
+
+        Args:
+            record: The record.
+            content: Its digest.
+            row: What stands for the row.
+        """
+        if content == row or not row or not self._marks:
+            return content == row
+        kept = self._marks.get(xor(content, row))
+        return kept is not None and self._has(tuple(record)).isdisjoint(kept)
 
     def build(self, reads: list[Read]) -> tuple[pa.Table | None, list[Read], list[Reject]]:
         """Type these records.
 
         Returns:
-            The rows (None if none are good), the records they are of, and the rejects.
+            The rows (None if none are good), the records they are of in the same order, and the
+            rejects.
         """
         declared, reasons, lacks = self._declared(reads)
         if not reasons:
-            return (self._complete(reads, declared) if reads else None), reads, []
+            return *(self._complete(list(reads), declared) if reads else (None, [])), []
         good = [read for row, read in enumerate(reads) if row not in reasons]
         rejects = [
             Reject(reads[row], "; ".join(why), lacks.get(row, ())) for row, why in reasons.items()
@@ -150,21 +171,45 @@ class Rows:
             if name == self.table.key:
                 for row, value in enumerate(values):
                     if value is not None and str(value) != reads[row].id:
-                        reasons.setdefault(row, []).append(f"{name} is not {reads[row].id}")
+                        reasons.setdefault(row, []).append(f"{name} is not {shown(reads[row].id)}")
                 values = [read.id for read in reads]
             arrays[name], misfits = column(kind, values)
             for row, why in misfits.items():
                 reasons.setdefault(row, []).append(f"{name}: {why}")
         return arrays, reasons, lacks
 
-    def _complete(self, reads: list[Read], arrays: dict[str, pa.Array]) -> pa.Table:
+    def _complete(
+        self, reads: list[Read], arrays: dict[str, pa.Array]
+    ) -> tuple[pa.Table, list[Read]]:
         fields = {field: None for read in reads for field in read.record}
         for field in (field for field in fields if field not in self.table.columns):
             arrays |= self._undeclared(field, [read.record.get(field) for read in reads])
-        self._keep_absent(reads, arrays)
-        arrays["row_hash"] = pa.array([row_hash(read.digest) for read in reads])
+        self._look_within(reads)
+        kept = self._keep_absent(reads, arrays)
+        for row, names in kept.items():
+            self._marks.setdefault(mark(names), tuple(names))
+            reads[row] = replace(reads[row], kept=tuple(names))
+        arrays["row_hash"] = pa.array([row_hash(read.row) for read in reads])
         arrays["observed_at"] = _times([read.observed_at for read in reads])
-        return pa.table(arrays | self._gone(len(reads)))
+        return pa.table(arrays | self._gone(len(reads))), reads
+
+    def _look_within(self, reads: list[Read]) -> None:
+        """Note what is new within objects, compared with the same rows as they are held."""
+        some = [read for read in reads if read.before][: nested.ROWS_LOOKED_AT]
+        objects = {
+            field: column_name(field, self._taken)
+            for read in some
+            for field, value in read.record.items()
+            if type(value) is dict and field not in self.table.columns
+        }
+        objects = {field: name for field, name in objects.items() if name in self._kept}
+        if objects and self._last_values is not None:
+            ids, columns = [read.id for read in some], sorted(objects.values())
+            held = self._last_values(self.table.name, self.table.key, ids, columns)
+            for field, name in objects.items():
+                texts = [text for text in held.column(name).to_pylist() if text is not None]
+                if texts:
+                    self.nested += nested.changes(name, texts, [r.record.get(field) for r in some])
 
     def _gone(self, rows: int) -> dict[str, pa.Array]:
         """What tells that a milestone is gone; null in the row of one that was read."""
@@ -180,25 +225,43 @@ class Rows:
         """
         if self._last_values is None:
             return
-        kinds = self.table.columns | self._kinds | {"row_hash": Kind.TEXT}
-        del kinds[self.table.key]
-        held = self._last_values(self.table.name, self.table.key, ids, list(kinds))
-        arrays = {self.table.key: held.column(self.table.key).cast(pa.string())}
-        for name, kind in kinds.items():
-            arrays[name] = pa.array(held.column(name).to_pylist(), arrow_type(kind))
-        yield _with_time(
-            pa.table(
-                arrays | {"observed_at": _times([at] * held.num_rows)} | self._gone(held.num_rows)
-            ),
-            column,
-            at,
-        )
-        unheld = raws.keys() & (set(ids) - set(arrays[self.table.key].to_pylist()))
+        held = self.held(ids, at)
+        yield _with_time(held, column, at)
+        unheld = raws.keys() & (set(ids) - set(held.column(self.table.key).to_pylist()))
         records = {id_: orjson.loads(raws[id_]) for id_ in sorted(unheld)}
         reads = [Read(id_, record, digest(record), at) for id_, record in records.items()]
         table, _, _ = self.build(reads)
         if table is not None:
             yield _with_time(table, column, at)
+
+    def held(self, ids: Sequence[str], at: datetime, **texts: str) -> pa.Table:
+        """The rows the warehouse holds of these ids, as if read now, some texts in them changed."""
+        kinds = self.table.columns | self._kinds | {"row_hash": Kind.TEXT}
+        del kinds[self.table.key]
+        read = self._last_values or Nothing().last_values
+        held = read(self.table.name, self.table.key, ids, list(kinds))
+        arrays = {self.table.key: held.column(self.table.key).cast(pa.string())}
+        for name, kind in kinds.items():
+            values = held.column(name).to_pylist()
+            arrays[name] = pa.array([texts.get(name, v) for v in values], arrow_type(kind))
+        rows = held.num_rows
+        return pa.table(arrays | {"observed_at": _times([at] * rows)} | self._gone(rows))
+
+    def records(self, ids: Sequence[str]) -> dict[str, Record]:
+        """What the warehouse holds of these ids, as a record of Kantata's would tell it."""
+        if not ids or self._last_values is None:
+            return {}
+        kinds = {**self.table.columns, **self._kinds}
+        names = [name for name in kinds if name != self.table.key]
+        held = self._last_values(self.table.name, self.table.key, ids, names).to_pylist()
+        return {
+            row[self.table.key]: {
+                name: orjson.loads(value) if kinds[name] in (Kind.JSON, Kind.IDS) else value
+                for name, value in row.items()
+                if value is not None
+            }
+            for row in held
+        }
 
     def _undeclared(self, field: str, values: list[object]) -> dict[str, pa.Array]:
         """The column of a field nobody declared, and its variant if a value does not fit."""
@@ -223,12 +286,17 @@ class Rows:
         self._kinds[name] = self.new_columns[name] = kind
         return kind
 
-    def _keep_absent(self, reads: list[Read], arrays: dict[str, pa.Array]) -> None:
-        """Give absent fields the values the warehouse holds: absent is not null."""
+    def _keep_absent(self, reads: list[Read], arrays: dict[str, pa.Array]) -> dict[int, list[str]]:
+        """Give absent fields the values the warehouse holds: absent is not null.
+
+        Returns:
+            By row, the columns that were given one.
+        """
+        kept: dict[int, list[str]] = {}
         lacks = self._lacking(reads)
         self.absent |= {name for name in lacks if not name.endswith(VARIANT)}
         if not lacks or self._last_values is None:
-            return
+            return kept
         ids = sorted({reads[row].id for rows in lacks.values() for row in rows})
         last = self._last_values(self.table.name, self.table.key, ids, list(lacks))
         place = {key: n for n, key in enumerate(last.column(self.table.key).to_pylist())}
@@ -236,26 +304,34 @@ class Rows:
             values = arrays[name].to_pylist() if name in arrays else [None] * len(reads)
             held = last.column(name).to_pylist()
             for row in rows:
-                if (n := place.get(reads[row].id)) is not None:
+                if (n := place.get(reads[row].id)) is not None and held[n] is not None:
                     values[row] = held[n]
+                    kept.setdefault(row, []).append(name)
             kind = self.table.columns.get(name) or self._kinds[name]
             arrays[name] = pa.array(values, arrow_type(kind))
+        return kept
 
     def _lacking(self, reads: list[Read]) -> dict[str, list[int]]:
         """The rows whose record lacks the field of a column, by column."""
         shapes = [tuple(read.record) for read in reads]
-        has = {shape: self._columns_of(shape) for shape in set(shapes)}
+        has = {shape: self._has(shape) for shape in set(shapes)}
         lacks = {
-            name: [r for r, s in enumerate(shapes) if name.removesuffix(VARIANT) not in has[s]]
+            name: [r for r, s in enumerate(shapes) if name not in has[s]]
             for name in (*self.table.columns, *self._kept)
-            if any(name.removesuffix(VARIANT) not in columns for columns in has.values())
+            if any(name not in columns for columns in has.values())
         }
         lacks.pop(self.table.key, None)  # it is taken from where the record was found
         return lacks
 
-    def _columns_of(self, fields: tuple[str, ...]) -> set[str]:
-        declared = self.table.columns
-        return {f if f in declared else column_name(f, self._taken) for f in fields}
+    def _has(self, fields: tuple[str, ...]) -> set[str]:
+        """The columns of these fields, their variants included."""
+        if (has := self._shapes.get(fields)) is None:
+            declared = self.table.columns
+            columns = {f if f in declared else column_name(f, self._taken) for f in fields}
+            has = self._shapes[fields] = columns | {name + VARIANT for name in columns}
+            if len(self._shapes) > _MOST_SHAPES:
+                self._shapes.clear()
+        return has
 
 
 def _undeclared_column(kind: Kind, values: list[object]) -> tuple[pa.Array, frozenset[int]]:

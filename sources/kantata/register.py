@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from .records import DIGEST_BYTES, HASH_VERSION
+from .content import DIGEST_BYTES, HASH_VERSION
 
 # What stands for the content of a milestone that is gone: no digest of a record is like these.
 DELETED = b"deleted".rjust(DIGEST_BYTES, b"\0")
@@ -38,8 +38,8 @@ class Register:
 
     Args:
         known: Batches of what the warehouse holds, with columns ``id``, ``row_hash``, ``version``
-            (the last one, 0 for none), ``version_hash`` and ``links`` (ids of invoices, sorted,
-            joined by commas). A hash may be ``deleted`` or ``lost`` instead.
+            (the last one, 0 for none), ``version_hash`` and ``links`` (ids of invoices, joined by
+            commas). A hash may be ``deleted`` or ``lost`` instead.
     """
 
     def __init__(self, known: Iterable[pa.RecordBatch]) -> None:
@@ -66,7 +66,7 @@ class Register:
             place = self._add(id_)
             self.set_digest(place, digest_of(own))
             self._versions[place] = version
-            self.set_links(place, links)
+            self.set_links(place, ",".join(sorted(links.split(","))) if "," in links else links)
             if own != of_version:
                 self._unversioned[id_] = digest_of(of_version)
 

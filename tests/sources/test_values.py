@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.kantata.records import Read, Rows, column_name, digest
+from sources.kantata.content import digest
+from sources.kantata.records import Read, Rows, column_name
 from sources.kantata.settings import BILLING_MILESTONES, Kind, reserved
 from sources.kantata.values import column
 

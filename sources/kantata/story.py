@@ -1,0 +1,58 @@
+"""What the records of one batch went through, since one may be read twice and change meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from .records import Read, Reject
+
+
+@dataclass
+class Story:
+    """What one record went through in one batch, in the order it was read.
+
+    Args:
+        row: What stands for its row in the end; empty if it has none.
+        last: The last read.
+        reject: Why the last read could not be typed; None if it could.
+        good: The reads that could, each with what stood for the row before it.
+    """
+
+    row: bytes
+    last: Read
+    reject: Reject | None = None
+    good: list[tuple[Read, bytes]] = field(default_factory=list)
+
+
+def stories(
+    reads: Sequence[Read], good: Sequence[Read], rejects: Sequence[Reject]
+) -> Collection[Story]:
+    """Tell reads of a batch apart by record.
+
+    Args:
+        reads: All of them, in order.
+        good: Those of them that could be typed, in order.
+        rejects: The others.
+    """
+    bad = {id(reject.read): reject for reject in rejects}
+    typed = iter(good)
+    found: dict[str, Story] = {}
+    for raw in reads:
+        story = found.setdefault(raw.id, Story(raw.before, raw))
+        story.last, story.reject = raw, bad.get(id(raw))
+        if story.reject is None:
+            read = story.last = next(typed)
+            story.good.append((read, story.row))
+            story.row = read.row
+    return found.values()
+
+
+def rows_of(table: pa.Table, good: Sequence[Read], wanted: Sequence[Read]) -> pa.Table:
+    """The rows of some of the reads a table was made of; all of them mostly."""
+    if len(wanted) == len(good):
+        return table
+    names = set(map(id, wanted))
+    return table.take([row for row, read in enumerate(good) if id(read) in names])

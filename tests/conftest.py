@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import psycopg2
@@ -17,7 +17,6 @@ import pytest
 
 from pipelines.settings import Place, kantata_settings, place
 from pipelines.sync import Asked, Synced, Watcher, holding, sync
-from sources.kantata_sandbox import Sandbox
 from tests.postgres import server
 
 _OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
@@ -61,6 +60,18 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
+class Server(Protocol):
+    """What a job reads: a sandbox, or what stands before one."""
+
+    @property
+    def url(self) -> str:
+        """Where the API begins."""
+
+    @property
+    def token(self) -> str:
+        """What lets in."""
+
+
 @dataclass
 class Job:
     """One warehouse, and the job that fills it.
@@ -82,7 +93,7 @@ class Job:
         """Where the job loads."""
         return place(self.name)
 
-    def sync(self, sandbox: Sandbox, **asked: Any) -> Synced:  # noqa: ANN401 - the fields of Asked
+    def sync(self, sandbox: Server, **asked: Any) -> Synced:  # noqa: ANN401 - the fields of Asked
         """Run the job once against a sandbox; what is asked is a scan unless said otherwise."""
         os.environ["KANTATA_API_URL"] = sandbox.url
         os.environ["KANTATA_ACCESS_TOKEN"] = sandbox.token

@@ -14,7 +14,7 @@ import requests
 
 from pipelines.settings import Place, duckdb_place, kantata_settings
 from pipelines.sync import Asked, Synced, Watcher, holding, sync
-from sources.kantata.records import digest
+from sources.kantata.content import digest
 from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES
 from tests.benchmarks.account import serving
 

@@ -1,0 +1,122 @@
+"""What the feed and a batch tell, apart from any warehouse."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sources.kantata.client import KantataReader
+from sources.kantata.compare import Milestones
+from sources.kantata.envelope import Page, Record
+from sources.kantata.feed import Feed
+from sources.kantata.known import Wanted
+from sources.kantata.nested import changes
+from sources.kantata.records import Rows
+from sources.kantata.register import Register
+from sources.kantata.rejects import Rejects
+from sources.kantata.report import Report
+from sources.kantata.settings import BILLING_MILESTONES
+from sources.kantata_sandbox import Account, Fault, Sandbox
+
+
+def _feed(sandbox: Sandbox, since: datetime) -> Feed:
+    reader = KantataReader(sandbox.url, sandbox.token, backoff_seconds=0.01)
+    return Feed(reader, Wanted(cursor=since, scanned_at=since, proven=True))
+
+
+def test_every_page_of_events_is_read() -> None:
+    """Changes told by events beyond the first page are found like those on it."""
+    with Sandbox(milestones=450) as sandbox:
+        account = sandbox.account
+        for id_ in account.milestones:
+            account.update_milestone(id_, title="changed")
+        now = datetime.fromtimestamp(account.clock.now(), UTC)
+        assert _feed(sandbox, now).changes().milestones >= account.milestones.keys()
+
+
+def test_invoice_that_moves_to_the_end_is_read() -> None:
+    """An invoice that changes after the end was read, and before its page was, is still found."""
+    with Sandbox(milestones=1_500) as sandbox:
+        account = sandbox.account
+        invoices = list(account.invoices)[:650]
+        for number, id_ in enumerate(invoices):
+            account.update_invoice(id_, title=str(number))
+        now = datetime.fromtimestamp(account.clock.now(), UTC)
+        account.advance(60)
+        second = sorted(invoices, key=int)[300]  # on the second page of four
+
+        def move(account: Account) -> None:
+            account.update_invoice(second, title="moved")
+
+        sandbox.misbehave(Fault("change", path="invoices$", action=move, skip=2, times=1))
+        assert _feed(sandbox, now).changes().invoices >= set(invoices)
+
+
+def test_time_is_that_of_the_first_answer() -> None:
+    """The cursor is Kantata's time before everything that was read, however long that takes."""
+    with Sandbox(milestones=5) as sandbox:
+        reader = KantataReader(sandbox.url, sandbox.token)
+        reader.page("billing_milestones", {})
+        first = reader.server_time
+        sandbox.account.advance(3_600)
+        reader.page("billing_milestones", {})
+        assert first is not None
+        assert reader.server_time == first
+
+
+def test_older_read_is_refused() -> None:
+    """Of two reads of a milestone the later one counts, in whatever order they come."""
+    register = Register([])
+    place = register.place("1")
+    assert [register.is_latest(place, tick) for tick in (10, 5, 10, 11)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+def _record(amount: object) -> Record:
+    return {
+        "id": "1", "amount_in_cents": amount, "currency": "USD", "workspace_id": "2",
+        "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+
+
+def _batch(*amounts: object) -> tuple[list[object], list[str], Report]:
+    """One milestone read several times in one batch: amounts of versions, rejects, the report."""
+    rejects, report = Rejects([]), Report()
+    register = Register([])
+    milestones = Milestones(register, Rows(BILLING_MILESTONES, {}), rejects, report)
+    moment = datetime(2026, 11, 1, tzinfo=UTC)
+    for amount in amounts:
+        moment += timedelta(seconds=1)
+        page = Page({"1": _record(amount)}, {}, 1, 1, 1, 200, moment)
+        assert list(milestones.take(page)) == []
+    loaded = dict(milestones.flush())
+    versions = loaded.get("billing_milestone_versions")
+    told = [] if versions is None else [row["row_hash"] for row in versions.to_pylist()]
+    report.totals = register.totals()
+    return told, [reason for _, _, reason in rejects.open()], report
+
+
+def test_reads_of_a_batch_count_in_their_order() -> None:
+    """Good reads between bad ones are versions, and the last read alone says what is open."""
+    for amounts, versions, open_ in (
+        (("1.5", "2.5", "1.5", 7), 1, 0),
+        (("1.5", 7, "1.5"), 1, 1),
+        ((7, "1.5", 8, "1.5", 8), 2, 0),
+        (("1.5", "2.5", "1.5"), 0, 1),
+    ):
+        told, rejected, report = _batch(*amounts)
+        assert (len(told), len(rejected)) == (versions, open_), amounts
+        assert report.totals == ({} if open_ else {"USD": (1, amounts[-1])}), amounts
+
+
+def test_what_is_new_within_objects() -> None:
+    """New paths and types within an object are told; null and what was there is not."""
+    held = ['{"a":1,"c":{"d":true}}', '{"b":null}']
+    read: list[object] = [{"a": "x", "b": 2, "c": {"d": None, "e": [1]}}]
+    assert list(changes("data", held, read)) == [
+        "data.a was bigint, and now is text too",
+        "data.c.e is new (object or list)",
+    ]

@@ -23,7 +23,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from pipelines.sync import Synced
-from sources.kantata.errors import KantataUnavailable
+from sources.kantata.errors import (
+    KantataIncomplete,
+    KantataMisaddressed,
+    KantataMoving,
+    KantataUnavailable,
+)
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal, ids_where
@@ -35,13 +40,21 @@ TRIED: Counter[str] = Counter()
 ACTS = [
     *("create", "edit", "edit_silently", "delete", "invoice", "cancel", "delete_draft"),
     *("restore", "rename_project", "lose_access", "regain_access", "spoil", "mend", "drift"),
+    *("leave_out", "spoil_reference", "mend_reference", "delete_many", "side_load"),
 ]
+Acts = st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 10_000)), min_size=2, max_size=6)
 SPOILED = [
     *[("amount_in_cents", value) for value in ("12.50", 1_000.5, None, True, 2**63)],
     *[("date_to_invoice", value) for value in ("31.12.2026", 20261231, "2026-02-30")],
     *[("created_at", "yesterday"), ("currency", None), ("updated_at", 7)],
+    *[("workspace_id", {"id": 3}), ("workspace_id", [3]), ("invoice_ids", "7")],
 ]
+DRIFTING = ["weight", "custom_data", "order", "group"]
+ABSENT = ["title", "billing_type", "date_to_invoice", "story_id"]
 DRIFTED = [3, 2.5, "heavy", True, {"a": [1, None]}, [1, 2], None, "12", 2**63]
+FAULTS = [
+    *("error", "throttle", "drop_before", "drop_after", "garbage", "html", "lose_rows"),
+]
 Id = st.integers(0, 10_000)
 """Chooses one of whatever there is."""
 
@@ -61,6 +74,9 @@ class Histories(RuleBasedStateMachine):
         self.account = self.sandbox.account
         self.untold: set[str] = set()  # changed since the last scan, and nobody told of it
         self.spoiled: set[str] = set()  # shown with a value that cannot be typed
+        self.odd: set[str] = set()  # shown with a field more or less
+        self.references: dict[str, str] = {}  # spoiled, with what was there
+        self.things: dict[str, dict[str, object]] = {}
         self.late: dict[str, int] = {}  # told of at this second of Kantata's clock
         self.trash: list[dict[str, object]] = []
         self.delay = 0
@@ -77,7 +93,6 @@ class Histories(RuleBasedStateMachine):
 
     # What happens to the account
 
-    @rule(acts=st.lists(st.tuples(st.sampled_from(ACTS), Id), min_size=1, max_size=6))
     def happen(self, acts: list[tuple[str, int]]) -> None:
         for act, number in acts:
             getattr(self, act)(number)
@@ -138,7 +153,14 @@ class Histories(RuleBasedStateMachine):
             self.trash.append(dict(self.account.true_milestones[id_]))
             self.account.delete_milestone(id_)
             self.spoiled.discard(id_)
+            self.odd.discard(id_)
             self.changed(id_)
+
+    def delete_many(self, number: int) -> None:
+        if number % 4 == 0:
+            TRIED["times that much was deleted"] += 1
+            for _ in range(25):
+                self.delete(number)
 
     def restore(self, _: int) -> None:
         if self.trash:
@@ -169,15 +191,46 @@ class Histories(RuleBasedStateMachine):
             self.changed(id_, told=False)
 
     def mend(self, number: int) -> None:
-        if id_ := self.pick(number, sorted(self.spoiled)):
+        if id_ := self.pick(number, sorted(self.spoiled | self.odd)):
             self.account.clear_raw(id_)
             self.spoiled.discard(id_)
+            self.odd.discard(id_)
             self.changed(id_, told=False)
+
+    def leave_out(self, number: int) -> None:
+        if id_ := self.pick(number, list(self.account.true_milestones)):
+            self.account.leave_out(id_, ABSENT[number % len(ABSENT)])
+            self.odd.add(id_)
+            self.changed(id_, told=False)
+
+    def spoil_reference(self, number: int) -> None:
+        held = self.account.external_references
+        if id_ := self.pick(number, [i for i in held if i not in self.references]):
+            self.references[id_] = held[id_]["created_at"]
+            self.spoil_time(id_, "yesterday")
+
+    def mend_reference(self, number: int) -> None:
+        if id_ := self.pick(number, sorted(self.references)):
+            self.spoil_time(id_, self.references.pop(id_))
+
+    def spoil_time(self, reference: str, moment: str) -> None:
+        """Show a reference with another time; of one that is gone meanwhile nothing is shown."""
+        with self.account.change():
+            if record := self.account.external_references.get(reference):
+                record["created_at"] = moment
+                TRIED["changes"] += 1
+
+    def side_load(self, number: int) -> None:
+        value = DRIFTED[number % len(DRIFTED)]
+        self.things[str(number % 3)] = {"id": str(number % 3), "order": number, "end": value}
+        self.account.side_load("userThings", dict(self.things))
+        TRIED["changes"] += 1
 
     def drift(self, number: int) -> None:
         if id_ := self.pick(number, list(self.account.true_milestones)):
             value = DRIFTED[number % len(DRIFTED)]
-            self.account.set_raw(id_, ("weight", "custom_data")[number % 2], value)
+            self.account.set_raw(id_, DRIFTING[number % len(DRIFTING)], value)
+            self.odd.add(id_)
             self.changed(id_, told=False)
 
     def rename_project(self, number: int) -> None:
@@ -219,38 +272,61 @@ class Histories(RuleBasedStateMachine):
 
     # Runs
 
-    @rule(full=st.sampled_from([False, False, True]))
-    def sync(self, full: bool) -> None:
-        result = self.job.sync(self.sandbox, full=full)
+    @rule(acts=Acts, full=st.sampled_from([False, False, True]))
+    def sync(self, acts: list[tuple[str, int]], full: bool) -> None:
+        self.happen(acts)
+        self.run(full)
+
+    def run(self, full: bool, allow_deletes: bool = False) -> None:
+        """Sync once, while the account stands still."""
+        result = self.job.sync(self.sandbox, full=full, allow_deletes=allow_deletes)
         TRIED[f"proven {result.run.mode}s"] += 1
         self.check(result)
 
+    @rule(acts=Acts)
+    def sync_twice(self, acts: list[tuple[str, int]]) -> None:
+        self.happen(acts)
+        self.run(full=True)
+        run = self.job.sync(self.sandbox, full=True).run
+        assert (run.added, run.changed, run.deleted, run.restored) == (0, 0, 0, 0)
+        assert (run.side_rows, run.schema_changes) == ({}, [])
+        TRIED["scans of what did not change"] += 1
+
     @rule(
+        before=Acts,
         full=st.sampled_from([False, False, True]),
         acts=st.lists(
             st.tuples(st.sampled_from(ACTS[:7]), Id, st.integers(0, 5)), min_size=1, max_size=4
         ),
     )
-    def sync_while_it_moves(self, full: bool, acts: list[tuple[str, int, int]]) -> None:
+    def sync_while_it_moves(
+        self, before: list[tuple[str, int]], full: bool, acts: list[tuple[str, int, int]]
+    ) -> None:
+        self.happen(before)
         for act, number, moment in acts:
             action = partial(self.act, act, number)
             self.sandbox.misbehave(Fault("change", action=action, skip=moment, times=1))
         result = self.job.sync(self.sandbox, full=full)
         self.sandbox.behave()
         TRIED[f"{result.run.mode}s while it moved"] += 1
-        self.sync(full=result.run.mode == "scan")
+        self.run(full=result.run.mode == "scan")
 
     @rule(
-        kind=st.sampled_from(["error", "throttle", "drop_before", "drop_after", "garbage"]),
+        acts=Acts,
+        kind=st.sampled_from(FAULTS),
         skip=st.integers(0, 6),
         times=st.integers(1, 7),
         full=st.sampled_from([False, False, True]),
     )
-    def sync_with_faults(self, kind: str, skip: int, times: int, full: bool) -> None:
-        self.sandbox.misbehave(Fault(kind, skip=skip, times=times))
+    def sync_with_faults(
+        self, acts: list[tuple[str, int]], kind: str, skip: int, times: int, full: bool
+    ) -> None:
+        self.happen(acts)
+        path = "(billing_milestones|subscribed_events|invoices)$" if kind == "lose_rows" else ""
+        self.sandbox.misbehave(Fault(kind, skip=skip, times=times, path=path))
         try:
             result = self.job.sync(self.sandbox, full=full)
-        except KantataUnavailable:
+        except (KantataUnavailable, KantataMisaddressed, KantataIncomplete, KantataMoving):
             TRIED["runs that failed"] += 1
         else:
             TRIED["runs through faults"] += 1
@@ -258,8 +334,11 @@ class Histories(RuleBasedStateMachine):
         finally:
             self.sandbox.behave()
 
-    @rule(point=st.sampled_from(POINTS), full=st.sampled_from([False, False, True]))
-    def sync_is_killed(self, point: tuple[str, str, int], full: bool) -> None:
+    @rule(acts=Acts, point=st.sampled_from(POINTS), full=st.sampled_from([False, False, True]))
+    def sync_is_killed(
+        self, acts: list[tuple[str, int]], point: tuple[str, str, int], full: bool
+    ) -> None:
+        self.happen(acts)
         TRIED["runs killed"] += died(self.job, self.sandbox, point, full)
 
     # What must hold
@@ -268,12 +347,19 @@ class Histories(RuleBasedStateMachine):
         """What must hold after a run that was proven, while the account stood still."""
         if any("at once" in warning for warning in result.run.warnings):
             TRIED["runs that held deletes back"] += 1
+            self.sandbox.behave()
+            self.run(full=False, allow_deletes=True)
+            return
+        if any("nothing of them is marked" in warning for warning in result.run.warnings):
+            TRIED["runs that did not believe an answer"] += 1
             return
         seen = set(filter(self.account.sees_milestone, self.spoiled))
-        rejected = {id_ for _, id_, _ in result.rejected}
+        rejected = {id_ for table, id_, _ in result.rejected if table == "billing_milestones"}
         if result.run.mode == "scan":
+            beside = self.spoiled_references()
             assert rejected == seen
-            assert_equal(self.job, self.account, seen)
+            assert {i for t, i, _ in result.rejected if t != "billing_milestones"} == beside
+            assert_equal(self.job, self.account, seen | beside)
             self.untold.clear()
             self.late.clear()
             return
@@ -282,6 +368,12 @@ class Histories(RuleBasedStateMachine):
         excused = self.untold | self.late.keys()
         assert rejected - excused == seen - excused
         assert_equal(self.job, self.account, excused | seen, beside=False)
+
+    def spoiled_references(self) -> set[str]:
+        """References that are spoiled and seen."""
+        visible = filter(self.account.sees_milestone, self.account.true_milestones)
+        seen = {i for id_ in visible for i in self.account.references_of.get(id_, ())}
+        return seen & self.references.keys()
 
     @invariant()
     def nothing_live_is_marked_and_nothing_doubled(self) -> None:
@@ -334,7 +426,7 @@ def test_the_warehouse_follows(
         Histories,
         settings=settings(
             max_examples=EXAMPLES * 3 // 4 if job.name == "duckdb" else EXAMPLES // 4,
-            stateful_step_count=14,
+            stateful_step_count=6,
             deadline=None,
             derandomize=not long,
             database=None,
@@ -346,4 +438,8 @@ def test_the_warehouse_follows(
     said = ", ".join(f"{count} {what}" for what, count in sorted(TRIED.items()))
     record_property("tried", said)
     print(said)
-    assert TRIED["proven scans"] + TRIED["proven feeds"] > 0
+    histories = TRIED[f"histories on {job.name}"]
+    assert TRIED["proven scans"] + TRIED["proven feeds"] >= histories
+    assert TRIED["changes"] >= 5 * histories
+    assert TRIED["runs killed"] >= histories // 10
+    assert TRIED["scans while it moved"] + TRIED["feeds while it moved"] >= histories // 5

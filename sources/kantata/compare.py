@@ -102,7 +102,8 @@ class SideTable:
         for id_ in ids:
             self._held[id_] = DELETED
             self._rejects.good(self.rows.table.name, id_, at)
-        yield self.rows.table.name, held
+        if held.num_rows:
+            yield self.rows.table.name, held
 
 
 class Milestones:

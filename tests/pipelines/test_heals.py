@@ -156,6 +156,12 @@ def test_fields_named_like_ours(job: Job) -> None:
             account.add_field(name, "2026-01-01")
         job.sync(sandbox)
         assert ids_where(job, "deleted_at is not null or access_lost_at is not null") == set()
+        columns = job.rows(
+            "select column_name from information_schema.columns "
+            "where table_schema = 'kantata' and table_name = 'billing_milestones' "
+            "and column_name like '%\\_\\_x%' escape '\\'"
+        )
+        assert len(set(columns)) == 5  # one for each of them, so no value is lost
         account.side_load("currencies", {"7": {"id": "7", "x": 1}})
         result = job.sync(sandbox)
         table = result.run.schema_changes[0].split()[0]
@@ -230,12 +236,11 @@ def test_side_rejects_are_resolved(job: Job) -> None:
             account.save_reference(two, _REFERENCE),
         )
         job.sync(sandbox)
-        good = account.external_references[mended]["created_at"]
         for reference in (mended, gone):
             account.external_references[reference]["created_at"] = "yesterday"
         account.silently_update_milestone(one, title="x")
         assert {row[1] for row in job.sync(sandbox).rejected} == {mended, gone}
-        account.external_references[mended]["created_at"] = good
+        account.external_references[mended]["created_at"] = "2026-02-03T04:05:06Z"
         account.silently_update_milestone(one, title="y")
         assert [row[1] for row in job.sync(sandbox).rejected] == [gone]
         account.delete_reference(gone)

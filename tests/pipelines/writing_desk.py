@@ -38,6 +38,11 @@ class Desk:
         with opened_ledger(self.url, lambda: self.now) as ledger:
             yield ledger
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, on this machine and at Kantata."""
+        self.now += timedelta(seconds=seconds)
+        self.sandbox.account.advance(seconds)
+
     def milestone(self) -> str:
         """A new milestone that may be written to."""
         self._made += 1

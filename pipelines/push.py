@@ -92,7 +92,7 @@ class Push(Reconcile):
                 self._take(step)
             except (_TooOld, KantataThrottled, KantataNeverArrived) as error:
                 failures += 1
-                if failures < ATTEMPTS:
+                if failures < (2 if isinstance(error, _TooOld) else ATTEMPTS):
                     self._back_off(error, failures)
                     left[0] = self._ledger.change(left[0].change_id)
                     steps = []

@@ -43,6 +43,22 @@ def test_a_create_in_a_project_only_the_writer_sees(file_desk: Desk) -> None:
     assert (desk.change(change).status, desk.sent(change)) == (Status.APPROVED, 0)
 
 
+def test_a_project_that_is_not_shown_whole(file_desk: Desk) -> None:
+    """A create waits while its project shows fewer rows than it counts; others do not."""
+    desk = file_desk
+    create = desk.approved(desk.draft(Action.CREATE))
+    update = desk.approved(desk.draft(Action.UPDATE))
+    where = {"workspace_ids": create.workspace_id}
+    desk.sandbox.misbehave(Fault("lose_rows", method="GET", query=where))
+    result = desk.push()
+    assert "milestones cannot be read" in result.waiting[0][1]
+    assert (desk.change(create).status, desk.sent(create)) == (Status.APPROVED, 0)
+    assert desk.assert_true(update).status is Status.APPLIED
+    desk.sandbox.behave()
+    assert desk.push().exit_code == 0
+    assert desk.assert_true(create).status is Status.APPLIED
+
+
 def test_a_refusal_that_cannot_be_read_back_is_unknown(file_desk: Desk) -> None:
     """If the project vanishes with the refusal, nobody knows whether the milestone was made."""
     desk = file_desk

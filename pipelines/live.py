@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
 
 from sources.kantata import KantataReader
 from sources.kantata.envelope import Page, Record
-from sources.kantata.errors import KantataForbidden, KantataMisaddressed, KantataRefused
+from sources.kantata.errors import KantataIncomplete, KantataMoving
 from sources.kantata.missing import NOT_ALLOWED, show
-from sources.kantata.scan import PATH
+from sources.kantata.scan import PATH, Scan
 from sources.kantata.settings import MILESTONE_INCLUDES, PER_PAGE
 from sources.kantata.writer import MODEL, SERVICE
-from warehouse.change import Action, Change, Image, Value
+from warehouse.change import Action, Change, Image, Units, Value
 
 from .plan import Live, Seen
 
@@ -29,6 +32,7 @@ IMAGE = (
 )
 _IDS = ("workspace_id", "story_id", "invoice_id")
 _REFERENCES = "external_references"
+_POWERS_OF_TEN = frozenset(10**n for n in range(7))  # others have no exact decimals
 
 
 def image(record: Mapping[str, object]) -> Image:
@@ -59,30 +63,60 @@ def invoiced(found: Image, statuses: Mapping[str, object]) -> str:
     return ""
 
 
-def read_live(reader: KantataReader, changes: Iterable[Change]) -> Live:
-    """Read what these changes are about.
+def read_live(reader: KantataReader, changes: Iterable[Change], units: Units | None = None) -> Live:
+    """Read what these changes are about; the milestones to be written to last of all.
+
+    Args:
+        reader: The door to Kantata.
+        changes: Which ones.
+        units: What a subunit is worth.
 
     Raises:
         KantataError: If the account cannot be read.
     """
-    changes = list(changes)
-    creates = [change for change in changes if change.action is Action.CREATE]
-    others = {str(c.milestone_id): c.workspace_id for c in changes if c not in creates}
+    creates, others = [], {}
+    for change in changes:
+        if change.action is Action.CREATE:
+            creates.append(change)
+        else:
+            others[str(change.milestone_id)] = change.workspace_id
+    found = read_projects(reader, creates) if creates else Projects()
+    gone: set[str] = set()
+    unreadable: dict[str, str] = {}
+    read_at = time.monotonic()
     milestones = read_milestones(reader, list(others))
-    gone, unreadable = _missing(reader, {i: p for i, p in others.items() if i not in milestones})
-    if not creates:
-        return Live(milestones, frozenset(gone), unreadable)
-    projects, made, shown = _projects(reader, sorted({c.workspace_id for c in creates}))
-    for change in creates:
-        if change.attempts and not _look_up(reader, change, made) and not shown:
-            unreadable[change.workspace_id] = "external references cannot be read"
+    if missing := {i: p for i, p in others.items() if i not in milestones}:
+        gone, unreadable = _missing(reader, missing)
+        read_at = time.monotonic()
+        milestones = read_milestones(reader, list(others))
+        gone -= milestones.keys()
+        for id_ in others.keys() - milestones.keys() - gone:
+            unreadable.setdefault(id_, f"milestone {id_} vanished while it was being read")
     return Live(
-        milestones,
-        frozenset(gone),
-        unreadable,
-        {change_id: frozenset(ids) for change_id, ids in made.items()},
-        projects,
+        milestones=milestones,
+        gone=frozenset(gone),
+        unreadable={id_: why for id_, why in unreadable.items() if id_ not in milestones},
+        closed=found.closed,
+        made={change_id: frozenset(ids) for change_id, ids in found.made.items()},
+        projects=found.milestones,
+        currencies=found.currencies,
+        units=units or {},
+        read_at=read_at,
     )
+
+
+def read_units(reader: KantataReader) -> Units:
+    """What a subunit of each currency is worth; nothing if that may not be read."""
+    try:
+        page = reader.page("currencies", {"per_page": PER_PAGE})
+    except NOT_ALLOWED:
+        return {}
+    units = {}
+    for record in page.records.values():
+        subunits = record.get("subunit_to_unit")
+        if type(subunits) is int and subunits in _POWERS_OF_TEN:
+            units[str(record.get("iso_code"))] = Decimal(1) / subunits
+    return units
 
 
 def read_milestones(reader: KantataReader, ids: list[str]) -> dict[str, Seen]:
@@ -96,11 +130,13 @@ def _seen(page: Page) -> Iterable[tuple[str, Seen]]:
     statuses = {id_: record.get("status") for id_, record in invoices.items()}
     for id_, record in page.records.items():
         found = image(record)
+        changed = record.get("updated_at")
+        changed = None if changed is None else str(changed)
         if lacking := [name for name in ("invoice_id", "invoice_ids") if name not in record]:
             # Absent is not null: without a permission an invoice could be there unseen.
-            yield id_, Seen(found, f"{' and '.join(lacking)} cannot be read")
+            yield id_, Seen(found, f"{' and '.join(lacking)} cannot be read", changed)
         else:
-            yield id_, Seen(found, invoiced(found, statuses))
+            yield id_, Seen(found, invoiced(found, statuses), changed)
 
 
 def _missing(reader: KantataReader, projects: Mapping[str, str]) -> tuple[set[str], dict[str, str]]:
@@ -122,28 +158,71 @@ def _missing(reader: KantataReader, projects: Mapping[str, str]) -> tuple[set[st
     return gone, unreadable
 
 
-def _projects(
-    reader: KantataReader, projects: list[str]
-) -> tuple[dict[str, Seen], dict[str, set[str]], bool]:
-    """All milestones of these projects, what was made by changes, and whether references show."""
-    found: dict[str, Seen] = {}
-    made: dict[str, set[str]] = {}
-    number, pages, shown = 1, 1, True
-    while number <= pages:
-        query: dict[str, str | int] = {
-            "workspace_ids": ",".join(projects),
-            "include": MILESTONE_INCLUDES,
-            "order": "created_at:desc",
-            "per_page": PER_PAGE,
-            "page": number,
-        }
-        page = reader.page(PATH, query)
-        found |= {id_: s for id_, s in _seen(page) if s.image["workspace_id"] in projects}
-        shown = shown and _REFERENCES in page.side_loaded
-        for record in page.side_loaded.get(_REFERENCES, {}).values():
-            _take(record, made)
-        number, pages = number + 1, page.pages
-    return found, made, shown
+@dataclass
+class Projects:
+    """What creates need to know of their projects.
+
+    Args:
+        milestones: All there are, by id.
+        made: Ids of milestones that name a change, by the change's id.
+        currencies: By the project's id.
+        closed: Why a project could not be judged, by its id.
+    """
+
+    milestones: dict[str, Seen] = field(default_factory=dict)
+    made: dict[str, set[str]] = field(default_factory=dict)
+    currencies: dict[str, Value] = field(default_factory=dict)
+    closed: dict[str, str] = field(default_factory=dict)
+
+
+def read_projects(reader: KantataReader, creates: list[Change]) -> Projects:
+    """Read the projects of creates: what is there, and what may be made there.
+
+    An empty list of milestones proves nothing, so the projects themselves are asked for as well.
+
+    Raises:
+        KantataError: If the account cannot be read.
+    """
+    found = Projects()
+    ids = sorted({change.workspace_id for change in creates})
+    shown = _read_lists(reader, ids, found)
+    for change in creates:
+        if change.attempts and not _look_up(reader, change, found.made) and not shown:
+            found.closed[change.workspace_id] = "external references cannot be read"
+    _read_currencies(reader, ids, found)
+    return found
+
+
+def _read_lists(reader: KantataReader, ids: list[str], found: Projects) -> bool:
+    """All milestones of these projects, and whether their references are shown."""
+    shown = True
+    try:
+        # A scan reads in the one order in which a list that moves meanwhile loses no row.
+        for page in Scan(reader, in_flight=1, among={"workspace_ids": ",".join(ids)}).pages():
+            rows = {id_: s for id_, s in _seen(page) if s.image["workspace_id"] in ids}
+            found.milestones |= rows
+            shown = shown and _REFERENCES in page.side_loaded
+            for record in page.side_loaded.get(_REFERENCES, {}).values():
+                _take(record, found.made)
+    except (KantataMoving, KantataIncomplete) as error:
+        found.closed |= dict.fromkeys(ids, f"the project's milestones cannot be read: {error}")
+    return shown
+
+
+def _read_currencies(reader: KantataReader, ids: list[str], found: Projects) -> None:
+    try:
+        for page in reader.only("workspaces", ids, include_archived="true"):
+            for id_, record in page.records.items():
+                if "currency" in record:
+                    currency = record["currency"]
+                    found.currencies[id_] = None if currency is None else str(currency)
+                else:
+                    found.closed[id_] = f"the currency of project {id_} cannot be read"
+    except NOT_ALLOWED as error:
+        found.closed |= dict.fromkeys(ids, str(error))
+    for id_ in ids:
+        if id_ not in found.currencies:
+            found.closed.setdefault(id_, f"project {id_} cannot be read")
 
 
 def _look_up(reader: KantataReader, change: Change, made: dict[str, set[str]]) -> bool:
@@ -157,7 +236,7 @@ def _look_up(reader: KantataReader, change: Change, made: dict[str, set[str]]) -
     }
     try:
         page = reader.page(_REFERENCES, query)
-    except (KantataForbidden, KantataMisaddressed, KantataRefused):
+    except NOT_ALLOWED:
         return False
     for record in page.records.values():
         _take(record, made)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from warehouse.change import Action, Change, Image, Status, twin
+from warehouse.change import Action, Change, Image, Status, Units, Value, twin, worded
+
+_INVOICES = ("invoice_id", "invoice_ids")
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,12 @@ class Seen:
     Args:
         image: Its fields.
         invoiced: Why it counts as invoiced, in words; empty if it does not.
+        updated_at: When it was last changed, in Kantata's own text.
     """
 
     image: Image
     invoiced: str = ""
+    updated_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,30 @@ class Live:
     Args:
         milestones: By id.
         gone: Milestones that are deleted, for certain.
-        unreadable: Why milestones or projects could not be judged, by their id.
+        unreadable: Why milestones could not be judged, by their id.
+        closed: Why nothing can be made in projects of creates, by the project's id.
         made: Ids of the milestones that carry a change's id, by that.
         projects: Milestones of the projects of creates, by id.
+        currencies: Of the projects of creates, by the project's id.
+        units: What a subunit is worth, as far as that is known; only for words.
+        read_at: Since when anything here may have changed, in seconds of the monotonic clock.
     """
 
     milestones: Mapping[str, Seen] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    closed: Mapping[str, str] = field(default_factory=dict)
     made: Mapping[str, frozenset[str]] = field(default_factory=dict)
     projects: Mapping[str, Seen] = field(default_factory=dict)
+    currencies: Mapping[str, Value] = field(default_factory=dict)
+    units: Units = field(default_factory=dict)
+    read_at: float = 0.0
+
+    def why_unknown(self, change: Change) -> str:
+        """Why nothing can be said about a change; empty if something can."""
+        if change.action is Action.CREATE:
+            return self.closed.get(change.workspace_id, "")
+        return self.unreadable.get(str(change.milestone_id), "")
 
 
 @dataclass(frozen=True)
@@ -50,10 +69,12 @@ class Write:
     Args:
         change: Which one.
         twins: Equal milestones that are there already, and may be.
+        seen_updated_at: When the milestone was last changed, in Kantata's own text.
     """
 
     change: Change
     twins: tuple[str, ...] = ()
+    seen_updated_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +122,28 @@ Step = Write | NoOp | Conflict | Later
 
 
 def build_plan(changes: list[Change], live: Live) -> list[Step]:
-    """What to do with each approved change, given the account as it is."""
-    return [_step(change, live) for change in changes]
+    """What to do with each change, given the account as it is.
+
+    Args:
+        changes: Approved ones, and such as may have been written, for which that is found out.
+        live: The account.
+    """
+    return [
+        _step(change, live) if change.status is Status.APPROVED else _settled(change, live)
+        for change in changes
+    ]
+
+
+def _settled(change: Change, live: Live) -> Step:
+    """What a push does with a change that may have been written."""
+    if (found := settle(change, live)) is None:
+        return Later(change, live.why_unknown(change))
+    status, why, milestone_id = found
+    if status is Status.APPLIED:
+        return NoOp(change, why, milestone_id)
+    if status is Status.CONFLICT:
+        return Conflict(change, why)
+    return _step(change, live)
 
 
 def _step(change: Change, live: Live) -> Step:
@@ -111,8 +152,8 @@ def _step(change: Change, live: Live) -> Step:
     if change.action is Action.CREATE:
         return _create(change, live)
     id_ = str(change.milestone_id)
-    if id_ in live.unreadable:
-        return Later(change, live.unreadable[id_])
+    if why := live.why_unknown(change):
+        return Later(change, why)
     if id_ in live.gone:
         if change.action is Action.DELETE:
             return NoOp(change, "the milestone is gone already", id_)
@@ -122,19 +163,26 @@ def _step(change: Change, live: Live) -> Step:
         return NoOp(change, "the milestone is as asked already", id_)
     if seen.invoiced:
         return Conflict(change, f"the milestone may be invoiced: {seen.invoiced}")
-    if edits := _edits(change, seen.image):
+    if edits := _edits(change, seen.image, live.units):
         return Conflict(change, f"edited since it was proposed: {edits}")
-    return Write(change)
+    return Write(change, seen_updated_at=seen.updated_at)
 
 
 def _create(change: Change, live: Live) -> Step:
-    if change.workspace_id in live.unreadable:
-        return Later(change, live.unreadable[change.workspace_id])
+    if why := live.why_unknown(change):
+        return Later(change, why)
     made = sorted(live.made.get(change.change_id, ()))
     if len(made) > 1:
         return Conflict(change, f"made more than once: milestones {', '.join(made)}")
     if made:
         return NoOp(change, f"it was made already, as milestone {made[0]}", made[0])
+    currency = live.currencies[change.workspace_id]
+    if currency != change.currency:
+        return Conflict(
+            change,
+            f"the project's currency was {change.currency or 'none'} when it was proposed, and is "
+            f"{currency or 'none'}: the amount would be another one",
+        )
     twins = _twins(change, live)
     new = [id_ for id_ in twins if id_ not in change.twins] if change.attempts else twins
     if new and not (change.duplicate and not change.attempts):
@@ -150,7 +198,7 @@ def settle(change: Change, live: Live) -> tuple[Status, str, str | None] | None:
     if change.action is Action.CREATE:
         return _settle_create(change, live)
     id_ = str(change.milestone_id)
-    if id_ in live.unreadable:
+    if live.why_unknown(change):
         return None
     if id_ in live.gone:
         if change.action is Action.DELETE:
@@ -161,13 +209,20 @@ def settle(change: Change, live: Live) -> tuple[Status, str, str | None] | None:
         return Status.APPLIED, "read back: the milestone is as asked", id_
     if seen.invoiced:
         return Status.CONFLICT, f"read back: the milestone may be invoiced: {seen.invoiced}", id_
-    if edits := _edits(change, seen.image):
+    if edits := _edits(change, seen.image, live.units):
         return Status.CONFLICT, f"read back: it is neither as it was nor as asked: {edits}", id_
+    if change.action is Action.UPDATE and _touched(change, seen):
+        return (
+            Status.CONFLICT,
+            "read back: the milestone is as it was before, and yet it was changed after this was "
+            "sent: was it written, and then put back by somebody?",
+            id_,
+        )
     return Status.APPROVED, "read back: it never took effect", id_
 
 
 def _settle_create(change: Change, live: Live) -> tuple[Status, str, str | None] | None:
-    if change.workspace_id in live.unreadable:
+    if live.why_unknown(change):
         return None
     made = sorted(live.made.get(change.change_id, ()))
     if len(made) == 1:
@@ -184,25 +239,57 @@ def _settle_create(change: Change, live: Live) -> tuple[Status, str, str | None]
     return Status.APPROVED, "read back: it was never made", None
 
 
-def differences(change: Change, image: Image) -> str:
-    """Where a milestone is not as asked, in words."""
+def expected(change: Change) -> Image:
+    """A milestone as it must be once a change was applied, as far as the change tells."""
+    if change.action is Action.CREATE:
+        unset = {"date_to_invoice": None, "story_id": None, "currency": change.currency}
+        return {**unset, **change.after}
+    whole = {**change.before, **change.after}
+    return {name: value for name, value in whole.items() if name not in _INVOICES}
+
+
+def differences(wanted: Image, image: Image, units: Units) -> str:
+    """Where a milestone is not as wanted, in words."""
     return "; ".join(
-        f"{name} is {image.get(name)!r}, asked was {value!r}"
-        for name, value in change.after.items()
+        f"{_label(name)} is {worded(name, image.get(name), image.get('currency'), units)}, "
+        f"expected was {worded(name, value, wanted.get('currency'), units)}"
+        for name, value in wanted.items()
         if image.get(name) != value
     )
+
+
+def _label(name: str) -> str:
+    return "amount" if name == "amount_in_cents" else name
 
 
 def _as_asked(change: Change, image: Image) -> bool:
-    return not differences(change, image)
+    return all(image.get(name) == value for name, value in change.after.items())
 
 
-def _edits(change: Change, image: Image) -> str:
+def _edits(change: Change, image: Image, units: Units) -> str:
     return "; ".join(
-        f"{name} was {value!r}, is {image.get(name)!r}"
+        f"{_label(name)} was {worded(name, value, change.currency, units)}, "
+        f"is {worded(name, image.get(name), image.get('currency'), units)}"
         for name, value in change.before.items()
         if image.get(name) != value
     )
+
+
+def _touched(change: Change, seen: Seen) -> bool:
+    """Whether a milestone was changed after a change of it was sent, whoever did that."""
+    now = _moment(seen.updated_at)
+    if change.seen_updated_at is not None:
+        return now != _moment(change.seen_updated_at)
+    # An earlier release sent it, and kept only when.
+    return isinstance(now, datetime) and change.sent_at is not None and now > change.sent_at
+
+
+def _moment(text: str | None) -> datetime | str | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return text
+    return moment if moment.tzinfo else text
 
 
 def _twins(change: Change, live: Live) -> list[str]:

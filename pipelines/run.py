@@ -42,7 +42,8 @@ class Ran:
     @property
     def needs(self) -> list[str]:
         """What it leaves to a person, a line each."""
-        return [line for part in (self.synced, self.pushed) if part for line in part.needs]
+        lines = [line for part in (self.synced, self.pushed) if part for line in part.needs]
+        return list(dict.fromkeys(lines))  # both syncs tell what is wrong with the warehouse
 
     @property
     def _ended(self) -> Ended:

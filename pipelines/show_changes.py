@@ -145,6 +145,8 @@ def pushed(result: Pushed) -> None:
         out.print(f"[yellow]left[/] {change.change_id}: {escape(why)}", soft_wrap=True)
     for doubt in result.doubts:
         out.print(f"[yellow]needs a person:[/] {escape(doubt)}", soft_wrap=True)
+    if result.more:
+        out.print(f"{result.more} more approved: max_changes was reached, or it ended early")
     applied = sum(change.status is Status.APPLIED for change in result.changes)
     out.print(f"{applied} applied, {len(result.changes) - applied} not, {len(result.waiting)} left")
 
@@ -156,6 +158,7 @@ def pushed_json(result: Pushed, units: Units) -> dict[str, object]:
         "changes": [change_json(change, units) for change in result.changes],
         "waiting": [{"change_id": c.change_id, "why": why} for c, why in result.waiting],
         "doubts": result.doubts,
+        "more_approved": result.more,
         "error": str(result.stopped) if result.stopped else None,
     }
 

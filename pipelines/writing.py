@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sources.kantata.client import Pace
 from sources.kantata.errors import KantataError, KantataMisconfigured
+from sources.kantata.scan import PATH
 from sources.kantata.settings import ATTEMPTS
 from sources.kantata.writer import KantataWriter
 from warehouse import audit
@@ -15,11 +16,13 @@ from warehouse.ledger import Ledger, opened_ledger
 
 from .plan import Step
 from .push import Push, Pushed
+from .reconcile import Reconcile
 from .settings import KantataSettings, Place, PushSettings, ledger_url
 from .sync import (
     Asked,
     Hold,
     Now,
+    Synced,
     Watcher,
     holding,
     left_by_runs,
@@ -34,10 +37,10 @@ def plan(kantata: KantataSettings, settings: PushSettings, place: Place, now: No
 
     Raises:
         KantataError: If the account cannot be read.
-        WarehouseError: If the ledger cannot be.
+        WarehouseError: If the ledger cannot be, or belongs to another account.
     """
     with opened_ledger(ledger_url(place), now) as ledger, closing(kantata.reader(ATTEMPTS)) as door:
-        return Push(ledger, door, None, _after(settings)).plan(settings.max_changes)
+        return Reconcile(ledger, door, _after(settings)).plan(settings.max_changes)
 
 
 def push(
@@ -62,7 +65,8 @@ def push(
 
     Raises:
         KantataError: If writing is not enabled.
-        WarehouseError: If the ledger cannot be used, or another push is going.
+        WarehouseError: If the ledger cannot be used or belongs to another account, or another
+            push is going.
     """
     if not settings.enabled:
         raise KantataMisconfigured(
@@ -92,11 +96,12 @@ def reconcile(
     """Find out what became of changes that may have been written; send nothing.
 
     Raises:
-        WarehouseError: If the ledger cannot be used, or another push is going.
+        WarehouseError: If the ledger cannot be used or belongs to another account, or another
+            push is going.
     """
     with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing():
         with closing(kantata.reader(ATTEMPTS, watcher.answered)) as reader:
-            result = Push(ledger, reader, None, _after(settings)).reconcile()
+            result = Reconcile(ledger, reader, _after(settings)).reconcile()
         _show(kantata, holding(place), watcher, now, ledger, result)
     return result
 
@@ -121,18 +126,31 @@ def _show(
     result: Pushed,
 ) -> None:
     """Bring the warehouse up to what was written. It cannot undo that, so it only tells."""
-    if not (result.touched or result.changes or result.doubts):
-        return
+    changes, events = ledger.changes(), ledger.events()
     try:
         with held as hold:
             if result.touched:
-                sync(kantata, hold, Asked(touched=result.touched), watcher, now)
+                synced = sync(kantata, hold, Asked(touched=result.touched), watcher, now)
+                result.doubts += _of_the_touched(synced, result.touched)
             with left_by_runs(hold) as database:
                 prepare(database)
-                audit.copy(database, ledger.changes(), ledger.events())
+                if audit.is_current(database, events):
+                    return
+                audit.copy(database, changes, events)
             publish_to_readers(hold.place)
     except (KantataError, WarehouseError) as error:
+        if not (result.touched or result.changes or result.doubts):
+            return  # nothing was done; the next push copies what was proposed and decided since
         watcher.note(
             f"what was written is not in the warehouse yet; the next sync loads it: {error}"
         )
         result.stopped = result.stopped or error
+
+
+def _of_the_touched(synced: Synced, touched: frozenset[str]) -> list[str]:
+    """What the sync after a push leaves to a person, as far as that is about what was written."""
+    return synced.run.warnings + [
+        f"{table} {id_} is rejected, its last good row stays: {why}"
+        for table, id_, why in synced.rejected
+        if table == PATH and id_ in touched
+    ]

@@ -27,6 +27,20 @@ def copy(database: Database, changes: Sequence[Change], events: Sequence[Event])
             database.insert(f"{DATASET}.{table}", rows)
 
 
+def is_current(database: Database, events: Sequence[Event]) -> bool:
+    """Whether the copy there is holds these events and no others: each change leaves one.
+
+    Args:
+        database: A connection.
+        events: All of them, in order.
+    """
+    (held,) = database.rows(
+        f"select count(*), max(event_number), max(happened_at) from {DATASET}.change_events"
+    )
+    last = max((event.at for event in events), default=None)
+    return tuple(held) == (len(events), events[-1].number if events else None, last)
+
+
 def _change(change: Change) -> tuple[object, ...]:
     return (
         change.change_id, change.status, change.action, change.milestone_id, change.workspace_id,

@@ -13,10 +13,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 
 Value = str | int | None
 Image = Mapping[str, Value]  # a milestone, or a part of one, as people and the ledger see it
+Units = Mapping[str, Decimal]  # what one subunit of a currency is worth, by ISO code
 
 
 class Action(StrEnum):
@@ -86,8 +88,10 @@ class Draft:
     @property
     def digest(self) -> str:
         """Of all that is approved, so that nothing else can be sent."""
+        # A create gets its milestone's id when it is done, which was not there to be approved.
+        id_ = None if self.action is Action.CREATE else self.milestone_id
         content = [
-            self.action, self.milestone_id, self.workspace_id, self.currency, dict(self.after),
+            self.action, id_, self.workspace_id, self.currency, dict(self.after),
             dict(self.before), self.reason, self.proposer, self.duplicate,
         ]  # fmt: skip
         text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -106,6 +110,18 @@ def twin(image: Image) -> list[Value]:
     return [image.get(n) for n in ("workspace_id", "title", "amount_in_cents", "date_to_invoice")]
 
 
+def worded(name: str, value: Value, currency: Value, units: Units) -> str:
+    """A value as a person reads it: amounts in the currency's own money, if its unit is known."""
+    if value is None:
+        return "none"
+    if name != "amount_in_cents" or not isinstance(value, int):
+        return str(value)
+    unit = units.get(str(currency))
+    if unit is None:
+        return f"{value:,} subunits of {currency or 'an unknown currency'}"
+    return f"{value * unit.normalize():,f} {currency}"
+
+
 @dataclass(frozen=True)
 class Change(Draft):
     """A draft in the ledger.
@@ -120,6 +136,7 @@ class Change(Draft):
         twins: Ids of equal milestones that were there before it was sent.
         proposed_at: When, UTC.
         outcome: What became of it, in words.
+        seen_updated_at: When its milestone was last changed, as Kantata said before it was sent.
     """
 
     change_id: str = ""
@@ -131,6 +148,7 @@ class Change(Draft):
     twins: tuple[str, ...] = ()
     proposed_at: datetime | None = None
     outcome: str = ""
+    seen_updated_at: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,98 +9,39 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from . import ledger_tables as tables
 from .change import OPEN, TRANSITIONS, Action, Change, Draft, Event, Status
-from .errors import (
-    ChangeRefused,
-    WarehouseBusy,
-    WarehouseMisconfigured,
-    WarehouseUnavailable,
-    WarehouseUnwritable,
-)
+from .errors import ChangeRefused, WarehouseBusy
+from .ledger_engine import engine_of, failure
+from .ledger_tables import LEDGER_VERSION
 from .lock import file_lock
 
-LEDGER_VERSION = 1  # of the tables' shape
-# What each version needs on top of the one before.
-_MIGRATIONS: Mapping[int, tuple[str, ...]] = {}
-_SCHEMA = "kantata_ledger"  # on Postgres
+__all__ = ["LEDGER_VERSION", "Belonging", "Ledger", "opened_ledger"]
 _AT_ONCE = 500  # rows in one statement
-_LOCK = (0x6D696C65, 2)  # "mile" in ASCII, and the second lock of ours
 
-_HELD = sa.text(f"status in ({', '.join(repr(str(s)) for s in sorted(OPEN))})")
-_MADE = sa.text(f"status in ({', '.join(repr(str(s)) for s in sorted({*OPEN, Status.APPLIED}))})")
-_meta = sa.MetaData(schema=_SCHEMA)
-_version = sa.Table("ledger_version", _meta, sa.Column("version", sa.Integer, nullable=False))
-_changes = sa.Table(
-    "changes",
-    _meta,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),  # in order of proposal
-    sa.Column("change_id", sa.Text, nullable=False, unique=True),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),
-    sa.Column("milestone_id", sa.Text),
-    sa.Column("workspace_id", sa.Text, nullable=False),
-    sa.Column("currency", sa.Text),
-    sa.Column("fields_after", sa.Text, nullable=False),  # JSON
-    sa.Column("fields_before", sa.Text, nullable=False),  # JSON
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("proposer", sa.Text, nullable=False),
-    sa.Column("duplicate", sa.Integer, nullable=False),  # 1: a create may equal another one
-    sa.Column("twin_key", sa.Text),
-    sa.Column("proposed_at", sa.Text, nullable=False),  # times are ISO 8601, UTC
-    sa.Column("approver", sa.Text),
-    sa.Column("approved_digest", sa.Text),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("sent_at", sa.Text),
-    sa.Column("twins", sa.Text, nullable=False),  # JSON
-    sa.Column("outcome", sa.Text, nullable=False),
-    sa.Index(
-        "one_open_change_of_a_milestone", "milestone_id", unique=True,
-        postgresql_where=_HELD, sqlite_where=_HELD,
-    ),
-    sa.Index(
-        "one_create_of_a_kind", "twin_key", unique=True, postgresql_where=_MADE, sqlite_where=_MADE
-    ),
-    sqlite_autoincrement=True,
-)  # fmt: skip
-_events = sa.Table(
-    "events",
-    _meta,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("change_id", sa.Text, sa.ForeignKey(_changes.c.change_id), nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("status_before", sa.Text),
-    sa.Column("status_after", sa.Text, nullable=False),
-    sa.Column("who", sa.Text, nullable=False),
-    sa.Column("what", sa.Text, nullable=False),
-    sa.Column("request_id", sa.Text),
-    sa.Column("db_user", sa.Text),
-    sa.Index("events_of_a_change", "change_id", "number"),
-    sqlite_autoincrement=True,
-)
-_PROTECTION = {
-    "sqlite": [
-        f"create trigger events_{what}_refused before {what} on events "
-        "begin select raise(abort, 'events of the ledger are never altered'); end"
-        for what in ("update", "delete")
-    ],
-    "postgresql": [
-        f"create function {_SCHEMA}.refuse() returns trigger language plpgsql as "
-        "$$ begin raise exception 'events of the ledger are never altered'; end $$",
-        f"create trigger events_refused before update or delete or truncate on {_SCHEMA}.events "
-        f"for each statement execute function {_SCHEMA}.refuse()",
-    ],
-}
+
+@dataclass(frozen=True)
+class Belonging:
+    """The account whose changes a ledger holds.
+
+    Args:
+        address: Of the API.
+        account_id: Kantata's; None if it does not say.
+    """
+
+    address: str
+    account_id: str | None
 
 
 class Ledger:
@@ -151,7 +92,7 @@ class Ledger:
             "twins": "[]",
             "outcome": "",
         }
-        self._connection.execute(_changes.insert().values(values))
+        self._connection.execute(tables.changes.insert().values(values))
         self._note(change_id, None, Status.PROPOSED, draft.proposer, draft.reason, None)
         return change_id
 
@@ -174,9 +115,9 @@ class Ledger:
 
     def changes(self, statuses: frozenset[Status] | None = None) -> list[Change]:
         """Changes in these statuses, or all, the oldest first."""
-        query = sa.select(_changes).order_by(_changes.c.number)
+        query = sa.select(tables.changes).order_by(tables.changes.c.number)
         if statuses is not None:
-            query = query.where(_changes.c.status.in_(sorted(statuses)))
+            query = query.where(tables.changes.c.status.in_(sorted(statuses)))
         with self._connection.begin():
             return [_change(row) for row in self._connection.execute(query).mappings()]
 
@@ -186,7 +127,7 @@ class Ledger:
         Raises:
             ChangeRefused: If there is none of this id.
         """
-        query = sa.select(_changes).where(_changes.c.change_id == change_id)
+        query = sa.select(tables.changes).where(tables.changes.c.change_id == change_id)
         with self._connection.begin():
             row = self._connection.execute(query).mappings().first()
         if row is None:
@@ -195,9 +136,9 @@ class Ledger:
 
     def events(self, change_id: str | None = None) -> list[Event]:
         """What happened to a change, or to all, in order."""
-        query = sa.select(_events).order_by(_events.c.number)
+        query = sa.select(tables.events).order_by(tables.events.c.number)
         if change_id is not None:
-            query = query.where(_events.c.change_id == change_id)
+            query = query.where(tables.events.c.change_id == change_id)
         with self._connection.begin():
             return [_event(row) for row in self._connection.execute(query).mappings()]
 
@@ -243,8 +184,11 @@ class Ledger:
         new: dict[str, object] = {"status": status, "outcome": what, **values}
         with self._connection.begin():
             done = self._connection.execute(
-                _changes.update()
-                .where(_changes.c.change_id == change.change_id, _changes.c.status == change.status)
+                tables.changes.update()
+                .where(
+                    tables.changes.c.change_id == change.change_id,
+                    tables.changes.c.status == change.status,
+                )
                 .values(new)
             )
             if done.rowcount != 1:
@@ -253,15 +197,73 @@ class Ledger:
                     "faster, look again"
                 )
             self._note(change.change_id, change.status, status, who, what, request_id)
-            query = sa.select(_changes).where(_changes.c.change_id == change.change_id)
+            query = sa.select(tables.changes).where(tables.changes.c.change_id == change.change_id)
             return _change(self._connection.execute(query).mappings().one())
 
-    def sending(self, change: Change, who: str, what: str, twins: Sequence[str]) -> Change:
-        """Note that a change is about to be sent."""
+    def sending(
+        self,
+        change: Change,
+        who: str,
+        what: str,
+        at: datetime,
+        twins: Sequence[str] = (),
+        seen_updated_at: str | None = None,
+    ) -> Change:
+        """Note that a change is about to be sent.
+
+        Args:
+            change: As it was read.
+            who: Who sends it.
+            what: What is sent, in words.
+            at: Now, by the clock that will say when it has been left alone for long enough.
+            twins: Equal milestones that are there already.
+            seen_updated_at: When the milestone was last changed, as Kantata says.
+
+        Raises:
+            ChangeRefused: If it is not approved any more.
+        """
         return self.move(
             change, Status.APPLYING, who, what, attempts=change.attempts + 1,
-            sent_at=self.now().isoformat(), twins=json.dumps(sorted({*change.twins, *twins})),
+            sent_at=at.isoformat(), twins=json.dumps(sorted({*change.twins, *twins})),
+            seen_updated_at=seen_updated_at,
         )  # fmt: skip
+
+    def sent_again_at(self, change: Change, at: datetime, who: str, what: str) -> Change:
+        """Put another time of sending to an unknown change, one that can be true.
+
+        Raises:
+            ChangeRefused: If it is not unknown any more.
+        """
+        with self._connection.begin():
+            done = self._connection.execute(
+                tables.changes.update()
+                .where(
+                    tables.changes.c.change_id == change.change_id,
+                    tables.changes.c.status == Status.UNKNOWN,
+                )
+                .values(sent_at=at.isoformat())
+            )
+            if done.rowcount != 1:
+                raise ChangeRefused(f"change {change.change_id} is not unknown any more")
+            self._note(change.change_id, change.status, change.status, who, what, None)
+        return self.change(change.change_id)
+
+    def belongs_to(self) -> Belonging | None:
+        """The account whose changes these are; None before the first push."""
+        with self._connection.begin():
+            row = self._connection.execute(sa.select(tables.account)).mappings().first()
+        return None if row is None else Belonging(row["address"], row["account_id"])
+
+    def belong_to(self, account: Belonging) -> None:
+        """Say whose changes these are, once for all."""
+        values = {
+            "only_one": 1,
+            "address": account.address,
+            "account_id": account.account_id,
+            "bound_at": self.now().isoformat(),
+        }
+        with self._connection.begin():
+            self._connection.execute(tables.account.insert().values(values))
 
     def remark(self, change: Change, who: str, what: str) -> None:
         """Note something about a change that stays as it is."""
@@ -277,15 +279,17 @@ class Ledger:
         with other._connection.begin():
             held = {
                 table: [dict(row) for row in other._connection.execute(sa.select(table)).mappings()]
-                for table in (_changes, _events)
+                for table in (tables.changes, tables.events, tables.account)
             }
+        if self.belongs_to() is not None:
+            held.pop(tables.account)
         with self._connection.begin():
             for table, rows in held.items():
                 for start in range(0, len(rows), _AT_ONCE):
                     self._connection.execute(table.insert(), rows[start : start + _AT_ONCE])
-                if self.is_postgres and rows:
+                if self.is_postgres and rows and "number" in table.c:
                     last = max(row["number"] for row in rows)
-                    number = f"pg_get_serial_sequence('{_SCHEMA}.{table.name}', 'number')"
+                    number = f"pg_get_serial_sequence('{tables.SCHEMA}.{table.name}', 'number')"
                     self._connection.execute(sa.text(f"select setval({number}, {last})"))
 
     def _note(
@@ -308,7 +312,7 @@ class Ledger:
         }
         if self.is_postgres:
             values["db_user"] = sa.text("session_user")
-        self._connection.execute(_events.insert().values(values))
+        self._connection.execute(tables.events.insert().values(values))
 
     @contextmanager
     def pushing(self, wait: float = 0.0) -> Iterator[None]:
@@ -321,8 +325,9 @@ class Ledger:
             WarehouseBusy: If another push is going.
         """
         if not self.is_postgres:
-            path = Path(self._connection.engine.url.database or "")
-            with file_lock(path.with_name(f"{path.name}.lock"), wait=wait):
+            # Resolved, so that all who reach the file by another name meet at one lock.
+            path = Path(self._connection.engine.url.database or "").resolve()
+            with file_lock(path.with_name(f"{path.name}.lock"), wait=wait, setting="LEDGER__URL"):
                 yield
             return
         deadline = time.monotonic() + wait
@@ -333,7 +338,7 @@ class Ledger:
         yield  # the lock ends with the connection
 
     def _try_lock(self) -> bool:
-        first, second = (str(key) for key in _LOCK)
+        first, second = (str(key) for key in tables.LOCK)
         took = f"select pg_try_advisory_lock({first}, {second})"
         with self._connection.begin():
             return bool(self._connection.execute(sa.text(took)).scalar())
@@ -352,109 +357,15 @@ def opened_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
         WarehouseUnwritable: If its file cannot be written.
         WarehouseUnavailable: If its database does not answer.
     """
-    engine = _engine(url)
+    engine = engine_of(url)
     try:
         with ExitStack() as stack:
             stack.callback(engine.dispose)
             connection = stack.enter_context(engine.connect())
-            _prepare(connection)
+            tables.prepare(connection)
             yield Ledger(connection, now)
     except DBAPIError as error:
-        raise _failure(error, engine.url) from error
-
-
-def _engine(url: str) -> sa.Engine:
-    try:
-        parsed = sa.make_url(url)
-    except ArgumentError:
-        parsed = URL.create("none")
-    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg2"):
-        parsed = parsed.set(drivername="postgresql+psycopg2")
-        return sa.create_engine(parsed, poolclass=NullPool, hide_parameters=True)
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite") or not parsed.database:
-        raise WarehouseMisconfigured(
-            "LEDGER__URL must be sqlite:///path/to/ledger.sqlite or "
-            "postgresql://user:password@host:5432/database"
-        )
-    return _sqlite(parsed)
-
-
-def _sqlite(url: URL) -> sa.Engine:
-    path = Path(url.database or "")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WarehouseUnwritable(
-            f"cannot make the ledger's folder {path.parent}: {error.strerror}"
-        ) from None
-    engine = sa.create_engine(
-        url, poolclass=NullPool, connect_args={"timeout": 10}
-    ).execution_options(schema_translate_map={_SCHEMA: None})
-
-    @sa.event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own
-        connection.isolation_level = None  # transactions begin when we say so
-        cursor = connection.cursor()
-        cursor.execute("pragma journal_mode = wal")
-        cursor.execute("pragma synchronous = full")  # a change that was sent is never forgotten
-        cursor.execute("pragma foreign_keys = on")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def _on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql("begin immediate")  # else two writers could lock each other out
-
-    return engine
-
-
-def _prepare(connection: Connection) -> None:
-    """Make the tables, or bring them up to this release's shape."""
-    made = sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection))
-    connection.rollback()
-    if not made:
-        _make(connection)
-    with connection.begin():
-        version = connection.execute(sa.select(_version.c.version)).scalar_one()
-        if version > LEDGER_VERSION:
-            raise WarehouseMisconfigured(
-                f"the ledger has version {version} and this release knows {LEDGER_VERSION}: "
-                "install the release that wrote it, or a later one"
-            )
-        for step in range(version + 1, LEDGER_VERSION + 1):
-            for statement in _MIGRATIONS[step]:
-                connection.execute(sa.text(statement))
-        if version < LEDGER_VERSION:
-            connection.execute(_version.update().values(version=LEDGER_VERSION))
-
-
-def _make(connection: Connection) -> None:
-    with connection.begin():
-        if connection.dialect.name == "postgresql":
-            first, second = (str(key) for key in _LOCK)
-            connection.execute(sa.text(f"select pg_advisory_xact_lock({first}, {second} + 1)"))
-            found = "select count(*) from information_schema.schemata where schema_name = :name"
-            if not connection.execute(sa.text(found), {"name": _SCHEMA}).scalar():
-                connection.execute(sa.text(f"create schema {_SCHEMA}"))
-        if sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection)):
-            return  # another process made it meanwhile
-        _meta.create_all(connection, checkfirst=False)
-        for statement in _PROTECTION[connection.dialect.name]:
-            connection.execute(sa.text(statement))
-        connection.execute(_version.insert().values(version=LEDGER_VERSION))
-
-
-def _schema_of(connection: Connection) -> str | None:
-    return None if connection.dialect.name == "sqlite" else _SCHEMA
-
-
-def _failure(error: DBAPIError, url: URL) -> Exception:
-    said = (str(error.orig).strip().splitlines() or ["no reason given"])[0][:300]
-    if any(words in said for words in ("readonly", "unable to open", "disk is full", "disk I/O")):
-        return WarehouseUnwritable(f"cannot write the ledger {url.database}: {said}")
-    wrong = ("authentication failed", "does not exist", "not a database", "permission denied")
-    if any(words in said for words in wrong):
-        return WarehouseMisconfigured(f"the ledger cannot be opened: {said}. Mend LEDGER__URL.")
-    return WarehouseUnavailable(f"the ledger failed: {said}")
+        raise failure(error, engine.url) from error
 
 
 def _change(row: sa.RowMapping) -> Change:
@@ -477,6 +388,7 @@ def _change(row: sa.RowMapping) -> Change:
         twins=tuple(json.loads(row["twins"])),
         proposed_at=datetime.fromisoformat(row["proposed_at"]),
         outcome=row["outcome"],
+        seen_updated_at=row["seen_updated_at"],
     )
 
 
@@ -496,4 +408,5 @@ def _event(row: sa.RowMapping) -> Event:
 
 
 def _name(who: str) -> str:
-    return " ".join(who.split()).casefold()
+    """What makes two spellings the same person: é as one sign, or as e and an accent, too."""
+    return " ".join(unicodedata.normalize("NFKC", who).split()).casefold()

@@ -27,13 +27,19 @@ _KEEPALIVES = {
 
 
 @contextmanager
-def file_lock(path: Path, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
+def file_lock(
+    path: Path,
+    shared: bool = False,
+    wait: float = 0.0,
+    setting: str = "DESTINATION__DUCKDB__CREDENTIALS",
+) -> Iterator[None]:
     """Hold a lock on this machine; the kernel frees it however the process ends.
 
     Args:
         path: The lock's file. It stays, and says who held the lock last.
         shared: For reading, beside others who read.
         wait: Seconds to wait for whoever has it.
+        setting: What names the file it is for.
 
     Raises:
         WarehouseBusy: If another process holds it.
@@ -45,7 +51,7 @@ def file_lock(path: Path, shared: bool = False, wait: float = 0.0) -> Iterator[N
     except OSError as error:
         raise WarehouseUnwritable(
             f"cannot write to {path.parent.absolute()}: {error.strerror}. Mend the folder's "
-            "rights, or name another file in DESTINATION__DUCKDB__CREDENTIALS."
+            f"rights, or name another file in {setting}."
         ) from None
     try:
         _take(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, max(wait, _PATIENCE))

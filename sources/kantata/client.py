@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -146,7 +146,22 @@ class KantataReader:
         self.pace = Pace(requests_per_second)
         self.requests = 0
         self.server_time: datetime | None = None
+        self._server_clock: tuple[datetime, float] | None = None
         self.request_id = ""
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return self._url
+
+    @property
+    def server_now(self) -> datetime | None:
+        """Kantata's time now, by its latest answer, UTC; None if no answer told it."""
+        with self._lock:
+            if self._server_clock is None:
+                return None
+            told, at = self._server_clock
+        return told + timedelta(seconds=time.monotonic() - at)
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -242,8 +257,9 @@ class KantataReader:
         with self._lock:
             self.requests += 1
             self.request_id = response.headers.get("x-request-id", "")
-            if self.server_time is None:
-                self.server_time = _date(response.headers.get("Date", ""))
+            if told := _date(response.headers.get("Date", "")):
+                self.server_time = self.server_time or told
+                self._server_clock = told, time.monotonic()
 
     def _body(self, path: str, response: requests.Response) -> object:
         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from queue import Empty, Full, Queue
 
-from .client import KantataReader
+from .client import KantataReader, Parameters
 from .envelope import Page
 from .errors import KantataIncomplete, KantataMisconfigured, KantataMoving
 from .settings import ATTEMPTS, MILESTONE_INCLUDES, PER_PAGE
@@ -47,10 +47,15 @@ class Scan:
         reader: The door to Kantata.
         in_flight: Requests at the same time, 1 to 200.
         progress: Told after each page.
+        among: Parameters that restrict the list; a server may ignore them.
     """
 
     def __init__(
-        self, reader: KantataReader, in_flight: int = 4, progress: Progress | None = None
+        self,
+        reader: KantataReader,
+        in_flight: int = 4,
+        progress: Progress | None = None,
+        among: Parameters | None = None,
     ) -> None:
         if not 1 <= in_flight <= 200:
             raise KantataMisconfigured(f"requests_in_flight is {in_flight}; it must be 1 to 200")
@@ -58,6 +63,7 @@ class Scan:
         self._reader = reader
         self._in_flight = in_flight
         self._progress = progress
+        self._among = among or {}
         self._counts: set[int] = set()
         self._last: Page | None = None
         self._pages = self._end = 0
@@ -149,6 +155,7 @@ class Scan:
                     "per_page": PER_PAGE,
                     "page": number,
                     "include": MILESTONE_INCLUDES,
+                    **self._among,
                 },
             )
             _check_order(page)

@@ -20,7 +20,7 @@ from sources.kantata.writer import KantataWriter
 from warehouse.ledger import opened_ledger
 
 # All that has an effect, or stands between two effects.
-TRACED = ("pipelines/push.py", "sources/kantata/writer.py")
+TRACED = ("pipelines/push.py", "pipelines/reconcile.py", "sources/kantata/writer.py")
 TRACED_FUNCTIONS = {"warehouse/ledger.py": ("move", "sending", "pushing", "_note")}
 
 

@@ -7,8 +7,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import sqlalchemy as sa
+
 from pipelines.live import image
+from pipelines.plan import Step
 from pipelines.push import Push, Pushed
+from pipelines.reconcile import Reconcile
 from sources.kantata import KantataReader
 from sources.kantata.writer import KantataWriter
 from sources.kantata_sandbox import Sandbox
@@ -31,12 +35,18 @@ class Desk:
     writes_to: str = ""
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _made: int = 0
+    _posts: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
         """The ledger, at the desk's own time."""
         with opened_ledger(self.url, lambda: self.now) as ledger:
             yield ledger
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, on this machine and at Kantata."""
+        self.now += timedelta(seconds=seconds)
+        self.sandbox.account.advance(seconds)
 
     def milestone(self) -> str:
         """A new milestone that may be written to."""
@@ -74,6 +84,7 @@ class Desk:
     def approved(self, draft: Draft) -> Change:
         """A change that somebody else approved."""
         change = self.proposed(draft)
+        self._posts[change.change_id] = self.requests("POST")
         with self.ledger() as ledger:
             return ledger.approve(change, "bob")
 
@@ -97,6 +108,54 @@ class Desk:
         """A change as it is now."""
         with self.ledger() as ledger:
             return ledger.change(change.change_id)
+
+    def requests(self, method: str, path: str = "") -> int:
+        """How many requests of a kind the account was sent."""
+        return sum(r.method == method and path in r.path for r in list(self.sandbox.requests))
+
+    def sent(self, change: Change) -> int:
+        """How often a change was sent, whatever came of it.
+
+        Of creates it counts all since it was approved, so there may be one on its way at a time.
+        """
+        if change.action is Action.CREATE:
+            return self.requests("POST") - self._posts[change.change_id]
+        method = "PUT" if change.action is Action.UPDATE else "DELETE"
+        return self.requests(method, f"/{change.milestone_id}")
+
+    def finish(self, most: int = 8) -> None:
+        """Push until nothing is on its way."""
+        for _ in range(most):
+            with self.ledger() as ledger:
+                moving = frozenset({Status.APPROVED, Status.APPLYING, Status.UNKNOWN})
+                if not ledger.changes(moving):
+                    return
+            self.push()
+        raise AssertionError("changes are still on their way")
+
+    def reconcile(self, reconcile_after: float = 0) -> Pushed:
+        """Find out what became of changes, and send nothing."""
+        with self.ledger() as ledger, ledger.pushing(), closing(self.reader()) as reader:
+            return Reconcile(ledger, reader, timedelta(seconds=reconcile_after)).reconcile()
+
+    def plan(self, reconcile_after: float = 0, most: int = 1000) -> list[Step]:
+        """What a push would do."""
+        with self.ledger() as ledger, closing(self.reader()) as reader:
+            return Reconcile(ledger, reader, timedelta(seconds=reconcile_after)).plan(most)
+
+    def alter(self, change: Change, after: str) -> None:
+        """Alter what was approved, as someone who may also drop the trigger that forbids it."""
+        url = self.url.replace("postgresql://", "postgresql+psycopg2://")
+        engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+        table = "changes" if "sqlite" in url else "kantata_ledger.changes"
+        on = "" if "sqlite" in url else f" on {table}"
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"drop trigger if exists changes_update_refused{on}"))
+            connection.execute(
+                sa.text(f"update {table} set fields_after = :after where change_id = :id"),
+                {"after": after, "id": change.change_id},
+            )
+        engine.dispose()
 
     def events_of(self, id_: str, kind: str) -> int:
         """How often a milestone was created, updated or deleted."""

@@ -195,9 +195,12 @@ def test_two_people(kind: Kind) -> None:
     with kind.open() as ledger:
         (change_id,) = ledger.propose([draft()])
         change = ledger.change(change_id)
-        for name in ("ann", "ANN", "  Ann "):
+        for name in ("ann", "ANN", "  Ann ", "\uff21nn"):
             with pytest.raises(ChangeRefused, match="another person"):
                 ledger.approve(change, name)
+        (accented,) = ledger.propose([draft("9", proposer="Jos\u00e9")])
+        with pytest.raises(ChangeRefused, match="another person"):
+            ledger.approve(ledger.change(accented), "Jose\u0301")
         approved = ledger.approve(change, "bob")
         assert approved.approved_digest == approved.digest == draft().digest
         with pytest.raises(ChangeRefused, match="so not approved"):
@@ -214,6 +217,8 @@ def test_the_digest_is_of_everything() -> None:
         draft(proposer="eve"), draft(duplicate=True),
     ]  # fmt: skip
     assert len({draft().digest, *(other.digest for other in others)}) == len(others) + 1
+    made = replace(create(), milestone_id="1000")  # it gets one only after it was approved
+    assert made.digest == create().digest
 
 
 def test_a_later_release_wrote_it(kind: Kind) -> None:

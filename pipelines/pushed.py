@@ -1,0 +1,52 @@
+"""What a push did, and what it leaves to a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sources.kantata.errors import KantataError
+from warehouse.change import Change, Status
+from warehouse.errors import WarehouseError
+
+
+@dataclass
+class Pushed:
+    """What a push did.
+
+    Args:
+        changes: Changes it decided on, as they are now.
+        waiting: Changes it left, and why.
+        doubts: What a person should look at, besides.
+        stopped: Why it ended early; None if it did not.
+        more: How many approved changes it left for later pushes, beyond ``max_changes``.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    waiting: list[tuple[Change, str]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    stopped: KantataError | WarehouseError | None = None
+    more: int = 0
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """Milestones that may be different now."""
+        return frozenset(c.milestone_id for c in self.changes if c.milestone_id)
+
+    @property
+    def needs(self) -> list[str]:
+        """What it leaves to a person, a line each."""
+        lines = [
+            f"change {c.change_id} is {c.status}: {c.outcome}"
+            for c in self.changes
+            if c.status in (Status.CONFLICT, Status.FAILED, Status.UNKNOWN)
+        ]
+        return (
+            lines + [f"change {c.change_id} waits: {why}" for c, why in self.waiting] + self.doubts
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """0; 3 if something needs a person; that of what stopped it."""
+        if self.stopped is not None:
+            return self.stopped.exit_code
+        return 3 if self.needs else 0

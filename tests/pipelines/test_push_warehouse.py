@@ -1,0 +1,44 @@
+"""What the warehouse shows after a push."""
+
+from __future__ import annotations
+
+from sources.kantata_sandbox import Fault
+from tests.pipelines.test_propose import Office
+from tests.pipelines.test_propose import office as office  # a fixture
+
+
+def _approved(office: Office, id_: str) -> str:
+    words = ("update", id_, "--set", "title=new", "--reason", "r", "--as", "ann")
+    change = str(office.json("propose", *words)["change_id"])
+    assert office.run("approve", change, "--as", "bob")[0] == 0
+    return change
+
+
+def test_the_ledger_is_copied_by_every_push(office: Office) -> None:
+    """What was asked for and decided is in the warehouse also after a push that did nothing."""
+    change = office.json(
+        "propose", "update", office.free()[0], "--set", "title=new", "--reason", "r", "--as", "ann"
+    )["change_id"]
+    requests = "select change_id, status from kantata.change_requests"
+    for words, status in ((("show", change), "proposed"), (("reject", change), "rejected")):
+        tail = ("--reason", "no", "--as", "bob") if words[0] == "reject" else ()
+        assert office.run(*words, *tail)[0] == 0
+        pushed = office.json("push")
+        assert (pushed["changes"], pushed["more_approved"]) == ([], 0)
+        assert office.job.rows(requests) == [(change, status)]
+
+
+def test_what_cannot_be_loaded_afterwards_is_told(office: Office) -> None:
+    """If what was written to cannot be typed when it is loaded, a person hears of it."""
+    id_ = office.free()[0]
+    change = _approved(office, id_)
+    office.sandbox.misbehave(
+        Fault(
+            "change", method="PUT", times=1,
+            action=lambda account: account.set_raw(id_, "created_at", "no time"),
+        )
+    )  # fmt: skip
+    code, said = office.run("push")
+    assert code == 3
+    assert f"applied {change}" in said
+    assert f"billing_milestones {id_} is rejected" in said

@@ -1,0 +1,210 @@
+"""The ledger's tables, what protects them, and how an older ledger is brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from .change import OPEN, Status
+from .errors import WarehouseMisconfigured
+
+LEDGER_VERSION = 2  # of the tables' shape
+SCHEMA = "kantata_ledger"  # on Postgres
+LOCK = (0x6D696C65, 2)  # "mile" in ASCII, and the second lock of ours
+
+_HELD = sa.text(f"status in ({', '.join(repr(str(s)) for s in sorted(OPEN))})")
+_MADE = sa.text(f"status in ({', '.join(repr(str(s)) for s in sorted({*OPEN, Status.APPLIED}))})")
+_meta = sa.MetaData(schema=SCHEMA)
+_version = sa.Table("ledger_version", _meta, sa.Column("version", sa.Integer, nullable=False))
+changes = sa.Table(
+    "changes",
+    _meta,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),  # in order of proposal
+    sa.Column("change_id", sa.Text, nullable=False, unique=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("milestone_id", sa.Text),
+    sa.Column("workspace_id", sa.Text, nullable=False),
+    sa.Column("currency", sa.Text),
+    sa.Column("fields_after", sa.Text, nullable=False),  # JSON
+    sa.Column("fields_before", sa.Text, nullable=False),  # JSON
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("proposer", sa.Text, nullable=False),
+    sa.Column("duplicate", sa.Integer, nullable=False),  # 1: a create may equal another one
+    sa.Column("twin_key", sa.Text),
+    sa.Column("proposed_at", sa.Text, nullable=False),  # times are ISO 8601, UTC
+    sa.Column("approver", sa.Text),
+    sa.Column("approved_digest", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("sent_at", sa.Text),
+    sa.Column("twins", sa.Text, nullable=False),  # JSON
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("seen_updated_at", sa.Text),  # version 2; of the milestone, when it was sent
+    sa.Index(
+        "one_open_change_of_a_milestone", "milestone_id", unique=True,
+        postgresql_where=_HELD, sqlite_where=_HELD,
+    ),
+    sa.Index(
+        "one_create_of_a_kind", "twin_key", unique=True, postgresql_where=_MADE, sqlite_where=_MADE
+    ),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+events = sa.Table(
+    "events",
+    _meta,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("change_id", sa.Text, sa.ForeignKey(changes.c.change_id), nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("status_before", sa.Text),
+    sa.Column("status_after", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text),
+    sa.Column("db_user", sa.Text),
+    sa.Index("events_of_a_change", "change_id", "number"),
+    sqlite_autoincrement=True,
+)
+account = sa.Table(  # version 2; one row at most
+    "account",
+    _meta,
+    sa.Column("only_one", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("account_id", sa.Text),
+    sa.Column("bound_at", sa.Text, nullable=False),
+    sa.CheckConstraint("only_one = 1", name="one_account"),
+)
+# What approval binds to, and who gave it. The milestone's id is one of these too, but for a create,
+# which has none before it is made.
+_APPROVED = (
+    "change_id", "action", "workspace_id", "currency", "fields_after", "fields_before", "reason",
+    "proposer", "duplicate", "proposed_at", "approver", "approved_digest",
+)  # fmt: skip
+_NEVER = "events of the ledger are never altered"
+_KEPT = "what was approved is never altered"
+_STAYS = "changes of the ledger are never removed"
+# By the version that brought it.
+_PROTECTION: Mapping[int, Mapping[str, list[str]]] = {
+    1: {
+        "sqlite": [
+            f"create trigger events_{what}_refused before {what} on events "
+            f"begin select raise(abort, '{_NEVER}'); end"
+            for what in ("update", "delete")
+        ],
+        "postgresql": [
+            f"create function {SCHEMA}.refuse() returns trigger language plpgsql as "
+            f"$$ begin raise exception '{_NEVER}'; end $$",
+            f"create trigger events_refused before update or delete or truncate on {SCHEMA}.events "
+            f"for each statement execute function {SCHEMA}.refuse()",
+        ],
+    },
+    2: {
+        "sqlite": [
+            # `insert or replace` removes a row without a trigger for deletes.
+            "create trigger events_replace_refused before insert on events "
+            "when exists (select 1 from events where number = new.number) "
+            f"begin select raise(abort, '{_NEVER}'); end",
+            "create trigger changes_replace_refused before insert on changes when exists "
+            "(select 1 from changes where number = new.number or change_id = new.change_id) "
+            f"begin select raise(abort, '{_STAYS}'); end",
+            "create trigger changes_delete_refused before delete on changes "
+            f"begin select raise(abort, '{_STAYS}'); end",
+            "create trigger changes_update_refused before update on changes "
+            "when old.approved_digest is not null and ("
+            + " or ".join(f"new.{name} is not old.{name}" for name in ("number", *_APPROVED))
+            + " or (old.action <> 'create' and new.milestone_id is not old.milestone_id)) "
+            f"begin select raise(abort, '{_KEPT}'); end",
+        ],
+        "postgresql": [
+            f"create function {SCHEMA}.keep() returns trigger language plpgsql as "
+            f"$$ begin raise exception '{_STAYS}'; end $$",
+            f"create trigger changes_delete_refused before delete or truncate on {SCHEMA}.changes "
+            f"for each statement execute function {SCHEMA}.keep()",
+            f"create function {SCHEMA}.keep_approved() returns trigger language plpgsql as "
+            "$$ begin if old.approved_digest is not null and ("
+            + " or ".join(
+                f"new.{name} is distinct from old.{name}" for name in ("number", *_APPROVED)
+            )
+            + " or (old.action <> 'create' and "
+            "new.milestone_id is distinct from old.milestone_id)) "
+            f"then raise exception '{_KEPT}'; end if; return new; end $$",
+            f"create trigger changes_update_refused before update on {SCHEMA}.changes "
+            f"for each row execute function {SCHEMA}.keep_approved()",
+        ],
+    },
+}
+
+
+def prepare(connection: Connection) -> None:
+    """Make the tables, or bring them up to this release's shape.
+
+    Raises:
+        WarehouseMisconfigured: If a later release wrote the ledger.
+    """
+    made = sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection))
+    connection.rollback()
+    if not made:
+        _make(connection)
+    with connection.begin():
+        version = _held(connection)
+        if version < LEDGER_VERSION:
+            _lock(connection)
+            version = _held(connection)  # another process may have done it meanwhile
+        for step in range(version + 1, LEDGER_VERSION + 1):
+            _MIGRATIONS[step](connection)
+            _protect(connection, step)
+        if version < LEDGER_VERSION:
+            connection.execute(_version.update().values(version=LEDGER_VERSION))
+
+
+def _held(connection: Connection) -> int:
+    version = int(connection.execute(sa.select(_version.c.version)).scalar_one())
+    if version > LEDGER_VERSION:
+        raise WarehouseMisconfigured(
+            f"the ledger has version {version} and this release knows {LEDGER_VERSION}: "
+            "install the release that wrote it, or a later one"
+        )
+    return version
+
+
+def _make(connection: Connection) -> None:
+    with connection.begin():
+        _lock(connection)
+        if connection.dialect.name == "postgresql":
+            found = "select count(*) from information_schema.schemata where schema_name = :name"
+            if not connection.execute(sa.text(found), {"name": SCHEMA}).scalar():
+                connection.execute(sa.text(f"create schema {SCHEMA}"))
+        if sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection)):
+            return  # another process made it meanwhile
+        _meta.create_all(connection, checkfirst=False)
+        for version in _PROTECTION:
+            _protect(connection, version)
+        connection.execute(_version.insert().values(version=LEDGER_VERSION))
+
+
+def _lock(connection: Connection) -> None:
+    """Let one process alone change the tables' shape; on SQLite every transaction is alone."""
+    if connection.dialect.name == "postgresql":
+        first, second = (str(key) for key in LOCK)
+        connection.execute(sa.text(f"select pg_advisory_xact_lock({first}, {second} + 1)"))
+
+
+def _protect(connection: Connection, version: int) -> None:
+    for statement in _PROTECTION[version][connection.dialect.name]:
+        connection.execute(sa.text(statement))
+
+
+def _to_2(connection: Connection) -> None:
+    """The account a ledger belongs to, and what a milestone looked like when it was written to."""
+    schema = _schema_of(connection)
+    table = f"{schema}.changes" if schema else "changes"
+    connection.execute(sa.text(f"alter table {table} add column seen_updated_at text"))
+    account.create(connection, checkfirst=False)
+
+
+_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: _to_2}
+
+
+def _schema_of(connection: Connection) -> str | None:
+    return None if connection.dialect.name == "sqlite" else SCHEMA

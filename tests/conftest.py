@@ -19,6 +19,8 @@ from pipelines.settings import Place, kantata_settings, place
 from pipelines.sync import Asked, Synced, Watcher, holding, sync
 from tests.postgres import server
 
+ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
+_VERSIONS: list[str] = []  # of the Postgres server, if there was one
 _OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
 
 
@@ -37,6 +39,10 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def postgres_server() -> Iterator[str]:
     """The URL of a Postgres server."""
     with server() as url:
+        connection = psycopg2.connect(url)
+        major, minor = divmod(connection.server_version, 10_000)
+        _VERSIONS.append(f"{major}.{minor}")
+        connection.close()
         yield url
 
 
@@ -139,8 +145,30 @@ def job(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Job:
     return Job("postgres", url)
 
 
+@pytest.fixture
+def postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """The job on Postgres, for what is Postgres's own."""
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    return Job("postgres", postgres_url)
+
+
+@pytest.fixture
+def roles(postgres: Job) -> Iterator[str]:
+    """The roles of roles.sql, in the warehouse of ``postgres``; gives the loader's URL."""
+    postgres.run(ROLES.read_text())
+    postgres.run("alter role milestones_loader password 'f@w:r/ghts%'")
+    yield "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
+    for role in ("milestones_loader", "milestones_reader"):
+        postgres.run(f"drop owned by {role} cascade")
+        postgres.run(f"drop role {role}")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests counted: faults tried, kills survived."""
+    """Print the server's version, and what tests counted: faults tried, kills survived."""
+    for version in _VERSIONS:
+        terminalreporter.write_line(f"run on Postgres {version}")
     for report in terminalreporter.stats.get("passed", []):
         for name, count in getattr(report, "user_properties", []):
             terminalreporter.write_line(f"{report.nodeid}: {count} {name}")

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections import Counter, defaultdict
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date, timedelta
 
-import hypothesis.strategies as st
-import psycopg2
 import pytest
-from hypothesis import HealthCheck, given, settings
 
-from pipelines.sync import prepare
+from pipelines.models import rebuild
 from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
-from tests.pipelines.equality import ids_where
 from tests.pipelines.test_crash import died
 from tests.pipelines.test_incremental import open_ids
 from warehouse import models
 from warehouse.database import opened
 from warehouse.errors import WarehouseChecksFailed
 
-UNITS = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}
 DAY = models.Day("run", date(2026, 11, 20), "Europe/Berlin")
-Key = tuple[date, str]
 
 
 def test_marts_show_the_account(job: Job) -> None:
@@ -143,8 +132,8 @@ def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
     with Sandbox(milestones=120) as sandbox:
         job.sync(sandbox)
     before = job.rows("select * from kantata_marts.billing_milestones order by id")
-    blocking = check.startswith("grain")
-    if blocking and job.name == "postgres":
+    blocking = check.startswith(("grain", "history", "bridge"))
+    if check.startswith("grain") and job.name == "postgres":
         job.run("drop index kantata.billing_milestones_key")
         job.run("drop index kantata_marts.billing_milestones_0")
         job.run("drop index kantata_marts.milestone_slippage_0")
@@ -191,214 +180,7 @@ def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
             assert result.exit_code == 3
             assert any("known_currencies" in warning for warning in result.run.warnings)
         account.clear_raw(id_)
+        assert job.sync(sandbox).exit_code == 3  # its history has that currency for ever
+        job.run("insert into kantata.currencies (iso_code, unit_per_subunit) values ('XTS', 0.01)")
+        assert rebuild(job.place) == []
         assert job.sync(sandbox).exit_code == 0
-
-
-# The bridge against a model of it in plain Python
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a milestone as a history has it."""
-
-    days: int
-    kind: str
-    currency: str
-    subunits: int
-    dated: bool
-    invoiced: bool
-
-    def backlog(self) -> int:
-        """What it adds to the backlog of its currency."""
-        counts = self.kind != "deleted" and self.dated and not self.invoiced
-        return self.subunits if counts else 0
-
-
-def versions_of(draw: st.DrawFn) -> list[Version]:
-    """One milestone's versions, as a connector could have observed them."""
-    found: list[Version] = []
-    days = draw(st.integers(0, 300))
-    for number in range(draw(st.integers(1, 6))):
-        kinds = ["updated", "updated", "deleted"]
-        if number == 0:
-            kinds = ["created"]
-        elif found[-1].kind == "deleted":
-            kinds = ["restored"]
-        kind = draw(st.sampled_from(kinds))
-        version = Version(
-            days,
-            kind,
-            draw(st.sampled_from(list(UNITS))),
-            draw(st.integers(-(2**40), 2**40)),
-            draw(st.booleans()),
-            draw(st.booleans()),
-        )
-        if kind == "deleted":
-            last = found[-1]
-            version = Version(days, kind, last.currency, last.subunits, last.dated, last.invoiced)
-        found.append(version)
-        days += draw(st.integers(0, 70))
-    return found
-
-
-histories = st.lists(st.composite(versions_of)(), min_size=1, max_size=8)
-START = datetime(2025, 1, 10, 12, tzinfo=UTC)
-
-
-def bridge(history: list[list[Version]]) -> dict[Key, dict[str, int]]:
-    """The movements of the bridge, by month and currency, in subunits."""
-    found: dict[Key, dict[str, int]] = defaultdict(Counter)
-    for milestone in history:
-        before: Version | None = None
-        for version in milestone:
-            month = (START + timedelta(days=version.days)).date().replace(day=1)
-            if before is None:
-                found[month, version.currency]["new"] += version.backlog()
-            else:
-                moves: Counter[str] = Counter()
-                moves[before.currency] -= before.backlog()
-                moves[version.currency] += version.backlog()
-                for currency, change in moves.items():
-                    line = found[month, currency]
-                    if version.kind in ("deleted", "restored"):
-                        line["deleted"] -= change
-                    elif version.invoiced != before.invoiced:
-                        line["invoiced"] -= change
-                    elif change > 0:
-                        line["increased"] += change
-                    else:
-                        line["decreased"] -= change
-            before = version
-    return found
-
-
-def load(job: Job, history: list[list[Version]]) -> None:
-    """Put these versions, and the milestones they lead to, into the raw tables."""
-    versions, milestones = [], []
-    for number, milestone in enumerate(history):
-        for count, v in enumerate(milestone, start=1):
-            record = {
-                "amount_in_cents": v.subunits,
-                "currency": v.currency,
-                "workspace_id": "1",
-                "date_to_invoice": "2026-01-15" if v.dated else None,
-                "invoice_id": "9" if v.invoiced else None,
-            }
-            at = START + timedelta(days=v.days)
-            raw = json.dumps(record)
-            versions.append(f"('{number}', {count}, '{v.kind}', timestamptz '{at}', '{raw}')")
-        at_last = f"timestamptz '{at}'" if v.kind == "deleted" else "null::timestamptz"
-        due = "date '2026-01-15'" if v.dated else "null::date"
-        invoice = "'9'" if v.invoiced else "null"
-        milestones.append(
-            f"('{number}', {v.subunits}, '{v.currency}', '1', {due}, {invoice}, {at_last})"
-        )
-    for table in ("billing_milestone_versions", "billing_milestones"):
-        job.run(f"delete from kantata.{table}")
-    job.run(
-        "insert into kantata.billing_milestone_versions "
-        f"(id, version, change_type, observed_at, raw) values {', '.join(versions)}"
-    )
-    job.run(
-        "insert into kantata.billing_milestones (id, amount_in_cents, currency, workspace_id, "
-        f"date_to_invoice, invoice_id, deleted_at) values {', '.join(milestones)}"
-    )
-
-
-def test_bridge_closes_for_any_history(job: Job) -> None:
-    """Opening and movements make closing, as the plain model has them, for any history."""
-    with opened(job.place.pipeline()) as database:
-        prepare(database)
-    job.run("insert into kantata.workspaces (id, title) values ('1', 'one')")
-    job.run("insert into kantata.invoices (id, status) values ('9', 'new')")
-    for code, unit in UNITS.items():
-        job.run(
-            f"insert into kantata.currencies (iso_code, unit_per_subunit) values ('{code}', {unit})"
-        )
-
-    @settings(
-        max_examples=40 if job.name == "duckdb" else 15,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(history=histories)
-    def closes(history: list[list[Version]]) -> None:
-        load(job, history)
-        with opened(job.place.pipeline()) as database:
-            assert models.refresh(database, DAY, always=True) == []
-        rows = job.rows("select * from kantata_marts.backlog_bridge order by currency, month")
-        expected = bridge(history)
-        closings: dict[str, Decimal] = defaultdict(Decimal)
-        months: dict[str, list[date]] = defaultdict(list)
-        for month, currency, opening, *movements, closing in rows:
-            unit = UNITS[currency]
-            line = expected.pop((month, currency), {})
-            names = ("new", "increased", "decreased", "invoiced", "deleted")
-            assert movements == [line.get(name, 0) * unit for name in names]
-            assert opening == closings[currency]
-            new, increased, decreased, invoiced, deleted = movements
-            assert closing == opening + new + increased - decreased - invoiced - deleted
-            closings[currency] = closing
-            months[currency].append(month)
-        assert not expected
-        for found in months.values():
-            assert all((b - a).days in range(28, 32) for a, b in itertools.pairwise(found))
-            assert found[-1] == max(found[-1], DAY.as_of.replace(day=1))
-        ends = Counter[str]()
-        for milestone in history:
-            ends[milestone[-1].currency] += milestone[-1].backlog()
-        assert {c: v for c, v in closings.items() if v} == {
-            c: v * UNITS[c] for c, v in ends.items() if v
-        }
-
-    closes()
-
-
-def test_slippage(job: Job) -> None:
-    """A milestone that slipped twice and rose shows its first and its present date and amount."""
-    with Sandbox(milestones=60) as sandbox:
-        account = sandbox.account
-        id_ = next(i for i in open_ids(account) if account.milestones[i]["date_to_invoice"])
-        first = account.milestones[id_]
-        amount, due = first["amount_in_cents"], date.fromisoformat(first["date_to_invoice"])
-        job.sync(sandbox)
-        for days in (10, 45):
-            later = (due + timedelta(days=days)).isoformat()
-            account.update_milestone(id_, date_to_invoice=later, amount_in_cents=amount + 700)
-            job.sync(sandbox, full=False)
-        rows = job.rows(
-            "select first_date_to_invoice, date_to_invoice, days_slipped, date_moves, "
-            "first_amount_in_cents, amount_in_cents, amount_moves "
-            f"from kantata_marts.milestone_slippage where id = '{id_}'"
-        )
-        assert rows == [(due, due + timedelta(days=45), 45, 2, amount, amount + 700, 1)]
-        moved = "select count(*) from kantata_marts.milestone_slippage where date_moves > 0"
-        assert job.rows(moved) == [(1,)]
-        account.delete_milestone(id_)
-        job.sync(sandbox, full=False)
-        assert ids_where(job, "deleted_at is not null") == {id_}
-        assert len(job.rows("select id from kantata_marts.milestone_slippage")) == 59
-
-
-def test_reader_sees_no_half_built_marts(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A dashboard that reads within one transaction of Postgres sees the marts as they were."""
-    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
-    monkeypatch.setenv("KANTATA_API_URL", "")
-    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
-    job = Job("postgres", postgres_url)
-    with Sandbox(milestones=60) as sandbox:
-        job.sync(sandbox)
-        dashboard = psycopg2.connect(postgres_url)
-        dashboard.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        with dashboard, dashboard.cursor() as cursor:
-            cursor.execute("select count(*) from kantata_marts.billing_milestones")
-            sandbox.account.create_milestone(title="new")
-            assert job.sync(sandbox, full=False).run.added == 1
-            cursor.execute("select sum(milestones) from kantata_marts.billing_schedule_monthly")
-            assert cursor.fetchall() == [(60,)]
-        dashboard.close()
-        assert job.rows("select count(*) from kantata_marts.billing_milestones") == [(61,)]

@@ -1,0 +1,129 @@
+"""What the warehouse shows of what is asked about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from warehouse.change import Image, twin
+from warehouse.errors import ChangeRefused
+
+from .asks import Ask
+from .live import IMAGE, image, invoiced
+from .query import Query
+
+_AT_ONCE = 500
+
+
+class Facts:
+    """What the warehouse shows of what is asked about.
+
+    Args:
+        query: The warehouse.
+        asks: What is asked.
+    """
+
+    def __init__(self, query: Query, asks: Sequence[Ask]) -> None:
+        ids = {ask.milestone_id for ask in asks if ask.milestone_id}
+        projects = {p for ask in asks if (p := ask.fields.get("workspace_id", "").strip())}
+        columns = ", ".join(("id", *IMAGE, "deleted_at", "access_lost_at"))
+        table = "kantata.billing_milestones"
+        self._rows = {
+            row["id"]: row
+            for row in _of(query, f"select {columns} from {table} where id", ids)  # noqa: S608 - names of ours
+        }
+        self._twins = _of(
+            query,
+            f"select {columns} from {table} where deleted_at is null and workspace_id",  # noqa: S608 - names of ours
+            projects,
+        )
+        self._projects = {
+            row["id"]: row["currency"]
+            for row in _of(query, "select id, currency from kantata.workspaces where id", projects)
+        }
+        stories = {s for ask in asks if (s := ask.fields.get("story_id", "").strip())}
+        stories |= {str(row["story_id"]) for row in self._rows.values() if row["story_id"]}
+        self._stories = {
+            row["id"]: row["workspace_id"]
+            for row in _of(query, "select id, workspace_id from kantata.stories where id", stories)
+        }
+        invoices = {
+            id_
+            for row in self._rows.values()
+            for id_ in str(_image(row)["invoice_ids"] or "").split(",")
+        }
+        self._statuses = {
+            row["id"]: row["status"]
+            for row in _of(query, "select id, status from kantata.invoices where id", invoices)
+        }
+
+    def milestone(self, id_: str | None) -> Image:
+        """A milestone that can be written to.
+
+        Raises:
+            ChangeRefused: If there is none.
+        """
+        if not id_:
+            raise ChangeRefused("milestone_id is missing")
+        if (row := self._rows.get(id_)) is None:
+            raise ChangeRefused(f"the warehouse knows no milestone {id_}")
+        if row["deleted_at"] is not None:
+            raise ChangeRefused(f"milestone {id_} is deleted")
+        if row["access_lost_at"] is not None:
+            raise ChangeRefused(f"milestone {id_} cannot be read any more: its project is hidden")
+        return _image(row)
+
+    def invoiced(self, found: Image) -> str:
+        """Why a milestone counts as invoiced; empty if it does not."""
+        return invoiced(found, self._statuses)
+
+    def project(self, id_: str) -> str | None:
+        """The currency of a project.
+
+        Raises:
+            ChangeRefused: If there is no such project.
+        """
+        if id_ not in self._projects:
+            raise ChangeRefused(f"the warehouse knows no project {id_}")
+        currency = self._projects[id_]
+        return None if currency is None else str(currency)
+
+    def project_of_story(self, id_: str) -> str | None:
+        """The project of a task; None if the warehouse does not know it."""
+        project = self._stories.get(id_)
+        return None if project is None else str(project)
+
+    def twins(self, after: Image) -> list[str]:
+        """Milestones that look the same to a person."""
+        wanted = twin(after)
+        return [row["id"] for row in self._twins if twin(_image(row)) == wanted]
+
+
+def _image(row: Mapping[str, Any]) -> Image:
+    """The warehouse's row as the wire would have it."""
+    linked = row["invoice_ids"]
+    day = row["date_to_invoice"]
+    return image(
+        {
+            **row,
+            "invoice_ids": orjson.loads(linked) if linked else None,
+            "date_to_invoice": None if day is None else day.isoformat(),
+        }
+    )
+
+
+def _of(query: Query, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of these ids; what is no number has none, and never gets into the SQL."""
+    numbers = sorted(id_ for id_ in ids if re.fullmatch(r"[0-9]+", id_))
+    return [
+        row
+        for start in range(0, len(numbers), _AT_ONCE)
+        for row in query.named(f"{sql} in ({_listed(numbers[start : start + _AT_ONCE])})")
+    ]
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(f"'{id_}'" for id_ in ids)

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
-from dlt.destinations.exceptions import DatabaseException
-
 from warehouse.change import Action
-from warehouse.database import reason
 from warehouse.errors import ChangeRefused
 
-from .query import Query
+from .query import Query, QueryRefused
 from .values import FOR_CREATE
 
 _COLUMNS = ("action", "milestone_id", "id", *FOR_CREATE, "reason")
@@ -87,14 +83,18 @@ def from_query(query: Query, sql: str, why: str) -> list[Ask]:
         ChangeRefused: If the query fails, or has columns nobody knows.
     """
     try:
-        found = query.named(sql)
-    except (duckdb.Error, DatabaseException) as error:
-        raise ChangeRefused(f"the query failed: {reason(error)}") from None
+        columns, found = query.asked(sql)
+    except QueryRefused as error:
+        raise ChangeRefused(f"the query failed: {error}") from None
     rows = [
-        (f"row {number}", {n: "" if v is None else str(v) for n, v in row.items()})
+        (f"row {number}", dict(zip(columns, map(_text, row), strict=True)))
         for number, row in enumerate(found, start=1)
     ]
-    return _asks(list(found[0]) if found else _COLUMNS, rows, why, "the query")
+    return _asks(columns, rows, why, "the query")
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _asks(

@@ -17,9 +17,11 @@ from warehouse.models import Finding
 from warehouse.runs import Run
 
 from .sync import Synced, Watcher
+from .text import visible
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# A title is shown as it is: `:100:` is no emoji.
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 _LINE_EVERY = 5.0  # seconds between plain lines
 
 
@@ -62,13 +64,14 @@ def _plain() -> Watcher:
 
 
 def plain(line: str) -> None:
-    """One line on stderr, whole, whatever the terminal's width."""
-    err.print(line, markup=False, soft_wrap=True)
+    """A line on stderr, or some, each whole, whatever the terminal's width."""
+    for each in line.split("\n"):
+        err.print(visible(each), markup=False, soft_wrap=True)
 
 
 def plain_out(line: str) -> None:
     """One line on stdout, whole."""
-    out.print(line, markup=False, soft_wrap=True)
+    out.print(visible(line), markup=False, soft_wrap=True)
 
 
 def money(subunits: int, unit: Decimal | None) -> str:

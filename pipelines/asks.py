@@ -46,7 +46,7 @@ def one(action: Action, milestone_id: str | None, settings: Iterable[str], why: 
     fields: dict[str, str] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        if not equals or name in fields:
+        if not equals or name.strip() in fields:
             raise ChangeRefused(f"--set {setting}: write it as NAME=VALUE, each name once")
         fields[name.strip()] = value
     return Ask(action, milestone_id, fields, why)
@@ -73,7 +73,10 @@ def from_csv(path: Path, why: str) -> list[Ask]:
         rows = [(f"line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
         raise ChangeRefused(f"{path}, line {reader.line_num}: {error}") from None
-    return _asks(reader.fieldnames or (), rows, why, str(path))
+    asks = _asks(reader.fieldnames or (), rows, why, str(path))
+    if not asks:
+        raise ChangeRefused(f"{path} holds no changes: was it cut off when it was exported?")
+    return asks
 
 
 def from_query(query: Query, sql: str, why: str) -> list[Ask]:
@@ -90,7 +93,10 @@ def from_query(query: Query, sql: str, why: str) -> list[Ask]:
         (f"row {number}", dict(zip(columns, map(_text, row), strict=True)))
         for number, row in enumerate(found, start=1)
     ]
-    return _asks(columns, rows, why, "the query")
+    asks = _asks(columns, rows, why, "the query")
+    if not asks:
+        raise ChangeRefused("the query selects no rows, so there is nothing to propose")
+    return asks
 
 
 def _text(value: object) -> str:
@@ -105,13 +111,18 @@ def _asks(
             f"{source}: no column may be called {', '.join(map(repr, strange))}. There are "
             f"{', '.join(_COLUMNS)}."
         )
+    if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+        raise ChangeRefused(
+            f"{source}: {' and '.join(map(repr, twice))} is a column more than once, so it is not "
+            "known which one counts"
+        )
     asks, problems = [], []
     for where, row in rows:
         try:
             asks.append(_ask(where, row, why))
         except ChangeRefused as error:
             problems.append(str(error))
-    refuse_all(problems, source)
+    refuse_all(problems, f"{source}: nothing was proposed")
     return asks
 
 
@@ -128,12 +139,15 @@ def _ask(where: str, row: dict[str, Any], why: str) -> Ask:
     return Ask(Action(action), next(iter(ids), None), values, values.pop("reason", why), where)
 
 
-def refuse_all(problems: list[str], source: str) -> None:
-    """Refuse what has problems.
+def refuse_all(problems: Sequence[str], head: str) -> None:
+    """Refuse what has problems, with a line for each.
+
+    Args:
+        problems: What is wrong.
+        head: What to say above; empty if there can be only one problem.
 
     Raises:
         ChangeRefused: If there are any.
     """
     if problems:
-        head = f"{source}: nothing was proposed. " if len(problems) > 1 or source else ""
-        raise ChangeRefused(head + "; ".join(problems))
+        raise ChangeRefused("\n  ".join([f"{head}:", *problems] if head else problems))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -13,9 +12,7 @@ from warehouse.errors import ChangeRefused
 
 from .asks import Ask
 from .live import IMAGE, image, invoiced
-from .query import Query
-
-_AT_ONCE = 500
+from .query import Query, rows_of
 
 
 class Facts:
@@ -33,22 +30,26 @@ class Facts:
         table = "kantata.billing_milestones"
         self._rows = {
             row["id"]: row
-            for row in _of(query, f"select {columns} from {table} where id", ids)  # noqa: S608 - names of ours
+            for row in rows_of(query, f"select {columns} from {table} where id", ids)  # noqa: S608 - names of ours
         }
-        self._twins = _of(
+        self._twins = rows_of(
             query,
             f"select {columns} from {table} where deleted_at is null and workspace_id",  # noqa: S608 - names of ours
             projects,
         )
         self._projects = {
             row["id"]: row["currency"]
-            for row in _of(query, "select id, currency from kantata.workspaces where id", projects)
+            for row in rows_of(
+                query, "select id, currency from kantata.workspaces where id", projects
+            )
         }
         stories = {s for ask in asks if (s := ask.fields.get("story_id", "").strip())}
         stories |= {str(row["story_id"]) for row in self._rows.values() if row["story_id"]}
         self._stories = {
             row["id"]: row["workspace_id"]
-            for row in _of(query, "select id, workspace_id from kantata.stories where id", stories)
+            for row in rows_of(
+                query, "select id, workspace_id from kantata.stories where id", stories
+            )
         }
         invoices = {
             id_
@@ -57,7 +58,7 @@ class Facts:
         }
         self._statuses = {
             row["id"]: row["status"]
-            for row in _of(query, "select id, status from kantata.invoices where id", invoices)
+            for row in rows_of(query, "select id, status from kantata.invoices where id", invoices)
         }
 
     def milestone(self, id_: str | None) -> Image:
@@ -75,6 +76,11 @@ class Facts:
         if row["access_lost_at"] is not None:
             raise ChangeRefused(f"milestone {id_} cannot be read any more: its project is hidden")
         return _image(row)
+
+    def shows(self, id_: str | None, wanted: Image) -> bool:
+        """Whether a milestone is like that."""
+        row = self._rows.get(id_ or "")
+        return row is not None and wanted.items() <= _image(row).items()
 
     def invoiced(self, found: Image) -> str:
         """Why a milestone counts as invoiced; empty if it does not."""
@@ -113,17 +119,3 @@ def _image(row: Mapping[str, Any]) -> Image:
             "date_to_invoice": None if day is None else day.isoformat(),
         }
     )
-
-
-def _of(query: Query, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows of these ids; what is no number has none, and never gets into the SQL."""
-    numbers = sorted(id_ for id_ in ids if re.fullmatch(r"[0-9]+", id_))
-    return [
-        row
-        for start in range(0, len(numbers), _AT_ONCE)
-        for row in query.named(f"{sql} in ({_listed(numbers[start : start + _AT_ONCE])})")
-    ]
-
-
-def _listed(ids: Sequence[str]) -> str:
-    return ", ".join(f"'{id_}'" for id_ in ids)

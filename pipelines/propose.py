@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from warehouse.change import OPEN, Action, Change, Draft, Status, Value
+from warehouse.change import OPEN, Action, Change, Draft, Image, Status, Value
 from warehouse.errors import ChangeRefused
 from warehouse.ledger import Ledger
 
 from .asks import Ask, refuse_all
 from .facts import Facts
+from .held import Held
 from .query import Query
-from .values import FOR_CREATE, WRITABLE, value_of
+from .values import FOR_CREATE, WRITABLE, checked_text, value_of
 
 _NEEDED = ("workspace_id", "title", "amount_in_cents")
 
@@ -24,10 +25,12 @@ class Proposed:
     Args:
         change_id: The change; None if there is nothing to change.
         note: Why nothing new was proposed; empty if something was.
+        where: Which line or row it was; empty if it was the only one.
     """
 
     change_id: str | None
     note: str = ""
+    where: str = ""
 
 
 def propose(
@@ -48,76 +51,78 @@ def propose(
     Raises:
         ChangeRefused: With one line for each that cannot be; nothing is proposed then.
     """
-    facts = Facts(query, asks)
-    known = ledger.changes(OPEN | {Status.APPLIED})
+    facts, held = Facts(query, asks), Held(ledger.changes(OPEN | {Status.APPLIED}))
     problems: list[str] = []
     results: list[Proposed | Draft] = []
     for ask in asks:
         try:
-            if gone := _deleted_by(ask, known):
-                results.append(Proposed(gone, "done already"))
-                continue
-            draft = _draft(ask, facts, who, duplicate)
-            if same := _same(draft, known, in_a_file=bool(ask.where)):
-                results.append(Proposed(same, "proposed already"))
-                continue
-            _check_twins(draft, facts)
-            results.append(draft)
+            results.append(_considered(ask, facts, held, checked_text("--as", who), duplicate))
         except _NothingToDo as nothing:
             if not ask.where:
                 raise ChangeRefused(str(nothing)) from None
-            results.append(Proposed(None, f"{ask.where}: {nothing}"))
+            results.append(Proposed(None, str(nothing), ask.where))
         except ChangeRefused as error:
             problems.append(f"{ask.where}: {error}" if ask.where else str(error))
-    refuse_all(problems, "the changes" if len(asks) > 1 else "")
+    refuse_all(problems, "nothing was proposed" if any(ask.where for ask in asks) else "")
     drafts = [result for result in results if isinstance(result, Draft)]
     ids = iter(ledger.propose(drafts))
-    return [Proposed(next(ids)) if isinstance(r, Draft) else r for r in results]
+    return [
+        Proposed(next(ids), where=ask.where) if isinstance(result, Draft) else result
+        for ask, result in zip(asks, results, strict=True)
+    ]
 
 
 class _NothingToDo(Exception):
     """The warehouse shows already what is asked."""
 
 
-def _deleted_by(ask: Ask, known: Sequence[Change]) -> str | None:
-    """The change that has deleted what a line of a file asks to delete."""
-    if not ask.where or ask.action is not Action.DELETE:
-        return None
-    done = (c for c in known if c.status is Status.APPLIED and c.action is Action.DELETE)
-    return next((c.change_id for c in done if c.milestone_id == ask.milestone_id), None)
-
-
-def _check_twins(draft: Draft, facts: Facts) -> None:
+def _considered(ask: Ask, facts: Facts, held: Held, who: str, duplicate: bool) -> Proposed | Draft:
+    held.once(ask)
+    wanted = _wanted(ask)
+    # A person who types it again wants it again; a file may be given twice by mistake.
+    if ask.where and (change := held.led_to(ask, wanted)) is not None:
+        return Proposed(change.change_id, _already(change, ask, wanted, facts), ask.where)
+    draft = _draft(ask, wanted, facts, who, duplicate)
+    held.beside(draft, ask.where)
     if draft.twin_key and (equal := facts.twins(draft.after)):
         raise ChangeRefused(
             f"project {draft.workspace_id} has an equal milestone, {', '.join(equal)}: "
             "--allow-duplicate if another one is meant"
         )
+    return draft
 
 
-def _same(draft: Draft, known: Sequence[Change], in_a_file: bool) -> str | None:
-    """The change that asks the same, if this one need not be proposed again."""
-    if not in_a_file:
-        return None  # a person who types it again is told
-    for change in known:
-        create = draft.action is Action.CREATE
-        equal = change.action is draft.action and dict(change.after) == dict(draft.after)
-        if not equal or not (create or change.milestone_id == draft.milestone_id):
-            continue
-        if create or change.status in OPEN:
-            return change.change_id
-    return None
+def _already(change: Change, ask: Ask, wanted: Image, facts: Facts) -> str:
+    """Why a line is not proposed again, and what to do for who means it."""
+    if change.status is not Status.APPLIED:
+        return f"{change.status} already"
+    if ask.action is Action.UPDATE and not facts.shows(ask.milestone_id, wanted):
+        return (
+            "applied already, and the milestone is different again: to ask for it once more, "
+            f"use `milestones propose update {ask.milestone_id}`"
+        )
+    if ask.action is Action.CREATE:
+        return "applied already: for another one, use `milestones propose create --allow-duplicate`"
+    return "applied already"
 
 
-def _draft(ask: Ask, facts: Facts, who: str, duplicate: bool) -> Draft:
-    if not ask.reason.strip():
+def _wanted(ask: Ask) -> dict[str, Value]:
+    """The fields that are asked for, as Kantata takes them."""
+    if not checked_text("reason", ask.reason).strip():
         raise ChangeRefused("a reason is missing (--reason, or a column reason)")
     allowed = {
         Action.CREATE: FOR_CREATE, Action.UPDATE: WRITABLE, Action.DELETE: (),
     }[ask.action]  # fmt: skip
     if strange := [name for name in ask.fields if name not in allowed]:
         raise ChangeRefused(_not_writable(strange[0], ask.action, allowed))
-    after = {name: value_of(name, text) for name, text in ask.fields.items()}
+    wanted = {name: value_of(name, text) for name, text in ask.fields.items()}
+    if ask.action is Action.CREATE:
+        # What Kantata takes if none is given is not known, so it is always given.
+        wanted.setdefault("billing_type", "fixed_date")
+    return wanted
+
+
+def _draft(ask: Ask, after: dict[str, Value], facts: Facts, who: str, duplicate: bool) -> Draft:
     if ask.action is Action.CREATE:
         return _create(ask, after, facts, who, duplicate)
     before = facts.milestone(ask.milestone_id)
@@ -145,8 +150,6 @@ def _create(ask: Ask, after: dict[str, Value], facts: Facts, who: str, duplicate
         raise ChangeRefused(f"{' and '.join(lacking)} must be set")
     project = str(after["workspace_id"])
     currency = facts.project(project)
-    # What Kantata takes if none is given is not known, so it is always given.
-    after.setdefault("billing_type", "fixed_date")
     _check_story(after, project, facts)
     return Draft(
         Action.CREATE, None, project, currency, after, {}, ask.reason.strip(), who, duplicate

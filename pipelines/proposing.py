@@ -52,9 +52,10 @@ def propose_many(
     as_json: JsonOption = False,
 ) -> None:
     """Ask for changes. Columns: action, milestone_id, reason, and the fields to write."""
-    if context.invoked_subcommand is not None:
-        return
     with ending(as_json):
+        if context.invoked_subcommand is not None:
+            _refuse_options(context, context.invoked_subcommand)
+            return
         if (file is None) == (query is None):
             raise ChangeRefused("say update, create or delete; or --from FILE; or --query SQL")
 
@@ -68,10 +69,25 @@ def propose_many(
             show.print_json([vars(result) for result in results])
             return
         for result in results:
-            note = f" ({result.note})" if result.note else ""
-            show.plain_out(f"{result.change_id or 'nothing'}{note}")
+            show.plain_out(f"{result.where}: {' '.join(filter(None, _said(result)))}")
         new = sum(not result.note for result in results)
-        show.plain_out(f"{new} proposed, {len(results) - new} not needed")
+        show.plain_out(f"{new} proposed, {len(results) - new} not")
+
+
+def _said(result: Proposed) -> tuple[str, str]:
+    if result.change_id is None:
+        return "", result.note
+    return result.change_id, result.note and f"({result.note})"
+
+
+def _refuse_options(context: typer.Context, subcommand: str) -> None:
+    """Options of many changes are not those of one: none may be lost on the way."""
+    for option in context.command.params:
+        if str(context.get_parameter_source(option.name or "")).endswith("COMMANDLINE"):
+            raise ChangeRefused(
+                f"{option.opts[0]} stands before {subcommand}, where it would count for nothing: "
+                f"options go after it, milestones propose {subcommand} …"
+            )
 
 
 @propose.command()

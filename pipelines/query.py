@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,10 @@ from warehouse.lock import file_lock
 from .settings import Place
 
 NOTHING_YET = "holds no milestones yet: run `milestones sync`"
+_FILLED = (
+    "select 1 from information_schema.tables "
+    "where table_schema = 'kantata' and table_name = 'billing_milestones'"
+)
 _ONE_SELECT = "it must be one select, which writes nothing and reads only the warehouse"
 # The file itself and nothing else: neither other files nor variables of this program.
 _READ_ONLY = {
@@ -38,6 +43,8 @@ declare asked refcursor := 'milestones_asked';
 begin open asked no scroll for execute current_setting('milestones.asked'); end
 $$
 """
+
+_AT_ONCE = 500  # ids in one query
 
 Rows = tuple[Sequence[str], list[tuple[Any, ...]]]
 
@@ -154,5 +161,30 @@ def _file(path: Path) -> Iterator[Query]:
         connection = duckdb.connect(str(path), read_only=True, config=dict(_READ_ONLY))
     except duckdb.Error as error:
         raise WarehouseError(f"cannot read {path}: {reason(error)}") from None
-    with connection:
-        yield _File(connection)
+    try:
+        with connection:
+            if not connection.execute(_FILLED).fetchall():
+                raise WarehouseError(f"{path} {NOTHING_YET}")
+            yield _File(connection)
+    except duckdb.Error as error:
+        raise WarehouseError(f"cannot read {path}: {reason(error)}") from None
+
+
+def rows_of(query: Query, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of these ids; what is no number has none, and never gets into the SQL.
+
+    Args:
+        query: The warehouse.
+        sql: A query up to the name of the column that must be one of the ids.
+        ids: The ids.
+    """
+    numbers = sorted(id_ for id_ in ids if re.fullmatch(r"[0-9]+", id_))
+    return [
+        row
+        for start in range(0, len(numbers), _AT_ONCE)
+        for row in query.named(f"{sql} in ({_listed(numbers[start : start + _AT_ONCE])})")
+    ]
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(f"'{id_}'" for id_ in ids)

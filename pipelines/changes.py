@@ -12,12 +12,17 @@ from warehouse.errors import ChangeRefused
 from warehouse.ledger import Ledger
 
 from . import proposing, show, show_changes, writing
-from .desk import desk, now, units, who_is
+from .asks import refuse_all
+from .desk import desk, now, who_is
 from .ending import ending
+from .labels import labels
+from .ledgers import no_ledger
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .push import Pushed
-from .settings import Place, kantata_settings, place, push_settings
+from .settings import Place, kantata_settings, ledger_url, place, push_settings
+from .show_changes import SHORT
 from .signals import stoppable
+from .values import checked_text
 
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID")]
 ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...")]
@@ -37,12 +42,30 @@ def changes(
     as_json: JsonOption = False,
 ) -> None:
     """List changes: what is open, or all."""
-    with ending(as_json), desk(destination) as at:
-        found = at.ledger.changes(None if everything else OPEN)
+    with ending(as_json):
+        where = place(destination)
+        if _nothing_yet(where, as_json):
+            return
+        with desk(where) as ledger:
+            found = ledger.changes(None if everything else OPEN)
+        _show(found, where, as_json)
+
+
+def _nothing_yet(where: Place, as_json: bool) -> bool:
+    """Whether there is no ledger; then that is told."""
+    if why := no_ledger(ledger_url(where)):
+        show.plain(why)
         if as_json:
-            show.print_json([show_changes.change_json(c, at.units) for c in found])
-        else:
-            show_changes.listed(found, at.units)
+            show.print_json([])
+    return bool(why)
+
+
+def _show(found: list[Change], where: Place, as_json: bool) -> None:
+    known = labels(where, found)
+    if as_json:
+        show.print_json([show_changes.change_json(change, known) for change in found])
+    else:
+        show_changes.listed(found, known)
 
 
 def show_one(
@@ -51,26 +74,41 @@ def show_one(
     as_json: JsonOption = False,
 ) -> None:
     """Show all of one change."""
-    with ending(as_json), desk(destination) as at:
-        change = at.ledger.change(change_id)
+    with ending(as_json):
+        where = place(destination)
+        with desk(where) as ledger:
+            change = ledger.change(change_id)
+        known = labels(where, [change])
         if as_json:
-            show.print_json(show_changes.change_json(change, at.units))
+            show.print_json(show_changes.change_json(change, known))
         else:
-            show_changes.whole(change, at.units)
+            show_changes.whole(change, known)
 
 
 def approve(
     change_ids: ChangesArgument,
     who: WhoOption = None,
+    digest: Annotated[
+        str | None,
+        typer.Option("--digest", help="Approve only if the change has it, as `changes` showed."),
+    ] = None,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
     """Approve changes that another person proposed."""
-    name = who
-    _decide(
-        change_ids, destination, as_json,
-        lambda ledger, change: ledger.approve(change, who_is(name)),
-    )  # fmt: skip
+
+    def decide(ledger: Ledger, change: Change) -> Change:
+        if digest is not None and not change.digest.startswith(digest.strip().lower()):
+            raise ChangeRefused(
+                f"change {change.change_id} has the digest {change.digest[:SHORT]}, not "
+                f"{digest}: it is not what was looked at"
+            )
+        return ledger.approve(change, who_is(who))
+
+    with ending(as_json):
+        if digest is not None and (len(digest.strip()) < SHORT or len(change_ids) > 1):
+            raise ChangeRefused(f"--digest is for one change, and has {SHORT} characters or more")
+        _decide(change_ids, destination, as_json, decide)
 
 
 def reject(
@@ -81,10 +119,7 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:
     """Reject changes, and say why."""
-    _decide(
-        change_ids, destination, as_json,
-        lambda ledger, change: ledger.move(change, Status.REJECTED, who_is(who), reason),
-    )  # fmt: skip
+    _end(change_ids, Status.REJECTED, reason, who, destination, as_json)
 
 
 def withdraw(
@@ -95,10 +130,24 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Take changes back before they are sent."""
-    _decide(
-        change_ids, destination, as_json,
-        lambda ledger, change: ledger.move(change, Status.WITHDRAWN, who_is(who), reason),
-    )  # fmt: skip
+    _end(change_ids, Status.WITHDRAWN, reason, who, destination, as_json)
+
+
+def _end(
+    change_ids: list[str],
+    status: Status,
+    reason: str,
+    who: str | None,
+    destination: Warehouse,
+    as_json: bool,
+) -> None:
+    with ending(as_json):
+        if not checked_text("--reason", reason).strip():
+            raise ChangeRefused("--reason is empty: say why, an auditor reads it")
+        _decide(
+            change_ids, destination, as_json,
+            lambda ledger, change: ledger.move(change, status, who_is(who), reason.strip()),
+        )  # fmt: skip
 
 
 def _decide(
@@ -108,20 +157,29 @@ def _decide(
     decide: Callable[[Ledger, Change], Change],
 ) -> None:
     """Decide on each change; one that cannot be decided on does not hold up the others."""
-    with ending(as_json), desk(destination) as at:
-        done: list[Change] = []
-        refused: list[str] = []
+    done: list[Change] = []
+    refused: dict[str, str] = {}
+    where = place(destination)
+    with desk(where) as ledger:
         for change_id in dict.fromkeys(change_ids):
             try:
-                done.append(decide(at.ledger, at.ledger.change(change_id)))
+                done.append(decide(ledger, ledger.change(change_id)))
             except ChangeRefused as error:
-                refused.append(str(error))
-        if as_json and not refused:
-            show.print_json([show_changes.change_json(c, at.units) for c in done])
-        elif not as_json and done:
-            show_changes.listed(done, at.units)
-        if refused:
-            raise ChangeRefused("; ".join(refused))
+                refused[change_id] = str(error)
+    if as_json and refused:
+        known = labels(where, done)
+        show.print_json(
+            {
+                "error": "\n".join(refused.values()),
+                "exit_code": ChangeRefused.exit_code,
+                "changes": [show_changes.change_json(change, known) for change in done],
+                "refused": [{"change_id": id_, "why": why} for id_, why in refused.items()],
+            }
+        )
+        raise typer.Exit(ChangeRefused.exit_code)
+    if as_json or done:
+        _show(done, where, as_json)
+    refuse_all(list(refused.values()), "")
 
 
 def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
@@ -132,11 +190,14 @@ def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption 
 
 def _plan(destination: Warehouse, as_json: bool) -> None:
     where = place(destination)
+    if _nothing_yet(where, as_json):
+        return
     steps = writing.plan(kantata_settings(), push_settings(), where, now)
+    known = labels(where, (step.change for step in steps))
     if as_json:
-        show.print_json(show_changes.plan_json(steps, units(where)))
+        show.print_json(show_changes.plan_json(steps, known))
     else:
-        show_changes.plan(steps, units(where))
+        show_changes.plan(steps, known)
 
 
 def push(
@@ -167,10 +228,11 @@ def reconcile(
 
 
 def _told(result: Pushed, where: Place, as_json: bool) -> None:
+    known = labels(where, [*result.changes, *(change for change, _ in result.waiting)])
     if as_json:
-        show.print_json(show_changes.pushed_json(result, units(where)))
+        show.print_json(show_changes.pushed_json(result, known))
     else:
-        show_changes.pushed(result)
+        show_changes.pushed(result, known)
         if result.stopped is not None:
             show.plain(f"milestones: {result.stopped}")
     raise typer.Exit(result.exit_code)
@@ -182,9 +244,9 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to a change, and who did it."""
-    with ending(as_json), desk(destination) as at:
-        at.ledger.change(change_id)
-        events = at.ledger.events(change_id)
+    with ending(as_json), desk(place(destination)) as ledger:
+        ledger.change(change_id)
+        events = ledger.events(change_id)
         if as_json:
             show.print_json([vars(event) for event in events])
         else:

@@ -1,48 +1,36 @@
-"""Where a command works on changes: the ledger, who works on it, what its amounts are worth."""
+"""Where a command works on changes: the ledger, and who works on it."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 
-from warehouse.errors import ChangeRefused, WarehouseError
+from warehouse.errors import ChangeRefused
 from warehouse.ledger import Ledger, opened_ledger
 
-from .options import Warehouse
-from .query import queried
-from .settings import Place, ledger_url, place
-
-
-@dataclass(frozen=True)
-class Desk:
-    """The ledger, and what amounts in it are worth."""
-
-    ledger: Ledger
-    units: dict[str, Decimal]
+from .ledgers import no_ledger
+from .settings import Place, ledger_url
+from .values import checked_text
 
 
 @contextmanager
-def desk(destination: Warehouse) -> Iterator[Desk]:
-    """Open the ledger for a command.
+def desk(where: Place) -> Iterator[Ledger]:
+    """Open the ledger to look into it, or to decide: only who proposes makes a new one.
+
+    Args:
+        where: The warehouse it belongs to.
 
     Raises:
-        WarehouseError: If it cannot be.
+        ChangeRefused: If there is none yet.
+        WarehouseError: If it cannot be opened.
     """
-    where = place(destination)
-    with opened_ledger(ledger_url(where), now) as ledger:
-        yield Desk(ledger, units(where))
-
-
-def units(where: Place) -> dict[str, Decimal]:
-    """What a subunit of each currency is worth; nothing if the warehouse cannot be asked."""
-    with suppress(WarehouseError), queried(where) as (_, query):
-        sql = "select iso_code, unit_per_subunit from kantata.currencies"
-        return {code: Decimal(unit) for code, unit in query.rows(sql) if unit is not None}
-    return {}
+    url = ledger_url(where)
+    if why := no_ledger(url):
+        raise ChangeRefused(why)
+    with opened_ledger(url, now) as ledger:
+        yield ledger
 
 
 def now() -> datetime:
@@ -56,7 +44,12 @@ def who_is(name: str | None) -> str:
     Raises:
         ChangeRefused: If the name is none.
     """
-    found = getpass.getuser() if name is None else " ".join(name.split())
+    try:
+        found = getpass.getuser() if name is None else checked_text("--as", name).strip()
+    except (OSError, KeyError):  # a container may have no name for its user
+        raise ChangeRefused(
+            "the system has no name for its user: say who it is, --as NAME"
+        ) from None
     if not found:
         raise ChangeRefused("--as is empty: say who it is")
-    return found
+    return " ".join(found.split())

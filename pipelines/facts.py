@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from warehouse.change import Image, twin
+from warehouse.change import Image, Value, twin
 from warehouse.errors import ChangeRefused
 
 from .asks import Ask
@@ -32,11 +32,13 @@ class Facts:
             row["id"]: row
             for row in rows_of(query, f"select {columns} from {table} where id", ids)  # noqa: S608 - names of ours
         }
-        self._twins = rows_of(
+        self._twins: dict[tuple[Value, ...], list[str]] = {}
+        for row in rows_of(
             query,
             f"select {columns} from {table} where deleted_at is null and workspace_id",  # noqa: S608 - names of ours
             projects,
-        )
+        ):
+            self._twins.setdefault(tuple(twin(_image(row))), []).append(row["id"])
         self._projects = {
             row["id"]: row["currency"]
             for row in rows_of(
@@ -104,8 +106,7 @@ class Facts:
 
     def twins(self, after: Image) -> list[str]:
         """Milestones that look the same to a person."""
-        wanted = twin(after)
-        return [row["id"] for row in self._twins if twin(_image(row)) == wanted]
+        return self._twins.get(tuple(twin(after)), [])
 
 
 def _image(row: Mapping[str, Any]) -> Image:

@@ -33,14 +33,9 @@ def listed(changes: Sequence[Change], known: Labels) -> None:
             _line(line)
         _line(f"reason: {change.reason}")
         by = f", approved by {change.approver}" if change.approver else ""
-        _line(f"proposed by {change.proposer}{by}; digest {_digest(change)[:SHORT]}")
+        _line(f"proposed by {change.proposer}{by}; digest {change.digest[:SHORT]}")
     if not changes:
         out.print("no changes")
-
-
-def _digest(change: Change) -> str:
-    """Of what is to be approved, or was: a create has a milestone later on."""
-    return change.approved_digest or change.digest
 
 
 def _headed(what: str, change: Change, known: Labels) -> None:
@@ -125,7 +120,8 @@ def change_json(change: Change, known: Labels) -> dict[str, object]:
         "reason": change.reason,
         "proposer": change.proposer,
         "approver": change.approver,
-        "digest": _digest(change),
+        "digest": change.digest,
+        "approved_digest": change.approved_digest,
         "proposed_at": change.proposed_at.isoformat() if change.proposed_at else None,
         "sent_at": change.sent_at.isoformat() if change.sent_at else None,
         "attempts": change.attempts,

@@ -29,7 +29,8 @@ class Labels:
 
 def labels(place: Place, changes: Iterable[Change]) -> Labels:
     """What these changes need to be shown; nothing if the warehouse cannot be asked."""
-    with suppress(WarehouseError), queried(place) as (_, query):
+    # What was done is told in any case: the warehouse only helps to tell it.
+    with suppress(WarehouseError, OSError), queried(place) as (_, query):
         units = query.rows("select iso_code, unit_per_subunit from kantata.currencies")
         projects = rows_of(
             query,

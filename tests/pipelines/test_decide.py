@@ -63,6 +63,7 @@ def test_what_is_shown_cannot_be_forged(office: Office) -> None:
     (listed,) = office.json("changes")
     assert (listed["project"], listed["before"]["title"]) == (project, forged)
     office.run("approve", made["change_id"], "--as", "bob")
+    assert "proposed: :smile:" in _run("audit", made["change_id"])[1]
     for words in (["plan"], ["push"], ["audit", made["change_id"]]):
         assert not {"\x1b", "\u202e"} & set(_run(*words)[1])
 

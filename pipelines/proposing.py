@@ -22,11 +22,14 @@ from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, Who
 from .propose import Proposed
 from .query import Query, queried
 from .settings import ledger_url, place
+from .values import WRITABLE
 
 propose = typer.Typer(
     no_args_is_help=False,
     invoke_without_command=True,
-    help="Ask for changes of milestones: one, a file of them, or what a query selects.",
+    help="Ask for changes of milestones: one, a file of them, or what a query selects. Columns of "
+    "both: action (else update), milestone_id, reason (else --reason), and the fields to write: "
+    f"{', '.join(WRITABLE)}; a create has no milestone_id, and workspace_id besides.",
 )
 
 SetOption = Annotated[
@@ -51,7 +54,7 @@ def propose_many(
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask for changes. Columns: action, milestone_id, reason, and the fields to write."""
+    """Ask for many changes, or hand on to a command that asks for one."""
     with ending(as_json):
         if context.invoked_subcommand is not None:
             _refuse_options(context, context.invoked_subcommand)

@@ -1,199 +1,39 @@
-"""Commands around changes: propose, decide, plan, push, audit."""
+"""Commands around changes: decide, plan, push, audit; those that propose are beside."""
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from warehouse.change import OPEN, Action, Change, Status
-from warehouse.errors import ChangeRefused, WarehouseError
-from warehouse.ledger import Ledger, opened_ledger
+from warehouse.change import OPEN, Change, Status
+from warehouse.errors import ChangeRefused
+from warehouse.ledger import Ledger
 
-from . import propose as asking
-from . import show, show_changes, writing
+from . import proposing, show, show_changes, writing
+from .asks import refuse_all
+from .desk import desk, now, who_is
 from .ending import ending
-from .options import DestinationOption, JsonOption, Warehouse
-from .propose import Ask, Proposed
+from .labels import labels
+from .ledgers import no_ledger
+from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .push import Pushed
-from .query import Query, queried
 from .settings import Place, kantata_settings, ledger_url, place, push_settings
+from .show_changes import SHORT
 from .signals import stoppable
+from .values import checked_text
 
-propose = typer.Typer(
-    no_args_is_help=False,
-    invoke_without_command=True,
-    help="Ask for changes of milestones: one, a file of them, or what a query selects.",
-)
-
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; an auditor reads it.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A field to write.")
-]
-WhoOption = Annotated[
-    str | None, typer.Option("--as", help="Who; the system's user without.", show_default=False)
-]
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID")]
 ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    app.add_typer(propose, name="propose")
+    app.add_typer(proposing.propose, name="propose")
     for command in (changes, show_one, approve, reject, withdraw, plan, push, reconcile, audit):
         name = "show" if command is show_one else command.__name__
         app.command(name)(command)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-@propose.callback()
-def propose_many(
-    context: typer.Context,
-    file: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE.csv", help="A line for each change.")
-    ] = None,
-    query: Annotated[
-        str | None, typer.Option("--query", metavar="SQL", help="A row for each change.")
-    ] = None,
-    reason: ReasonOption = "",
-    who: WhoOption = None,
-    allow_duplicate: Annotated[
-        bool, typer.Option("--allow-duplicate", help="A create may equal another milestone.")
-    ] = False,
-    destination: DestinationOption = Warehouse.DUCKDB,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask for changes. Columns: action, milestone_id, reason, and the fields to write."""
-    if context.invoked_subcommand is not None:
-        return
-    with ending(as_json):
-        if (file is None) == (query is None):
-            raise ChangeRefused("say update, create or delete; or --from FILE; or --query SQL")
-
-        def asks(ask: Query) -> list[Ask]:
-            if file is not None:
-                return asking.from_csv(file, reason)
-            return asking.from_query(ask, query or "", reason)
-
-        results = _propose(destination, asks, who, allow_duplicate)
-        if as_json:
-            show.print_json([vars(result) for result in results])
-            return
-        for result in results:
-            note = f" ({result.note})" if result.note else ""
-            show.plain_out(f"{result.change_id or 'nothing'}{note}")
-        new = sum(not result.note for result in results)
-        show.plain_out(f"{new} proposed, {len(results) - new} not needed")
-
-
-@propose.command()
-def update(
-    milestone_id: Annotated[str, typer.Argument(metavar="ID")],
-    reason: ReasonOption,
-    fields: SetOption = None,
-    who: WhoOption = None,
-    destination: DestinationOption = Warehouse.DUCKDB,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask to change fields of a milestone."""
-    _propose_one(Action.UPDATE, milestone_id, fields, reason, who, destination, as_json)
-
-
-@propose.command()
-def create(
-    reason: ReasonOption,
-    fields: SetOption = None,
-    who: WhoOption = None,
-    allow_duplicate: Annotated[
-        bool, typer.Option("--allow-duplicate", help="It may equal another milestone.")
-    ] = False,
-    destination: DestinationOption = Warehouse.DUCKDB,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask for a new milestone: workspace_id, title and amount_in_cents at least."""
-    _propose_one(Action.CREATE, None, fields, reason, who, destination, as_json, allow_duplicate)
-
-
-@propose.command()
-def delete(
-    milestone_id: Annotated[str, typer.Argument(metavar="ID")],
-    reason: ReasonOption,
-    who: WhoOption = None,
-    destination: DestinationOption = Warehouse.DUCKDB,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask to delete a milestone."""
-    _propose_one(Action.DELETE, milestone_id, None, reason, who, destination, as_json)
-
-
-def _propose_one(
-    action: Action,
-    milestone_id: str | None,
-    fields: list[str] | None,
-    reason: str,
-    who: str | None,
-    destination: Warehouse,
-    as_json: bool,
-    duplicate: bool = False,
-) -> None:
-    with ending(as_json):
-        ask = asking.one(action, milestone_id, fields or (), reason)
-        (result,) = _propose(destination, lambda _: [ask], who, duplicate)
-        if as_json:
-            show.print_json({"change_id": result.change_id})
-        else:
-            show.plain_out(result.change_id or "")
-
-
-def _propose(
-    destination: Warehouse,
-    asks: Callable[[Query], list[Ask]],
-    who: str | None,
-    duplicate: bool,
-) -> list[Proposed]:
-    where = place(destination)
-    with queried(where) as (_, query), opened_ledger(ledger_url(where), _now) as ledger:
-        return asking.propose(ledger, query, asks(query), _who(who), duplicate)
-
-
-def _who(name: str | None) -> str:
-    found = getpass.getuser() if name is None else " ".join(name.split())
-    if not found:
-        raise ChangeRefused("--as is empty: say who it is")
-    return found
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """The ledger, and what amounts in it are worth."""
-
-    ledger: Ledger
-    units: dict[str, Decimal]
-
-
-@contextmanager
-def _desk(destination: Warehouse) -> Iterator[_Desk]:
-    where = place(destination)
-    with opened_ledger(ledger_url(where), _now) as ledger:
-        yield _Desk(ledger, _units(where))
-
-
-def _units(where: Place) -> dict[str, Decimal]:
-    """What a subunit of each currency is worth; nothing if the warehouse cannot be asked."""
-    with suppress(WarehouseError), queried(where) as (_, query):
-        sql = "select iso_code, unit_per_subunit from kantata.currencies"
-        return {code: Decimal(unit) for code, unit in query.rows(sql) if unit is not None}
-    return {}
 
 
 def changes(
@@ -202,12 +42,30 @@ def changes(
     as_json: JsonOption = False,
 ) -> None:
     """List changes: what is open, or all."""
-    with ending(as_json), _desk(destination) as desk:
-        found = desk.ledger.changes(None if everything else OPEN)
+    with ending(as_json):
+        where = place(destination)
+        if _nothing_yet(where, as_json):
+            return
+        with desk(where) as ledger:
+            found = ledger.changes(None if everything else OPEN)
+        _show(found, where, as_json)
+
+
+def _nothing_yet(where: Place, as_json: bool) -> bool:
+    """Whether there is no ledger; then that is told."""
+    if why := no_ledger(ledger_url(where)):
+        show.plain(why)
         if as_json:
-            show.print_json([show_changes.change_json(c, desk.units) for c in found])
-        else:
-            show_changes.listed(found, desk.units)
+            show.print_json([])
+    return bool(why)
+
+
+def _show(found: list[Change], where: Place, as_json: bool) -> None:
+    known = labels(where, found)
+    if as_json:
+        show.print_json([show_changes.change_json(change, known) for change in found])
+    else:
+        show_changes.listed(found, known)
 
 
 def show_one(
@@ -216,26 +74,41 @@ def show_one(
     as_json: JsonOption = False,
 ) -> None:
     """Show all of one change."""
-    with ending(as_json), _desk(destination) as desk:
-        change = desk.ledger.change(change_id)
+    with ending(as_json):
+        where = place(destination)
+        with desk(where) as ledger:
+            change = ledger.change(change_id)
+        known = labels(where, [change])
         if as_json:
-            show.print_json(show_changes.change_json(change, desk.units))
+            show.print_json(show_changes.change_json(change, known))
         else:
-            show_changes.whole(change, desk.units)
+            show_changes.whole(change, known)
 
 
 def approve(
     change_ids: ChangesArgument,
     who: WhoOption = None,
+    digest: Annotated[
+        str | None,
+        typer.Option("--digest", help="Approve only if the change has it, as `changes` showed."),
+    ] = None,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
     """Approve changes that another person proposed."""
-    name = who
-    _decide(
-        change_ids, destination, as_json,
-        lambda ledger, change: ledger.approve(change, _who(name)),
-    )  # fmt: skip
+
+    def decide(ledger: Ledger, change: Change) -> Change:
+        if digest is not None and not change.digest.startswith(digest.strip().lower()):
+            raise ChangeRefused(
+                f"change {change.change_id} has the digest {change.digest[:SHORT]}, not "
+                f"{digest}: it is not what was looked at"
+            )
+        return ledger.approve(change, who_is(who))
+
+    with ending(as_json):
+        if digest is not None and (len(digest.strip()) < SHORT or len(change_ids) > 1):
+            raise ChangeRefused(f"--digest is for one change, and has {SHORT} characters or more")
+        _decide(change_ids, destination, as_json, decide)
 
 
 def reject(
@@ -246,10 +119,7 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:
     """Reject changes, and say why."""
-    _decide(
-        change_ids, destination, as_json,
-        lambda ledger, change: ledger.move(change, Status.REJECTED, _who(who), reason),
-    )  # fmt: skip
+    _end(change_ids, Status.REJECTED, reason, who, destination, as_json)
 
 
 def withdraw(
@@ -260,10 +130,24 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Take changes back before they are sent."""
-    _decide(
-        change_ids, destination, as_json,
-        lambda ledger, change: ledger.move(change, Status.WITHDRAWN, _who(who), reason),
-    )  # fmt: skip
+    _end(change_ids, Status.WITHDRAWN, reason, who, destination, as_json)
+
+
+def _end(
+    change_ids: list[str],
+    status: Status,
+    reason: str,
+    who: str | None,
+    destination: Warehouse,
+    as_json: bool,
+) -> None:
+    with ending(as_json):
+        if not checked_text("--reason", reason).strip():
+            raise ChangeRefused("--reason is empty: say why, an auditor reads it")
+        _decide(
+            change_ids, destination, as_json,
+            lambda ledger, change: ledger.move(change, status, who_is(who), reason.strip()),
+        )  # fmt: skip
 
 
 def _decide(
@@ -273,20 +157,29 @@ def _decide(
     decide: Callable[[Ledger, Change], Change],
 ) -> None:
     """Decide on each change; one that cannot be decided on does not hold up the others."""
-    with ending(as_json), _desk(destination) as desk:
-        done: list[Change] = []
-        refused: list[str] = []
+    done: list[Change] = []
+    refused: dict[str, str] = {}
+    where = place(destination)
+    with desk(where) as ledger:
         for change_id in dict.fromkeys(change_ids):
             try:
-                done.append(decide(desk.ledger, desk.ledger.change(change_id)))
+                done.append(decide(ledger, ledger.change(change_id)))
             except ChangeRefused as error:
-                refused.append(str(error))
-        if as_json and not refused:
-            show.print_json([show_changes.change_json(c, desk.units) for c in done])
-        elif not as_json and done:
-            show_changes.listed(done, desk.units)
-        if refused:
-            raise ChangeRefused("; ".join(refused))
+                refused[change_id] = str(error)
+    if as_json and refused:
+        known = labels(where, done)
+        show.print_json(
+            {
+                "error": "\n".join(refused.values()),
+                "exit_code": ChangeRefused.exit_code,
+                "changes": [show_changes.change_json(change, known) for change in done],
+                "refused": [{"change_id": id_, "why": why} for id_, why in refused.items()],
+            }
+        )
+        raise typer.Exit(ChangeRefused.exit_code)
+    if as_json or done:
+        _show(done, where, as_json)
+    refuse_all(list(refused.values()), "")
 
 
 def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
@@ -297,11 +190,14 @@ def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption 
 
 def _plan(destination: Warehouse, as_json: bool) -> None:
     where = place(destination)
-    steps = writing.plan(kantata_settings(), push_settings(), where, _now)
+    if _nothing_yet(where, as_json):
+        return
+    steps = writing.plan(kantata_settings(), push_settings(), where, now)
+    known = labels(where, (step.change for step in steps))
     if as_json:
-        show.print_json(show_changes.plan_json(steps, _units(where)))
+        show.print_json(show_changes.plan_json(steps, known))
     else:
-        show_changes.plan(steps, _units(where))
+        show_changes.plan(steps, known)
 
 
 def push(
@@ -316,7 +212,7 @@ def push(
             return
         where = place(destination)
         with show.watcher() as watcher:
-            result = writing.push(kantata_settings(), push_settings(), where, watcher, _now)
+            result = writing.push(kantata_settings(), push_settings(), where, watcher, now)
         _told(result, where, as_json)
 
 
@@ -327,15 +223,16 @@ def reconcile(
     with ending(as_json), stoppable():
         where = place(destination)
         with show.watcher() as watcher:
-            result = writing.reconcile(kantata_settings(), push_settings(), where, watcher, _now)
+            result = writing.reconcile(kantata_settings(), push_settings(), where, watcher, now)
         _told(result, where, as_json)
 
 
 def _told(result: Pushed, where: Place, as_json: bool) -> None:
+    known = labels(where, [*result.changes, *(change for change, _ in result.waiting)])
     if as_json:
-        show.print_json(show_changes.pushed_json(result, _units(where)))
+        show.print_json(show_changes.pushed_json(result, known))
     else:
-        show_changes.pushed(result)
+        show_changes.pushed(result, known)
         if result.stopped is not None:
             show.plain(f"milestones: {result.stopped}")
     raise typer.Exit(result.exit_code)
@@ -347,9 +244,9 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to a change, and who did it."""
-    with ending(as_json), _desk(destination) as desk:
-        desk.ledger.change(change_id)
-        events = desk.ledger.events(change_id)
+    with ending(as_json), desk(place(destination)) as ledger:
+        ledger.change(change_id)
+        events = ledger.events(change_id)
         if as_json:
             show.print_json([vars(event) for event in events])
         else:

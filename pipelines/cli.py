@@ -20,6 +20,7 @@ from . import changes, show, show_changes
 from .check import check as run_check
 from .demo import demo as run_demo
 from .ending import ending
+from .labels import Labels, labels
 from .log import Log
 from .models import exit_code, find, rebuild
 from .move import move
@@ -95,16 +96,17 @@ def run(
             ran = run_all(destination, only, wait, watcher)
         if log is not None:
             log.end(ran.exit_code, needs=ran.needs, **_figures(ran))
+        known = labels(place(destination), ran.pushed.changes) if ran.pushed else Labels()
         if as_json:
             show.print_json(
                 {
                     "exit_code": ran.exit_code,
                     "sync": show.synced_json(ran.synced) if ran.synced else None,
-                    "push": show_changes.pushed_json(ran.pushed, {}) if ran.pushed else None,
+                    "push": show_changes.pushed_json(ran.pushed, known) if ran.pushed else None,
                 }
             )
         elif log is None:
-            _show_ran(ran)
+            _show_ran(ran, known)
         raise typer.Exit(ran.exit_code)
 
 
@@ -119,11 +121,11 @@ def _figures(ran: Ran) -> dict[str, object]:
     return figures
 
 
-def _show_ran(ran: Ran) -> None:
+def _show_ran(ran: Ran, known: Labels) -> None:
     if ran.synced:
         show.synced(ran.synced)
     if ran.pushed:
-        show_changes.pushed(ran.pushed)
+        show_changes.pushed(ran.pushed, known)
 
 
 @app.command()

@@ -29,3 +29,7 @@ WaitOption = Annotated[
     float, typer.Option("--wait", help="Seconds to wait for another run that is going.", min=0)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; an auditor reads it.")]
+WhoOption = Annotated[
+    str | None, typer.Option("--as", help="Who; the system's user without.", show_default=False)
+]

@@ -25,6 +25,8 @@ from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import API_URL
 from warehouse.errors import WarehouseMisconfigured
 
+from .ledgers import checked_ledger, checked_postgres
+
 LOADER_FILE = ".milestones/loader.duckdb"
 PUBLISHED_FILE = "milestones.duckdb"
 # DuckDB would take most of the machine; a million rows merge as fast within this, on one thread.
@@ -219,12 +221,13 @@ def ledger_url(place: Place) -> str:
     """Where changes are kept: LEDGER__URL, else beside the warehouse.
 
     Raises:
-        WarehouseMisconfigured: If Postgres is the warehouse and has no credentials.
+        WarehouseMisconfigured: If it is not where a ledger can be.
     """
-    otherwise = f"sqlite:///{place.folder / 'ledger.sqlite'}"
+    if url := _setting("ledger.url", ""):
+        return checked_ledger(url)
     if place.loader is None:
-        otherwise = _setting("destination.postgres.credentials", "")
-    return _setting("ledger.url", otherwise)
+        return _postgres_url("LEDGER__URL is not set, so the ledger is there too. ")
+    return f"sqlite:///{place.folder / 'ledger.sqlite'}"
 
 
 @dataclass(frozen=True)
@@ -321,8 +324,22 @@ def duckdb_place(loader: Path, published: Path) -> Place:
     )
 
 
+def _postgres_url(why: str) -> str:
+    """The address of the Postgres warehouse; why is told if it is none."""
+    found: object = dlt.config.get("destination.postgres.credentials")
+    if not isinstance(found, str):
+        raise WarehouseMisconfigured(
+            f"{why}[destination.postgres] credentials must be one text for that: credentials = "
+            '"postgresql://user:password@host:5432/database"'
+        )
+    return checked_postgres(found, "DESTINATION__POSTGRES__CREDENTIALS")
+
+
 def _postgres() -> Place:
-    if not _setting("destination.postgres.credentials", ""):
+    given: object = dlt.config.get("destination.postgres.credentials")
+    if isinstance(given, str) and given:
+        checked_postgres(given, "DESTINATION__POSTGRES__CREDENTIALS")
+    if not given:
         raise WarehouseMisconfigured(
             "no Postgres: set DESTINATION__POSTGRES__CREDENTIALS to postgresql://user:password@"
             "host:5432/database, or [destination.postgres] credentials in .dlt/secrets.toml"

@@ -17,9 +17,11 @@ from warehouse.models import Finding
 from warehouse.runs import Run
 
 from .sync import Synced, Watcher
+from .text import visible
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# A title is shown as it is: `:100:` is no emoji.
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 _LINE_EVERY = 5.0  # seconds between plain lines
 
 
@@ -45,7 +47,7 @@ def watcher() -> Iterator[Watcher]:
         yield Watcher(
             phase=lambda name: bar.update(task, description=name),
             progress=progress,
-            note=lambda line: err.print(escape(line)),
+            note=lambda line: err.print(_safe(line)),
         )
 
 
@@ -62,13 +64,14 @@ def _plain() -> Watcher:
 
 
 def plain(line: str) -> None:
-    """One line on stderr, whole, whatever the terminal's width."""
-    err.print(line, markup=False, soft_wrap=True)
+    """A line on stderr, or some, each whole, whatever the terminal's width."""
+    for each in line.split("\n"):
+        err.print(visible(each), markup=False, soft_wrap=True)
 
 
 def plain_out(line: str) -> None:
     """One line on stdout, whole."""
-    out.print(line, markup=False, soft_wrap=True)
+    out.print(visible(line), markup=False, soft_wrap=True)
 
 
 def money(subunits: int, unit: Decimal | None) -> str:
@@ -79,6 +82,11 @@ def money(subunits: int, unit: Decimal | None) -> str:
 def exact(subunits: int, unit: Decimal | None) -> str | None:
     """An amount as JSON has it: text, since JSON numbers round; null if its unit is unknown."""
     return None if unit is None else f"{subunits * unit.normalize():f}"
+
+
+def _safe(text: str) -> str:
+    """A text of others within markup of ours."""
+    return escape(visible(text))
 
 
 def synced(result: Synced) -> None:
@@ -97,7 +105,7 @@ def synced(result: Synced) -> None:
     if result.published:
         out.print(f"published {result.published}", markup=False, soft_wrap=True)
     for line in result.needs:
-        out.print(f"[yellow]needs a person:[/] {escape(line)}", soft_wrap=True)
+        out.print(f"[yellow]needs a person:[/] {_safe(line)}", soft_wrap=True)
 
 
 def _gone(run: Run) -> str:
@@ -109,7 +117,7 @@ def models(warnings: list[str]) -> None:
     """What building the marts led to, on stdout."""
     out.print("[green]built[/]: every blocking check holds")
     for line in warnings:
-        out.print(f"[yellow]needs a person:[/] {escape(line)}", soft_wrap=True)
+        out.print(f"[yellow]needs a person:[/] {_safe(line)}", soft_wrap=True)
 
 
 def findings(found: list[Finding]) -> None:
@@ -119,12 +127,12 @@ def findings(found: list[Finding]) -> None:
     for finding in found:
         out.print(
             f"[red]{finding.check}[/] ({finding.severity}): {finding.count} wrong. "
-            f"{escape(finding.about)}",
+            f"{_safe(finding.about)}",
             soft_wrap=True,
         )
-        table = Table(*map(escape, finding.rows[0]), box=None)
+        table = Table(*map(_safe, finding.rows[0]), box=None)
         for row in finding.rows:
-            table.add_row(*map(escape, row.values()))
+            table.add_row(*map(_safe, row.values()))
         out.print(table)
 
 
@@ -134,7 +142,7 @@ def totals_table(totals: dict[str, tuple[int, int]], units: dict[str, Decimal]) 
     table.add_column("milestones", justify="right")
     table.add_column("amount", justify="right")
     for currency, (count, subunits) in sorted(totals.items()):
-        table.add_row(escape(currency), f"{count:,}", money(subunits, units.get(currency)))
+        table.add_row(_safe(currency), f"{count:,}", money(subunits, units.get(currency)))
     return table
 
 

@@ -14,6 +14,7 @@ from warehouse import audit
 from warehouse.errors import WarehouseError
 from warehouse.ledger import Ledger, opened_ledger
 
+from .ledgers import no_ledger
 from .plan import Step
 from .push import Push, Pushed
 from .reconcile import Reconcile
@@ -73,6 +74,9 @@ def push(
             "writing is off: set PUSH__ENABLED=true, or enabled = true under [push] in "
             ".dlt/config.toml, where this is meant to write to Kantata"
         )
+    if why := no_ledger(ledger_url(place)):
+        watcher.note(f"nothing to push: {why}")
+        return Pushed()
     watcher.phase("writing")
     with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing(wait):
         with (
@@ -99,6 +103,9 @@ def reconcile(
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
             push is going.
     """
+    if why := no_ledger(ledger_url(place)):
+        watcher.note(f"nothing to reconcile: {why}")
+        return Pushed()
     with opened_ledger(ledger_url(place), now) as ledger, ledger.pushing():
         with closing(kantata.reader(ATTEMPTS, watcher.answered)) as reader:
             result = Reconcile(ledger, reader, _after(settings)).reconcile()

@@ -70,9 +70,14 @@ class Database:
 
     def named(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, each by the names of its columns."""
+        names, rows = self.table(sql)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def table(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The names of a query's columns, which may be equal, and its rows."""
         with self._client.execute_query(sql) as cursor:
             names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            return names, [tuple(row) for row in cursor.fetchall()]
 
     @property
     def is_postgres(self) -> bool:

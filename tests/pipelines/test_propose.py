@@ -150,6 +150,13 @@ WRONG = [
     (["update", "{free}", "--set", "amount_in_cents=1e3"], "whole number"),
     (["update", "{free}", "--set", "amount_in_cents=2147483648"], "2147483647"),
     (["update", "{free}", "--set", "amount_in_cents=١٢"], "whole number"),
+    (["update", "{free}", "--set", f"amount_in_cents={'9' * 5000}"], "whole number"),
+    (["update", "{free}", "--set", f"amount_in_cents={'0' * 5000}"], "whole number"),
+    (["update", "{free}", "--set", "title=a\x1b[2Kb"], "\\x1b"),
+    (["update", "{free}", "--set", "title=a\nb"], "\\n"),
+    (["update", "{free}", "--set", "title=a\u202eb"], "\\u202e"),
+    (["update", "{free}", "--set", "title=a", "--as", "ann\u200b"], "\\u200b"),
+    (["update", "{free}", "--set", "title=a", "--set", " title=b"], "once"),
     (["update", "{free}", "--set", "date_to_invoice=2027-02-30"], "real date"),
     (["update", "{free}", "--set", "date_to_invoice=31.01.2027"], "real date"),
     (["update", "{free}", "--set", "date_to_invoice="], "clear"),
@@ -185,6 +192,7 @@ def test_what_cannot_be_written_is_refused_at_once(office: Office) -> None:
     assert (
         office.run("propose", "update", names["free"], "--set", "title=a", "--reason", " ")[0] == 2
     )
+    assert "\\t" in office.run("propose", "delete", names["free"], "--reason", "a\tb")[1]
     assert office.json("changes", "--all") == []
 
 
@@ -220,26 +228,28 @@ def test_a_file_is_taken_whole_or_not_at_all(office: Office, tmp_path: Path) -> 
     assert len(office.json("changes", "--all")) == 4
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("milestone_id,amount\n1,2\n", "'amount'"),
-        ("milestone_id;title\n4711;a\n", "no milestone 4711"),
-        ("milestone_id,title\n1,a,b\n", "as many values"),
-        ("milestone_id,title\n1\n", "as many values"),
-        ("action,milestone_id\nupsert,1\n", "upsert"),
-        ("id,milestone_id,title\n1,2,a\n", "two milestones"),
-        ('milestone_id,title\n1,"a\n', "line"),
-    ],
-)
-def test_files_that_cannot_be_read(
-    office: Office, tmp_path: Path, text: str, expected: str
-) -> None:
-    """A file that is not as it should be is refused with what is wrong."""
+FILES = [
+    ("milestone_id,amount\n1,2\n", "'amount'"),
+    ("milestone_id;title\n4711;a\n", "no milestone 4711"),
+    ("milestone_id,title\n1,a,b\n", "as many values"),
+    ("milestone_id,title\n1\n", "as many values"),
+    ("action,milestone_id\nupsert,1\n", "upsert"),
+    ("id,milestone_id,title\n1,2,a\n", "two milestones"),
+    ('milestone_id,title\n1,"a\n', "line"),
+    ("milestone_id,amount_in_cents,title,amount_in_cents\n1,100,a,999\n", "'amount_in_cents'"),
+    ("", "holds no changes"),
+    ("milestone_id,title\n", "holds no changes"),
+]
+
+
+def test_files_that_cannot_be_read(office: Office, tmp_path: Path) -> None:
+    """A file that is not as it should be, or holds nothing, is refused with what is wrong."""
     file = tmp_path / "changes.csv"
-    file.write_text(text)
-    code, said = office.run("propose", "--from", str(file), "--reason", "r")
-    assert (code, expected in said) == (2, True), said
+    for text, expected in FILES:
+        file.write_text(text)
+        code, said = office.run("propose", "--from", str(file), "--reason", "r")
+        assert (code, expected in said) == (2, True), (text, said)
+    assert office.json("changes") == []
     assert office.run("propose", "--from", str(tmp_path / "none.csv"))[0] == 2
     file.write_bytes(b"milestone_id,title\n1,\xff\n")
     assert "UTF-8" in office.run("propose", "--from", str(file))[1]
@@ -252,7 +262,14 @@ def test_by_query(office: Office) -> None:
         f"where id in ('{office.free()[0]}', '{office.free()[1]}')"
     )
     assert len(office.json("propose", "--query", sql, "--reason", "r")) == 2
-    assert office.run("propose", "--query", "select nothing", "--reason", "r")[0] == 2
+    table = "kantata.billing_milestones"
+    for wrong, expected in (
+        ("select nothing", "failed"),
+        (f"select id, title, title from {table}", "'title' is a column more than once"),
+        (f"select id, title from {table} where id is null", "no rows"),
+    ):
+        code, said = office.run("propose", "--query", wrong, "--reason", "r")
+        assert (code, expected in said) == (2, True), said
     code, _ = office.run(
         "propose", "--query", "delete from kantata.billing_milestones", "--reason", "r"
     )

@@ -68,7 +68,7 @@ def sync(
         asked = Asked(full, allow_deletes and not projects, frozenset(projects or ()))
         warehouse = place(destination)
         settings = kantata_settings()
-        with show.watcher() as watcher, holding(warehouse, wait) as hold:
+        with show.watcher() as watcher, holding(warehouse, wait, watcher.note) as hold:
             result = run_sync(settings, hold, asked, watcher)
         if as_json:
             show.print_json(show.synced_json(result))

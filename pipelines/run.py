@@ -85,7 +85,7 @@ def _run(where: Place, part: Part | None, wait: float, watcher: Watcher, now: No
     kantata, writing = kantata_settings(), push_settings()
     if part is Part.PUSH:
         return Ran(pushed=push(kantata, writing, where, watcher, now, wait))
-    with holding(where, wait) as hold:
+    with holding(where, wait, watcher.note) as hold:
         ran = Ran(synced=sync(kantata, hold, Asked(), watcher, now))
         if part is None and writing.enabled:
             ran.pushed = push(kantata, writing, where, watcher, now, wait, hold)

@@ -127,22 +127,25 @@ class Hold:
 
 
 @contextmanager
-def holding(place: Place, wait: float = 0.0) -> Iterator[Hold]:
+def holding(
+    place: Place, wait: float = 0.0, note: Callable[[str], None] | None = None
+) -> Iterator[Hold]:
     """Hold the lock of a warehouse, on this machine and on its server.
 
     Args:
         place: The warehouse.
         wait: Seconds to wait for another run.
+        note: Told in one line for which one it waits.
 
     Raises:
         WarehouseBusy: If another run has it.
         WarehouseError: If it cannot be had.
     """
-    with lock.file_lock(place.lock, wait=wait), _spoken_for(place):
+    with lock.file_lock(place.lock, wait=wait, note=note), _spoken_for(place):
         if place.loader:
             yield Hold(place, None)
             return
-        with opened(place.pipeline()) as server, lock.server_lock(server, wait):
+        with opened(place.pipeline()) as server, lock.server_lock(server, wait, note):
             yield Hold(place, server)
 
 

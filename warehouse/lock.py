@@ -7,9 +7,10 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from .database import Database
@@ -17,7 +18,8 @@ from .errors import WarehouseBusy, WarehouseUnwritable
 
 _KEYS = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
 _PATIENCE = 2.0  # seconds; `milestones status` holds the lock for a moment
-_POLL = 0.5  # seconds
+_POLL = 0.1  # seconds
+Note = Callable[[str], None]
 # A machine that lost its power says no goodbye: the server asks, and frees its lock in a minute.
 _KEEPALIVES = {
     "tcp_keepalives_idle": "30",
@@ -31,6 +33,7 @@ def file_lock(
     path: Path,
     shared: bool = False,
     wait: float = 0.0,
+    note: Note | None = None,
     setting: str = "DESTINATION__DUCKDB__CREDENTIALS",
 ) -> Iterator[None]:
     """Hold a lock on this machine; the kernel frees it however the process ends.
@@ -39,6 +42,7 @@ def file_lock(
         path: The lock's file. It stays, and says who held the lock last.
         shared: For reading, beside others who read.
         wait: Seconds to wait for whoever has it.
+        note: Told in one line for whom it waits.
         setting: What names the file it is for.
 
     Raises:
@@ -54,45 +58,63 @@ def file_lock(
             f"rights, or name another file in {setting}."
         ) from None
     try:
-        _take(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, max(wait, _PATIENCE))
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        wait = max(wait, _PATIENCE)
+        _wait_for(partial(_taken, file, kind), partial(_described, file), wait, note)
+        if kind == fcntl.LOCK_EX:
+            _sign(file)
         yield
     finally:
         os.close(file)
 
 
-def _take(file: int, kind: int, wait: float) -> None:
+def _wait_for(
+    take: Callable[[], bool], holder: Callable[[], str], wait: float, note: Note | None
+) -> None:
+    """Try to take a lock until it is had, or its time is over."""
     deadline = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                holder = os.pread(file, 1000, 0).decode(errors="replace")
-                raise WarehouseBusy(f"another run is going: {_described(holder)}") from None
-            time.sleep(0.05)
-    if kind == fcntl.LOCK_EX:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(me).encode(), 0)
+    while not take():
+        busy = f"another run is going: {holder()}"
+        if time.monotonic() > deadline:
+            raise WarehouseBusy(busy)
+        if note and wait > _PATIENCE:
+            note(f"{busy}; waiting for it, up to {wait:.0f} s")
+            note = None
+        time.sleep(_POLL)
 
 
-def _described(holder: str) -> str:
+def _taken(file: int, kind: int) -> bool:
     try:
-        held = json.loads(holder)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sign(file: int) -> None:
+    """Write down who holds the lock."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    os.ftruncate(file, 0)
+    os.pwrite(file, json.dumps(me).encode(), 0)
+
+
+def _described(file: int) -> str:
+    try:
+        held = json.loads(os.pread(file, 1000, 0))
         return f"process {held['pid']} on {held['host']} since {held['since']}"
     except (ValueError, KeyError, TypeError):
         return "a process that has not said who it is"
 
 
 @contextmanager
-def server_lock(database: Database, wait: float = 0.0) -> Iterator[None]:
+def server_lock(database: Database, wait: float = 0.0, note: Note | None = None) -> Iterator[None]:
     """Hold a lock on a Postgres server, for runs on other machines.
 
     Args:
         database: A connection of its own, open for the whole run; the lock ends with it.
         wait: Seconds to wait for whoever has it.
+        note: Told in one line for whom it waits.
 
     Raises:
         WarehouseBusy: If another connection holds it.
@@ -101,12 +123,13 @@ def server_lock(database: Database, wait: float = 0.0) -> Iterator[None]:
     database.run("select set_config('application_name', %s, false)", name[:63])
     for setting, value in _KEEPALIVES.items():
         database.run("select set_config(%s, %s, false)", setting, value)
-    deadline = time.monotonic() + wait
-    while not database.rows("select pg_try_advisory_lock(%s, %s)", *_KEYS)[0][0]:
-        if time.monotonic() > deadline:
-            raise WarehouseBusy(f"another run is going: {_holder(database)}")
-        time.sleep(_POLL)
+    take = partial(_server_taken, database)
+    _wait_for(take, partial(_holder, database), wait, note)
     yield
+
+
+def _server_taken(database: Database) -> bool:
+    return bool(database.rows("select pg_try_advisory_lock(%s, %s)", *_KEYS)[0][0])
 
 
 def _holder(database: Database) -> str:

@@ -152,7 +152,10 @@ def test_sigterm_ends_a_run_in_time(job: Job, when: str) -> None:
             pass
         if when == "waiting":
             process = start(job, sandbox, "run", "--wait", "60", **settings)
-        time.sleep(2)
+            assert process.stderr is not None
+            waits = f"another run is going: process {first.pid} on"
+            assert waits in process.stderr.readline()
+        time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         said = process.communicate(timeout=20)[1]

@@ -14,13 +14,19 @@ def rebuild(place: Place) -> list[str]:
     """Build the marts anew from what the last proven run left; gives warnings.
 
     Raises:
-        WarehouseError: If no run was proven yet, or a blocking check found something.
+        WarehouseError: If no run was proven yet, one has loaded since then what was not proven, or
+            a blocking check found something.
     """
     with holding(place) as hold:
         with left_by_runs(hold) as database:
             latest = runs.latest(database.rows(runs.LATEST_PROVEN))
             if not latest:
                 raise WarehouseError("no run was proven yet: run `milestones sync`")
+            if runs.past(database).unfinished:
+                raise WarehouseError(
+                    "a run loaded rows and ended before they were proven: run `milestones sync` "
+                    "first. The marts stay as they were."
+                )
             warnings = models.refresh(database, models_day(latest[0], place.timezone), always=True)
         publish_to_readers(place)
     return warnings
@@ -34,7 +40,9 @@ def find(place: Place) -> list[Finding]:
     """
     with holding(place) as hold, left_by_runs(hold) as database:
         if not models.are_built(database):
-            raise WarehouseError("there are no marts yet: run `milestones sync`")
+            raise WarehouseError(
+                "the marts are not there, or not all of them: run `milestones sync`"
+            )
         return models.find(database)
 
 

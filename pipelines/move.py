@@ -61,7 +61,7 @@ def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -
         phase("building marts")
         with opened(target.pipeline()) as database:
             proven = runs.latest(database.rows(runs.LATEST_PROVEN))
-            if proven:
+            if proven and not runs.past(database).unfinished:  # else the next sync builds them
                 models.refresh(database, models_day(proven[0], target.timezone), always=True)
     return Moved(rows, changes, kept)
 

@@ -173,6 +173,7 @@ def sync(
             read = partial(_read, kantata, pipeline, wanted, watcher)
             rejected, units = _load_and_prove(read, pipeline, run, past, watcher, hold.server)
             watcher.phase("building marts")
+            _still_held(hold.server)
             with opened(pipeline) as database:
                 run.warnings += models.refresh(database, models_day(run, place.timezone))
         if place.published:
@@ -319,8 +320,7 @@ def _load_and_prove(
     _tell(run, report, past)
     with opened(pipeline) as database:
         runs.end(database, run)  # from here on it is known that something may be half loaded
-    if server:
-        server.rows("select 1")  # the lock lives on this connection: without it nothing is loaded
+    _still_held(server)
     watcher.phase("loading")
     in_thread(partial(load, pipeline))
     watcher.phase("proving")
@@ -332,6 +332,12 @@ def _load_and_prove(
         run.totals = proof.live_totals(database)
         run.warnings += _out_of_reach(Holdings(database).access_lost())
         return report.rejected, proof.units(database)
+
+
+def _still_held(server: Database | None) -> None:
+    """Fail unless the connection that the server's lock lives on is alive."""
+    if server:
+        server.rows("select 1")
 
 
 def load(pipeline: dlt.Pipeline) -> None:

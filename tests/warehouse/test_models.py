@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from pipelines.models import rebuild
 from pipelines.sync import prepare
 from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
@@ -143,8 +144,8 @@ def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
     with Sandbox(milestones=120) as sandbox:
         job.sync(sandbox)
     before = job.rows("select * from kantata_marts.billing_milestones order by id")
-    blocking = check.startswith("grain")
-    if blocking and job.name == "postgres":
+    blocking = check.startswith(("grain", "history", "bridge"))
+    if check.startswith("grain") and job.name == "postgres":
         job.run("drop index kantata.billing_milestones_key")
         job.run("drop index kantata_marts.billing_milestones_0")
         job.run("drop index kantata_marts.milestone_slippage_0")
@@ -191,6 +192,9 @@ def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
             assert result.exit_code == 3
             assert any("known_currencies" in warning for warning in result.run.warnings)
         account.clear_raw(id_)
+        assert job.sync(sandbox).exit_code == 3  # its history has that currency for ever
+        job.run("insert into kantata.currencies (iso_code, unit_per_subunit) values ('XTS', 0.01)")
+        assert rebuild(job.place) == []
         assert job.sync(sandbox).exit_code == 0
 
 
@@ -212,6 +216,10 @@ class Version:
         """What it adds to the backlog of its currency."""
         counts = self.kind != "deleted" and self.dated and not self.invoiced
         return self.subunits if counts else 0
+
+    def worth(self) -> int:
+        """What it brings if it is not deleted, be it billed or in the backlog."""
+        return self.subunits if self.dated or self.invoiced else 0
 
 
 def versions_of(draw: st.DrawFn) -> list[Version]:
@@ -243,6 +251,7 @@ def versions_of(draw: st.DrawFn) -> list[Version]:
 
 histories = st.lists(st.composite(versions_of)(), min_size=1, max_size=8)
 START = datetime(2025, 1, 10, 12, tzinfo=UTC)
+SCANNED = 100  # days later the first scan ended: what was first seen until then was there before
 
 
 def bridge(history: list[list[Version]]) -> dict[Key, dict[str, int]]:
@@ -253,23 +262,36 @@ def bridge(history: list[list[Version]]) -> dict[Key, dict[str, int]]:
         for version in milestone:
             month = (START + timedelta(days=version.days)).date().replace(day=1)
             if before is None:
-                found[month, version.currency]["new"] += version.backlog()
+                line = found[month, version.currency]
+                line["new"] += version.backlog()
+                if version.invoiced and version.days > SCANNED:
+                    line["new"] += version.subunits
+                    line["invoiced"] += version.subunits
+            elif version.kind == "deleted":
+                found[month, before.currency]["deleted"] += before.backlog()
             else:
-                moves: Counter[str] = Counter()
-                moves[before.currency] -= before.backlog()
-                moves[version.currency] += version.backlog()
-                for currency, change in moves.items():
-                    line = found[month, currency]
-                    if version.kind in ("deleted", "restored"):
-                        line["deleted"] -= change
-                    elif version.invoiced != before.invoiced:
-                        line["invoiced"] -= change
-                    elif change > 0:
-                        line["increased"] += change
-                    else:
-                        line["decreased"] -= change
+                if before.kind == "deleted":
+                    returned = 0 if before.invoiced or not before.dated else before.subunits
+                    found[month, before.currency]["deleted"] -= returned
+                move(found, month, before, version)
             before = version
     return found
+
+
+def move(found: dict[Key, dict[str, int]], month: date, old: Version, new: Version) -> None:
+    """What a version that is not deleted moved: first its worth, then what of it is billed."""
+    if old.currency == new.currency:
+        steps = [(new.currency, old.worth(), new.worth())]
+    else:
+        steps = [(old.currency, old.worth(), 0), (new.currency, 0, new.worth())]
+    for currency, worth_before, worth in steps:
+        line = found[month, currency]
+        line["increased"] += max(worth - worth_before, 0)
+        line["decreased"] += max(worth_before - worth, 0)
+    if new.invoiced:
+        found[month, new.currency]["invoiced"] += new.subunits
+    if old.invoiced:
+        found[month, old.currency]["invoiced"] -= old.subunits
 
 
 def load(job: Job, history: list[list[Version]]) -> None:
@@ -315,6 +337,11 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
         job.run(
             f"insert into kantata.currencies (iso_code, unit_per_subunit) values ('{code}', {unit})"
         )
+
+    job.run(
+        "insert into kantata.sync_runs (run_id, status, mode, why, started_at, finished_at) values "
+        f"('1', 'proven', 'scan', '', '{START}', '{START + timedelta(days=SCANNED)}')"
+    )
 
     @settings(
         max_examples=40 if job.name == "duckdb" else 15,

@@ -1,5 +1,5 @@
 -- The backlog that the history leads to is the backlog there is.
--- severity: warning
+-- severity: blocking
 with ends as (
     select distinct on (currency) currency, closing
     from kantata_marts.backlog_bridge

@@ -1,8 +1,11 @@
--- The last version of each milestone has the values the milestone has.
--- severity: warning
+-- Each milestone has versions, and the last one has the values it has, or says that it is deleted.
+-- severity: blocking
 select
-    m.id,
+    coalesce(m.id, h.id) as id,
+    m.id is not null as has_milestone,
+    m.deleted_at,
     h.version,
+    h.change_type,
     h.currency as version_currency,
     m.currency,
     h.amount_in_cents as version_amount_in_cents,
@@ -11,9 +14,18 @@ select
     m.date_to_invoice,
     h.invoice_id as version_invoice_id,
     m.invoice_id
-from kantata_marts.billing_milestones m
-left join kantata_marts.billing_milestone_history h on h.id = m.id and h.valid_to is null
-where h.currency is distinct from m.currency
-    or h.amount_in_cents is distinct from m.amount_in_cents
-    or h.date_to_invoice is distinct from m.date_to_invoice
-    or h.invoice_id is distinct from m.invoice_id
+from kantata.billing_milestones m
+full join (select * from kantata_marts.billing_milestone_history where valid_to is null) h
+    on h.id = m.id
+where m.id is null
+    or h.id is null
+    or (m.deleted_at is null) = (h.change_type = 'deleted')
+    or (
+        m.deleted_at is null
+        and (
+            h.currency is distinct from m.currency
+            or h.amount_in_cents is distinct from m.amount_in_cents
+            or h.date_to_invoice is distinct from m.date_to_invoice
+            or h.invoice_id is distinct from m.invoice_id
+        )
+    )

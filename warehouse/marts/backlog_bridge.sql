@@ -5,61 +5,91 @@
 -- month: The first day of the month in which changes were observed, in reporting_timezone; no month is left out.
 -- currency: ISO code. A milestone whose currency changed leaves the one and enters the other.
 -- opening: The backlog when the month began: the closing of the month before.
--- new: First observed in this month. In the month of the first sync that is all there was.
--- increased: Amounts that rose, and milestones that got a date.
+-- new: First observed in this month; until the first scan ended, those that were not invoiced: all the backlog there was.
+-- increased: Amounts that rose, and milestones that got a date, or an invoice without one.
 -- decreased: Amounts that fell, and milestones that lost their date.
--- invoiced: Put on an invoice, less those whose invoice was cancelled or deleted.
+-- invoiced: Put on an invoice, at the amount it is there, less what came off one.
 -- deleted: Deleted, less those that came back.
 -- closing: The backlog when the month ended, or now.
-with recursive steps as (
+with recursive observed as (
     select
         date_trunc('month', h.valid_from at time zone t.reporting_timezone)::date as month,
-        coalesce(h.currency, h.previous_currency) as currency,
+        h.change_type = 'deleted' as is_deleted,
+        coalesce(h.previous_change_type = 'deleted', false) as was_deleted,
+        h.currency,
         h.previous_currency,
+        -- What it brings: it is in the backlog if it has a date, and then or without one billed.
         case
-            when h.version = 1 then 'new'
-            when h.change_type in ('deleted', 'restored') then 'deleted'
-            when (h.invoice_id is null) <> (h.previous_invoice_id is null) then 'invoiced'
-            else 'changed'
-        end as kind,
-        case
-            when h.change_type = 'deleted' then 0
-            when h.invoice_id is null and h.date_to_invoice is not null then h.amount_in_cents
+            when h.invoice_id is not null or h.date_to_invoice is not null then h.amount_in_cents
             else 0
-        end as after,
+        end as worth,
         case
-            when h.version = 1 or h.previous_change_type = 'deleted' then 0
-            when h.previous_invoice_id is null and h.previous_date_to_invoice is not null
+            when h.previous_invoice_id is not null or h.previous_date_to_invoice is not null
             then h.previous_amount_in_cents
             else 0
-        end as before
+        end as worth_before,
+        case when h.invoice_id is not null then h.amount_in_cents else 0 end as billed,
+        case when h.previous_invoice_id is not null then h.previous_amount_in_cents else 0 end
+            as billed_before,
+        -- Nobody knows when that was billed which the first scan found on an invoice.
+        h.version = 1 and coalesce(h.valid_from <= f.ended_at, true) as is_stock
     from kantata_marts.billing_milestone_history h
     cross join kantata_stg.today t
+    cross join (
+        select min(finished_at) as ended_at
+        from kantata.sync_runs
+        where status = 'proven' and mode = 'scan'
+    ) f
 ),
 
-deltas as (
+-- What each version moved, of the currency it has and of the one it had.
+moved as (
     select
         month,
         currency,
-        kind,
-        case when currency is distinct from previous_currency then after else after - before end
-            as delta
-    from steps
+        previous_currency is null as is_new,
+        case
+            when is_stock then worth - billed
+            when currency is distinct from previous_currency then worth
+            else worth - worth_before
+        end as worth,
+        case
+            when is_stock then 0
+            when currency is distinct from previous_currency then billed
+            else billed - billed_before
+        end as billed,
+        0 as deleted
+    from observed
+    where not is_deleted
     union all
-    select month, previous_currency, kind, -before from steps where currency <> previous_currency
+    select month, previous_currency, false, -worth_before, -billed_before, 0
+    from observed
+    where not is_deleted and currency <> previous_currency
+    union all
+    -- It goes and comes back with what it had before.
+    select
+        month,
+        previous_currency,
+        false,
+        0,
+        0,
+        case when is_deleted then worth_before - billed_before else billed_before - worth_before end
+    from observed
+    where is_deleted <> was_deleted
 ),
 
 movements as (
     select
         month,
         currency,
-        sum(case when kind = 'new' then delta else 0 end) as new,
-        sum(case when kind = 'changed' and delta > 0 then delta else 0 end) as increased,
-        sum(case when kind = 'changed' and delta < 0 then -delta else 0 end) as decreased,
-        sum(case when kind = 'invoiced' then -delta else 0 end) as invoiced,
-        sum(case when kind = 'deleted' then -delta else 0 end) as deleted,
-        sum(delta) as net
-    from deltas
+        sum(case when is_new then worth else 0 end) as new,
+        sum(case when not is_new and worth > 0 then worth else 0 end) as increased,
+        sum(case when not is_new and worth < 0 then -worth else 0 end) as decreased,
+        sum(billed) as invoiced,
+        sum(deleted) as deleted,
+        sum(worth - billed - deleted) as net
+    from moved
+    where currency is not null
     group by 1, 2
 ),
 

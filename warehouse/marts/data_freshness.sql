@@ -9,9 +9,10 @@
 -- last_scan_at: When the last proven run that read everything ended.
 -- last_run_status: How the last run stands: running, proven, unproven, failed or stopped.
 -- last_run_error: Why it failed.
--- milestones: Milestones that are not deleted.
+-- milestones: Milestones that are not deleted, in the marts.
 -- out_of_reach: Those among them whose project cannot be read any more.
--- rejected_records: Records that could not be typed, so that older values stand.
+-- rejected_records: Records that could not be typed, so that older values stand, as of the last proven run.
+-- first_scan_at: When the first proven run that read everything ended: nothing is known of times before.
 select
     t.as_of,
     t.reporting_timezone,
@@ -23,11 +24,10 @@ select
         as last_scan_at,
     r.status as last_run_status,
     r.error as last_run_error,
-    (select count(*) from kantata.billing_milestones where deleted_at is null) as milestones,
-    (
-        select count(*) from kantata.billing_milestones
-        where deleted_at is null and access_lost_at is not null
-    ) as out_of_reach,
-    (select count(*) from kantata.rejected_records where resolved_at is null) as rejected_records
+    t.milestones,
+    t.out_of_reach,
+    t.rejected_records,
+    (select min(finished_at) from kantata.sync_runs where status = 'proven' and mode = 'scan')
+        as first_scan_at
 from kantata_stg.today t
 left join kantata.sync_runs r on r.run_id = (select max(run_id) from kantata.sync_runs)

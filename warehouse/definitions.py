@@ -1,0 +1,135 @@
+"""The relations of the SQL files, made in the database where they are not there yet.
+
+A mart is never dropped, since grants and dashboards hang on it: its columns are only appended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .database import Database
+from .relations import MARTS, STAGING, Model, marts, staging
+
+_TODAY = {
+    "as_of": "date not null",
+    "reporting_timezone": "text not null",
+    "run_id": "text not null",
+    "models": "text not null",
+    "warnings": "text not null",
+    "milestones": "bigint",
+    "out_of_reach": "bigint",
+    "rejected_records": "bigint",
+}
+_TABLES = {"today": _TODAY, "changed": {"id": "text not null"}}
+# Postgres parses jsonb once, and reads its fields twice as fast as those of json; DuckDB has json
+# alone. Under a name of ours the SQL is the same.
+_JSON = "json_record"
+
+
+def are_whole(database: Database) -> bool:
+    """Whether every relation is there with all its columns."""
+    held = {schema: database.tables(schema) for schema in (STAGING, MARTS)}
+    wanted: list[tuple[str, str, Collection[str]]] = [
+        *((STAGING, name, columns) for name, columns in _TABLES.items()),
+        *((STAGING, model.name, ()) for model in staging()),
+        *((MARTS, model.name, model.columns) for model in marts()),
+    ]
+    return all(
+        name in held[schema] and held[schema][name].keys() >= set(columns)
+        for schema, name, columns in wanted
+    )
+
+
+def define(database: Database) -> None:
+    """Make what is not there yet. Run it in a transaction."""
+    for schema in (STAGING, MARTS):
+        database.ensure_schema(schema)
+    for name, columns in _TABLES.items():
+        listed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        database.run(f"create table if not exists {STAGING}.{name} ({listed})")
+        for column in columns.keys() - database.tables(STAGING)[name].keys():
+            database.run(f"alter table {STAGING}.{name} add column {column} {columns[column]}")
+    _json(database)
+    for model in staging():
+        _view(database, model)
+    existing = database.tables(MARTS)
+    for model in marts():
+        if model.kind == "view":
+            database.run(f"create or replace view {MARTS}.{model.name} as {model.sql}")
+        else:
+            _table(database, model, existing.get(model.name, {}))
+        _describe(database, model)
+
+
+def _json(database: Database) -> None:
+    """The type that a record as received is read as."""
+    if not database.is_postgres:
+        database.run(f"create type if not exists {STAGING}.{_JSON} as json")
+    elif not database.rows(
+        "select 1 from information_schema.domains where domain_schema = %s and domain_name = %s",
+        STAGING,
+        _JSON,
+    ):
+        database.run(f"create domain {STAGING}.{_JSON} as jsonb")
+
+
+def _view(database: Database, model: Model) -> None:
+    """Make a staging view, or replace it.
+
+    Postgres replaces one whose columns were at most added to. Any other is dropped before, which
+    fails if somebody has built on it; readers see marts alone.
+    """
+    name = f"{STAGING}.{model.name}"
+    if database.is_postgres:
+        held = list(_types(database, STAGING, model.name).items())
+        if held != list(_shape(database, model).items())[: len(held)]:
+            database.run(f"drop view {name}")
+    database.run(f"create or replace view {name} as {model.sql}")
+
+
+def _table(database: Database, model: Model, existing: Collection[str]) -> None:
+    """Make a mart's table, or append the columns it lacks."""
+    if not existing:
+        database.run(f"create table {MARTS}.{model.name} as {model.sql} with no data")
+    elif lacking := [column for column in model.columns if column not in existing]:
+        types = _shape(database, model)
+        for column in lacking:
+            database.run(f"alter table {MARTS}.{model.name} add column {column} {types[column]}")
+    if database.is_postgres:
+        for number, columns in enumerate((", ".join(model.grain), *model.indexes)):
+            unique = "" if number else "unique "
+            database.run(
+                f"create {unique}index if not exists {model.name}_{number} "
+                f"on {MARTS}.{model.name} ({columns})"
+            )
+
+
+def _shape(database: Database, model: Model) -> dict[str, str]:
+    """The columns a query has, with their types; a view needs no right the loader has not."""
+    database.run(f"create view {STAGING}.shape as {model.sql}")
+    types = _types(database, STAGING, "shape")
+    database.run(f"drop view {STAGING}.shape")
+    return types
+
+
+def _types(database: Database, schema: str, name: str) -> dict[str, str]:
+    """The columns of a relation with their types, in order; none if it is not there."""
+    return dict(
+        database.rows(
+            "select column_name, data_type from information_schema.columns "
+            "where table_schema = %s and table_name = %s order by ordinal_position",
+            schema,
+            name,
+        )
+    )
+
+
+def _describe(database: Database, model: Model) -> None:
+    kind = "view" if model.kind == "view" else "table"
+    database.run(f"comment on {kind} {MARTS}.{model.name} is {_quoted(model.about)}")
+    for column, about in model.columns.items():
+        database.run(f"comment on column {MARTS}.{model.name}.{column} is {_quoted(about)}")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

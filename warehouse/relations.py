@@ -1,0 +1,157 @@
+"""The SQL files beside this one, read: each is one relation, or one check, and documents itself.
+
+Its comment says what a row is, then ``grain:``, ``index:``, ``kind:`` or ``severity:``, then each
+column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from graphlib import TopologicalSorter
+from importlib.resources import files
+
+from .database import DATASET
+
+STAGING, MARTS = f"{DATASET}_stg", f"{DATASET}_marts"
+_OPTION = re.compile(r"(grain|index|kind|severity): (.+)")
+_COLUMN = re.compile(r"([a-z_0-9]+): (.+)")
+
+
+class Severity(StrEnum):
+    """What a finding means."""
+
+    BLOCKING = "blocking"  # figures are wrong: the marts stay as they were
+    WARNING = "warning"  # a person should look at it
+
+
+@dataclass(frozen=True)
+class Model:
+    """One SQL file.
+
+    Args:
+        name: Of the relation, or of the check.
+        about: What a row is, or what must hold.
+        columns: What each column means; none are told of staging and checks.
+        grain: The columns that identify a row; none if there is one row only.
+        indexes: Columns to search by, on Postgres.
+        kind: Of a mart: a table built anew; a ``view``, since it changes with every run; or a
+            ``history``, of which only the milestones in ``changed`` are built anew.
+        severity: Of a check.
+        sql: The query.
+        text: The whole file; empty of a check that is made of a relation's grain.
+    """
+
+    name: str
+    about: str
+    columns: dict[str, str]
+    grain: tuple[str, ...]
+    indexes: tuple[str, ...]
+    kind: str
+    severity: Severity
+    sql: str
+    text: str = ""
+
+
+@cache
+def staging() -> tuple[Model, ...]:
+    """The views between the raw tables and the marts."""
+    return _models("staging")
+
+
+@cache
+def marts() -> tuple[Model, ...]:
+    """The marts, each after those it is built from."""
+    models = {model.name: model for model in _models("marts")}
+    needs = {name: re.findall(rf"{MARTS}\.(\w+)", model.sql) for name, model in models.items()}
+    return tuple(models[name] for name in TopologicalSorter(needs).static_order())
+
+
+@cache
+def checks() -> tuple[Model, ...]:
+    """The checks; first that each relation has each row once."""
+    grains = (
+        _grain(schema, model)
+        for schema, models in ((STAGING, staging()), (MARTS, marts()))
+        for model in models
+    )
+    return (*grains, *_models("checks"))
+
+
+def _grain(schema: str, model: Model) -> Model:
+    """The check of one relation's grain."""
+    relation, keys = f"{schema}.{model.name}", ", ".join(model.grain)
+    sql = f"select {keys}, count(*) as copies from {relation} group by {keys} having count(*) > 1"
+    if not keys:
+        sql = f"select count(*) as copies from {relation} having count(*) <> 1"
+    return Model(
+        name=f"grain_of_{model.name}",
+        about=f"{relation} has one row{f' for each {keys}' if keys else ''}.",
+        columns={},
+        grain=(),
+        indexes=(),
+        kind="",
+        severity=Severity.BLOCKING,
+        sql=sql,
+    )
+
+
+def dictionary() -> str:
+    """Every mart and its columns, in Markdown."""
+    parts = []
+    for model in sorted(marts(), key=lambda model: model.name):
+        rows = "\n".join(f"| `{name}` | {about} |" for name, about in model.columns.items())
+        parts.append(f"### {model.name}\n\n{model.about}\n\n| column | |\n|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+@cache
+def digest() -> str:
+    """Of all files: a release that changed one builds all anew."""
+    texts = [f"{m.name}\0{m.text}" for m in (*staging(), *marts(), *checks())]
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
+
+
+def _models(folder: str) -> tuple[Model, ...]:
+    found = sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name)
+    return tuple(
+        _model(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"))
+        for file in found
+        if file.name.endswith(".sql")
+    )
+
+
+def _model(name: str, text: str) -> Model:
+    """Read one file."""
+    lines = text.splitlines()
+    head = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
+    sql = "\n".join(line for line in lines if not line.startswith("--")).strip()
+    about: list[str] = []
+    options: dict[str, list[str]] = {}
+    columns: dict[str, str] = {}
+    for line in filter(None, head):
+        if found := _OPTION.fullmatch(line):
+            options.setdefault(found[1], []).append(found[2])
+        elif options and (found := _COLUMN.fullmatch(line)):
+            columns[found[1]] = found[2]
+        else:
+            about.append(line)
+    return Model(
+        name=name,
+        about=" ".join(about),
+        columns=columns,
+        grain=_listed(options.get("grain", [])),
+        indexes=tuple(options.get("index", [])),
+        kind=options.get("kind", ["table"])[0],
+        severity=Severity(options.get("severity", ["warning"])[0]),
+        sql=sql,
+        text=text,
+    )
+
+
+def _listed(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.strip() for value in values for name in value.split(","))

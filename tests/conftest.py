@@ -20,6 +20,7 @@ from pipelines.sync import Asked, Synced, Watcher, holding, sync
 from sources.kantata_sandbox import Sandbox
 from tests.postgres import server
 
+ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
 _OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
 
 
@@ -126,6 +127,26 @@ def job(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Job:
     url = request.getfixturevalue("postgres_url")
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
     return Job("postgres", url)
+
+
+@pytest.fixture
+def postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """The job on Postgres, for what is Postgres's own."""
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    return Job("postgres", postgres_url)
+
+
+@pytest.fixture
+def roles(postgres: Job) -> Iterator[str]:
+    """The roles of roles.sql, in the warehouse of ``postgres``; gives the loader's URL."""
+    postgres.run(ROLES.read_text())
+    postgres.run("alter role milestones_loader password 'f@w:r/ghts%'")
+    yield "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
+    for role in ("milestones_loader", "milestones_reader"):
+        postgres.run(f"drop owned by {role} cascade")
+        postgres.run(f"drop role {role}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -15,8 +15,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
@@ -45,17 +46,54 @@ def server(version_folder: Path | None = None) -> Iterator[str]:
     if url := os.environ.get("TEST_POSTGRES_URL"):
         yield url
         return
+    with _cluster(version_folder or binaries()) as cluster, _running(cluster) as url:
+        yield url
+
+
+@contextmanager
+def replica(fill: Callable[[str], object]) -> Iterator[str]:
+    """A server that follows a primary, so that nothing can be written to it.
+
+    It waits for write-ahead log that never comes: what it shows is what it was filled with.
+
+    Args:
+        fill: Called with the URL while it is a primary still.
+    """
+    with _cluster(binaries()) as cluster:
+        with _running(cluster) as url:
+            fill(url)
+        (cluster.data / "standby.signal").touch()
+        with _running(cluster) as url:
+            yield url
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """A data folder, and who runs which programs on it."""
+
+    programs: Path
+    data: Path
+    user: int | None
+
+
+@contextmanager
+def _cluster(programs: Path) -> Iterator[_Cluster]:
+    """A new cluster, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="milestones-postgres-"))
     user = _NOBODY if os.geteuid() == 0 else None
     try:
-        home = _readable((version_folder or binaries()).parent, folder, user)
+        home = _readable(programs.parent, folder, user)
         data = folder / "data"
         data.mkdir(mode=0o700)
         folder.chmod(0o755)
         if user is not None:
             os.chown(data, user, user)
-        with _running(home / "bin", data, user) as url:
-            yield url
+        password = folder / "password"
+        password.write_text("postgres")
+        initdb = [str(home / "bin" / "initdb"), "-D", str(data), "-U", "postgres", "-N"]
+        initdb += ["-E", "UTF8", "-A", "scram-sha-256", f"--pwfile={password}"]
+        subprocess.run(initdb, user=user, check=True, capture_output=True, cwd="/")
+        yield _Cluster(home / "bin", data, user)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -69,20 +107,15 @@ def _readable(home: Path, folder: Path, user: int | None) -> Path:
 
 
 @contextmanager
-def _running(programs: Path, data: Path, user: int | None) -> Iterator[str]:
+def _running(cluster: _Cluster) -> Iterator[str]:
     port = _free_port()
     options = [f"port={port}", "listen_addresses=127.0.0.1", "fsync=off", "max_connections=50"]
-    options.append(f"unix_socket_directories={data}")
-    password = data.parent / "password"
-    password.write_text("postgres")
-    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-N", "-E", "UTF8"]
-    initdb += ["-A", "scram-sha-256", f"--pwfile={password}"]
-    subprocess.run(initdb, user=user, check=True, capture_output=True, cwd="/")
-    command = [str(programs / "postgres"), "-D", str(data)]
+    options.append(f"unix_socket_directories={cluster.data}")
+    command = [str(cluster.programs / "postgres"), "-D", str(cluster.data)]
     for option in options:
         command += ["-c", option]
-    with (data.parent / "log").open("wb") as log:
-        process = subprocess.Popen(command, user=user, stdout=log, stderr=log, cwd="/")
+    with (cluster.data.parent / "log").open("ab") as log:
+        process = subprocess.Popen(command, user=cluster.user, stdout=log, stderr=log, cwd="/")
     try:
         url = f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres"
         _wait_for(url, process)

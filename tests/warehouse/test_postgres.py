@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg2
 import pytest
@@ -17,44 +15,21 @@ from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal
 from tests.pipelines.writing_desk import Desk
+from tests.postgres import replica
 from warehouse import models
 from warehouse.change import Action, Status
 from warehouse.errors import WarehouseError
 
-ROLES = (Path(__file__).parents[2] / "warehouse" / "roles.sql").read_text()
 
-
-@pytest.fixture
-def postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """The job on Postgres."""
-    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
-    monkeypatch.setenv("KANTATA_API_URL", "")
-    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
-    return Job("postgres", postgres_url)
-
-
-@pytest.fixture
-def roles(postgres: Job) -> Iterator[None]:
-    """The roles of roles.sql."""
-    postgres.run(ROLES)
-    postgres.run("alter role milestones_loader password 'f@w:r/ghts%'")
-    yield
-    for role in ("milestones_loader", "milestones_reader"):
-        postgres.run(f"drop owned by {role} cascade")
-        postgres.run(f"drop role {role}")
-
-
-@pytest.mark.usefixtures("roles")
-def test_few_rights_are_enough(postgres: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loader syncs and pushes with its schemas alone; a reader sees the marts alone."""
-    url = "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
-    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", roles)
     with Sandbox(milestones=120) as sandbox:
         assert postgres.sync(sandbox).exit_code == 0
         sandbox.account.add_field("new_field", 7)
         sandbox.account.create_milestone(title="new")
         assert postgres.sync(sandbox).exit_code == 0
-        desk = Desk(sandbox, url)
+        desk = Desk(sandbox, roles)
         change = desk.approved(desk.draft(Action.UPDATE))
         settings = PushSettings(enabled=True)
         result = push(kantata_settings(), settings, postgres.place, Watcher(), postgres.now)
@@ -101,14 +76,23 @@ def test_wrong_password(postgres: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (code, "password authentication failed" in said, ":wrong" in said) == (2, True, False)
 
 
-def test_read_only_server(postgres: Job) -> None:
+def test_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica, which cannot be written to, is a mistake of configuration, and is named so."""
-    name = postgres.url.rpartition("/")[2]
-    with Sandbox(milestones=30) as sandbox:
-        postgres.sync(sandbox)
-        postgres.run(f"alter database {name} set default_transaction_read_only = on")
-        code, said = failure(postgres, sandbox)
-        assert (code, "read-only" in said) == (2, True)
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+
+    def fill(url: str) -> None:
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+        assert Job("postgres", url).sync(sandbox).exit_code == 0
+
+    with Sandbox(milestones=30) as sandbox, replica(fill) as url:
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+        job = Job("postgres", url)
+        assert job.rows("select pg_is_in_recovery()") == [(True,)]
+        code, said = failure(job, sandbox)
+        assert (code, "read-only" in said, "primary" in said) == (2, True, True)
+        assert job.rows("select status from kantata.sync_runs") == [("proven",)]
+        assert job.rows("select count(*) from kantata_marts.billing_milestones") == [(30,)]
 
 
 def test_statement_timeout(postgres: Job) -> None:

@@ -1,9 +1,6 @@
-"""What is Postgres's own: roles with few rights, connections that die, servers that refuse."""
+"""What is Postgres's own: roles with few rights, unique keys, servers that refuse."""
 
 from __future__ import annotations
-
-import threading
-import time
 
 import psycopg2
 import pytest
@@ -93,47 +90,3 @@ def test_replica(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (code, "read-only" in said, "primary" in said) == (2, True, True)
         assert job.rows("select status from kantata.sync_runs") == [("proven",)]
         assert job.rows("select count(*) from kantata_marts.billing_milestones") == [(30,)]
-
-
-def test_statement_timeout(postgres: Job) -> None:
-    """A statement that the server ends is told, and the next run makes it right."""
-    name = postgres.url.rpartition("/")[2]
-    with Sandbox(milestones=3_000) as sandbox:
-        postgres.run(f"alter database {name} set statement_timeout = '5ms'")
-        code, said = failure(postgres, sandbox)
-        assert (code, "statement timeout" in said) == (75, True)
-        postgres.run(f"alter database {name} reset statement_timeout")
-        assert postgres.sync(sandbox).exit_code == 0
-        assert_equal(postgres, sandbox.account)
-
-
-def test_connections_are_ended_while_loading(postgres: Job) -> None:
-    """A server that ends all connections in mid-load ends the run; the next one makes it right."""
-    ended = threading.Event()
-
-    def end_connections() -> None:
-        while not ended.wait(0.01):
-            connection = psycopg2.connect(postgres.url)
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = "
-                    "current_database() and pid <> pg_backend_pid() "
-                    "and query ilike '%billing_milestone_versions%' and query not ilike 'select%'"
-                )
-                if cursor.fetchall()[0][0]:
-                    ended.set()
-            connection.close()
-
-    with Sandbox(milestones=5_000) as sandbox:
-        killer = threading.Thread(target=end_connections)
-        killer.start()
-        try:
-            code, _ = failure(postgres, sandbox)
-        finally:
-            ended.set()
-            killer.join()
-        assert code == 75
-        time.sleep(0.1)
-        assert postgres.sync(sandbox).exit_code == 0
-        assert_equal(postgres, sandbox.account)

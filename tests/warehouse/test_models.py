@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import hypothesis.strategies as st
-import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -407,25 +406,3 @@ def test_slippage(job: Job) -> None:
         job.sync(sandbox, full=False)
         assert ids_where(job, "deleted_at is not null") == {id_}
         assert len(job.rows("select id from kantata_marts.milestone_slippage")) == 59
-
-
-def test_reader_sees_no_half_built_marts(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A dashboard that reads within one transaction of Postgres sees the marts as they were."""
-    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
-    monkeypatch.setenv("KANTATA_API_URL", "")
-    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
-    job = Job("postgres", postgres_url)
-    with Sandbox(milestones=60) as sandbox:
-        job.sync(sandbox)
-        dashboard = psycopg2.connect(postgres_url)
-        dashboard.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        with dashboard, dashboard.cursor() as cursor:
-            cursor.execute("select count(*) from kantata_marts.billing_milestones")
-            sandbox.account.create_milestone(title="new")
-            assert job.sync(sandbox, full=False).run.added == 1
-            cursor.execute("select sum(milestones) from kantata_marts.billing_schedule_monthly")
-            assert cursor.fetchall() == [(60,)]
-        dashboard.close()
-        assert job.rows("select count(*) from kantata_marts.billing_milestones") == [(61,)]

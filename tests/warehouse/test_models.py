@@ -17,7 +17,6 @@ from pipelines.models import rebuild
 from pipelines.sync import prepare
 from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
-from tests.pipelines.equality import ids_where
 from tests.pipelines.test_crash import died
 from tests.pipelines.test_incremental import open_ids
 from warehouse import models
@@ -380,29 +379,3 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
         }
 
     closes()
-
-
-def test_slippage(job: Job) -> None:
-    """A milestone that slipped twice and rose shows its first and its present date and amount."""
-    with Sandbox(milestones=60) as sandbox:
-        account = sandbox.account
-        id_ = next(i for i in open_ids(account) if account.milestones[i]["date_to_invoice"])
-        first = account.milestones[id_]
-        amount, due = first["amount_in_cents"], date.fromisoformat(first["date_to_invoice"])
-        job.sync(sandbox)
-        for days in (10, 45):
-            later = (due + timedelta(days=days)).isoformat()
-            account.update_milestone(id_, date_to_invoice=later, amount_in_cents=amount + 700)
-            job.sync(sandbox, full=False)
-        rows = job.rows(
-            "select first_date_to_invoice, date_to_invoice, days_slipped, date_moves, "
-            "first_amount_in_cents, amount_in_cents, amount_moves "
-            f"from kantata_marts.milestone_slippage where id = '{id_}'"
-        )
-        assert rows == [(due, due + timedelta(days=45), 45, 2, amount, amount + 700, 1)]
-        moved = "select count(*) from kantata_marts.milestone_slippage where date_moves > 0"
-        assert job.rows(moved) == [(1,)]
-        account.delete_milestone(id_)
-        job.sync(sandbox, full=False)
-        assert ids_where(job, "deleted_at is not null") == {id_}
-        assert len(job.rows("select id from kantata_marts.milestone_slippage")) == 59

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections import Counter, defaultdict
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date, timedelta
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
 
 from pipelines.models import rebuild
-from pipelines.sync import prepare
 from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
 from tests.pipelines.test_crash import died
@@ -23,9 +15,7 @@ from warehouse import models
 from warehouse.database import opened
 from warehouse.errors import WarehouseChecksFailed
 
-UNITS = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}
 DAY = models.Day("run", date(2026, 11, 20), "Europe/Berlin")
-Key = tuple[date, str]
 
 
 def test_marts_show_the_account(job: Job) -> None:
@@ -194,188 +184,3 @@ def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
         job.run("insert into kantata.currencies (iso_code, unit_per_subunit) values ('XTS', 0.01)")
         assert rebuild(job.place) == []
         assert job.sync(sandbox).exit_code == 0
-
-
-# The bridge against a model of it in plain Python
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a milestone as a history has it."""
-
-    days: int
-    kind: str
-    currency: str
-    subunits: int
-    dated: bool
-    invoiced: bool
-
-    def backlog(self) -> int:
-        """What it adds to the backlog of its currency."""
-        counts = self.kind != "deleted" and self.dated and not self.invoiced
-        return self.subunits if counts else 0
-
-    def worth(self) -> int:
-        """What it brings if it is not deleted, be it billed or in the backlog."""
-        return self.subunits if self.dated or self.invoiced else 0
-
-
-def versions_of(draw: st.DrawFn) -> list[Version]:
-    """One milestone's versions, as a connector could have observed them."""
-    found: list[Version] = []
-    days = draw(st.integers(0, 300))
-    for number in range(draw(st.integers(1, 6))):
-        kinds = ["updated", "updated", "deleted"]
-        if number == 0:
-            kinds = ["created"]
-        elif found[-1].kind == "deleted":
-            kinds = ["restored"]
-        kind = draw(st.sampled_from(kinds))
-        version = Version(
-            days,
-            kind,
-            draw(st.sampled_from(list(UNITS))),
-            draw(st.integers(-(2**40), 2**40)),
-            draw(st.booleans()),
-            draw(st.booleans()),
-        )
-        if kind == "deleted":
-            last = found[-1]
-            version = Version(days, kind, last.currency, last.subunits, last.dated, last.invoiced)
-        found.append(version)
-        days += draw(st.integers(0, 70))
-    return found
-
-
-histories = st.lists(st.composite(versions_of)(), min_size=1, max_size=8)
-START = datetime(2025, 1, 10, 12, tzinfo=UTC)
-SCANNED = 100  # days later the first scan ended: what was first seen until then was there before
-
-
-def bridge(history: list[list[Version]]) -> dict[Key, dict[str, int]]:
-    """The movements of the bridge, by month and currency, in subunits."""
-    found: dict[Key, dict[str, int]] = defaultdict(Counter)
-    for milestone in history:
-        before: Version | None = None
-        for version in milestone:
-            month = (START + timedelta(days=version.days)).date().replace(day=1)
-            if before is None:
-                line = found[month, version.currency]
-                line["new"] += version.backlog()
-                if version.invoiced and version.days > SCANNED:
-                    line["new"] += version.subunits
-                    line["invoiced"] += version.subunits
-            elif version.kind == "deleted":
-                found[month, before.currency]["deleted"] += before.backlog()
-            else:
-                if before.kind == "deleted":
-                    returned = 0 if before.invoiced or not before.dated else before.subunits
-                    found[month, before.currency]["deleted"] -= returned
-                move(found, month, before, version)
-            before = version
-    return found
-
-
-def move(found: dict[Key, dict[str, int]], month: date, old: Version, new: Version) -> None:
-    """What a version that is not deleted moved: first its worth, then what of it is billed."""
-    if old.currency == new.currency:
-        steps = [(new.currency, old.worth(), new.worth())]
-    else:
-        steps = [(old.currency, old.worth(), 0), (new.currency, 0, new.worth())]
-    for currency, worth_before, worth in steps:
-        line = found[month, currency]
-        line["increased"] += max(worth - worth_before, 0)
-        line["decreased"] += max(worth_before - worth, 0)
-    if new.invoiced:
-        found[month, new.currency]["invoiced"] += new.subunits
-    if old.invoiced:
-        found[month, old.currency]["invoiced"] -= old.subunits
-
-
-def load(job: Job, history: list[list[Version]]) -> None:
-    """Put these versions, and the milestones they lead to, into the raw tables."""
-    versions, milestones = [], []
-    for number, milestone in enumerate(history):
-        for count, v in enumerate(milestone, start=1):
-            record = {
-                "amount_in_cents": v.subunits,
-                "currency": v.currency,
-                "workspace_id": "1",
-                "date_to_invoice": "2026-01-15" if v.dated else None,
-                "invoice_id": "9" if v.invoiced else None,
-            }
-            at = START + timedelta(days=v.days)
-            raw = json.dumps(record)
-            versions.append(f"('{number}', {count}, '{v.kind}', timestamptz '{at}', '{raw}')")
-        at_last = f"timestamptz '{at}'" if v.kind == "deleted" else "null::timestamptz"
-        due = "date '2026-01-15'" if v.dated else "null::date"
-        invoice = "'9'" if v.invoiced else "null"
-        milestones.append(
-            f"('{number}', {v.subunits}, '{v.currency}', '1', {due}, {invoice}, {at_last})"
-        )
-    for table in ("billing_milestone_versions", "billing_milestones"):
-        job.run(f"delete from kantata.{table}")
-    job.run(
-        "insert into kantata.billing_milestone_versions "
-        f"(id, version, change_type, observed_at, raw) values {', '.join(versions)}"
-    )
-    job.run(
-        "insert into kantata.billing_milestones (id, amount_in_cents, currency, workspace_id, "
-        f"date_to_invoice, invoice_id, deleted_at) values {', '.join(milestones)}"
-    )
-
-
-def test_bridge_closes_for_any_history(job: Job) -> None:
-    """Opening and movements make closing, as the plain model has them, for any history."""
-    with opened(job.place.pipeline()) as database:
-        prepare(database)
-    job.run("insert into kantata.workspaces (id, title) values ('1', 'one')")
-    job.run("insert into kantata.invoices (id, status) values ('9', 'new')")
-    for code, unit in UNITS.items():
-        job.run(
-            f"insert into kantata.currencies (iso_code, unit_per_subunit) values ('{code}', {unit})"
-        )
-
-    job.run(
-        "insert into kantata.sync_runs (run_id, status, mode, why, started_at, finished_at) values "
-        f"('1', 'proven', 'scan', '', '{START}', '{START + timedelta(days=SCANNED)}')"
-    )
-
-    @settings(
-        max_examples=40 if job.name == "duckdb" else 15,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(history=histories)
-    def closes(history: list[list[Version]]) -> None:
-        load(job, history)
-        with opened(job.place.pipeline()) as database:
-            assert models.refresh(database, DAY, always=True) == []
-        rows = job.rows("select * from kantata_marts.backlog_bridge order by currency, month")
-        expected = bridge(history)
-        closings: dict[str, Decimal] = defaultdict(Decimal)
-        months: dict[str, list[date]] = defaultdict(list)
-        for month, currency, opening, *movements, closing in rows:
-            unit = UNITS[currency]
-            line = expected.pop((month, currency), {})
-            names = ("new", "increased", "decreased", "invoiced", "deleted")
-            assert movements == [line.get(name, 0) * unit for name in names]
-            assert opening == closings[currency]
-            new, increased, decreased, invoiced, deleted = movements
-            assert closing == opening + new + increased - decreased - invoiced - deleted
-            closings[currency] = closing
-            months[currency].append(month)
-        assert not expected
-        for found in months.values():
-            assert all((b - a).days in range(28, 32) for a, b in itertools.pairwise(found))
-            assert found[-1] == max(found[-1], DAY.as_of.replace(day=1))
-        ends = Counter[str]()
-        for milestone in history:
-            ends[milestone[-1].currency] += milestone[-1].backlog()
-        assert {c: v for c, v in closings.items() if v} == {
-            c: v * UNITS[c] for c, v in ends.items() if v
-        }
-
-    closes()

@@ -15,9 +15,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, given, settings
 
 from pipelines.sync import prepare
-from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
-from tests.pipelines.test_incremental import open_ids
 from tests.warehouse.lives import Seen, Step, bridge, rows_of, step
 from warehouse import models
 from warehouse.database import opened
@@ -190,25 +188,3 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
             assert closings.get(currency, 0) == ends[currency] * unit
 
     closes()
-
-
-def test_field_that_comes_and_goes_moves_nothing(job: Job) -> None:
-    """A field Kantata drops for a while keeps its values in the history and in the bridge."""
-    dates = "select id, date_to_invoice from kantata_marts.billing_milestones order by id"
-    with Sandbox(milestones=60) as sandbox:
-        account = sandbox.account
-        id_ = open_ids(account)[0]
-        job.sync(sandbox)
-        before, bridged = job.rows(dates), job.rows(FIGURES)
-        for kind, change in (
-            ("one kind", account.remove_field),
-            ("another kind", account.restore_field),
-        ):
-            for field in ("date_to_invoice", "invoice_id", "title"):
-                change(field)
-            account.update_milestone(id_, billing_type=kind)
-            assert job.sync(sandbox).exit_code == 0
-            assert job.rows(dates) == before
-            assert job.rows(FIGURES) == bridged
-    moved = "select count(*) from kantata_marts.milestone_slippage where date_moves > 0"
-    assert job.rows(moved) == [(0,)]

@@ -145,7 +145,7 @@ def test_statement_timeout(postgres: Job, point: Point) -> None:
         postgres.sync(sandbox)
         before = shown(postgres)
         changed(sandbox.account)
-        postgres.run(f"alter database {name} set statement_timeout = '1s'")
+        postgres.run(f"alter database {name} set statement_timeout = '2s'")
         with fails(postgres, point, "pg_sleep(30)"):
             code, said = outcome(postgres, sandbox)
         assert (code, "canceling statement due to statement timeout" in said) == (75, True)
@@ -164,7 +164,7 @@ def test_table_that_somebody_locked(postgres: Job) -> None:
     with Sandbox(milestones=60) as sandbox:
         postgres.sync(sandbox)
         changed(sandbox.account)
-        postgres.run(f"alter database {name} set statement_timeout = '1s'")
+        postgres.run(f"alter database {name} set statement_timeout = '2s'")
         other = psycopg2.connect(postgres.url)
         with other, other.cursor() as cursor:
             cursor.execute(f"lock table {MARTS}.milestone_slippage in share mode")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from pipelines.sync import Asked, Synced, Watcher, holding, sync
 from tests.postgres import server
 
 ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
-_VERSIONS: list[str] = []  # of the Postgres server, if there was one
+_VERSION = "version of Postgres"
 _OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
 
 
@@ -60,9 +60,13 @@ def empty_database(server: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
+def postgres_url(
+    postgres_server: str, record_property: Callable[[str, object], None]
+) -> Iterator[str]:
     """The URL of an empty database."""
     with empty_database(postgres_server) as url:
+        with closing(psycopg2.connect(url)) as connection:
+            record_property(_VERSION, connection.server_version)
         yield url
 
 
@@ -155,20 +159,26 @@ def postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 
 @pytest.fixture
-def roles(postgres: Job) -> Iterator[str]:
+def roles(postgres: Job, postgres_server: str) -> Iterator[str]:
     """The roles of roles.sql, in the warehouse of ``postgres``; gives the loader's URL."""
-    postgres.run(ROLES.read_text())
-    postgres.run("alter role milestones_loader password 'f@w:r/ghts%'")
-    yield "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
-    for role in ("milestones_loader", "milestones_reader"):
-        postgres.run(f"drop owned by {role} cascade")
-        postgres.run(f"drop role {role}")
+    with closing(psycopg2.connect(postgres_server)) as server_wide, server_wide.cursor() as cursor:
+        cursor.execute("select pg_advisory_lock(1)")  # roles are the whole server's
+        postgres.run(ROLES.read_text())
+        postgres.run("alter role milestones_loader password 'f@w:r/ghts%'")
+        yield "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
+        for role in ("milestones_loader", "milestones_reader"):
+            postgres.run(f"drop owned by {role} cascade")
+            postgres.run(f"drop role {role}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the server's version, and what tests counted: faults tried, kills survived."""
-    for version in _VERSIONS:
-        terminalreporter.write_line(f"run on Postgres {version}")
+    """Print the versions of Postgres, and what tests counted: faults tried, kills survived."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
+    versions = {v for r in reports for name, v in r.user_properties if name == _VERSION}
+    for version in sorted(versions):
+        major, minor = divmod(version, 10_000)
+        terminalreporter.write_line(f"run on Postgres {major}.{minor}")
     for report in terminalreporter.stats.get("passed", []):
         for name, count in getattr(report, "user_properties", []):
-            terminalreporter.write_line(f"{report.nodeid}: {count} {name}")
+            if name != _VERSION:
+                terminalreporter.write_line(f"{report.nodeid}: {count} {name}")

@@ -1,4 +1,4 @@
--- Each milestone has versions, and the last one has the values it has, or says that it is deleted.
+-- The last version of each milestone has the values it has; none but deleted ones lack either.
 -- severity: blocking
 select
     coalesce(m.id, h.id) as id,
@@ -17,11 +17,11 @@ select
 from kantata.billing_milestones m
 full join (select * from kantata_marts.billing_milestone_history where valid_to is null) h
     on h.id = m.id
-where m.id is null
-    or h.id is null
-    or (m.deleted_at is null) = (h.change_type = 'deleted')
+where (coalesce(h.change_type, 'deleted') <> 'deleted')
+    <> (m.id is not null and m.deleted_at is null)
     or (
-        m.deleted_at is null
+        m.id is not null
+        and m.deleted_at is null
         and (
             h.currency is distinct from m.currency
             or h.amount_in_cents is distinct from m.amount_in_cents

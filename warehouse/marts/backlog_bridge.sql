@@ -58,7 +58,7 @@ moved as (
             when currency is distinct from previous_currency then billed
             else billed - billed_before
         end as billed,
-        0 as deleted
+        0::bigint as deleted -- its type is that of the whole column on DuckDB
     from observed
     where not is_deleted
     union all

@@ -39,7 +39,8 @@ class Model:
         columns: What each column means; none are told of staging and checks.
         grain: The columns that identify a row; none if there is one row only.
         indexes: Columns to search by, on Postgres.
-        kind: Of a mart: a table built anew; a ``view``, since it changes with every run; or a
+        kind: Of staging, ``step`` if it only leads to a mart that has its rows and its grain, so
+            that nothing is read twice. Of a mart: a table built anew; a ``view``, since it changes with every run; or a
             ``history``, of which only the milestones in ``changed`` are built anew.
         severity: Of a check.
         sql: The query.
@@ -78,6 +79,7 @@ def checks() -> tuple[Model, ...]:
         _grain(schema, model)
         for schema, models in ((STAGING, staging()), (MARTS, marts()))
         for model in models
+        if model.kind != "step"
     )
     return (*grains, *_models("checks"))
 

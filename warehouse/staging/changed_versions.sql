@@ -6,6 +6,7 @@
 -- only escaped, stands meanwhile for an escaped backslash, so that \\u0000 stays what it is.
 -- A year 0000, which Postgres does not know, is no date.
 -- `offset 0` keeps Postgres from parsing each record once for each of its fields.
+-- kind: step
 -- grain: id, version
 with parsed as (
     select

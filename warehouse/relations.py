@@ -40,8 +40,9 @@ class Model:
         grain: The columns that identify a row; none if there is one row only.
         indexes: Columns to search by, on Postgres.
         kind: Of staging, ``step`` if it only leads to a mart that has its rows and its grain, so
-            that nothing is read twice. Of a mart: a table built anew; a ``view``, since it changes with every run; or a
-            ``history``, of which only the milestones in ``changed`` are built anew.
+            that nothing is read twice. Of a mart: a table built anew; a ``view``, since it changes
+            with every run; or a ``history``, of which only the milestones in ``changed`` are built
+            anew.
         severity: Of a check.
         sql: The query.
         text: The whole file; empty of a check that is made of a relation's grain.

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import duckdb
 import psycopg2
@@ -17,6 +17,7 @@ import pytest
 
 from pipelines.settings import Place, kantata_settings, place
 from pipelines.sync import Asked, Synced, Watcher, holding, sync
+from sources.kantata_sandbox import Sandbox
 from tests.postgres import server
 
 ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
@@ -39,10 +40,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def postgres_server() -> Iterator[str]:
     """The URL of a Postgres server."""
     with server() as url:
-        connection = psycopg2.connect(url)
-        major, minor = divmod(connection.server_version, 10_000)
-        _VERSIONS.append(f"{major}.{minor}")
-        connection.close()
         yield url
 
 
@@ -70,18 +67,6 @@ def postgres_url(
         yield url
 
 
-class Server(Protocol):
-    """What a job reads: a sandbox, or what stands before one."""
-
-    @property
-    def url(self) -> str:
-        """Where the API begins."""
-
-    @property
-    def token(self) -> str:
-        """What lets in."""
-
-
 @dataclass
 class Job:
     """One warehouse, and the job that fills it.
@@ -103,7 +88,7 @@ class Job:
         """Where the job loads."""
         return place(self.name)
 
-    def sync(self, sandbox: Server, **asked: Any) -> Synced:  # noqa: ANN401 - the fields of Asked
+    def sync(self, sandbox: Sandbox, **asked: Any) -> Synced:  # noqa: ANN401 - the fields of Asked
         """Run the job once against a sandbox; what is asked is a scan unless said otherwise."""
         os.environ["KANTATA_API_URL"] = sandbox.url
         os.environ["KANTATA_ACCESS_TOKEN"] = sandbox.token

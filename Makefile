@@ -29,6 +29,7 @@ test-long: $(STAMP)
 	done
 	MILESTONES_LONG=1 $(BIN)/pytest -s --timeout 3600 tests/pipelines/test_push.py
 	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s tests/pipelines/test_follow.py
+	MILESTONES_SOAK=720 $(BIN)/pytest -s tests/pipelines/test_soak.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from . import changes, show, show_changes
 from .check import check as run_check
 from .demo import demo as run_demo
 from .ending import ending
+from .hold import holding
 from .labels import Labels, labels
 from .log import Log
 from .models import exit_code, find, rebuild
@@ -31,7 +32,7 @@ from .settings import duration, kantata_settings, place
 from .signals import stoppable
 from .status import print_status, status_json
 from .status import status as read_status
-from .sync import NEEDS_A_PERSON, Asked, holding, utc_now
+from .sync import NEEDS_A_PERSON, Asked, utc_now
 from .sync import sync as run_sync
 
 app = typer.Typer(

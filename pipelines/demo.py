@@ -15,8 +15,9 @@ from rich.table import Table
 from sources.kantata_sandbox import Account, Sandbox
 
 from . import show
+from .hold import holding
 from .settings import KantataSettings, Place, duckdb_place
-from .sync import Asked, holding, sync
+from .sync import Asked, sync
 
 FOLDER = Path(".milestones/demo")
 PUBLISHED = Path("milestones-demo.duckdb")

@@ -6,8 +6,9 @@ from warehouse import models, runs
 from warehouse.errors import WarehouseError
 from warehouse.models import Finding, Severity
 
+from .hold import holding, left_by_runs, publish_to_readers
 from .settings import Place
-from .sync import NEEDS_A_PERSON, holding, left_by_runs, models_day, publish_to_readers
+from .sync import NEEDS_A_PERSON, models_day
 
 
 def rebuild(place: Place) -> list[str]:

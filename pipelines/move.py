@@ -15,8 +15,9 @@ from warehouse.database import Database, opened
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
 from warehouse.ledger import opened_ledger
 
+from .hold import Hold, fresh_pipeline, holding, left_by_runs, load, prepare
 from .settings import Place, ledger_url
-from .sync import Hold, Now, fresh_pipeline, holding, left_by_runs, load, models_day, prepare
+from .sync import Now, models_day
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .alerts import Ended, alert
+from .hold import holding
 from .push import Pushed
 from .settings import Place, alert_settings, kantata_settings, place, push_settings
 from .signals import Stopped
-from .sync import NEEDS_A_PERSON, Asked, Now, Synced, Watcher, holding, sync, utc_now
+from .sync import NEEDS_A_PERSON, Asked, Now, Synced, Watcher, sync, utc_now
 from .writing import push
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,28 +14,29 @@ from pathlib import Path
 import dlt
 import pendulum
 import pyarrow as pa
-from dlt.pipeline.exceptions import PipelineStepFailed
 
 from sources.kantata import Exchange, Report, Wanted, kantata
-from sources.kantata.errors import KantataError
-from sources.kantata.settings import LOADED
-from warehouse import lock, models, proof, runs, tables
-from warehouse.database import Database, load_failure, no_room, opened, reason
-from warehouse.errors import WarehouseError, WarehouseUnproven, WarehouseUnwritable
+from warehouse import models, proof, runs
+from warehouse.database import opened
+from warehouse.errors import WarehouseError, WarehouseUnproven
 from warehouse.known import Holdings
-from warehouse.publish import publish
 from warehouse.runs import Past, Run, RunStatus
 
-from .settings import KantataSettings, Place
+from .hold import (
+    Hold,
+    cause_of,
+    fresh_pipeline,
+    load,
+    prepare,
+    publish_to_readers,
+    spoken_for,
+    still_held,
+)
+from .settings import KantataSettings
 from .signals import Stopped, in_thread
 
 NEEDS_A_PERSON = 3
 _REJECTS_SHOWN = 10
-_RAW = {
-    table: {name: kind.dlt_type for name, kind in columns.items()}
-    for table, (columns, _) in LOADED.items()
-}
-
 Now = Callable[[], datetime]
 
 
@@ -113,42 +113,6 @@ class Asked:
     touched: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class Hold:
-    """A warehouse that nobody else changes meanwhile.
-
-    Args:
-        place: The warehouse.
-        server: On Postgres, the connection whose lock it is; None for DuckDB.
-    """
-
-    place: Place
-    server: Database | None
-
-
-@contextmanager
-def holding(
-    place: Place, wait: float = 0.0, note: Callable[[str], None] | None = None
-) -> Iterator[Hold]:
-    """Hold the lock of a warehouse, on this machine and on its server.
-
-    Args:
-        place: The warehouse.
-        wait: Seconds to wait for another run.
-        note: Told in one line for which one it waits.
-
-    Raises:
-        WarehouseBusy: If another run has it.
-        WarehouseError: If it cannot be had.
-    """
-    with lock.file_lock(place.lock, wait=wait, note=note), _spoken_for(place):
-        if place.loader:
-            yield Hold(place, None)
-            return
-        with opened(place.pipeline()) as server, lock.server_lock(server, wait, note):
-            yield Hold(place, server)
-
-
 def sync(
     kantata: KantataSettings, hold: Hold, asked: Asked, watcher: Watcher, now: Now = utc_now
 ) -> Synced:
@@ -167,16 +131,16 @@ def sync(
         Stopped: By a signal; the next run starts over, with the same result.
     """
     place = hold.place
-    with _spoken_for(place):
+    with spoken_for(place):
         pipeline = fresh_pipeline(place)
         run, past = _begun(pipeline, now)
         watcher.began(run.run_id)
         with _recorded(pipeline, run, now):
             wanted = _wanted(asked, past, kantata)
             read = partial(_read, kantata, pipeline, wanted, watcher)
-            rejected, units = _load_and_prove(read, pipeline, run, past, watcher, hold.server)
+            rejected, units = _load_and_prove(read, pipeline, run, past, watcher, hold)
             watcher.phase("building marts")
-            _still_held(hold.server)
+            still_held(hold)
             with opened(pipeline) as database:
                 run.warnings += models.refresh(database, models_day(run, place.timezone))
         if place.published:
@@ -189,51 +153,6 @@ def models_day(run: Run, timezone: str) -> models.Day:
     """What marts are built for after a run: the day Kantata's clock had at its start."""
     moment = pendulum.instance(run.cursor_at or run.started_at)
     return models.Day(run.run_id, moment.in_timezone(timezone).date(), timezone)
-
-
-def publish_to_readers(place: Place) -> None:
-    """Replace the file for readers; nothing on Postgres.
-
-    Raises:
-        WarehouseUnwritable: If there is no room or no right; the old file stays.
-    """
-    if place.loader and place.published:
-        publish(place.loader, place.published)
-
-
-@contextmanager
-def left_by_runs(hold: Hold) -> Iterator[Database]:
-    """The warehouse as runs left it.
-
-    Raises:
-        WarehouseError: If no run has left anything.
-    """
-    place = hold.place
-    if place.loader and not place.loader.exists():
-        raise WarehouseError(f"there is no {place.loader} yet: run `milestones sync`")
-    with opened(place.pipeline()) as database:
-        if "sync_runs" not in database.tables():
-            raise WarehouseError("there are no milestones yet: run `milestones sync`")
-        yield database
-
-
-def fresh_pipeline(place: Place) -> dlt.Pipeline:
-    """A pipeline that remembers nothing of earlier runs on this machine.
-
-    What it must know it takes from the warehouse, so a package that a killed run left behind, a
-    lost folder and another machine are all the same to it.
-    """
-    shutil.rmtree(place.working, ignore_errors=True)
-    return place.pipeline()
-
-
-def prepare(database: Database) -> None:
-    """Make the raw tables that are not there yet.
-
-    Raises:
-        WarehouseMisconfigured: If a later release has written this warehouse.
-    """
-    tables.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
 
 
 def _begun(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, Past]:
@@ -269,7 +188,7 @@ def _recorded(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        cause = _cause(error)
+        cause = cause_of(error)
         run.status, run.error = _status(cause), str(cause)
         with suppress(WarehouseError):  # what failed first is what to tell
             _end(pipeline, run, began, now)
@@ -317,7 +236,7 @@ def _load_and_prove(
     run: Run,
     past: Past,
     watcher: Watcher,
-    server: Database | None,
+    hold: Hold,
 ) -> tuple[list[tuple[str, str, str]], dict[str, Decimal]]:
     watcher.phase("reading")
     report = read()
@@ -325,7 +244,7 @@ def _load_and_prove(
     _tell(run, report, past)
     with opened(pipeline) as database:
         runs.end(database, run)  # from here on it is known that something may be half loaded
-    _still_held(server)
+    still_held(hold)
     watcher.phase("loading")
     in_thread(partial(load, pipeline))
     watcher.phase("proving")
@@ -337,28 +256,6 @@ def _load_and_prove(
         run.totals = proof.live_totals(database)
         run.warnings += _out_of_reach(Holdings(database).access_lost())
         return report.rejected, proof.units(database)
-
-
-def _still_held(server: Database | None) -> None:
-    """Fail unless the connection that the server's lock lives on is alive."""
-    if server:
-        server.rows("select 1")
-
-
-def load(pipeline: dlt.Pipeline) -> None:
-    """Load what was extracted.
-
-    Raises:
-        WarehouseError: If that fails.
-    """
-    try:
-        pipeline.normalize()
-        pipeline.load()
-    except PipelineStepFailed as error:
-        cause = _cause(error)
-        if cause is not error or no_room(cause):  # a signal, or a disk
-            raise
-        raise load_failure(error) from error
 
 
 def _tell(run: Run, report: Report, past: Past) -> None:
@@ -381,32 +278,3 @@ def _out_of_reach(lost: Mapping[str | None, int]) -> list[str]:
         f"milestones sync --allow-deletes {project}"
         for project, count in lost.items()
     ]
-
-
-@contextmanager
-def _spoken_for(place: Place) -> Iterator[None]:
-    """Name what failed, and end dlt's wrappings: whoever catches it sees the cause itself."""
-    try:
-        yield
-    except (KantataError, WarehouseError, Stopped):
-        raise
-    except BaseException as error:
-        cause = _cause(error)
-        if isinstance(cause, (KantataError, WarehouseError, Stopped)):
-            raise cause from None
-        if no_room(cause):
-            raise WarehouseUnwritable(
-                f"cannot write to {place.folder.absolute()}: {reason(cause)}. Make room there, or "
-                "mend the folder's rights; the last published state stands."
-            ) from None
-        raise
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The first error that is one of ours, or tells of a disk; else the error itself."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, (KantataError, WarehouseError, Stopped)) or no_room(seen):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return error

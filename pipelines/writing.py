@@ -14,23 +14,13 @@ from warehouse import audit
 from warehouse.errors import WarehouseError
 from warehouse.ledger import Ledger, opened_ledger
 
+from .hold import Hold, holding, left_by_runs, prepare, publish_to_readers
 from .ledgers import no_ledger
 from .plan import Step
 from .push import Push, Pushed
 from .reconcile import Reconcile
 from .settings import KantataSettings, Place, PushSettings, ledger_url
-from .sync import (
-    Asked,
-    Hold,
-    Now,
-    Synced,
-    Watcher,
-    holding,
-    left_by_runs,
-    prepare,
-    publish_to_readers,
-    sync,
-)
+from .sync import Asked, Now, Synced, Watcher, sync
 
 
 def plan(kantata: KantataSettings, settings: PushSettings, place: Place, now: Now) -> list[Step]:

@@ -15,8 +15,9 @@ import duckdb
 import psycopg2
 import pytest
 
+from pipelines.hold import holding
 from pipelines.settings import Place, kantata_settings, place
-from pipelines.sync import Asked, Synced, Watcher, holding, sync
+from pipelines.sync import Asked, Synced, Watcher, sync
 from sources.kantata_sandbox import Sandbox
 from tests.postgres import server
 

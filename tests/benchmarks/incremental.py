@@ -12,8 +12,9 @@ from pathlib import Path
 import orjson
 import requests
 
+from pipelines.hold import holding
 from pipelines.settings import Place, duckdb_place, kantata_settings
-from pipelines.sync import Asked, Synced, Watcher, holding, sync
+from pipelines.sync import Asked, Synced, Watcher, sync
 from sources.kantata.content import digest
 from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES
 from tests.benchmarks.account import serving

@@ -14,8 +14,8 @@ import time
 from datetime import date
 from pathlib import Path
 
+from pipelines.hold import prepare
 from pipelines.settings import place
-from pipelines.sync import prepare
 from tests.benchmarks.account import ROOT
 from tests.postgres import server
 from warehouse import models

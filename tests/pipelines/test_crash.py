@@ -57,7 +57,8 @@ def trace(frame, event, arg):
             os._exit(99)
 import pipelines
 from pipelines.settings import kantata_settings, place
-from pipelines.sync import Asked, Watcher, holding, sync
+from pipelines.hold import holding
+from pipelines.sync import Asked, Watcher, sync
 threading.settrace(trace)
 sys.settrace(trace)
 with holding(place({name!r})) as hold:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, given, settings
 
-from pipelines.sync import prepare
+from pipelines.hold import prepare
 from tests.conftest import Job
 from tests.warehouse.lives import Seen, Step, bridge, rows_of, step
 from warehouse import models

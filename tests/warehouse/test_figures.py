@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from pipelines.hold import holding
 from pipelines.models import rebuild
 from pipelines.settings import kantata_settings
-from pipelines.sync import Asked, Watcher, holding, sync
+from pipelines.sync import Asked, Watcher, sync
 from sources.kantata_sandbox import Account, Sandbox
 from tests.conftest import Job
 from tests.pipelines.test_crash import died

@@ -23,6 +23,7 @@ from tests.postgres import server
 
 ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
 _VERSION = "version of Postgres"
+_LONGEST = ("test_the_warehouse_follows", "test_soak", "test_killed")
 _OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
 
 
@@ -155,6 +156,11 @@ def roles(postgres: Job, postgres_server: str) -> Iterator[str]:
         for role in ("milestones_loader", "milestones_reader"):
             postgres.run(f"drop owned by {role} cascade")
             postgres.run(f"drop role {role}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests first, so that all cores are done at the same time."""
+    items.sort(key=lambda item: not item.name.startswith(_LONGEST))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

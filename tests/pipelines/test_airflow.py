@@ -24,7 +24,10 @@ from warehouse.change import Action, Status
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv-airflow"
 CONSTRAINTS = Path(__file__).with_name("airflow-constraints.txt")
-pytestmark = pytest.mark.timeout(900)  # the first run installs Airflow
+pytestmark = [
+    pytest.mark.timeout(900),  # the first run installs Airflow
+    pytest.mark.xdist_group("airflow"),  # which one process does, and starts it once
+]
 
 
 def _installed() -> Path:

@@ -255,7 +255,11 @@ def test_deleted_before_it_had_a_version(job: Job) -> None:
         job.sync(sandbox)
         id_ = open_ids(account)[0]
         record = dict(account.milestones[id_])
-        job.run(f"delete from kantata.billing_milestone_versions where id = '{id_}'")
+        for table in (
+            "kantata.billing_milestone_versions",
+            "kantata_marts.billing_milestone_history",
+        ):
+            job.run(f"delete from {table} where id = '{id_}'")
         account.delete_milestone(id_)
         assert job.sync(sandbox).run.deleted == 1
         ((change_type, raw),) = job.rows(

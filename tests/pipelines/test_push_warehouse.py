@@ -40,5 +40,5 @@ def test_what_cannot_be_loaded_afterwards_is_told(office: Office) -> None:
     )  # fmt: skip
     code, said = office.run("push")
     assert code == 3
-    assert f"applied {change}" in said
+    assert f"{change} applied" in said
     assert f"billing_milestones {id_} is rejected" in said

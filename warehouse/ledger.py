@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,10 +21,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from . import ledger_tables as tables
 from .change import OPEN, TRANSITIONS, Action, Change, Draft, Event, Status
-from .errors import ChangeRefused, WarehouseBusy
+from .errors import ChangeRefused
 from .ledger_engine import engine_of, failure
 from .ledger_tables import LEDGER_VERSION
-from .lock import file_lock
+from .lock import file_lock, wait_for
 
 __all__ = ["LEDGER_VERSION", "Belonging", "Ledger", "opened_ledger"]
 _AT_ONCE = 500  # rows in one statement
@@ -330,11 +329,7 @@ class Ledger:
             with file_lock(path.with_name(f"{path.name}.lock"), wait=wait, setting="LEDGER__URL"):
                 yield
             return
-        deadline = time.monotonic() + wait
-        while not self._try_lock():
-            if time.monotonic() > deadline:
-                raise WarehouseBusy("another push is going on this ledger")
-            time.sleep(0.5)
+        wait_for(self._try_lock, lambda: "another push is going on this ledger", wait)
         yield  # the lock ends with the connection
 
     def _try_lock(self) -> bool:

@@ -19,6 +19,7 @@ from .errors import WarehouseBusy, WarehouseUnwritable
 _KEYS = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
 _PATIENCE = 2.0  # seconds; `milestones status` holds the lock for a moment
 _POLL = 0.1  # seconds
+_BUSY = "another run is going:"
 Note = Callable[[str], None]
 # A machine that lost its power says no goodbye: the server asks, and frees its lock in a minute.
 _KEEPALIVES = {
@@ -59,8 +60,7 @@ def file_lock(
         ) from None
     try:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        wait = max(wait, _PATIENCE)
-        _wait_for(partial(_taken, file, kind), partial(_described, file), wait, note)
+        wait_for(partial(_taken, file, kind), partial(_described, file), wait, note)
         if kind == fcntl.LOCK_EX:
             _sign(file)
         yield
@@ -68,17 +68,27 @@ def file_lock(
         os.close(file)
 
 
-def _wait_for(
-    take: Callable[[], bool], holder: Callable[[], str], wait: float, note: Note | None
+def wait_for(
+    take: Callable[[], bool], busy: Callable[[], str], wait: float, note: Note | None = None
 ) -> None:
-    """Try to take a lock until it is had, or its time is over."""
-    deadline = time.monotonic() + wait
+    """Try to take a lock until it is had.
+
+    Args:
+        take: Tries once.
+        busy: Says who has it.
+        wait: Seconds to wait for whoever has it. It is never less than a moment: a server needs one
+            to see that a process was killed.
+        note: Told in one line for whom it waits.
+
+    Raises:
+        WarehouseBusy: If its time is over.
+    """
+    deadline = time.monotonic() + max(wait, _PATIENCE)
     while not take():
-        busy = f"another run is going: {holder()}"
         if time.monotonic() > deadline:
-            raise WarehouseBusy(busy)
+            raise WarehouseBusy(busy())
         if note and wait > _PATIENCE:
-            note(f"{busy}; waiting for it, up to {wait:.0f} s")
+            note(f"{busy()}; waiting for it, up to {wait:.0f} s")
             note = None
         time.sleep(_POLL)
 
@@ -102,9 +112,9 @@ def _sign(file: int) -> None:
 def _described(file: int) -> str:
     try:
         held = json.loads(os.pread(file, 1000, 0))
-        return f"process {held['pid']} on {held['host']} since {held['since']}"
+        return f"{_BUSY} process {held['pid']} on {held['host']} since {held['since']}"
     except (ValueError, KeyError, TypeError):
-        return "a process that has not said who it is"
+        return f"{_BUSY} a process that has not said who it is"
 
 
 @contextmanager
@@ -124,7 +134,7 @@ def server_lock(database: Database, wait: float = 0.0, note: Note | None = None)
     for setting, value in _KEEPALIVES.items():
         database.run("select set_config(%s, %s, false)", setting, value)
     take = partial(_server_taken, database)
-    _wait_for(take, partial(_holder, database), wait, note)
+    wait_for(take, partial(_holder, database), wait, note)
     yield
 
 
@@ -140,4 +150,6 @@ def _holder(database: Database) -> str:
         "and l.database = (select oid from pg_database where datname = current_database())",
         *_KEYS,
     )
-    return f"{held[0][0]} since {held[0][1]:%Y-%m-%d %H:%M:%S%z}" if held else "ended just now"
+    if not held:
+        return f"{_BUSY} one that ended just now"
+    return f"{_BUSY} {held[0][0]} since {held[0][1]:%Y-%m-%d %H:%M:%S%z}"

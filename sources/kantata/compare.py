@@ -214,27 +214,41 @@ class Milestones:
         register, column = self._register, "deleted_at" if state == DELETED else "access_lost_at"
         places = {id_: register.place(id_) for id_ in ids}
         marked = [id_ for id_, place in places.items() if register.digest(place) != state]
+        untold = self._untold(places)
+        held = self._rows.records([i for i in ids if i in untold or i not in raws])
+        raws = dict(raws) | {i: orjson.dumps(record).decode() for i, record in held.items()}
         if state == DELETED:
             self._report.deleted += len(marked)
-            told = [
-                i for i, p in places.items() if register.versioned(i, register.digest(p)) != DELETED
-            ]
-            held = self._rows.records([id_ for id_ in told if id_ not in raws])
-            raws = {id_: orjson.dumps(record).decode() for id_, record in held.items()} | dict(raws)
             versions = [
-                self._next_version(id_, places[id_], at, "deleted", raws.get(id_), None)
-                for id_ in told
+                self._next_version(id_, place, at, "deleted", raws.get(id_), None)
+                for id_, place in places.items()
+                if register.versioned(id_, register.digest(place)) != DELETED
             ]
-            if versions:
-                yield "billing_milestone_versions", table_of(VERSIONS, versions)
         else:
             self._report.access_lost += len(marked)
+            versions = [
+                # Without a hash: should it come back, the record as received is a version too.
+                self._next_version(id_, places[id_], at, "updated", raws.get(id_), content)
+                | {"row_hash": None}
+                for id_, content in untold.items()
+            ]
+        if versions:
+            yield "billing_milestone_versions", table_of(VERSIONS, versions)
         for table in self._rows.marked(marked, column, at, raws) if marked else ():
             yield "billing_milestones", table
         for id_ in marked:
             register.set_digest(places[id_], state)
         for id_ in ids:
             self._rejects.good("billing_milestones", id_, at)
+
+    def _untold(self, places: Mapping[str, int]) -> dict[str, bytes]:
+        """The content of rows whose version a crash kept from being loaded, by id."""
+        content = {id_: self._register.digest(place) for id_, place in places.items()}
+        return {
+            id_: row
+            for id_, row in content.items()
+            if row not in (b"", DELETED, LOST) and self._register.versioned(id_, row) != row
+        }
 
     def _version(self, read: Read, place: int, before: bytes) -> list[dict[str, Any]]:
         last = self._register.versioned(read.id, before)

@@ -269,3 +269,37 @@ def test_deleted_before_it_had_a_version(job: Job) -> None:
         assert change_type == "deleted"
         for name in ("id", "amount_in_cents", "currency", "workspace_id", "date_to_invoice"):
             assert told.get(name) == record[name]
+
+
+@pytest.mark.parametrize("gone", ["deleted", "out of reach"])
+def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
+    """A row that a crash left ahead of its versions is told by them, also if it is gone since."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        account.invoice_milestone(id_)
+        job.sync(sandbox)
+        for table in (
+            "kantata.billing_milestone_versions",
+            "kantata_marts.billing_milestone_history",
+        ):
+            job.run(f"delete from {table} where id = '{id_}' and version = 2")
+        if gone == "deleted":
+            account.delete_milestone(id_)
+        else:
+            account.hide_workspace(account.milestones[id_]["workspace_id"])
+        job.sync(sandbox, allow_deletes=True)
+        ((change_type, raw),) = job.rows(
+            "select change_type, raw from kantata.billing_milestone_versions "
+            f"where id = '{id_}' and version = 2"
+        )
+        assert change_type == ("deleted" if gone == "deleted" else "updated")
+        ((invoice_id,),) = job.rows(
+            f"select invoice_id from kantata.billing_milestones where id = '{id_}'"
+        )
+        assert json.loads(raw)["invoice_id"] == invoice_id is not None
+        for workspace in list(account.hidden):
+            account.show_workspace(workspace)
+        job.sync(sandbox)
+        assert_equal(job, account)

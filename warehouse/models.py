@@ -215,23 +215,27 @@ def _amounts_changed(database: Database, built: dict[str, Any] | None) -> bool:
 
 def _find_changed(database: Database, all_of_them: bool) -> None:
     """Note which milestones have a version that their history lacks. Versions never change."""
+    versions = f"{DATASET}.billing_milestone_versions"
+    history = f"{MARTS}.billing_milestone_history"
     database.run(f"delete from {STAGING}.changed")
-    lacking = (
-        f"v left join {MARTS}.billing_milestone_history h using (id, version) "
-        "where h.change_type is null"
-    )
+    changed = f"select id from {versions} where version = 1"
     if all_of_them:
-        database.run(f"delete from {MARTS}.billing_milestone_history")
-    database.run(
-        f"insert into {STAGING}.changed select distinct id "
-        f"from {DATASET}.billing_milestone_versions {lacking}"
-    )
+        database.run(f"delete from {history}")
+    else:
+        changed = (
+            f"select distinct id from {versions} left join {history} h using (id, version) "
+            "where h.change_type is null"
+        )
+    database.run(f"insert into {STAGING}.changed {changed}")
     if database.is_postgres:
         database.run(f"analyze {STAGING}.changed")
 
 
 def _fill(database: Database, model: Model) -> None:
     """Put a mart's rows in place of those it has."""
+    if database.is_postgres and model.kind == "table" and model.grain == ("id",):
+        _fill_changed(database, model)
+        return
     columns = ", ".join(model.columns)
     stale = f" where id in (select id from {STAGING}.changed)" if model.kind == "history" else ""
     database.run(f"delete from {MARTS}.{model.name}{stale}")
@@ -240,3 +244,21 @@ def _fill(database: Database, model: Model) -> None:
     )
     if database.is_postgres:
         database.run(f"analyze {MARTS}.{model.name}")
+
+
+def _fill_changed(database: Database, model: Model) -> None:
+    """Write only the rows that differ: Postgres keeps each row it replaces until a vacuum."""
+    mart, built = f"{MARTS}.{model.name}", f"{STAGING}.built"
+    held, wanted = (", ".join(f"{of}.{name}" for name in model.columns) for of in ("m", "b"))
+    database.run(f"create unlogged table {built} as {model.sql}")
+    database.run(f"analyze {built}")
+    database.run(
+        f"delete from {mart} m where not exists (select from {built} b "
+        f"where b.id = m.id and row({wanted}) is not distinct from row({held}))"
+    )
+    database.run(
+        f"insert into {mart} ({', '.join(model.columns)}) select {wanted} from {built} b "
+        f"where not exists (select from {mart} m where m.id = b.id)"
+    )
+    database.run(f"drop table {built}")
+    database.run(f"analyze {mart}")

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
+from itertools import takewhile
 
 from .database import DATASET
 
@@ -131,7 +132,8 @@ def _models(folder: str) -> tuple[Model, ...]:
 def _model(name: str, text: str) -> Model:
     """Read one file."""
     lines = text.splitlines()
-    head = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
+    comment = takewhile(lambda line: line.startswith("--"), lines)
+    head = [line.removeprefix("--").strip() for line in comment]
     sql = "\n".join(line for line in lines if not line.startswith("--")).strip()
     about: list[str] = []
     options: dict[str, list[str]] = {}

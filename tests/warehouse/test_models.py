@@ -63,6 +63,18 @@ def test_every_column_is_documented(job: Job) -> None:
         assert [row[0] for row in job.rows(told.format(model.name))] == list(model.columns)
 
 
+def test_amounts_are_read_however_they_are_written(job: Job) -> None:
+    """The history has whole amounts also where records have them as 1200.0 or 1e15."""
+    with Sandbox(milestones=30) as sandbox:
+        first, second = open_ids(sandbox.account)[:2]
+        sandbox.account.update_milestone(first, amount_in_cents=1200.0)
+        sandbox.account.update_milestone(second, amount_in_cents=1e15)
+        assert job.sync(sandbox).exit_code == 0
+        for table in ("billing_milestones", "billing_milestone_history"):
+            rows = job.rows(f"select id, amount_in_cents from kantata_marts.{table}")
+            assert dict(rows).items() >= {first: 1200, second: 10**15}.items()
+
+
 def test_marts_are_built_only_if_something_changed(job: Job) -> None:
     """A run that changed nothing leaves the marts alone; the next day builds them anew."""
     built = "select run_id, as_of from kantata_stg.today"

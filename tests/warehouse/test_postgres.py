@@ -11,6 +11,7 @@ from pipelines.writing import push
 from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal
+from tests.pipelines.test_incremental import open_ids
 from tests.pipelines.writing_desk import Desk
 from tests.postgres import replica
 from warehouse import models
@@ -54,6 +55,27 @@ def test_keys_are_unique(postgres: Job) -> None:
     for table in ("kantata.billing_milestones", "kantata_marts.billing_milestones"):
         with pytest.raises(psycopg2.errors.UniqueViolation):
             postgres.run(f"insert into {table} select * from {table}")
+
+
+def test_rows_that_stay_are_not_rewritten(postgres: Job) -> None:
+    """Of the marts that have a row for each milestone, a refresh writes only rows that differ."""
+    rows = "select id, ctid::text, title from kantata_marts.{}"
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        postgres.sync(sandbox)
+        marts = ("billing_milestones", "milestone_slippage")
+        before = {mart: set(postgres.rows(rows.format(mart))) for mart in marts}
+        changed, deleted = open_ids(account)[:2]
+        account.update_milestone(changed, title="other")
+        account.delete_milestone(deleted)
+        created = account.create_milestone(title="new")
+        postgres.sync(sandbox)
+        for mart in marts:
+            after = set(postgres.rows(rows.format(mart)))
+            assert {row[0] for row in before[mart] - after} == {changed, deleted}
+            assert {row[::2] for row in after - before[mart]} == {
+                (changed, "other"), (created, "new")
+            }  # fmt: skip
 
 
 def failure(job: Job, sandbox: Sandbox) -> tuple[int, str]:

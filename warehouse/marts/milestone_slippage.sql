@@ -15,32 +15,11 @@
 -- amount_in_cents: The amount it has now.
 -- amount_change: The present amount less the first, in money; null if the currency changed or is unknown.
 -- amount_moves: How often another amount or currency was observed.
-select
-    m.id,
-    m.title,
-    m.workspace_id,
-    m.project,
-    m.status,
-    m.currency,
-    h.first_date_to_invoice,
-    m.date_to_invoice,
-    (m.date_to_invoice - h.first_date_to_invoice)::bigint as days_slipped,
-    h.date_moves,
-    h.first_amount_in_cents,
-    m.amount_in_cents,
-    case
-        when h.first_currency = m.currency
-        then (m.amount_in_cents - h.first_amount_in_cents)::decimal(20, 0) * c.unit_per_subunit
-    end as amount_change,
-    h.amount_moves
-from kantata_marts.billing_milestones m
-join (
+with moves as (
     select
         id,
-        (array_agg(date_to_invoice order by version) filter (where date_to_invoice is not null))[1]
-            as first_date_to_invoice,
-        (array_agg(amount_in_cents order by version))[1] as first_amount_in_cents,
-        (array_agg(currency order by version))[1] as first_currency,
+        min(case when version = 1 then amount_in_cents end) as first_amount_in_cents,
+        min(case when version = 1 then currency end) as first_currency,
         count(
             case
                 when version > 1 and date_to_invoice is distinct from previous_date_to_invoice
@@ -55,5 +34,34 @@ join (
         ) as amount_moves
     from kantata_marts.billing_milestone_history
     group by id
-) h on h.id = m.id
+),
+
+first_dates as (
+    select distinct on (id) id, date_to_invoice as first_date_to_invoice
+    from kantata_marts.billing_milestone_history
+    where date_to_invoice is not null
+    order by id, version
+)
+
+select
+    m.id,
+    m.title,
+    m.workspace_id,
+    m.project,
+    m.status,
+    m.currency,
+    d.first_date_to_invoice,
+    m.date_to_invoice,
+    (m.date_to_invoice - d.first_date_to_invoice)::bigint as days_slipped,
+    h.date_moves,
+    h.first_amount_in_cents,
+    m.amount_in_cents,
+    case
+        when h.first_currency = m.currency
+        then (m.amount_in_cents - h.first_amount_in_cents)::decimal(20, 0) * c.unit_per_subunit
+    end as amount_change,
+    h.amount_moves
+from kantata_marts.billing_milestones m
+join moves h on h.id = m.id
+left join first_dates d on d.id = m.id
 left join kantata.currencies c on c.iso_code = m.currency

@@ -5,6 +5,7 @@
 -- NUL, which Postgres takes into no text, becomes U+FFFD, as in the raw table; chr(1), which JSON has
 -- only escaped, stands meanwhile for an escaped backslash, so that \\u0000 stays what it is.
 -- A year 0000, which Postgres does not know, is no date.
+-- An amount can be 12.0 or 1e3, but text becomes decimal(20, 0) some hundred times slower than bigint.
 -- `offset 0` keeps Postgres from parsing each record once for each of its fields.
 -- kind: step
 -- grain: id, version
@@ -17,7 +18,11 @@ with parsed as (
         record ->> 'title' as title,
         record ->> 'workspace_id' as workspace_id,
         record ->> 'currency' as currency,
-        (record ->> 'amount_in_cents')::decimal(20, 0)::bigint as amount_in_cents,
+        case
+            when record ->> 'amount_in_cents' ~ '^-?[0-9]+$'
+            then (record ->> 'amount_in_cents')::bigint
+            else (record ->> 'amount_in_cents')::decimal(20, 0)::bigint
+        end as amount_in_cents,
         case
             when record ->> 'date_to_invoice' not like '0000%'
             then (record ->> 'date_to_invoice')::date

@@ -17,7 +17,8 @@ from warehouse.database import opened
 from warehouse.errors import WarehouseError
 from warehouse.told import Told
 
-from .settings import LOADER_FILE, AlertSettings, Place, without_secrets
+from .place import LOADER_FILE, Place
+from .settings import AlertSettings, without_secrets
 
 _TIMEOUT = (5.0, 10.0)  # seconds to connect, and for the answer
 _SHOWN = 10  # matters in one message

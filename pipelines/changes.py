@@ -18,8 +18,9 @@ from .ending import ending
 from .labels import labels
 from .ledgers import no_ledger
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
+from .place import Place, ledger_url, place
 from .push import Pushed
-from .settings import Place, kantata_settings, ledger_url, place, push_settings
+from .settings import kantata_settings, push_settings
 from .show_changes import SHORT
 from .signals import stoppable
 from .values import checked_text

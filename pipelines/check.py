@@ -14,7 +14,8 @@ from warehouse.database import opened
 from warehouse.errors import WarehouseBusy, WarehouseError, WarehouseUnwritable
 from warehouse.lock import file_lock
 
-from .settings import KantataSettings, Place
+from .place import Place
+from .settings import KantataSettings
 
 _MAPS = {"workspace": "workspaces", "story": "stories"}  # where an include's records are found
 

@@ -26,9 +26,10 @@ from .log import Log
 from .models import exit_code, find, rebuild
 from .move import move
 from .options import DestinationOption, JsonOption, LogFormat, WaitOption, Warehouse
+from .place import place
 from .run import Part, Ran
 from .run import run as run_all
-from .settings import duration, kantata_settings, place
+from .settings import duration, kantata_settings
 from .signals import stoppable
 from .status import print_status, status_json
 from .status import status as read_status

@@ -16,7 +16,8 @@ from sources.kantata_sandbox import Account, Sandbox
 
 from . import show
 from .hold import holding
-from .settings import KantataSettings, Place, duckdb_place
+from .place import Place, duckdb_place
+from .settings import KantataSettings
 from .sync import Asked, sync
 
 FOLDER = Path(".milestones/demo")

@@ -11,7 +11,7 @@ from warehouse.errors import ChangeRefused
 from warehouse.ledger import Ledger, opened_ledger
 
 from .ledgers import no_ledger
-from .settings import Place, ledger_url
+from .place import Place, ledger_url
 from .values import checked_text
 
 

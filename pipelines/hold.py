@@ -18,7 +18,7 @@ from warehouse.database import Database, load_failure, no_room, opened, reason
 from warehouse.errors import WarehouseError, WarehouseUnavailable, WarehouseUnwritable
 from warehouse.publish import publish
 
-from .settings import Place
+from .place import Place
 from .signals import Stopped
 
 _RAW = {

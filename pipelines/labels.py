@@ -10,8 +10,8 @@ from decimal import Decimal
 from warehouse.change import Change
 from warehouse.errors import WarehouseError
 
+from .place import Place
 from .query import queried, rows_of
-from .settings import Place
 
 
 @dataclass(frozen=True)

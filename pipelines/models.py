@@ -7,7 +7,7 @@ from warehouse.errors import WarehouseError
 from warehouse.models import Finding, Severity
 
 from .hold import holding, left_by_runs, publish_to_readers
-from .settings import Place
+from .place import Place
 from .sync import NEEDS_A_PERSON, models_day
 
 

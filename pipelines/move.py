@@ -16,7 +16,7 @@ from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUn
 from warehouse.ledger import opened_ledger
 
 from .hold import Hold, fresh_pipeline, holding, left_by_runs, load, prepare
-from .settings import Place, ledger_url
+from .place import Place, ledger_url
 from .sync import Now, models_day
 
 

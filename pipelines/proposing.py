@@ -19,9 +19,9 @@ from .asks import Ask
 from .desk import now, who_is
 from .ending import ending
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
+from .place import ledger_url, place
 from .propose import Proposed
 from .query import Query, queried
-from .settings import ledger_url, place
 from .values import WRITABLE
 
 propose = typer.Typer(

@@ -15,7 +15,7 @@ from warehouse.database import Database, opened, reason
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.lock import file_lock
 
-from .settings import Place
+from .place import Place
 
 NOTHING_YET = "holds no milestones yet: run `milestones sync`"
 _FILLED = (

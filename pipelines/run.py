@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from .alerts import Ended, alert
 from .hold import holding
+from .place import Place, place
 from .push import Pushed
-from .settings import Place, alert_settings, kantata_settings, place, push_settings
+from .settings import alert_settings, kantata_settings, push_settings
 from .signals import Stopped
 from .sync import NEEDS_A_PERSON, Asked, Now, Synced, Watcher, sync, utc_now
 from .writing import push

@@ -16,8 +16,8 @@ from warehouse.errors import WarehouseError
 from warehouse.runs import Run, RunStatus
 
 from . import show
+from .place import Place
 from .query import NOTHING_YET, queried
-from .settings import Place
 
 _MONTHS = """
 select

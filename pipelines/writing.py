@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 
-from sources.kantata.client import Pace
 from sources.kantata.errors import KantataError, KantataMisconfigured
+from sources.kantata.http import Pace
 from sources.kantata.scan import PATH
 from sources.kantata.settings import ATTEMPTS
 from sources.kantata.writer import KantataWriter
@@ -16,10 +16,11 @@ from warehouse.ledger import Ledger, opened_ledger
 
 from .hold import Hold, holding, left_by_runs, prepare, publish_to_readers
 from .ledgers import no_ledger
+from .place import Place, ledger_url
 from .plan import Step
 from .push import Push, Pushed
 from .reconcile import Reconcile
-from .settings import KantataSettings, Place, PushSettings, ledger_url
+from .settings import KantataSettings, PushSettings
 from .sync import Asked, Now, Synced, Watcher, sync
 
 

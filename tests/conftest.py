@@ -16,7 +16,8 @@ import psycopg2
 import pytest
 
 from pipelines.hold import holding
-from pipelines.settings import Place, kantata_settings, place
+from pipelines.place import Place, place
+from pipelines.settings import kantata_settings
 from pipelines.sync import Asked, Synced, Watcher, sync
 from sources.kantata_sandbox import Sandbox
 from tests.postgres import server

@@ -11,8 +11,9 @@ from dlt.extract.items import DataItemWithMeta
 from dlt.sources import DltResource
 
 from .account import Task
-from .client import Answered, Exchange, KantataReader
+from .client import KantataReader
 from .compare import Batch
+from .http import Answered, Exchange
 from .known import Known, Nothing, Wanted
 from .read import read_account
 from .report import Report

@@ -7,107 +7,39 @@ and follows no redirect, so the token goes nowhere else.
 from __future__ import annotations
 
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import orjson
 import requests
-from requests.auth import AuthBase
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from .envelope import Page, error_messages, read_page
 from .errors import (
     KantataForbidden,
     KantataMisaddressed,
-    KantataMisconfigured,
     KantataRefused,
     KantataThrottled,
     KantataUnauthorized,
     KantataUnavailable,
 )
+from .http import (
+    Answered,
+    Bearer,
+    Pace,
+    checked_token,
+    checked_url,
+    date_of,
+    exchange,
+    reason,
+    retry_after,
+)
 from .settings import ATTEMPTS, CONNECT_TIMEOUT, ONLY_PER_REQUEST, PER_PAGE, READ_TIMEOUT
 
 Parameters = Mapping[str, str | int]
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """One request, and what became of it.
-
-    Args:
-        method: As GET.
-        path: Below the API's address, without the query.
-        status: HTTP's; 0 if no answer came.
-        request_id: Kantata's name for it, which its support asks for; empty if no answer came.
-        seconds: Until the answer was there.
-    """
-
-    method: str
-    path: str
-    status: int
-    request_id: str
-    seconds: float
-
-
-Answered = Callable[[Exchange], None]
-
-
-class Bearer(AuthBase):
-    """Sets the token; as an auth object it also keeps a .netrc from replacing it."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put the header in."""
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-class Pace:
-    """Lets requests through one after another, never faster than allowed, all held by a 429.
-
-    Args:
-        requests_per_second: The limit; 0 is none.
-    """
-
-    def __init__(self, requests_per_second: float) -> None:
-        self._gap = 1 / requests_per_second if requests_per_second > 0 else 0.0
-        self._free_at = 0.0
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-
-    def wait(self) -> None:
-        """Wait for this request's turn.
-
-        Raises:
-            KantataUnavailable: If reading was stopped meanwhile.
-        """
-        with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._free_at)
-            self._free_at = turn + self._gap
-        self.sleep(turn - now)
-
-    def hold(self, seconds: float) -> None:
-        """Let no request start for this many seconds."""
-        with self._lock:
-            self._free_at = max(self._free_at, time.monotonic() + seconds)
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, unless reading is stopped first."""
-        if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
-            raise KantataUnavailable("reading was stopped")
-
-    def stop(self) -> None:
-        """Wake all sleepers and let no further request start."""
-        self._stopped.set()
 
 
 class KantataReader:
@@ -257,7 +189,7 @@ class KantataReader:
         with self._lock:
             self.requests += 1
             self.request_id = response.headers.get("x-request-id", "")
-            if told := _date(response.headers.get("Date", "")):
+            if told := date_of(response.headers.get("Date", "")):
                 self.server_time = self.server_time or told
                 self._server_clock = told, time.monotonic()
 
@@ -345,76 +277,6 @@ class _Ticks:
             self._last = max(now, self._last + 1)
             seconds, micros = divmod(self._last, 1_000_000)
         return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
-
-
-def checked_url(url: str) -> str:
-    """The address without its last slash.
-
-    Raises:
-        KantataMisaddressed: If it is not http(s), or http to another machine, which would
-            send the token in clear.
-    """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise KantataMisaddressed(
-            f"kantata_api_url is {url!r}, not an address like https://api.mavenlink.com/api/v1"
-        )
-    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise KantataMisaddressed(
-            f"kantata_api_url is {url!r}: over http the token could be read on the way. Use https."
-        )
-    return url.strip().rstrip("/")
-
-
-def checked_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
-    """The token without surrounding space.
-
-    Raises:
-        KantataMisconfigured: If it is empty or cannot be a header, without repeating it.
-    """
-    if not re.fullmatch(r"[\x21-\x7e]+", token.strip()):
-        raise KantataMisconfigured(f"{name} is empty or holds characters no token has")
-    return token.strip()
-
-
-def reason(error: Exception) -> str:
-    """The innermost reason, without addresses of objects."""
-    inner: BaseException = error
-    while True:
-        deeper = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
-        if not isinstance(deeper, BaseException):
-            break
-        inner = deeper
-    return re.sub(r"^<[^>]*>:? ?|.*Connection object at 0x[0-9a-f]+>:? ?", "", str(inner))[:200]
-
-
-def retry_after(response: requests.Response) -> float | None:
-    """Seconds to wait by the Retry-After header, which may be seconds or a date."""
-    value = response.headers.get("Retry-After", "")
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        return float(value)
-    moment = _date(value)
-    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _date(header: str) -> datetime | None:
-    """The time in a header, UTC unless it says otherwise; None if it is unreadable."""
-    try:
-        moment = parsedate_to_datetime(header)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-
-
-def exchange(
-    method: str, path: str, response: requests.Response | None, seconds: float
-) -> Exchange:
-    """What to tell of a request; without a response there was no answer."""
-    if response is None:
-        return Exchange(method, path, 0, "", seconds)
-    return Exchange(
-        method, path, response.status_code, response.headers.get("x-request-id", ""), seconds
-    )
 
 
 def _host(response: requests.Response) -> str:

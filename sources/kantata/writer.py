@@ -15,7 +15,15 @@ import requests
 from requests.exceptions import ConnectTimeout, RequestException
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from .client import (
+from .envelope import error_messages
+from .errors import (
+    KantataNeverArrived,
+    KantataOutcomeUnknown,
+    KantataRefused,
+    KantataThrottled,
+    KantataUnauthorized,
+)
+from .http import (
     Answered,
     Bearer,
     Pace,
@@ -24,14 +32,6 @@ from .client import (
     exchange,
     reason,
     retry_after,
-)
-from .envelope import error_messages
-from .errors import (
-    KantataNeverArrived,
-    KantataOutcomeUnknown,
-    KantataRefused,
-    KantataThrottled,
-    KantataUnauthorized,
 )
 from .scan import PATH
 from .settings import CONNECT_TIMEOUT, READ_TIMEOUT

@@ -18,7 +18,8 @@ import pyarrow as pa
 import requests
 
 from pipelines.hold import holding
-from pipelines.settings import duckdb_place, kantata_settings
+from pipelines.place import duckdb_place
+from pipelines.settings import kantata_settings
 from pipelines.sync import Asked, Watcher, sync
 from sources.kantata.settings import BATCH_ROWS, MILESTONE_INCLUDES
 from tests.benchmarks.account import serving

@@ -13,7 +13,8 @@ import orjson
 import requests
 
 from pipelines.hold import holding
-from pipelines.settings import Place, duckdb_place, kantata_settings
+from pipelines.place import Place, duckdb_place
+from pipelines.settings import kantata_settings
 from pipelines.sync import Asked, Synced, Watcher, sync
 from sources.kantata.content import digest
 from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES

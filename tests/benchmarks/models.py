@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from pipelines.hold import prepare
-from pipelines.settings import place
+from pipelines.place import place
 from tests.benchmarks.account import ROOT
 from tests.postgres import server
 from warehouse import models

@@ -56,7 +56,8 @@ def trace(frame, event, arg):
         if left == 0:
             os._exit(99)
 import pipelines
-from pipelines.settings import kantata_settings, place
+from pipelines.place import place
+from pipelines.settings import kantata_settings
 from pipelines.hold import holding
 from pipelines.sync import Asked, Watcher, sync
 threading.settrace(trace)

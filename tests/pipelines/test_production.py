@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.settings import ledger_url
+from pipelines.place import ledger_url
 from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job, empty_database
 from tests.pipelines.equality import assert_equal
@@ -159,7 +159,7 @@ def trace(frame, event, arg):
     if event == "call" and code.co_name == function and code.co_filename.endswith(file):
         os._exit(99)
 from pipelines.move import move
-from pipelines.settings import place
+from pipelines.place import place
 from pipelines.sync import utc_now
 threading.settrace(trace)
 sys.settrace(trace)

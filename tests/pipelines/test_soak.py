@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.settings import ledger_url
+from pipelines.place import ledger_url
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal

@@ -1,0 +1,167 @@
+"""Where the warehouse is, and the ledger: what dlt loads into, and the files beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pendulum
+from dlt.common.destination import Destination
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+
+from warehouse.errors import WarehouseMisconfigured
+
+from .ledgers import checked_ledger, checked_postgres
+from .settings import setting
+
+LOADER_FILE = ".milestones/loader.duckdb"
+PUBLISHED_FILE = "milestones.duckdb"
+# DuckDB would take most of the machine; a million rows merge as fast within this, on one thread.
+_DUCKDB = {
+    "memory_limit": "256MB",
+    "threads": 1,
+    "preserve_insertion_order": False,
+    "autoinstall_known_extensions": False,
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A warehouse, and the files beside it.
+
+    Args:
+        destination: What dlt loads into.
+        name: ``duckdb`` or ``postgres``.
+        folder: Where the lock and dlt's working files are.
+        stem: What they are called.
+        loader: The DuckDB file dlt loads into, None for Postgres.
+        published: The DuckDB file for readers, None for Postgres.
+        timezone: Decides which day it is in the marts, and where a month begins.
+    """
+
+    destination: Destination[Any, Any]
+    name: str
+    folder: Path
+    stem: str
+    loader: Path | None = None
+    published: Path | None = None
+    timezone: str = "UTC"
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock a run holds."""
+        return self.folder / f"{self.stem}.lock"
+
+    @property
+    def working(self) -> Path:
+        """Where dlt works; made anew by each run."""
+        return self.folder / f"{self.stem}-working"
+
+    def pipeline(self) -> dlt.Pipeline:
+        """The pipeline that loads into it."""
+        return dlt.pipeline(
+            "milestones",
+            pipelines_dir=str(self.working),
+            destination=self.destination,
+            dataset_name="kantata",
+        )
+
+
+def place(destination: str) -> Place:
+    """The warehouse that is configured.
+
+    Args:
+        destination: ``duckdb`` or ``postgres``.
+
+    Raises:
+        WarehouseMisconfigured: If it leads nowhere.
+    """
+    timezone = setting("warehouse.reporting_timezone", "UTC")
+    if timezone not in pendulum.timezones():
+        raise WarehouseMisconfigured(
+            f"[warehouse] reporting_timezone is {timezone!r}; write it as Europe/Berlin or UTC"
+        )
+    if destination == "postgres":
+        return replace(_postgres(), timezone=timezone)
+    loader = _duckdb_file(setting("destination.duckdb.credentials", LOADER_FILE))
+    published = Path(setting("warehouse.publish_to", PUBLISHED_FILE))
+    return replace(duckdb_place(loader, published), timezone=timezone)
+
+
+def duckdb_place(loader: Path, published: Path) -> Place:
+    """A DuckDB warehouse.
+
+    Args:
+        loader: The file dlt loads into.
+        published: The file for readers.
+
+    Raises:
+        WarehouseMisconfigured: If the files cannot be called so.
+    """
+    if loader.absolute() == published.absolute():
+        raise WarehouseMisconfigured(
+            f"{loader} cannot be both the loader's file and the one for readers: name another one "
+            "in WAREHOUSE__PUBLISH_TO"
+        )
+    if loader.stem == "kantata":
+        raise WarehouseMisconfigured(
+            f"the loader's file must not be called {loader.name}: DuckDB would take the "
+            "dataset kantata for it. Name another one in DESTINATION__DUCKDB__CREDENTIALS."
+        )
+    credentials = DuckDbCredentials(str(loader), global_config=dict(_DUCKDB))
+    return Place(
+        destination=dlt.destinations.duckdb(credentials),
+        name="duckdb",
+        folder=loader.parent,
+        stem=loader.stem,
+        loader=loader,
+        published=published,
+    )
+
+
+def ledger_url(place: Place) -> str:
+    """Where changes are kept: LEDGER__URL, else beside the warehouse.
+
+    Raises:
+        WarehouseMisconfigured: If it is not where a ledger can be.
+    """
+    if url := setting("ledger.url", ""):
+        return checked_ledger(url)
+    if place.loader is None:
+        return _postgres_url("LEDGER__URL is not set, so the ledger is there too. ")
+    return f"sqlite:///{place.folder / 'ledger.sqlite'}"
+
+
+def _postgres_url(why: str) -> str:
+    """The address of the Postgres warehouse; why is told if it is none."""
+    found: object = dlt.config.get("destination.postgres.credentials")
+    if not isinstance(found, str):
+        raise WarehouseMisconfigured(
+            f"{why}[destination.postgres] credentials must be one text for that: credentials = "
+            '"postgresql://user:password@host:5432/database"'
+        )
+    return checked_postgres(found, "DESTINATION__POSTGRES__CREDENTIALS")
+
+
+def _postgres() -> Place:
+    given: object = dlt.config.get("destination.postgres.credentials")
+    if isinstance(given, str) and given:
+        checked_postgres(given, "DESTINATION__POSTGRES__CREDENTIALS")
+    if not given:
+        raise WarehouseMisconfigured(
+            "no Postgres: set DESTINATION__POSTGRES__CREDENTIALS to postgresql://user:password@"
+            "host:5432/database, or [destination.postgres] credentials in .dlt/secrets.toml"
+        )
+    folder = Path(LOADER_FILE).parent
+    return Place(dlt.destinations.postgres(), "postgres", folder, "postgres")
+
+
+def _duckdb_file(credentials: str) -> Path:
+    path = credentials.removeprefix("duckdb:///").partition("?")[0]
+    if not path or path == ":memory:" or "://" in path:
+        raise WarehouseMisconfigured(
+            f"[destination.duckdb] credentials must be the path of a file, not {credentials!r}"
+        )
+    return Path(path)

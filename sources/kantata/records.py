@@ -294,7 +294,7 @@ class Rows:
         """
         kept: dict[int, list[str]] = {}
         lacks = self._lacking(reads)
-        self.absent |= {name for name in lacks if not name.endswith(VARIANT)}
+        self.absent |= lacks.keys() & self.table.columns.keys()
         if not lacks or self._last_values is None:
             return kept
         ids = sorted({reads[row].id for rows in lacks.values() for row in rows})
@@ -309,6 +309,9 @@ class Rows:
                     kept.setdefault(row, []).append(name)
             kind = self.table.columns.get(name) or self._kinds[name]
             arrays[name] = pa.array(values, arrow_type(kind))
+        # Not every record has a field that nobody declared: it is missing where it was.
+        gone = {name for names in kept.values() for name in names}
+        self.absent |= {name.removesuffix(VARIANT) for name in gone}
         return kept
 
     def _lacking(self, reads: list[Read]) -> dict[str, list[int]]:

@@ -25,6 +25,22 @@ def test_field_that_goes_again_is_told_again(job: Job) -> None:
             ]
 
 
+def test_field_that_some_have_is_not_missing_of_the_others(job: Job) -> None:
+    """A field that nobody declared is told as missing only if a record had it."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        first, second = open_ids(account)[:2]
+        job.sync(sandbox)
+        account.leave_out(second, "title")  # so that each run builds its row
+        job.sync(sandbox)
+        account.set_raw(first, "weight", 3)
+        told = [job.sync(sandbox).run.schema_changes for _ in range(2)]
+        assert told == [["billing_milestones.weight is new (bigint)"], []]
+        account.clear_raw(first)
+        told = [job.sync(sandbox).run.schema_changes for _ in range(2)]
+        assert told == [["billing_milestones.weight is missing; its last values stay"], []]
+
+
 def test_change_that_a_killed_run_found_is_told(job: Job) -> None:
     """What a run found and did not live to tell, the next proven one tells, once."""
     with Sandbox(milestones=30) as sandbox:

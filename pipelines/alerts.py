@@ -176,7 +176,7 @@ def _remembered(place: Place | None, job: str) -> Told:
     if place is None or place.loader:
         return Told()
     try:
-        with opened(place.pipeline()) as database:
+        with opened(place.destination) as database:
             return told.from_warehouse(database, job)
     except WarehouseError:
         return Told()  # it is down; the file knows
@@ -186,7 +186,7 @@ def _remember(place: Place | None, job: str, what: Told) -> None:
     if place is None or place.loader:
         return
     try:
-        with opened(place.pipeline()) as database:
+        with opened(place.destination) as database:
             told.to_warehouse(database, job, what)
     except WarehouseError:
         pass  # the file knows, and the next run writes both

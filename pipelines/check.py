@@ -105,7 +105,7 @@ def _warehouse(place: Place) -> Answer:
         with file_lock(place.lock):
             if place.loader and not place.loader.exists():
                 return Answer("warehouse", f"{place.loader} will be made by the first run")
-            with opened(place.pipeline()) as database:
+            with opened(place.destination) as database:
                 held = database.tables().get("billing_milestones")
                 count = 0
                 if held:

@@ -59,7 +59,7 @@ def holding(
         if place.loader:
             yield Hold(place, None)
             return
-        with opened(place.pipeline()) as server, lock.server_lock(server, wait, note):
+        with opened(place.destination) as server, lock.server_lock(server, wait, note):
             yield Hold(place, server)
 
 
@@ -83,7 +83,7 @@ def left_by_runs(hold: Hold) -> Iterator[Database]:
     place = hold.place
     if place.loader and not place.loader.exists():
         raise WarehouseError(f"there is no {place.loader} yet: run `milestones sync`")
-    with opened(place.pipeline()) as database:
+    with opened(place.destination) as database:
         if "sync_runs" not in database.tables():
             raise WarehouseError("there are no milestones yet: run `milestones sync`")
         yield database

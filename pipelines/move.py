@@ -57,10 +57,10 @@ def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -
             prepare(old)
             rows = _copy(old, to)
             changes, kept = _move_ledger(source, target, now)
-            with opened(target.pipeline()) as new:
+            with opened(target.destination) as new:
                 contents.copy_by_sql(old, new)  # the last step: one that was cut off is redone
         phase("building marts")
-        with opened(target.pipeline()) as database:
+        with opened(target.destination) as database:
             proven = runs.latest(database.rows(runs.LATEST_PROVEN))
             if proven and not runs.past(database).unfinished:  # else the next sync builds them
                 models.refresh(database, models_day(proven[0], target.timezone), always=True)
@@ -68,7 +68,7 @@ def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -
 
 
 def _check_empty(to: Hold) -> None:
-    with opened(to.place.pipeline()) as database:
+    with opened(to.place.destination) as database:
         prepare(database)
         if database.rows("select count(*) from kantata.sync_runs")[0][0]:
             raise WarehouseMisconfigured(
@@ -83,7 +83,7 @@ def _copy(old: Database, to: Hold) -> dict[str, int]:
     pipeline.sync_destination()
     pipeline.extract(loaded_before(contents.batches(old)), loader_file_format="parquet")
     load(pipeline)
-    with opened(pipeline) as new:
+    with opened(to.place.destination) as new:
         held, moved = contents.counts(old), contents.counts(new)
         if {t: moved.get(t, 0) for t in held} != held or (
             proof.live_totals(old) != proof.live_totals(new)

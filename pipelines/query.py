@@ -78,7 +78,7 @@ def queried(place: Place) -> Iterator[tuple[str, Query]]:
         WarehouseError: If there is none, or it cannot be read.
     """
     if place.loader is None:
-        with opened(place.pipeline()) as database:
+        with opened(place.destination) as database:
             database.run("begin isolation level repeatable read read only")
             if "billing_milestones" not in database.tables():
                 raise WarehouseError(f"Postgres {NOTHING_YET}")

@@ -141,7 +141,7 @@ def sync(
             rejected, units = _load_and_prove(read, pipeline, run, past, watcher, hold)
             watcher.phase("building marts")
             still_held(hold)
-            with opened(pipeline) as database:
+            with opened(pipeline.destination) as database:
                 run.warnings += models.refresh(database, models_day(run, place.timezone))
         if place.published:
             watcher.phase("publishing")
@@ -157,7 +157,7 @@ def models_day(run: Run, timezone: str) -> models.Day:
 
 def _begun(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, Past]:
     """Begin the run's row; gives it, and what earlier runs did."""
-    with opened(pipeline) as database:
+    with opened(pipeline.destination) as database:
         prepare(database)
         runs.end_killed(database)
         past = runs.past(database)
@@ -200,7 +200,7 @@ def _recorded(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
 def _end(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
     run.finished_at = now()
     run.duration_seconds = round(time.monotonic() - began, 3)
-    with opened(pipeline) as database:
+    with opened(pipeline.destination) as database:
         runs.end(database, run)
 
 
@@ -216,7 +216,7 @@ def _read(
     """Read what changed into dlt's working folder."""
     report = Report()
     pipeline.sync_destination()
-    with opened(pipeline) as database:
+    with opened(pipeline.destination) as database:
         source = kantata(
             **settings.arguments(),
             known=Holdings(database),
@@ -242,13 +242,13 @@ def _load_and_prove(
     report = read()
     pa.default_memory_pool().release_unused()  # DuckDB needs it now
     _tell(run, report, past)
-    with opened(pipeline) as database:
+    with opened(pipeline.destination) as database:
         runs.end(database, run)  # from here on it is known that something may be half loaded
     still_held(hold)
     watcher.phase("loading")
     in_thread(partial(load, pipeline))
     watcher.phase("proving")
-    with opened(pipeline) as database:
+    with opened(pipeline.destination) as database:
         if wrong := proof.differences(database, report.totals, report.unproven, report.ids):
             raise WarehouseUnproven(
                 "what was loaded is not what was read; nothing is published. " + "; ".join(wrong)

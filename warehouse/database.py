@@ -11,6 +11,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.destination import Destination
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -117,8 +118,11 @@ _DLT_TYPES = {
 
 
 @contextmanager
-def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
-    """A connection to the pipeline's destination.
+def opened(destination: Destination[Any, Any]) -> Iterator[Database]:
+    """A connection to a destination.
+
+    It is not had of a pipeline: dlt would read its working folder, which a run may be writing, or
+    a killed one may have left half written.
 
     Raises:
         WarehouseMisconfigured: If the credentials lead nowhere.
@@ -126,7 +130,7 @@ def opened(pipeline: dlt.Pipeline) -> Iterator[Database]:
         WarehouseUnwritable: If the disk is full.
     """
     try:
-        client = pipeline.sql_client()
+        client = dlt.dataset(destination, DATASET, dlt.Schema(DATASET)).sql_client
         client.open_connection()
     except Exception as error:  # each driver has errors of its own
         said = f"no connection to the warehouse: {reason(error)}"

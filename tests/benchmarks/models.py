@@ -87,14 +87,14 @@ def fill(database: Database, milestones: int) -> None:
 
 def measure(name: str, milestones: int) -> None:
     """Print what a refresh and each question cost on one warehouse."""
-    pipeline = place(name).pipeline()
+    destination = place(name).destination
     day = models.Day("run", date(2026, 9, 15), "Europe/Berlin")
-    with opened(pipeline) as database:
+    with opened(destination) as database:
         prepare(database)
         fill(database, milestones)
     for what in ("full", "next", "always"):
         began = time.perf_counter()
-        with opened(pipeline) as database:
+        with opened(destination) as database:
             if what == "next":
                 for statement in _CHANGE.split(";"):
                     database.run(statement)
@@ -106,7 +106,7 @@ def measure(name: str, milestones: int) -> None:
               flush=True)  # fmt: skip
     page = (ROOT / "warehouse" / "ANALYSTS.md").read_text()
     target = 2 if name == "postgres" else 1
-    with opened(pipeline) as database:
+    with opened(destination) as database:
         for title, sql in re.findall(_QUESTION, page, re.S):
             began = time.perf_counter()
             rows = len(database.rows(sql))

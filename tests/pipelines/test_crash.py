@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.models import rebuild
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal
@@ -58,7 +59,6 @@ def trace(frame, event, arg):
 import pipelines
 from pipelines.place import place
 from pipelines.settings import kantata_settings
-from pipelines.hold import holding
 from pipelines.sync import Asked, Watcher, sync
 threading.settrace(trace)
 sys.settrace(trace)
@@ -140,6 +140,17 @@ def test_signals_end_a_run_in_order(job: Job, number: int, code: int, phase: str
         assert "Traceback" not in said
         assert job.rows("select status from kantata.sync_runs") == [("stopped",)]
         assert job.sync(sandbox).run.rows_read == milestones
+        assert_equal(job, sandbox.account)
+
+
+def test_half_written_working_folder_is_not_in_the_way(job: Job) -> None:
+    """A run killed while dlt wrote its schema leaves a state that names what is not there."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        (schema,) = (job.place.working / "milestones" / "schemas").glob("kantata.*")
+        schema.unlink()
+        assert rebuild(job.place) == []
+        assert job.sync(sandbox).exit_code == 0
         assert_equal(job, sandbox.account)
 
 

@@ -125,7 +125,7 @@ def load(job: Job, history: Sequence[Sequence[Observed]]) -> None:
 
 def begin(job: Job) -> None:
     """A warehouse with a project, two invoices, three currencies and a first scan."""
-    with opened(job.place.pipeline()) as database:
+    with opened(job.place.destination) as database:
         prepare(database)
     units = ", ".join(f"('{code}', {unit})" for code, unit in UNITS.items())
     job.run(
@@ -171,7 +171,7 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
     @given(history=histories, zone=st.sampled_from(ZONES))
     def closes(history: list[list[Observed]], zone: str) -> None:
         load(job, history)
-        with opened(job.place.pipeline()) as database:
+        with opened(job.place.destination) as database:
             warnings = models.refresh(database, models.Day("run", TODAY, zone), always=True)
         lives = [understood(life, zone) for life in history]
         used = {version.currency for steps in lives for version in steps}

@@ -245,7 +245,7 @@ def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
             account.update_milestone(id_, amount_in_cents=10_000 + 2**number)
         job.sync(sandbox)
     observed(job, {id_: (first, moment) for id_, moment in zip(ids, moments, strict=True)})
-    with opened(job.place.pipeline()) as database:
+    with opened(job.place.destination) as database:
         day = models.Day("run", NOON.date(), zone)
         assert models.refresh(database, day, always=True) == []
     increased: Counter[date] = Counter()
@@ -271,7 +271,7 @@ def test_times_never_go_back(job: Job) -> None:
             job.sync(sandbox, full=number == 1)
             sandbox.account.update_milestone(id_, title=str(number))
     observed(job, {id_: moments})
-    with opened(job.place.pipeline()) as database:
+    with opened(job.place.destination) as database:
         assert models.refresh(database, models.Day("run", NOON.date(), "UTC"), always=True) == []
     rows = job.rows(
         "select version, valid_from, valid_to, title from kantata_marts.billing_milestone_history "

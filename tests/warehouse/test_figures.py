@@ -247,7 +247,7 @@ def test_first_row_told_is_always_the_same(job: Job) -> None:
         )
         job.run("drop table kantata.kept")
         job.run("delete from kantata.workspaces")
-        with opened(job.place.pipeline()) as database:
+        with opened(job.place.destination) as database:
             told.append([str(f) for f in models.find(database) if f.check == "known_projects"])
     assert told[0] == told[1] != [[]]
 
@@ -305,7 +305,7 @@ def test_each_check_can_fire(job: Job) -> None:
     assert {c.name for c in models.checks() if not c.name.startswith("grain")} <= SEEN.keys()
     for check, statements in SEEN.items():
         for statement in statements:
-            with opened(job.place.pipeline()) as database:
+            with opened(job.place.destination) as database:
                 database.run("begin transaction")
                 database.run(statement)
                 found = {finding.check: finding for finding in models.find(database)}
@@ -322,7 +322,7 @@ def test_grain_of_each_relation(job: Job) -> None:
     relations = [*(m for m in models.staging() if m.kind != "step"), *models.marts()]
     assert {f"grain_of_{r.name}" for r in relations} <= {c.name for c in models.checks()}
     tables = [model for model in models.marts() if model.kind != "view"]
-    with opened(job.place.pipeline()) as database:
+    with opened(job.place.destination) as database:
         database.run("begin transaction")
         for model in tables:
             if job.name == "postgres":

@@ -150,7 +150,7 @@ def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
         job.run("drop index kantata_marts.billing_milestones_0")
         job.run("drop index kantata_marts.milestone_slippage_0")
     job.run(TAMPERED[check])
-    with opened(job.place.pipeline()) as database:
+    with opened(job.place.destination) as database:
         if blocking:
             with pytest.raises(WarehouseChecksFailed, match=check):
                 models.refresh(database, DAY, always=True)
@@ -173,7 +173,7 @@ def test_blocking_checks_of_sums(job: Job) -> None:
         for check, statement in wrong.items():
             job.sync(sandbox)
             job.run(statement)
-            with opened(job.place.pipeline()) as database:
+            with opened(job.place.destination) as database:
                 found = {f.check: f for f in models.find(database)}
                 assert found[check].severity is models.Severity.BLOCKING
                 assert found[check].rows

@@ -34,7 +34,7 @@ State = tuple[Any, ...]
 
 def refreshed(job: Job, day: models.Day) -> State:
     """Build the marts for a day; gives their figures."""
-    with opened(job.place.pipeline()) as database:
+    with opened(job.place.destination) as database:
         assert models.refresh(database, day, always=True) == []
     return job.rows(FIGURES)[0]
 

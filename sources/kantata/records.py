@@ -248,17 +248,21 @@ class Rows:
         return pa.table(arrays | {"observed_at": _times([at] * rows)} | self._gone(rows))
 
     def records(self, ids: Sequence[str]) -> dict[str, Record]:
-        """What the warehouse holds of these ids, as a record of Kantata's would tell it."""
+        """What the warehouse holds of these ids, as a record of Kantata's would tell it.
+
+        A null is told only of declared fields: of others nobody knows whether they were absent.
+        """
         if not ids or self._last_values is None:
             return {}
         kinds = {**self.table.columns, **self._kinds}
+        texts = {name for name, kind in kinds.items() if kind in (Kind.JSON, Kind.IDS)}
         names = [name for name in kinds if name != self.table.key]
         held = self._last_values(self.table.name, self.table.key, ids, names).to_pylist()
         return {
             row[self.table.key]: {
-                name: orjson.loads(value) if kinds[name] in (Kind.JSON, Kind.IDS) else value
+                name: orjson.loads(value) if value and name in texts else value
                 for name, value in row.items()
-                if value is not None
+                if value is not None or name in self.table.columns
             }
             for row in held
         }

@@ -80,6 +80,7 @@ class Histories(RuleBasedStateMachine):
         self.late: dict[str, int] = {}  # told of at this second of Kantata's clock
         self.trash: list[dict[str, object]] = []
         self.delay = 0
+        self.killed = False
         self.versions: dict[tuple[object, ...], tuple[object, ...]] = {}
         if self.job.url:
             for schema in ("kantata", "kantata_staging", "kantata_stg", "kantata_marts"):
@@ -340,6 +341,7 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         self.happen(acts)
         TRIED["runs killed"] += died(self.job, self.sandbox, point, full)
+        self.killed = True
 
     # What must hold
 
@@ -408,7 +410,8 @@ class Histories(RuleBasedStateMachine):
             assert (before is None) == (version == 1) == (change_type == "created"), id_
             if before is not None:
                 assert (change_type == "restored") == (before[0] == "deleted"), id_
-                assert change_type != "updated" or raw != before[1], id_
+                # A killed run may have loaded a field, not its version; then it is kept and untold.
+                assert change_type != "updated" or raw != before[1] or self.killed, id_
 
 
 @pytest.mark.timeout(0)  # as long as MILESTONES_EXAMPLES asks for

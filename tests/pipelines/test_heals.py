@@ -303,3 +303,30 @@ def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
             account.show_workspace(workspace)
         job.sync(sandbox)
         assert_equal(job, account)
+
+
+@pytest.mark.parametrize("gone", ["deleted", "out of reach"])
+def test_invoice_that_went_before_its_version_was_loaded(job: Job, gone: str) -> None:
+    """The version that is made of such a row tells its nulls too."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        account.invoice_milestone(id_)
+        job.sync(sandbox)
+        account.cancel_invoice(account.milestones[id_]["invoice_id"])
+        job.sync(sandbox)
+        for table in (
+            "kantata.billing_milestone_versions",
+            "kantata_marts.billing_milestone_history",
+        ):
+            job.run(f"delete from {table} where id = '{id_}' and version = 2")
+        if gone == "deleted":
+            account.delete_milestone(id_)
+        else:
+            account.hide_workspace(account.milestones[id_]["workspace_id"])
+        job.sync(sandbox, allow_deletes=True)
+        history = (
+            "select version, invoice_id is null from kantata_marts.billing_milestone_history "
+            f"where id = '{id_}' order by version"
+        )
+        assert job.rows(history) == [(1, False), (2, True)]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import dlt
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.configuration.providers.toml import TomlProviderReadException
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
@@ -65,10 +68,7 @@ def kantata_settings() -> KantataSettings:
     Raises:
         KantataError: If there is no token, or a setting cannot be what it is.
     """
-    try:
-        settings = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
-    except (ConfigurationException, ValueError) as error:
-        raise KantataMisconfigured(f"[sources.kantata]: {_first_line(error)}") from None
+    settings = _kantata()
     if not settings.kantata_access_token:
         raise KantataMisconfigured(
             "no token: set KANTATA_ACCESS_TOKEN, or kantata_access_token under [sources.kantata] "
@@ -77,6 +77,11 @@ def kantata_settings() -> KantataSettings:
     settings.longest_without_scan()
     settings.reader()  # so that an impossible address or token is told before anything is made
     return settings
+
+
+def _kantata() -> KantataSettings:
+    with _told("[sources.kantata]"):
+        return resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
 
 
 def duration(text: str, name: str) -> timedelta:
@@ -102,13 +107,16 @@ def without_secrets(text: str) -> str:
 
 
 def _secrets() -> list[str]:
+    """Every secret that can be read; an error is told whatever else is wrong."""
+    asked: tuple[Callable[[], str], ...] = (
+        lambda: _kantata().kantata_access_token,
+        _write_token,
+        lambda: setting("alerts.webhook_url", ""),  # whoever has it may write to the channel
+    )
     found = []
-    with suppress(ConfigurationException, ValueError):
-        kantata = resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
-        found.append(kantata.kantata_access_token)
-    with suppress(KantataMisconfigured):
-        found.append(_write_token())
-    found.append(setting("alerts.webhook_url", ""))  # whoever has it may write to the channel
+    for ask in asked:
+        with suppress(Exception):
+            found.append(ask())
     return [secret for secret in found if secret]
 
 
@@ -159,10 +167,8 @@ def push_settings() -> PushSettings:
 
 
 def _write_token() -> str:
-    try:
+    with _told("[push]"):
         found = resolve_configuration(_WriteToken(), sections=("push",))
-    except (ConfigurationException, ValueError) as error:
-        raise KantataMisconfigured(f"[push]: {_first_line(error)}") from None
     return found.kantata_write_token or ""
 
 
@@ -193,19 +199,44 @@ def alert_settings() -> AlertSettings:
         KantataMisconfigured: If a setting cannot be what it is.
     """
     url = setting("alerts.webhook_url", "").strip()
-    parts = urlsplit(url)
-    safe = parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if url and not (safe and parts.scheme in ("http", "https") and parts.hostname):
+    if url and not _is_safe(url):
         raise KantataMisconfigured("[alerts] webhook_url is not an https address")
     after = duration(setting("alerts.alert_after", "6h"), "[alerts] alert_after")
     return AlertSettings(url, after)
 
 
+def _is_safe(url: str) -> bool:
+    """Whether it is an address, and nobody can read on the way what is sent there."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is checked when it is asked for
+    except ValueError:
+        return False
+    here = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and here))
+
+
 def setting(name: str, otherwise: str) -> str:
-    """What the environment, config.toml or secrets.toml say, else otherwise."""
-    value: object = dlt.config.get(name)
+    """What the environment, config.toml or secrets.toml say, else otherwise.
+
+    Raises:
+        KantataMisconfigured: If one of the files cannot be read.
+    """
+    with _told(name):
+        value: object = dlt.config.get(name)
     return otherwise if value is None else str(value)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Say in one line what is wrong with a setting, or with a file of settings."""
+    try:
+        yield
+    except TomlProviderReadException as error:
+        paths = [path for path in error.full_paths if Path(path).exists()] or error.full_paths
+        raise KantataMisconfigured(
+            f"cannot read the settings in {' or '.join(paths)}: "
+            f"{str(error).strip().splitlines()[-1]}. Mend the file."
+        ) from None
+    except (ConfigurationException, ValueError) as error:
+        raise KantataMisconfigured(f"{name}: {str(error).strip().splitlines()[0]}") from None

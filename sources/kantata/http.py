@@ -109,11 +109,16 @@ def checked_url(url: str) -> str:
         KantataMisaddressed: If it is not http(s), or http to another machine, which would
             send the token in clear.
     """
-    parts = urlsplit(url.strip())
+    wrong = KantataMisaddressed(
+        f"kantata_api_url is {url!r}, not an address like https://api.mavenlink.com/api/v1"
+    )
+    try:
+        parts = urlsplit(url.strip())
+        parts.port  # noqa: B018 - it is checked when it is asked for
+    except ValueError:
+        raise wrong from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise KantataMisaddressed(
-            f"kantata_api_url is {url!r}, not an address like https://api.mavenlink.com/api/v1"
-        )
+        raise wrong
     if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         raise KantataMisaddressed(
             f"kantata_api_url is {url!r}: over http the token could be read on the way. Use https."

@@ -233,3 +233,39 @@ def test_full_disk(size: str) -> None:
     finally:
         os.environ.pop("DESTINATION__DUCKDB__CREDENTIALS", None)
         subprocess.run(["umount", str(disk)], check=False)
+
+
+_UNREADABLE = {
+    "config.toml": b"[alerts",
+    "secrets.toml": b'kantata_access_token = "\xff"',
+}
+
+
+@pytest.mark.parametrize("file", _UNREADABLE)
+def test_settings_that_cannot_be_read(file: str) -> None:
+    """A file of settings that is none is one line that names it, also in the log of a run."""
+    Path(".dlt").mkdir()
+    (Path(".dlt") / file).write_bytes(_UNREADABLE[file])
+    for command in ("sync", "status", "check", "changes"):
+        result = milestones(command)
+        assert (result.returncode, result.stdout) == (2, "")
+        (line,) = result.stderr.splitlines()
+        assert f".dlt/{file}" in line
+    result = milestones("run", "--log-format", "json")
+    (line,) = result.stderr.splitlines()
+    told = json.loads(line)
+    assert (result.returncode, told["event"], told["exit_code"]) == (2, "end", 2)
+    assert f".dlt/{file}" in told["error"]
+
+
+@pytest.mark.parametrize("url", ["https://[::1/x", "https://kantata.invalid:99999/x"])
+def test_addresses_that_are_none(url: str) -> None:
+    """An address nothing can be sent to is a mistake of configuration, wherever it stands."""
+    for name, setting in {
+        "KANTATA_API_URL": "kantata_api_url",
+        "ALERTS__WEBHOOK_URL": "[alerts] webhook_url",
+    }.items():
+        result = milestones("run", **{"KANTATA_ACCESS_TOKEN": "abcdefgh", name: url})
+        assert result.returncode == 2, result.stderr
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"milestones: {setting} is ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ _KEYS = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
 _PATIENCE = 2.0  # seconds; `milestones status` holds the lock for a moment
 _POLL = 0.1  # seconds
 _BUSY = "another run is going:"
+_READ = "somebody reads the warehouse, as a long `milestones propose --query` does"
 Note = Callable[[str], None]
 # A machine that lost its power says no goodbye: the server asks, and frees its lock in a minute.
 _KEEPALIVES = {
@@ -27,6 +29,15 @@ _KEEPALIVES = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
+# The server keeps 63 bytes of it, and shows it to every role.
+_NAME = re.compile(r"milestones (?P<pid>\d+) (?P<since>\d{8}T\d{6}Z|waits) (?P<host>.+)")
+_SINCE = "%Y%m%dT%H%M%SZ"
+
+
+class LockUnopened(WarehouseBusy):
+    """The lock is another user's, so nobody can say whether a run is going."""
+
+    exit_code = 1
 
 
 @contextmanager
@@ -48,12 +59,15 @@ def file_lock(
 
     Raises:
         WarehouseBusy: If another process holds it.
+        LockUnopened: If it is for reading, and another user's.
         WarehouseUnwritable: If the file cannot be made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
+        if shared and isinstance(error, PermissionError):
+            raise LockUnopened(f"{path} is another user's: {error.strerror}") from None
         raise WarehouseUnwritable(
             f"cannot write to {path.parent.absolute()}: {error.strerror}. Mend the folder's "
             f"rights, or name another file in {setting}."
@@ -110,6 +124,9 @@ def _sign(file: int) -> None:
 
 
 def _described(file: int) -> str:
+    if _taken(file, fcntl.LOCK_SH):  # then no run has it: who signed it last has ended
+        fcntl.flock(file, fcntl.LOCK_UN)
+        return _READ
     try:
         held = json.loads(os.pread(file, 1000, 0))
         return f"{_BUSY} process {held['pid']} on {held['host']} since {held['since']}"
@@ -129,13 +146,19 @@ def server_lock(database: Database, wait: float = 0.0, note: Note | None = None)
     Raises:
         WarehouseBusy: If another connection holds it.
     """
-    name = f"milestones, process {os.getpid()} on {socket.gethostname()}"
-    database.run("select set_config('application_name', %s, false)", name[:63])
+    _name(database, "waits")
     for setting, value in _KEEPALIVES.items():
         database.run("select set_config(%s, %s, false)", setting, value)
     take = partial(_server_taken, database)
     wait_for(take, partial(_holder, database), wait, note)
+    _name(database, datetime.now(UTC).strftime(_SINCE))
     yield
+
+
+def _name(database: Database, since: str) -> None:
+    """Write on the connection who holds the lock: it began before, if it had to wait."""
+    name = f"milestones {os.getpid()} {since} {socket.gethostname()}"
+    database.run("select set_config('application_name', %s, false)", name[:63])
 
 
 def _server_taken(database: Database) -> bool:
@@ -144,12 +167,20 @@ def _server_taken(database: Database) -> bool:
 
 def _holder(database: Database) -> str:
     held = database.rows(
-        "select a.application_name, a.backend_start from pg_locks l "
-        "join pg_stat_activity a on a.pid = l.pid "
+        "select a.application_name, a.usename, l.pid from pg_locks l "
+        "left join pg_stat_activity a on a.pid = l.pid "
         "where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid = %s "
         "and l.database = (select oid from pg_database where datname = current_database())",
         *_KEYS,
     )
     if not held:
         return f"{_BUSY} one that ended just now"
-    return f"{_BUSY} {held[0][0]} since {held[0][1]:%Y-%m-%d %H:%M:%S%z}"
+    name, role, backend = held[0]
+    if not (found := _NAME.fullmatch(name or "")):
+        who = f"{name or 'one without a name'}, role {role or 'unknown'}"
+        return f"{_BUSY} {who}, process {backend} of the server"
+    who = f"{_BUSY} milestones, process {found['pid']} on {found['host']}"
+    if found["since"] == "waits":  # it has the lock, and is about to say so
+        return who
+    since = datetime.strptime(found["since"], _SINCE).replace(tzinfo=UTC)
+    return f"{who} since {since:%Y-%m-%d %H:%M:%S%z}"

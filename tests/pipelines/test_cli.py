@@ -19,6 +19,7 @@ import pytest
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal
+from warehouse.lock import file_lock
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "pipelines.cli"]
@@ -269,3 +270,31 @@ def test_addresses_that_are_none(url: str) -> None:
         assert result.returncode == 2, result.stderr
         (line,) = result.stderr.splitlines()
         assert line.startswith(f"milestones: {setting} is ")
+
+
+def test_a_reader_is_not_taken_for_a_run() -> None:
+    """Whoever waits for a long query hears of it, and not of a run that has long ended."""
+    with Sandbox(milestones=30) as sandbox:
+        assert milestones("sync", **access(sandbox)).returncode == 0
+        with file_lock(Path(".milestones/loader.lock"), shared=True):
+            result = milestones("sync", **access(sandbox))
+    assert result.returncode == 75
+    assert "somebody reads the warehouse" in result.stderr
+    assert "another run" not in result.stderr
+
+
+def test_status_of_another_user() -> None:
+    """Who may not take the lock reads the published file, and hears why."""
+    with Sandbox(milestones=30) as sandbox:
+        assert milestones("sync", **access(sandbox)).returncode == 0
+    Path(".milestones/loader.lock").chmod(0)
+    fewer = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    result = subprocess.run(
+        [*(fewer if os.geteuid() == 0 else []), *COMMAND, "status", "--json"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # root may open any file, unless it gave that up
+    assert result.returncode == 0, result.stderr
+    assert "milestones.duckdb (.milestones/loader.lock is" in json.loads(result.stdout)["source"]

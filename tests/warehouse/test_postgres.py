@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import psycopg2
 import pytest
 
@@ -112,3 +114,25 @@ def test_replica(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (code, "read-only" in said, "primary" in said) == (2, True, True)
         assert job.rows("select status from kantata.sync_runs") == [("proven",)]
         assert job.rows("select count(*) from kantata_marts.billing_milestones") == [(30,)]
+
+
+def test_lock_of_another_role(postgres: Job, roles: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the lock is told as far as the server tells it to a role that is not its own."""
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", roles)
+    with (
+        Sandbox(milestones=30) as sandbox,
+        closing(psycopg2.connect(postgres.url)) as other,
+        other.cursor() as cursor,
+    ):
+        cursor.execute("select pg_advisory_lock(x'6d696c65'::int, 1), pg_backend_pid()")
+        backend = cursor.fetchall()[0][1]
+        for name, who in {
+            "psql": f"psql, role postgres, process {backend} of the server",
+            "": f"one without a name, role postgres, process {backend} of the server",
+            "milestones 7 20260102T030405Z far-away": (
+                "milestones, process 7 on far-away since 2026-01-02 03:04:05+0000"
+            ),
+        }.items():
+            cursor.execute("select set_config('application_name', %s, false)", (name,))
+            other.commit()
+            assert failure(postgres, sandbox) == (75, f"another run is going: {who}")

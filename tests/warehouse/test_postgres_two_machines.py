@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,9 @@ import pytest
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal
-from warehouse.errors import WarehouseUnavailable
+from warehouse.database import opened
+from warehouse.errors import WarehouseBusy, WarehouseUnavailable
+from warehouse.lock import server_lock
 
 ROOT = Path(__file__).parents[2]
 HOLDERS = (
@@ -136,3 +139,15 @@ def test_lock_is_of_one_warehouse(postgres: Job, postgres_server: str, tmp_path:
     finally:
         other.close()
     assert postgres.rows("select status from kantata.sync_runs") == [("proven",)]
+
+
+def test_lock_says_since_when_it_is_held(postgres: Job) -> None:
+    """The time that is told is when the lock was had, not when its connection began to wait."""
+    destination = postgres.place.destination
+    with opened(destination) as late, opened(destination) as other:
+        time.sleep(2)
+        had = datetime.now(UTC).replace(microsecond=0)
+        with server_lock(late), pytest.raises(WarehouseBusy) as raised, server_lock(other):
+            pass
+    told = str(raised.value).rpartition(" since ")[2]
+    assert datetime.strptime(told, "%Y-%m-%d %H:%M:%S%z") >= had

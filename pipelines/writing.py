@@ -52,7 +52,7 @@ def push(
         place: The warehouse.
         watcher: Told how it goes on.
         now: Gives the time of this machine, UTC.
-        wait: Seconds to wait for another push.
+        wait: Seconds to wait for another push; and then for a run that has the warehouse.
         hold: The warehouse, if the caller has its lock.
 
     Raises:
@@ -76,7 +76,7 @@ def push(
         ):
             at_work = Push(ledger, reader, writer, _after(settings))
             result = at_work.push(settings.max_changes)
-        held = nullcontext(hold) if hold else holding(place)
+        held = nullcontext(hold) if hold else holding(place, wait, watcher.note)
         _show(kantata, held, watcher, now, ledger, result)
     return result
 

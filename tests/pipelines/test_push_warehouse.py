@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from threading import Timer
+
 from sources.kantata_sandbox import Fault
 from tests.pipelines.test_propose import Office
 from tests.pipelines.test_propose import office as office  # a fixture
+from warehouse.lock import file_lock
 
 
 def _approved(office: Office, id_: str) -> str:
@@ -42,3 +46,19 @@ def test_what_cannot_be_loaded_afterwards_is_told(office: Office) -> None:
     assert code == 3
     assert f"{change} applied" in said
     assert f"billing_milestones {id_} is rejected" in said
+
+
+def test_a_push_waits_for_the_warehouse(office: Office) -> None:
+    """While a sync is going, `--wait` also holds for loading what was written."""
+    id_ = office.free()[0]
+    _approved(office, id_)
+    with ExitStack() as sync:
+        sync.enter_context(file_lock(office.job.place.lock))
+        ends = Timer(5, sync.close)
+        ends.start()
+        code, said = office.run("run", "--only", "push", "--wait", "60")
+        ends.join()
+    assert code == 0, said
+    assert "waiting for it, up to 60 s" in said
+    titles = f"select title from kantata.billing_milestones where id = '{id_}'"
+    assert office.job.rows(titles) == [("new",)]

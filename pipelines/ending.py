@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -17,7 +18,7 @@ from warehouse.errors import WarehouseError
 from . import show
 from .log import Log
 from .settings import without_secrets
-from .signals import Stopped
+from .signals import Stopped, last_words
 
 ERROR_LOG = Path(".milestones/error.log")
 
@@ -31,7 +32,8 @@ def ending(as_json: bool, log: Log | None = None) -> Iterator[None]:
         log: Where the line goes; None for stderr.
     """
     try:
-        yield
+        with last_words(partial(_tell, as_json=as_json, log=log)):
+            yield
     except (KantataError, WarehouseError, Stopped) as error:
         _fail(str(error), error.exit_code, as_json, log)
     except (typer.Exit, typer.BadParameter):
@@ -42,6 +44,13 @@ def ending(as_json: bool, log: Log | None = None) -> Iterator[None]:
 
 
 def _fail(message: str, exit_code: int, as_json: bool, log: Log | None) -> None:
+    _tell(message, exit_code, as_json, log)
+    if exit_code > 128:
+        os._exit(exit_code)  # a load that would not end in time must not hold the process
+    raise typer.Exit(exit_code)
+
+
+def _tell(message: str, exit_code: int, as_json: bool, log: Log | None) -> None:
     message = without_secrets(message)
     if log is not None:
         log.end(exit_code, error=message)
@@ -50,9 +59,6 @@ def _fail(message: str, exit_code: int, as_json: bool, log: Log | None) -> None:
     elif log is None:
         show.plain(f"milestones: {message}")
     sys.stdout.flush()
-    if exit_code > 128:
-        os._exit(exit_code)  # a load that would not end in time must not hold the process
-    raise typer.Exit(exit_code)
 
 
 def _keep(trace: str) -> str:

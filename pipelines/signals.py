@@ -2,11 +2,17 @@
 
 dlt swallows the first signal while it loads and then ends as if nothing had happened. So it loads
 in a thread of its own, and the main thread, which gets the signals, waits for it.
+
+Python handles a signal only between two steps of its own: a statement that waits in the server for
+somebody else's lock may keep it from that for hours. So a thread hears of each signal too, and ends
+the process when its time is over. The next run does it all again, as after any other kill.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +20,12 @@ from types import FrameType
 
 from dlt.common.runtime import signals as dlt_signals
 
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _DRAIN_SECONDS = 8.0
+_LAST_SECONDS = 9.0  # from a signal to the end; whoever sent it may kill after ten
+_TELL_SECONDS = 0.5
+Tell = Callable[[str, int], None]
+_tellers: list[Tell] = []
 
 
 class Stopped(BaseException):
@@ -34,15 +45,73 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise ``Stopped`` in the main thread."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, _stop) for number in numbers]
+def last_words(tell: Tell) -> Iterator[None]:
+    """Have the end told that no exception tells, since the main thread cannot raise one.
+
+    Args:
+        tell: Told in one line why the process ends, and its exit code.
+    """
+    _tellers.append(tell)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        _tellers.remove(tell)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGINT and SIGTERM raise ``Stopped`` in the main thread, and end the process in time."""
+    with _watched():
+        before = [signal.signal(number, _stop) for number in _NUMBERS]
+        try:
+            yield
+        finally:
+            for number, handler in zip(_NUMBERS, before, strict=True):
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Have a thread see to it that the process ends some seconds after a signal."""
+    heard, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    over = threading.Event()
+    thread = threading.Thread(target=_watch, args=(heard, over), name="signals", daemon=True)
+    thread.start()
+    before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        wakeup.close()  # the thread reads its end
+        thread.join()
+        heard.close()
+
+
+def _watch(heard: socket.socket, over: threading.Event) -> None:
+    while number := heard.recv(1):
+        if number[0] in _NUMBERS and not over.wait(_LAST_SECONDS):
+            _end(number[0])
+
+
+def _end(signum: int) -> None:
+    """End the process, whatever its main thread is at."""
+    code = 128 + signum
+    line = (
+        f"stopped by {signal.Signals(signum).name}; what was going on did not end in "
+        f"{_LAST_SECONDS:.0f} s and was left as it was, the next run does it again"
+    )
+
+    def tell() -> None:
+        for teller in _tellers[-1:]:
+            teller(line, code)
+
+    # In a thread of its own: the main one may hold what it needs, and be stuck.
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    telling.join(_TELL_SECONDS)
+    os._exit(code)
 
 
 def in_thread(work: Callable[[], object]) -> None:

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from pipelines.models import rebuild
@@ -57,6 +59,7 @@ def trace(frame, event, arg):
         if left == 0:
             os._exit(99)
 import pipelines
+from pipelines.hold import holding
 from pipelines.place import place
 from pipelines.settings import kantata_settings
 from pipelines.sync import Asked, Watcher, sync
@@ -141,6 +144,36 @@ def test_signals_end_a_run_in_order(job: Job, number: int, code: int, phase: str
         assert job.rows("select status from kantata.sync_runs") == [("stopped",)]
         assert job.sync(sandbox).run.rows_read == milestones
         assert_equal(job, sandbox.account)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_run_that_waits_in_the_server(postgres: Job, number: int, code: int) -> None:
+    """While another session holds a mart's table, a signal still ends the run in ten seconds."""
+    command = [sys.executable, "-m", "pipelines.cli", "run", "--destination", "postgres"]
+    with Sandbox(milestones=60) as sandbox:
+        postgres.sync(sandbox)
+        sandbox.account.create_milestone(title="new")
+        with closing(psycopg2.connect(postgres.url)) as other, other.cursor() as cursor:
+            cursor.execute("lock table kantata_marts.billing_milestones in exclusive mode")
+            process = subprocess.Popen(
+                [*command, "--log-format", "json"], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+            while not postgres.rows(waits):
+                assert process.poll() is None
+                time.sleep(0.2)
+            process.send_signal(number)
+            began = time.monotonic()
+            _, said = process.communicate(timeout=30)
+            assert time.monotonic() - began < 10
+        end = json.loads(said.splitlines()[-1])
+        assert (process.returncode, end["event"], end["exit_code"]) == (code, "end", code)
+        assert "stopped by SIG" in end["error"]
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+    statuses = postgres.rows("select status from kantata.sync_runs order by run_id")
+    assert statuses == [("proven",), ("stopped",), ("proven",)]
 
 
 def test_half_written_working_folder_is_not_in_the_way(job: Job) -> None:

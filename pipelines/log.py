@@ -52,8 +52,7 @@ class Log:
                 return
             head = {"at": self._now().isoformat(timespec="milliseconds"), "level": level}
             head |= {"event": event, "run_id": self._run_id or ""}
-            sys.stderr.write(without_secrets(json.dumps(head | values, default=str)) + "\n")
-            sys.stderr.flush()
+            _write(without_secrets(json.dumps(head | values, default=str)) + "\n")
 
     def end(self, exit_code: int, **values: object) -> None:
         """Write how it ended, as the last line."""
@@ -88,6 +87,16 @@ class Log:
         good = 200 <= exchange.status < 300
         values = vars(exchange) | {"seconds": round(exchange.seconds, 3)}
         self.line("request", "info" if good else "warning", **values)
+
+
+def _write(line: str) -> None:
+    try:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    except OSError:
+        # A log that cannot be written must not stop the run. Python keeps what it could not write,
+        # tries again when the process ends, and would end it with 120: so it is given up.
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _since(began: float) -> float:

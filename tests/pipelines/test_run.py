@@ -107,6 +107,19 @@ def test_what_is_wrong_is_the_last_line_and_the_exit_code() -> None:
             assert log[-1]["error"] == json.loads(out)["error"]
 
 
+def test_a_log_that_cannot_be_written_stops_nothing() -> None:
+    """A disk that is full of logs: the run loads and publishes, and ends with its own exit code."""
+    job = Job("duckdb")
+    with Sandbox(milestones=10) as sandbox, open("/dev/full", "w") as full:
+        for token, code in ((sandbox.token, 0), ("bad", 2)):
+            settings = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": token}
+            command = [sys.executable, "-m", "pipelines.cli", "run", "--log-format", "json"]
+            environment = os.environ | settings | {"PYTHONPATH": str(ROOT)}
+            done = subprocess.run(command, env=environment, stderr=full, timeout=60, check=False)
+            assert done.returncode == code
+        assert_equal(job, sandbox.account)
+
+
 def test_push_alone_and_sync_alone(job: Job) -> None:
     """`--only` does one part; push is refused while it is off."""
     with Sandbox(milestones=10) as sandbox:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +22,10 @@ from warehouse.told import Told
 from .place import LOADER_FILE, Place
 from .settings import AlertSettings, without_secrets
 
-_TIMEOUT = (5.0, 10.0)  # seconds to connect, and for the answer
+_ANSWERS_WITHIN = 15.0  # seconds for the whole call: requests' own timeout is for each read
+_WHEN_STOPPED = 1.5  # seconds: a load that drains may have had eight of the ten since the signal
+_STOPPED = (130, 143)
+_VARIES = re.compile(r"\S*\d\S*")  # counts, times, ids: they differ though the cause is the same
 _SHOWN = 10  # matters in one message
 _LONGEST = 3_000  # characters; Slack shows no more than about that many
 
@@ -34,6 +39,9 @@ class Condition(StrEnum):
     LATE = "late"  # nothing succeeded for too long, for whatever reason
 
 
+_DONE = (Condition.WELL, Condition.PERSON)
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a run ended.
@@ -42,11 +50,18 @@ class Ended:
         exit_code: As in the README.
         matters: What needs a person, or why it failed; a line each, the same as long as it is.
         kind: Of a failure: the name of its error, which says what to do next.
+        happened: What happened once and needs a person: no later run tells whether it is settled.
     """
 
     exit_code: int
     matters: tuple[str, ...] = ()
     kind: str = ""
+    happened: tuple[str, ...] = ()
+
+    @property
+    def cause(self) -> str:
+        """What makes a failure another one than that of the hour before."""
+        return _VARIES.sub("#", f"{self.kind}: {' '.join(self.matters)}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,9 @@ class Verdict:
     message: str = ""
 
 
-def judge(before: Told, ended: Ended, after: timedelta, job: str, now: datetime) -> Verdict:
+def judge(
+    before: Told, ended: Ended, after: timedelta, job: str, now: datetime, asked: bool = True
+) -> Verdict:
     """What changed for whoever is on call.
 
     Args:
@@ -71,35 +88,57 @@ def judge(before: Told, ended: Ended, after: timedelta, job: str, now: datetime)
         after: How long there may be no success.
         job: What to call the job in a message.
         now: The time of this machine, UTC.
+        asked: Whether ``before`` is all that is known; if not, what other machines told stands.
     """
     success = ended.exit_code in (0, 3)
     last_success = now if success else before.last_success or now
-    condition, matters = _state(before, ended, now - last_success > after)
-    same = condition == (before.condition or Condition.WELL)
-    new = [matter for matter in matters if not same or matter not in before.matters]
-    known = replace(before, last_success=last_success, saved_at=now)
-    if same and not new and not success and before.saved_at:
-        return Verdict(before)  # no news; a run that goes on beside this one may have some
-    if same and not new:
-        # What is settled is forgotten, so that it is told again if it comes back.
-        return Verdict(replace(known, condition=condition, matters=tuple(matters)))
-    remembered = replace(known, condition=condition, matters=tuple(matters), since=now)
-    shown = ended.matters if condition is Condition.FAILED else new or ended.matters
-    return Verdict(remembered, _message(job, condition, before, shown, last_success, now))
-
-
-def _state(before: Told, ended: Ended, late: bool) -> tuple[Condition, Sequence[str]]:
-    """The condition, and what it is told by."""
-    if ended.exit_code == 0:
-        return Condition.WELL, ()
-    if ended.exit_code == 3:
-        return Condition.PERSON, ended.matters
-    if ended.exit_code in (1, 2):
-        return Condition.FAILED, (ended.kind,)
-    # Try again later, or stopped: no news, unless this goes on for too long.
     was = Condition(before.condition or Condition.WELL)
-    if late and was is not Condition.FAILED:
-        return Condition.LATE, ()
+    condition, matters = _state(
+        was, before, ended, now - _counts_from(before, last_success) > after
+    )
+    # What happened in a push and was told may last, and is told by the next sync as what lasts.
+    goes_on = condition is was or (was, condition) == (Condition.WELL, Condition.PERSON)
+    new = [matter for matter in matters if not goes_on or matter not in before.matters]
+    changed = bool(new) or not goes_on
+    untold = dict.fromkeys((*before.untold, *ended.happened))
+    happened = [line for line in untold if line not in before.matters]
+    if not (changed or happened or success) and before.saved_at:
+        return Verdict(before)  # no news; a run that goes on beside this one may have some
+    shown = new if condition is Condition.PERSON else ended.matters
+    parts = [_message(job, condition, before, shown, last_success, now)] if changed else []
+    if happened:
+        parts.append(_once("It" if parts else job, happened))
+    known = dict.fromkeys((*matters, *ended.happened)) if condition in _DONE else matters
+    told = Told(
+        condition,
+        tuple(known),  # what is settled is forgotten, so that it is told again if it comes back
+        now if changed or condition is not was else before.since,
+        last_success,
+        now if asked or parts else before.saved_at,
+    )
+    return Verdict(told, "\n".join(parts))
+
+
+def _counts_from(before: Told, last_success: datetime) -> datetime:
+    """Since when no success is lateness: whoever was told of a failure mends it first."""
+    if before.condition == Condition.FAILED and before.since:
+        return max(before.since, last_success)
+    return last_success
+
+
+def _state(
+    was: Condition, before: Told, ended: Ended, late: bool
+) -> tuple[Condition, Sequence[str]]:
+    """The condition, and what it is told by."""
+    if ended.exit_code in (0, 3):
+        return (Condition.PERSON if ended.matters else Condition.WELL), ended.matters
+    if ended.exit_code in (1, 2):
+        if was is Condition.LATE and ended.cause in before.matters:
+            return was, before.matters  # it was told before it became late
+        return Condition.FAILED, (ended.cause,)
+    # Try again later, or stopped: no news, unless this goes on for too long.
+    if late and was is not Condition.LATE:
+        return Condition.LATE, before.matters if was is Condition.FAILED else ()
     return was, before.matters
 
 
@@ -124,10 +163,20 @@ def _message(
         Condition.FAILED: "failed, and will until a person acts; the last good state stands:",
         Condition.LATE: f"has not succeeded since {last_success:%Y-%m-%d %H:%M} UTC. It was told:",
     }[condition]
+    return "\n".join([f"{job} {says}", *_listed(matters, "milestones status")])
+
+
+def _once(who: str, happened: Sequence[str]) -> str:
+    """What nobody will say is settled, since no later run looks at it again."""
+    says = "leaves to a person what happened while it wrote back (told once, with no all-clear):"
+    return "\n".join([f"{who} {says}", *_listed(happened, "milestones changes --all")])
+
+
+def _listed(matters: Sequence[str], command: str) -> list[str]:
     lines = [f"• {matter}" for matter in matters[:_SHOWN]]
     if len(matters) > _SHOWN:
-        lines.append(f"• and {len(matters) - _SHOWN} more: see `milestones status`")
-    return without_secrets("\n".join([f"{job} {says}", *lines]))[:_LONGEST]
+        lines.append(f"• and {len(matters) - _SHOWN} more: see `{command}`")
+    return lines
 
 
 def _for(since: datetime, now: datetime) -> str:
@@ -157,29 +206,39 @@ def alert(
     if not settings.webhook_url:
         return
     path = Path(LOADER_FILE).parent / f"alerts-{destination}-{job}.json"
-    before = told.later(told.from_file(path), _remembered(place, job))
+    remembered = Told() if destination == "duckdb" else _remembered(place, job)
+    asked = remembered is not None
+    before = told.later(told.from_file(path), remembered or Told())
     called = f"milestones {job}, {destination} on {socket.gethostname()},"
-    verdict = judge(before, ended, settings.after, called, now)
-    if verdict.message and (failed := _send(settings.webhook_url, verdict.message)):
+    verdict = judge(before, ended, settings.after, called, now, asked)
+    what = verdict.told
+    within = _WHEN_STOPPED if ended.exit_code in _STOPPED else _ANSWERS_WITHIN
+    if verdict.message and (failed := _send(settings.webhook_url, verdict.message, within)):
         note(f"the alert was not sent, and will be tried again by the next run: {failed}")
-        return
-    if verdict.told == before:
+        # The next run meets the same state again, but not what happened in this one.
+        untold = tuple(dict.fromkeys((*before.untold, *ended.happened)))
+        what = replace(before, untold=untold, saved_at=now if asked else before.saved_at)
+        if untold == before.untold:
+            return
+    if what == before:
         return
     try:
-        told.to_file(path, verdict.told)
+        told.to_file(path, what)
     except WarehouseError as error:
         note(f"the alert may come again: {error}")
-    _remember(place, job, verdict.told)
+    if asked or what.saved_at == now:
+        _remember(place, job, what)
 
 
-def _remembered(place: Place | None, job: str) -> Told:
-    if place is None or place.loader:
-        return Told()
+def _remembered(place: Place | None, job: str) -> Told | None:
+    """What the warehouse says; None if it was not asked, which is not that it says nothing."""
+    if place is None:
+        return None
     try:
         with opened(place.destination) as database:
             return told.from_warehouse(database, job)
     except WarehouseError:
-        return Told()  # it is down; the file knows
+        return None  # it is down
 
 
 def _remember(place: Place | None, job: str, what: Told) -> None:
@@ -189,13 +248,31 @@ def _remember(place: Place | None, job: str, what: Told) -> None:
         with opened(place.destination) as database:
             told.to_warehouse(database, job, what)
     except WarehouseError:
-        pass  # the file knows, and the next run writes both
+        pass  # the file knows, and the next run that has news writes both
 
 
-def _send(url: str, message: str) -> str:
-    """Send a message as Slack takes it; gives why that failed, without the address."""
+def _send(url: str, message: str, within: float) -> str:
+    """Send a message, within so many seconds; gives why that failed, without the address."""
+    said: list[str] = []
+    # In a thread: no timeout of requests bounds a name that is not found or a header that drips.
+    call = threading.Thread(target=lambda: said.append(_post(url, message)), daemon=True)
+    call.start()
+    call.join(within)
+    return said[0] if said else f"no answer from the webhook within {within:g} seconds"
+
+
+def _post(url: str, message: str) -> str:
+    text = _for_slack(without_secrets(message)[:_LONGEST])
     try:
-        answer = requests.post(url, json={"text": message}, timeout=_TIMEOUT, allow_redirects=False)
-    except requests.RequestException as error:
+        with requests.post(
+            url, json={"text": text}, timeout=_ANSWERS_WITHIN, allow_redirects=False, stream=True
+        ) as answer:  # streamed, since its status says all
+            taken = answer.ok and not answer.is_redirect
+            return "" if taken else f"the webhook said {answer.status_code}"
+    except Exception as error:  # an alert must not fail a run, and its words may have the address
         return f"no answer from the webhook ({type(error).__name__})"
-    return "" if answer.ok and not answer.is_redirect else f"the webhook said {answer.status_code}"
+
+
+def _for_slack(text: str) -> str:
+    """Text that others wrote, so that nothing in it is a link, or calls everybody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -33,16 +33,24 @@ class Pushed:
         return frozenset(c.milestone_id for c in self.changes if c.milestone_id)
 
     @property
+    def happened(self) -> list[str]:
+        """What this push met and leaves to a person, a line each: no later one tells of it."""
+        return self._lines(Status.CONFLICT, Status.FAILED) + self.doubts
+
+    @property
+    def lasting(self) -> list[str]:
+        """What the next push will tell again unless it is settled, a line each."""
+        waiting = [f"change {c.change_id} waits: {why}" for c, why in self.waiting]
+        return self._lines(Status.UNKNOWN) + waiting
+
+    @property
     def needs(self) -> list[str]:
         """What it leaves to a person, a line each."""
-        lines = [
-            f"change {c.change_id} is {c.status}: {c.outcome}"
-            for c in self.changes
-            if c.status in (Status.CONFLICT, Status.FAILED, Status.UNKNOWN)
-        ]
-        return (
-            lines + [f"change {c.change_id} waits: {why}" for c, why in self.waiting] + self.doubts
-        )
+        return self.lasting + self.happened
+
+    def _lines(self, *statuses: Status) -> list[str]:
+        left = [c for c in self.changes if c.status in statuses]
+        return [f"change {c.change_id} is {c.status}: {c.outcome}" for c in left]
 
     @property
     def exit_code(self) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from sources.kantata.errors import KantataError
+from warehouse.errors import WarehouseError
 
 from .alerts import Ended, alert
 from .hold import holding
 from .place import Place, place
 from .push import Pushed
-from .settings import alert_settings, kantata_settings, push_settings
+from .settings import alert_settings, kantata_settings, push_settings, without_secrets
 from .signals import Stopped
 from .sync import NEEDS_A_PERSON, Asked, Now, Synced, Watcher, sync, utc_now
 from .writing import push
@@ -35,22 +38,41 @@ class Ran:
     pushed: Pushed | None = None
 
     @property
+    def stopped(self) -> KantataError | WarehouseError | None:
+        """What ended the push early; None if nothing did."""
+        return self.pushed.stopped if self.pushed else None
+
+    @property
     def exit_code(self) -> int:
         """0; 3 if something needs a person; that of what stopped the push."""
-        if self.pushed is not None and self.pushed.stopped is not None:
-            return self.pushed.exit_code
+        if self.stopped is not None:
+            return self.stopped.exit_code
         return NEEDS_A_PERSON if self.needs else 0
 
     @property
     def needs(self) -> list[str]:
         """What it leaves to a person, a line each."""
-        lines = [line for part in (self.synced, self.pushed) if part for line in part.needs]
-        return list(dict.fromkeys(lines))  # both syncs tell what is wrong with the warehouse
+        return [*self.lasting, *self.happened]
+
+    @property
+    def lasting(self) -> list[str]:
+        """What the next run will tell again unless it is settled."""
+        read, wrote = self.synced, self.pushed
+        lines = (read.needs if read else []) + (wrote.lasting if wrote else [])
+        return list(dict.fromkeys(lines))
+
+    @property
+    def happened(self) -> list[str]:
+        """What happened once."""
+        lasting = self.lasting  # both syncs tell what is wrong with the warehouse
+        lines = self.pushed.happened if self.pushed else []
+        return [line for line in dict.fromkeys(lines) if line not in lasting]
 
     @property
     def _ended(self) -> Ended:
-        stopped = self.pushed.stopped if self.pushed is not None else None
-        return Ended(self.exit_code, tuple(self.needs)) if stopped is None else _failed(stopped)
+        if self.stopped is not None:
+            return replace(_failed(self.stopped), happened=tuple(self.happened))
+        return Ended(self.exit_code, tuple(self.lasting), happened=tuple(self.happened))
 
 
 def run(
@@ -95,4 +117,5 @@ def _run(where: Place, part: Part | None, wait: float, watcher: Watcher, now: No
 
 
 def _failed(error: BaseException) -> Ended:
-    return Ended(getattr(error, "exit_code", 1), (str(error),), type(error).__name__)
+    said = without_secrets(str(error))  # what is told is kept, too
+    return Ended(getattr(error, "exit_code", 1), (said,), type(error).__name__)

@@ -24,7 +24,9 @@ class Told:
         matters: What made it so; what is among them is not told again.
         since: When it began, UTC.
         last_success: When a run last ended well, or the first run of all began, UTC.
-        saved_at: When this was noted, UTC.
+        saved_at: When this was noted, knowing what the warehouse said, or when it was told, UTC;
+            None for what a machine noted on its own, which counts less than what others told.
+        untold: What happened once, and the webhook did not take.
     """
 
     condition: str = ""
@@ -32,6 +34,7 @@ class Told:
     since: datetime | None = None
     last_success: datetime | None = None
     saved_at: datetime | None = None
+    untold: tuple[str, ...] = ()
 
 
 _TIMES = ("since", "last_success", "saved_at")
@@ -86,8 +89,8 @@ def to_warehouse(database: Database, job: str, told: Told) -> None:
 
 
 def later(one: Told, other: Told) -> Told:
-    """The one that was noted later."""
-    if one.saved_at is None or (other.saved_at and other.saved_at > one.saved_at):
+    """The one that was noted later; the first if neither knows when."""
+    if other.saved_at and (one.saved_at is None or other.saved_at > one.saved_at):
         return other
     return one
 
@@ -99,4 +102,5 @@ def _written(told: Told) -> str:
 def _read(text: str) -> Told:
     values = json.loads(text)
     times = {n: values[n] and datetime.fromisoformat(values[n]) for n in _TIMES}
-    return Told(**values | times | {"matters": tuple(values["matters"])})
+    lines = {n: tuple(values.get(n, ())) for n in ("matters", "untold")}
+    return Told(**values | times | lines)

@@ -21,11 +21,13 @@ class Hour:
         exit_code: None if it was killed.
         needs: What it left to a person.
         memory: Its peak, in MiB.
+        happened: What of the needs happened once.
     """
 
     exit_code: int | None
     needs: tuple[str, ...] = ()
     memory: float = 0.0
+    happened: tuple[str, ...] = ()
 
 
 def hour(
@@ -65,10 +67,11 @@ def _run(
     from pipelines.sync import Watcher
 
     needs: tuple[str, ...] = ()
+    happened: tuple[str, ...] = ()
     try:
         ran = run(destination, None, 0, Watcher(), lambda: now)
-        code, needs = ran.exit_code, tuple(ran.needs)
+        code, needs, happened = ran.exit_code, tuple(ran.needs), tuple(ran.happened)
     except Exception as error:
         code, needs = getattr(error, "exit_code", 1), (repr(error),)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    tell.send((code, needs, memory))
+    tell.send((code, needs, memory, happened))

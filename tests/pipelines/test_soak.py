@@ -89,21 +89,30 @@ class OnCall:
 
     state: str = "well"
     known: frozenset[str] = frozenset()
-    success: int = 0
+    since: int = 0  # the last success; or when it was told that the token is wrong
+    told_failure: bool = False  # since the last success
     messages: int = 0
 
-    def hears(self, number: int, state: str, needs: frozenset[str] = frozenset()) -> None:
+    def hears(self, number: int, state: str, ended: Hour) -> None:
         """An hour's run met this: well, person, failed, or away."""
+        happened = frozenset(ended.happened)
+        needs = frozenset(ended.needs) - happened
         if state in ("well", "person"):
-            self.success = number
-        elif state == "away":
-            late = number - self.success > LATE and self.state != "failed"
-            state, needs = ("late" if late else self.state), self.known
-            if self.state == "late":
+            self.since, self.told_failure = number, False
+        elif state == "failed":
+            needs = frozenset()
+            if self.state == "late" and self.told_failure:
                 state = "late"
-        if state != self.state or (state == "person" and needs - self.known):
+            elif self.state != "failed":
+                self.since, self.told_failure = number, True
+        else:
+            state = "late" if number - self.since > LATE else self.state
+            needs = self.known if state == self.state else frozenset()
+        lasts = (self.state, state) == ("well", "person")  # it may have been told as it happened
+        changed = state != self.state and not lasts
+        if changed or (state == "person" and needs - self.known) or happened - self.known:
             self.messages += 1
-        self.state, self.known = state, needs
+        self.state, self.known = state, needs | happened
 
 
 class Soak:
@@ -150,18 +159,19 @@ class Soak:
         """What must have come of it."""
         if ended.exit_code is None:
             self.weather.counts["runs killed"] += 1
-            self.on_call.hears(number, "away")
+            self.on_call.hears(number, "away", ended)
         elif self.weather.away:
             assert ended.exit_code == 75, ended
-            self.on_call.hears(number, "away")
+            self.on_call.hears(number, "away", Hour(75))
         elif self.weather.revoked:
             assert ended.exit_code == 2, ended
-            self.on_call.hears(number, "failed")
+            self.on_call.hears(number, "failed", Hour(2))
         else:
             wrong = bool(self.weather.spoiled or ended.needs)
             assert ended.exit_code == (3 if wrong else 0), ended
             assert not ended.needs or self.weather.spoiled or conflict or self.changes, ended
-            self.on_call.hears(number, "person" if wrong else "well", frozenset(ended.needs))
+            lasts = self.weather.spoiled or set(ended.needs) - set(ended.happened)
+            self.on_call.hears(number, "person" if lasts else "well", ended)
         assert len(self.hook.texts) == self.on_call.messages, (number, ended, self.hook.texts[-3:])
 
     def move(self) -> bool:

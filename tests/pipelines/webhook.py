@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,17 +18,19 @@ class Webhook:
         url: Where it listens.
         texts: The messages it took, in order.
         status: What it answers; nothing is taken unless that is 200.
+        drips: What of its answer never ends: ``head`` or ``body``; empty for nothing.
     """
 
     url: str = ""
     texts: list[str] = field(default_factory=list)
     status: int = 200
+    drips: str = ""
 
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
     """A webhook on a free port of 127.0.0.1."""
-    hook = Webhook()
+    hook, over = Webhook(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -36,9 +38,22 @@ def webhook() -> Iterator[Webhook]:
             if hook.status == 200:
                 assert self.headers["Content-Type"] == "application/json"
                 hook.texts.append(json.loads(body)["text"])
+            with suppress(OSError):  # nobody has to hear the end
+                self._answer()
+
+        def _answer(self) -> None:
+            if hook.drips == "head":
+                self._drip(b"HTTP/1.1 200 OK\r\nX-Slow: ")
             self.send_response(hook.status)
             self.end_headers()
+            if hook.drips == "body":
+                self._drip(b"")
             self.wfile.write(b"ok")
+
+        def _drip(self, first: bytes) -> None:
+            self.wfile.write(first)
+            while not over.wait(0.1):
+                self.wfile.write(b".")
 
         def log_message(self, *_: object) -> None:
             pass
@@ -48,6 +63,7 @@ def webhook() -> Iterator[Webhook]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield hook
+    over.set()
     server.shutdown()
     server.server_close()
     thread.join()

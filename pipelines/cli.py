@@ -29,7 +29,7 @@ from .options import DestinationOption, JsonOption, LogFormat, WaitOption, Wareh
 from .place import place
 from .run import Part, Ran
 from .run import run as run_all
-from .settings import duration, kantata_settings
+from .settings import duration, kantata_settings, without_secrets
 from .signals import stoppable
 from .status import print_status, status_json
 from .status import status as read_status
@@ -120,6 +120,8 @@ def _figures(ran: Ran) -> dict[str, object]:
         figures |= {name: getattr(ran.synced.run, name) for name in names}
     if ran.pushed:
         figures["pushed"] = Counter(change.status.value for change in ran.pushed.changes)
+    if ran.stopped is not None:
+        figures["error"] = str(ran.stopped)
     return figures
 
 
@@ -128,6 +130,8 @@ def _show_ran(ran: Ran, known: Labels) -> None:
         show.synced(ran.synced)
     if ran.pushed:
         show_changes.pushed(ran.pushed, known)
+    if ran.stopped is not None:
+        show.plain(without_secrets(f"milestones: {ran.stopped}"))
 
 
 @app.command()

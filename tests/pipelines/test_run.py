@@ -107,6 +107,27 @@ def test_what_is_wrong_is_the_last_line_and_the_exit_code() -> None:
             assert log[-1]["error"] == json.loads(out)["error"]
 
 
+def test_what_stops_a_push_is_told() -> None:
+    """As the error of the log's last line, which Airflow shows; and in words where a person looks.
+
+    A run whose push was stopped synced well, so it ends without an exception.
+    """
+    job = Job("duckdb")
+    url = f"sqlite:///{Path.cwd() / 'ledger.sqlite'}"
+    with Sandbox(milestones=10) as sandbox:
+        job.sync(sandbox)
+        desk = Desk(sandbox, url)
+        desk.approved(desk.draft(Action.UPDATE))
+        settings = {"LEDGER__URL": url, "PUSH__ENABLED": "true", "KANTATA_WRITE_TOKEN": "not-it"}
+        code, _, log = ended(start(job, sandbox, "run", "--log-format", "json", **settings))
+        assert (code, log[-1]["exit_code"]) == (2, 2)
+        assert "KANTATA_WRITE_TOKEN" in log[-1]["error"]
+        process = start(job, sandbox, "run", **settings)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 2
+        assert said.splitlines()[-1] == f"milestones: {log[-1]['error']}"
+
+
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     """A disk that is full of logs: the run loads and publishes, and ends with its own exit code."""
     job = Job("duckdb")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
+import pytest
 
 from sources.kantata_sandbox import Sandbox
 from tests.conftest import Job
 from warehouse import models
+from warehouse.publish import publish
 
 # Every figure of one state: the marts among themselves, and with the raw tables.
 _WHOLE = """
@@ -127,3 +133,92 @@ def test_what_somebody_left_beside_the_old_file_does_not_get_into_the_new_one() 
         zeros = "select count(*) from kantata.billing_milestones where amount_in_cents = 0"
         assert connection.execute(zeros).fetchall() == [(0,)]
     assert not any(name.endswith(".new") for name in os.listdir())
+
+
+def held(path: str) -> object:
+    """What a published file shows."""
+    with duckdb.connect(path, read_only=True) as connection:
+        return connection.execute("select max(a) from t").fetchone()
+
+
+def publish_number(number: int, target: str) -> None:
+    """Publish a loader's file that has a number more."""
+    with duckdb.connect("loader.duckdb") as connection:
+        connection.execute("create table if not exists t (a int)")
+        connection.execute("insert into t values (?)", [number])
+    publish(Path("loader.duckdb"), Path(target))
+
+
+def test_a_link_stays_one_and_leads_to_what_is_new() -> None:
+    """The file it leads to is replaced, be it there or not; a log by either name is gone."""
+    Path("share").mkdir()
+    Path("inner.duckdb").symlink_to("share/real.duckdb")
+    Path("link.duckdb").symlink_to("inner.duckdb")
+    for number in (1, 2):
+        for log in ("link.duckdb.wal", "share/real.duckdb.wal"):
+            Path(log).write_text("left by somebody")
+        publish_number(number, "link.duckdb")
+        assert Path("link.duckdb").is_symlink()
+        assert Path("inner.duckdb").is_symlink()
+        assert held("share/real.duckdb") == held("link.duckdb") == (number,)
+        assert os.listdir("share") == ["real.duckdb"]
+        assert not Path("link.duckdb.wal").exists()
+
+
+def rights(path: str) -> tuple[int, int, int]:
+    """Who may do what with a file."""
+    found = Path(path).stat()
+    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o640, 0o444, 0o604])
+def test_the_rights_of_the_published_file_stay(mode: int) -> None:
+    """Its mode does, and where we may give them away its owner and group too."""
+    publish_number(1, "out.duckdb")
+    Path("out.duckdb").chmod(mode)
+    if os.geteuid() == 0:
+        os.chown("out.duckdb", 4321, 1234)
+    before = rights("out.duckdb")
+    publish_number(2, "out.duckdb")
+    assert rights("out.duckdb") == before
+    assert held("out.duckdb") == (2,)
+
+
+@contextmanager
+def somebody(number: int) -> Iterator[None]:
+    """Be a user and a group of this number, and nobody else."""
+    os.setegid(number)
+    os.seteuid(number)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_group_that_cannot_be_given_is_not_replaced_by_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is in our own group may do no more with the new file than anybody."""
+    with TemporaryDirectory() as folder:  # pytest's own are for root alone
+        monkeypatch.chdir(folder)
+        publish_number(1, "out.duckdb")
+        Path("out.duckdb").chmod(0o664)
+        for path in (".", "loader.duckdb"):
+            os.chown(path, 4321, -1)
+        os.chown("out.duckdb", 0, 1234)
+        with somebody(4321):
+            publish_number(2, "out.duckdb")
+        assert rights("out.duckdb") == (0o644, 4321, 4321)
+        assert held("out.duckdb") == (2,)
+        monkeypatch.undo()
+
+
+def test_brackets_in_its_name_are_no_pattern() -> None:
+    """A copy that a killed run left beside it goes, and another file's copy stays."""
+    Path(".a[bc].duckdb.99.new").touch()
+    Path(".ab.duckdb.99.new").touch()
+    publish_number(1, "a[bc].duckdb")
+    assert not Path(".a[bc].duckdb.99.new").exists()
+    assert Path(".ab.duckdb.99.new").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _DUCKDB = {
     "preserve_insertion_order": False,
     "autoinstall_known_extensions": False,
 }
+# A file called as a schema is taken for it by DuckDB: kantata_marts.x would be ambiguous.
+_SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,12 @@ def place(destination: str) -> Place:
     if destination == "postgres":
         return replace(_postgres(), timezone=timezone)
     loader = _duckdb_file(setting("destination.duckdb.credentials", LOADER_FILE))
-    published = Path(setting("warehouse.publish_to", PUBLISHED_FILE))
-    return replace(duckdb_place(loader, published), timezone=timezone)
+    published = setting("warehouse.publish_to", PUBLISHED_FILE)
+    if not published:
+        raise WarehouseMisconfigured(
+            "WAREHOUSE__PUBLISH_TO is empty: name a file, or leave it out for " + PUBLISHED_FILE
+        )
+    return replace(duckdb_place(loader, Path(published)), timezone=timezone)
 
 
 def duckdb_place(loader: Path, published: Path) -> Place:
@@ -100,16 +107,13 @@ def duckdb_place(loader: Path, published: Path) -> Place:
     Raises:
         WarehouseMisconfigured: If the files cannot be called so.
     """
-    if loader.absolute() == published.absolute():
+    if _real(loader) == _real(published):
         raise WarehouseMisconfigured(
             f"{loader} cannot be both the loader's file and the one for readers: name another one "
             "in WAREHOUSE__PUBLISH_TO"
         )
-    if loader.stem == "kantata":
-        raise WarehouseMisconfigured(
-            f"the loader's file must not be called {loader.name}: DuckDB would take the "
-            "dataset kantata for it. Name another one in DESTINATION__DUCKDB__CREDENTIALS."
-        )
+    _check_file(loader, "the loader's file", "DESTINATION__DUCKDB__CREDENTIALS")
+    _check_file(published, "the file for readers", "WAREHOUSE__PUBLISH_TO")
     credentials = DuckDbCredentials(str(loader), global_config=dict(_DUCKDB))
     return Place(
         destination=dlt.destinations.duckdb(credentials),
@@ -119,6 +123,25 @@ def duckdb_place(loader: Path, published: Path) -> Place:
         loader=loader,
         published=published,
     )
+
+
+def _real(path: Path) -> Path:
+    """Where it is when no link is left; unlike ``resolve`` it bears one that leads to itself."""
+    return Path(os.path.realpath(path))
+
+
+def _check_file(path: Path, what: str, name: str) -> None:
+    """Refuse what is no file, and what DuckDB would take for one of our schemas."""
+    if os.path.isdir(path):  # Path.is_dir would raise if it may not look there
+        raise WarehouseMisconfigured(f"{path} is a folder: name {what} in {name}")
+    for file in (path, _real(path)):  # a link may be opened by either name
+        # DuckDB's name for it ends at the first full stop, and big and small letters are the same.
+        catalog = file.name.lstrip(".").partition(".")[0].lower()
+        if catalog in _SCHEMAS:
+            raise WarehouseMisconfigured(
+                f"{what} must not be called {file.name}: DuckDB would take the schema {catalog} "
+                f"for it. Name another one in {name}."
+            )
 
 
 def ledger_url(place: Place) -> str:

@@ -86,9 +86,25 @@ _WRONG = {
     "no database": ({"DESTINATION__DUCKDB__CREDENTIALS": ":memory:"}, 2, "path of a file"),
     "dataset's name": ({"DESTINATION__DUCKDB__CREDENTIALS": "kantata.duckdb"}, 2, "another one"),
     "same file": ({"WAREHOUSE__PUBLISH_TO": ".milestones/loader.duckdb"}, 2, "another one"),
+    "same file by another way": (
+        {"WAREHOUSE__PUBLISH_TO": ".milestones/../.milestones/loader.duckdb"}, 2, "cannot be both"
+    ),
+    "a view's schema": (
+        {"DESTINATION__DUCKDB__CREDENTIALS": "kantata_stg.duckdb"}, 2, "the loader's file must not"
+    ),
+    "published as the dataset": (
+        {"WAREHOUSE__PUBLISH_TO": "out/Kantata.2027.duckdb"}, 2, "the schema kantata for it"
+    ),
+    "published as the marts": (
+        {"WAREHOUSE__PUBLISH_TO": "kantata_marts.duckdb"}, 2, "the schema kantata_marts for it"
+    ),
+    "published as dlt's own": ({"WAREHOUSE__PUBLISH_TO": "kantata_staging.db"}, 2, "must not be"),
+    "published nowhere": ({"WAREHOUSE__PUBLISH_TO": ""}, 2, "WAREHOUSE__PUBLISH_TO is empty"),
+    "published to a folder": ({"WAREHOUSE__PUBLISH_TO": "/"}, 2, "/ is a folder"),
+    "loaded into a folder": ({"DESTINATION__DUCKDB__CREDENTIALS": "."}, 2, "is a folder"),
     "below a file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile/x.duckdb"}, 1, "cannot write"),
     "no DuckDB file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile"}, 2, "not a valid DuckDB"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("wrong", _WRONG)
@@ -105,6 +121,8 @@ def test_wrong_settings(wrong: str) -> None:
     told = json.loads(milestones("sync", "--json", **environment).stdout)
     assert told["exit_code"] == code
     assert not Path("milestones.duckdb").exists()
+    if code == 2:  # it is told before anything is made
+        assert not list(Path().glob("**/*.duckdb"))
 
 
 def test_postgres_that_is_not_there() -> None:

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from sources.kantata import loaded_before
 from warehouse import contents, models, proof, runs
+from warehouse.change import Event
 from warehouse.database import Database, opened
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
-from warehouse.ledger import opened_ledger
+from warehouse.ledger import Ledger, opened_ledger
 
 from .hold import Hold, fresh_pipeline, holding, left_by_runs, load, prepare
 from .place import Place, ledger_url
@@ -39,7 +40,8 @@ def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -
     """Copy all that a DuckDB warehouse and its ledger hold to an empty Postgres.
 
     The DuckDB files stay, but for the ledger, which is renamed so that nothing is sent from both.
-    Cut off anywhere, it can be run again.
+    Cut off anywhere, or whole, it can be run again until the job has run on Postgres: every step
+    writes what is there once more, and what has come since.
 
     Args:
         source: The DuckDB warehouse.
@@ -48,17 +50,18 @@ def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -
         now: Gives the time of this machine, UTC.
 
     Raises:
-        WarehouseError: If there is nothing to move, or the target is not empty.
+        WarehouseError: If there is nothing to move, or the target holds something else.
     """
     with holding(source) as from_, holding(target) as to:
         with left_by_runs(from_) as old:
             phase("copying")
-            _check_empty(to)
             prepare(old)
+            _check_target(old, to)
+            _check_put_away(source, target, now)
             rows = _copy(old, to)
             changes, kept = _move_ledger(source, target, now)
             with opened(target.destination) as new:
-                contents.copy_by_sql(old, new)  # the last step: one that was cut off is redone
+                contents.copy_by_sql(old, new)
         phase("building marts")
         with opened(target.destination) as database:
             proven = runs.latest(database.rows(runs.LATEST_PROVEN))
@@ -67,14 +70,18 @@ def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -
     return Moved(rows, changes, kept)
 
 
-def _check_empty(to: Hold) -> None:
-    with opened(to.place.destination) as database:
-        prepare(database)
-        if database.rows("select count(*) from kantata.sync_runs")[0][0]:
-            raise WarehouseMisconfigured(
-                "this Postgres holds a warehouse already: name an empty database in "
-                "DESTINATION__POSTGRES__CREDENTIALS"
-            )
+def _check_target(old: Database, to: Hold) -> None:
+    """See that nothing ran on Postgres but what was moved there: each run leaves a row."""
+    ran = "select run_id from kantata.sync_runs"
+    with opened(to.place.destination) as new:
+        prepare(new)
+        there, here = sorted(new.rows(ran)), sorted(old.rows(ran))
+    if there != here[: len(there)]:
+        raise WarehouseMisconfigured(
+            "this Postgres holds a warehouse already. If a move made it, go on there: milestones "
+            "run --destination postgres. Else name an empty database in "
+            "DESTINATION__POSTGRES__CREDENTIALS"
+        )
 
 
 def _copy(old: Database, to: Hold) -> dict[str, int]:
@@ -95,29 +102,85 @@ def _copy(old: Database, to: Hold) -> dict[str, int]:
     return held
 
 
+def _ledger_file(source: Place, target: Place) -> Path | None:
+    """The old ledger's file; None if it is none, or if the new one is a file too."""
+    old_url, new_url = sa.make_url(ledger_url(source)), ledger_url(target)
+    if old_url.get_backend_name() != "sqlite" or new_url.startswith("sqlite"):
+        return None
+    return Path(old_url.database or "")
+
+
+def _put_away_as(file: Path) -> Path:
+    return file.with_name(f"{file.name}.moved")
+
+
+def _check_put_away(source: Place, target: Place, now: Now) -> None:
+    """See that no ledger stays behind which an earlier move, to another database, put away.
+
+    Raises:
+        WarehouseMisconfigured: If one would.
+    """
+    file = _ledger_file(source, target)
+    if file is None or not (kept := _put_away_as(file)).exists():
+        return
+    if _events(file, now):
+        raise WarehouseMisconfigured(
+            f"there are two ledgers, {file} and {kept}, which an earlier move put away. Only one "
+            "can be moved: see which counts, and take the other one out of this folder"
+        )
+    with opened_ledger(ledger_url(target), now) as new:
+        there, put_away = new.events(), _events(kept, now)
+    if there[: len(put_away)] != put_away:
+        raise WarehouseMisconfigured(
+            f"the ledger {file} was put away as {kept} by an earlier move, to another database, "
+            f"and its {len(put_away):,} events are not in this Postgres. To move it here: "
+            f"mv '{kept}' '{file}'. To leave it behind: take it out of this folder"
+        )
+
+
+def _events(file: Path, now: Now) -> list[Event]:
+    """What a ledger's file holds; nothing if there is none."""
+    if not file.exists():
+        return []
+    with opened_ledger(f"sqlite:///{file}", now) as ledger:
+        return ledger.events()
+
+
 def _move_ledger(source: Place, target: Place, now: Now) -> tuple[int | None, Path | None]:
     """Move the ledger too, if it is a file and its new place is a database."""
-    old_url, new_url = sa.make_url(ledger_url(source)), ledger_url(target)
-    file = Path(old_url.database or "")
-    if old_url.get_backend_name() != "sqlite" or new_url.startswith("sqlite") or not file.exists():
+    file = _ledger_file(source, target)
+    if file is None:
         return None, None
+    kept = _put_away_as(file)
+    _check_put_away(source, target, now)  # again, since copying took its time
     with ExitStack() as stack:
-        old = stack.enter_context(opened_ledger(ledger_url(source), now))
-        new = stack.enter_context(opened_ledger(new_url, now))
-        stack.enter_context(old.pushing())
+        new = stack.enter_context(opened_ledger(ledger_url(target), now))
         stack.enter_context(new.pushing())
-        held, found = ([c.change_id for c in ledger.changes()] for ledger in (old, new))
-        if found and found != held:
-            raise WarehouseError(
-                f"the ledger on Postgres is not empty, so {file} stays: decide by hand which counts"
-            )
-        if not found:
-            new.take_over(old)
-    return len(held), _put_away(file)
+        if kept.exists():  # and this Postgres holds it
+            return len(new.changes()), kept
+        if not file.exists():
+            return None, None
+        old = stack.enter_context(opened_ledger(ledger_url(source), now))
+        stack.enter_context(old.pushing())
+        _bring_up(new, old, file)
+        return len(old.changes()), _put_away(file, kept)
 
 
-def _put_away(file: Path) -> Path:
+def _bring_up(new: Ledger, old: Ledger, file: Path) -> None:
+    """Write what is not on Postgres yet, unless something else happened there."""
+    there, here = new.events(), old.events()
+    if here and there[: len(here)] == here and len(there) > len(here):
+        return  # it went on there, and not here
+    if there == here[: len(there)]:
+        new.take_over(old)
+    if (new.changes(), new.events()) != (old.changes(), here):
+        raise WarehouseError(
+            f"the ledger on Postgres holds what {file} does not, so {file} stays: see what "
+            "happened in either by `milestones changes --all`, and decide by hand which counts"
+        )
+
+
+def _put_away(file: Path, kept: Path) -> Path:
     """Rename a ledger, so that nothing is sent from it any more."""
-    kept = file.with_name(f"{file.name}.moved")
-    file.replace(kept)
+    file.rename(kept)
     return kept

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from .database import DATASET, Database
 
-# Written by SQL, not by dlt; runs come last, since a warehouse with runs counts as moved.
+# Written by SQL, not by dlt.
 _BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs")
 _ROWS = 10_000
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -270,26 +271,42 @@ class Ledger:
             self._note(change.change_id, change.status, change.status, who, what, None)
 
     def take_over(self, other: Ledger) -> None:
-        """Write all that another ledger holds into this one, which is empty.
+        """Write into this one what another ledger holds; nothing that is here is taken away.
 
         Args:
-            other: The other one; the lock of those who send must be held on both.
+            other: The other one; the lock of those who send must be held on both. What happened
+                here must be the beginning of what happened there.
         """
-        with other._connection.begin():
-            held = {
-                table: [dict(row) for row in other._connection.execute(sa.select(table)).mappings()]
+        theirs, ours = other._held(), self._held()
+        if ours[tables.account]:
+            theirs.pop(tables.account)
+        with self._connection.begin():
+            for table, rows in theirs.items():
+                key = next(iter(table.primary_key.columns))
+                held = {row[key.name]: row for row in ours[table]}
+                # First what goes on: of a milestone only one change may be open.
+                for row in rows:
+                    if held.get(row[key.name], row) != row:
+                        update = table.update().where(key == row[key.name])
+                        self._connection.execute(update.values(row))
+                self._insert_copies(table, [row for row in rows if row[key.name] not in held])
+
+    def _held(self) -> dict[sa.Table, list[dict[str, Any]]]:
+        """Every row of every table."""
+        with self._connection.begin():
+            return {
+                table: [dict(row) for row in self._connection.execute(sa.select(table)).mappings()]
                 for table in (tables.changes, tables.events, tables.account)
             }
-        if self.belongs_to() is not None:
-            held.pop(tables.account)
-        with self._connection.begin():
-            for table, rows in held.items():
-                for start in range(0, len(rows), _AT_ONCE):
-                    self._connection.execute(table.insert(), rows[start : start + _AT_ONCE])
-                if self.is_postgres and rows and "number" in table.c:
-                    last = max(row["number"] for row in rows)
-                    number = f"pg_get_serial_sequence('{tables.SCHEMA}.{table.name}', 'number')"
-                    self._connection.execute(sa.text(f"select setval({number}, {last})"))
+
+    def _insert_copies(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        """Write rows with the numbers they have, and let new ones go on from there."""
+        for start in range(0, len(rows), _AT_ONCE):
+            self._connection.execute(table.insert(), rows[start : start + _AT_ONCE])
+        if self.is_postgres and rows and "number" in table.c:
+            last = max(row["number"] for row in rows)
+            number = f"pg_get_serial_sequence('{tables.SCHEMA}.{table.name}', 'number')"
+            self._connection.execute(sa.text(f"select setval({number}, {last})"))
 
     def _note(
         self,

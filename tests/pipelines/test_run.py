@@ -155,7 +155,7 @@ def test_push_alone_and_sync_alone(job: Job) -> None:
 def test_overlapping_runs(job: Job) -> None:
     """The second says who has it and since when, or waits; both end well then."""
     with Sandbox(milestones=300) as sandbox:
-        sandbox.misbehave(Fault("delay", seconds=3, path="billing_milestones", times=1))
+        sandbox.misbehave(Fault("delay", seconds=8, path="billing_milestones", times=1))
         first = start(job, sandbox, "run")
         assert first.stderr is not None
         assert first.stderr.readline().strip() == "reading"

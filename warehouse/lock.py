@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from .database import Database
-from .errors import WarehouseBusy, WarehouseUnwritable
+from .errors import LockUnopened, WarehouseBusy, WarehouseUnwritable
 
 _KEYS = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
 _PATIENCE = 2.0  # seconds; `milestones status` holds the lock for a moment
@@ -32,12 +32,6 @@ _KEEPALIVES = {
 # The server keeps 63 bytes of it, and shows it to every role.
 _NAME = re.compile(r"milestones (?P<pid>\d+) (?P<since>\d{8}T\d{6}Z|waits) (?P<host>.+)")
 _SINCE = "%Y%m%dT%H%M%SZ"
-
-
-class LockUnopened(WarehouseBusy):
-    """The lock is another user's, so nobody can say whether a run is going."""
-
-    exit_code = 1
 
 
 @contextmanager

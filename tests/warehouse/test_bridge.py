@@ -125,6 +125,7 @@ def load(job: Job, history: Sequence[Sequence[Observed]]) -> None:
 
 def begin(job: Job) -> None:
     """A warehouse with a project, two invoices, three currencies and a first scan."""
+    job.place.folder.mkdir(exist_ok=True)
     with opened(job.place.destination) as database:
         prepare(database)
     units = ", ".join(f"('{code}', {unit})" for code, unit in UNITS.items())

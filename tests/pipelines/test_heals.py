@@ -271,6 +271,18 @@ def test_deleted_before_it_had_a_version(job: Job) -> None:
             assert told.get(name) == record[name]
 
 
+def lose_version(job: Job, sandbox: Sandbox, id_: str, gone: str) -> None:
+    """Be as a crash leaves it between two tables: no second version, and the milestone goes too."""
+    for table in ("kantata.billing_milestone_versions", "kantata_marts.billing_milestone_history"):
+        job.run(f"delete from {table} where id = '{id_}' and version = 2")
+    account = sandbox.account
+    if gone == "deleted":
+        account.delete_milestone(id_)
+    else:
+        account.hide_workspace(account.milestones[id_]["workspace_id"])
+    job.sync(sandbox, allow_deletes=True)
+
+
 @pytest.mark.parametrize("gone", ["deleted", "out of reach"])
 def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
     """A row that a crash left ahead of its versions is told by them, also if it is gone since."""
@@ -280,16 +292,7 @@ def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
         id_ = open_ids(account)[0]
         account.invoice_milestone(id_)
         job.sync(sandbox)
-        for table in (
-            "kantata.billing_milestone_versions",
-            "kantata_marts.billing_milestone_history",
-        ):
-            job.run(f"delete from {table} where id = '{id_}' and version = 2")
-        if gone == "deleted":
-            account.delete_milestone(id_)
-        else:
-            account.hide_workspace(account.milestones[id_]["workspace_id"])
-        job.sync(sandbox, allow_deletes=True)
+        lose_version(job, sandbox, id_, gone)
         ((change_type, raw),) = job.rows(
             "select change_type, raw from kantata.billing_milestone_versions "
             f"where id = '{id_}' and version = 2"
@@ -315,16 +318,7 @@ def test_invoice_that_went_before_its_version_was_loaded(job: Job, gone: str) ->
         job.sync(sandbox)
         account.cancel_invoice(account.milestones[id_]["invoice_id"])
         job.sync(sandbox)
-        for table in (
-            "kantata.billing_milestone_versions",
-            "kantata_marts.billing_milestone_history",
-        ):
-            job.run(f"delete from {table} where id = '{id_}' and version = 2")
-        if gone == "deleted":
-            account.delete_milestone(id_)
-        else:
-            account.hide_workspace(account.milestones[id_]["workspace_id"])
-        job.sync(sandbox, allow_deletes=True)
+        lose_version(job, sandbox, id_, gone)
         history = (
             "select version, invoice_id is null from kantata_marts.billing_milestone_history "
             f"where id = '{id_}' order by version"

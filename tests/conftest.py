@@ -79,12 +79,14 @@ class Job:
         url: Of the Postgres database; empty for DuckDB.
         notes: What the runs told.
         now: The clock of this machine.
+        cursor: Open while many queries are made.
     """
 
     name: str
     url: str = ""
     notes: list[str] = field(default_factory=list)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    cursor: Any = None
 
     @property
     def place(self) -> Place:
@@ -113,16 +115,25 @@ class Job:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Query the warehouse: for DuckDB the file the loader fills."""
+        with self.reading() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """One cursor for all queries made meanwhile; no run may be made until it is closed."""
+        if self.cursor is not None:
+            yield self.cursor
+            return
         if self.name == "duckdb":
-            with duckdb.connect(str(self.place.loader), read_only=True) as connection:
-                return connection.execute(sql).fetchall()
-        connection = psycopg2.connect(self.url)
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql)
-                return list(cursor.fetchall())
-        finally:
-            connection.close()
+            connection: Any = duckdb.connect(str(self.place.loader), read_only=True)
+        else:
+            connection = psycopg2.connect(self.url)
+        with closing(connection), closing(connection.cursor()) as self.cursor:
+            try:
+                yield self.cursor
+            finally:
+                self.cursor = None
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

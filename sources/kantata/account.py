@@ -212,6 +212,7 @@ class Account:
     def _end(self, read: int) -> Iterator[Batch]:
         for side in self._sides.values():
             yield from side.flush()
+        yield from self._milestones.untold(self._reader.now())
         yield from self._rejects.flush()
         report, register = self._report, self._register
         report.read = read

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from .content import digest, row_hash
+from .content import OF_A_ROW, digest, row_hash
 from .envelope import Page, Record
 from .records import Read, Rows
 from .register import DELETED, LOST, Register
@@ -214,9 +214,8 @@ class Milestones:
         register, column = self._register, "deleted_at" if state == DELETED else "access_lost_at"
         places = {id_: register.place(id_) for id_ in ids}
         marked = [id_ for id_, place in places.items() if register.digest(place) != state]
-        untold = self._untold(places)
-        held = self._rows.records([i for i in ids if i in untold or i not in raws])
-        raws = dict(raws) | {i: orjson.dumps(record).decode() for i, record in held.items()}
+        untold = {i: row for i, row in register.untold().items() if i in places}
+        raws = dict(raws) | self._raws([i for i in ids if i in untold or i not in raws])
         if state == DELETED:
             self._report.deleted += len(marked)
             versions = [
@@ -226,12 +225,7 @@ class Milestones:
             ]
         else:
             self._report.access_lost += len(marked)
-            versions = [
-                # Without a hash: should it come back, the record as received is a version too.
-                self._next_version(id_, places[id_], at, "updated", raws.get(id_), content)
-                | {"row_hash": None}
-                for id_, content in untold.items()
-            ]
+            versions = self._of_rows(untold, raws, at)
         if versions:
             yield "billing_milestone_versions", table_of(VERSIONS, versions)
         for table in self._rows.marked(marked, column, at, raws) if marked else ():
@@ -241,14 +235,30 @@ class Milestones:
         for id_ in ids:
             self._rejects.good("billing_milestones", id_, at)
 
-    def _untold(self, places: Mapping[str, int]) -> dict[str, bytes]:
-        """The content of rows whose version a crash kept from being loaded, by id."""
-        content = {id_: self._register.digest(place) for id_, place in places.items()}
-        return {
-            id_: row
-            for id_, row in content.items()
-            if row not in (b"", DELETED, LOST) and self._register.versioned(id_, row) != row
-        }
+    def untold(self, at: datetime) -> Iterator[Batch]:
+        """The versions a crash kept back of rows that no read told: rejected, or not shown.
+
+        Args:
+            at: When the account was read.
+        """
+        untold = self._register.untold()
+        if versions := self._of_rows(untold, self._raws(list(untold)), at):
+            yield "billing_milestone_versions", table_of(VERSIONS, versions)
+
+    def _of_rows(
+        self, rows: Mapping[str, bytes], raws: Mapping[str, str], at: datetime
+    ) -> list[dict[str, Any]]:
+        """Versions made of rows; the record as received will be one too, when it is read again."""
+        register = self._register
+        return [
+            self._next_version(id_, register.place(id_), at, "updated", raws.get(id_), content)
+            | {"row_hash": OF_A_ROW + row_hash(content)}
+            for id_, content in rows.items()
+        ]
+
+    def _raws(self, ids: Sequence[str]) -> dict[str, str]:
+        """Rows as records, by id: all there is of those whose version was lost."""
+        return {i: orjson.dumps(record).decode() for i, record in self._rows.records(ids).items()}
 
     def _version(self, read: Read, place: int, before: bytes) -> list[dict[str, Any]]:
         last = self._register.versioned(read.id, before)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from .content import DIGEST_BYTES, HASH_VERSION
+from .content import DIGEST_BYTES, HASH_VERSION, OF_A_ROW
 
 # What stands for the content of a milestone that is gone: no digest of a record is like these.
 DELETED = b"deleted".rjust(DIGEST_BYTES, b"\0")
@@ -54,6 +54,7 @@ class Register:
         self._currencies = array("H")
         self._codes: dict[str, int] = {}
         self._unversioned: dict[str, bytes] = {}
+        self._of_rows: set[str] = set()  # whose last version was made of the row there is
         for batch in known:
             self._hold(batch)
         self.known = len(self._place)
@@ -69,6 +70,8 @@ class Register:
             self.set_links(place, ",".join(sorted(links.split(","))) if "," in links else links)
             if own != of_version:
                 self._unversioned[id_] = digest_of(of_version)
+            if own and of_version == OF_A_ROW + own:
+                self._of_rows.add(id_)
 
     def _add(self, id_: str) -> int:
         place = self._place[id_] = len(self._place)
@@ -105,6 +108,15 @@ class Register:
     def versioned(self, id_: str, loaded: bytes) -> bytes:
         """The content of the last version, which may differ from what is loaded after a crash."""
         return self._unversioned.get(id_, loaded)
+
+    def untold(self) -> dict[str, bytes]:
+        """The content of live rows that no version tells, since a crash kept it back, by id."""
+        return {
+            id_: row
+            for id_, version in self._unversioned.items()
+            if id_ not in self._of_rows
+            and (row := self.digest(self._place[id_])) not in (b"", DELETED, LOST, version)
+        }
 
     def next_version(self, id_: str, place: int) -> int:
         """Count a version that is about to be loaded, and give its number: 1, 2, 3."""

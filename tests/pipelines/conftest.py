@@ -10,6 +10,8 @@ import pytest
 from sources.kantata_sandbox import Sandbox
 from tests.pipelines.writing_desk import Desk
 
+pytest.register_assert_rewrite("tests.pipelines.equality")  # so that it tells what differs
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:

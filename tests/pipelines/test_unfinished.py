@@ -45,3 +45,31 @@ def test_a_run_of_what_was_touched_does_not_make_up_for_it(job: Job) -> None:
         job.run(_KILLED)
         touched = frozenset(open_ids(sandbox.account)[:2])
         assert job.sync(sandbox, full=False, touched=touched).run.mode == "scan"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_that_was_lost_is_told_of_a_milestone_that_is_rejected(
+    job: Job, version: int
+) -> None:
+    """Its row has values no version tells of, and its record cannot be typed: once it is told."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        for _ in range(version):
+            account.update_milestone(
+                id_, amount_in_cents=account.milestones[id_]["amount_in_cents"] + 5
+            )
+            job.sync(sandbox)
+        lost = "delete from kantata.billing_milestone_versions where id = '{}' and version = {}"
+        job.run(lost.format(id_, version))
+        job.run(_KILLED)
+        account.set_raw(id_, "amount_in_cents", "12.50")
+        told = ["created", "updated"][:version]
+        for _ in range(2):
+            assert job.sync(sandbox).exit_code == 3
+            assert versions(job, id_) == told
+        account.clear_raw(id_)
+        for _ in range(2):
+            assert job.sync(sandbox).exit_code == 0
+            assert versions(job, id_) == [*told, "updated"]  # the record as received
+        assert_equal(job, account)

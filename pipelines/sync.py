@@ -16,7 +16,7 @@ import pendulum
 import pyarrow as pa
 
 from sources.kantata import Exchange, Report, Wanted, kantata
-from warehouse import models, proof, runs
+from warehouse import models, proof, runs, tables
 from warehouse.database import opened
 from warehouse.errors import WarehouseError, WarehouseUnproven
 from warehouse.known import Holdings
@@ -161,6 +161,8 @@ def _begun(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, Past]:
         prepare(database)
         runs.end_killed(database)
         past = runs.past(database)
+        if past.unfinished:
+            tables.remove_orphans(database)
         run = Run(runs.next_id(now(), past.last_id), "undecided", "", started_at=now())
         runs.begin(database, run)
         return run, past
@@ -173,7 +175,7 @@ def _wanted(asked: Asked, past: Past, settings: KantataSettings) -> Wanted:
         cursor=past.cursor,
         scanned_at=past.scanned_at,
         proven=past.proven,
-        told=past.told,
+        told=(*past.told, *past.untold),  # this run tells the latter, and what became of them
         unfinished=past.unfinished,
         allow_deletes=asked.allow_deletes,
         deleted_projects=asked.deleted_projects,

@@ -86,6 +86,26 @@ def prepare(
             database.run(statement)
 
 
+def remove_orphans(database: Database) -> None:
+    """Remove versions and links of milestones that have no row.
+
+    A milestone's row never goes, so they are of a first load that was cut off between two tables,
+    which nobody was told of. The account may not show the milestone again, and then nothing would
+    ever say what became of it.
+
+    Args:
+        database: A connection; the lock must be held.
+    """
+    for table, column in (
+        ("billing_milestone_versions", "id"),
+        ("billing_milestone_invoices", "billing_milestone_id"),
+    ):
+        database.run(
+            f"delete from {DATASET}.{table} o where not exists "
+            f"(select 1 from {DATASET}.billing_milestones m where m.id = o.{column})"
+        )
+
+
 def _indexes(keys: Mapping[str, Collection[str]]) -> list[str]:
     """Each key once, and what analysts search by."""
     unique = [

@@ -73,3 +73,37 @@ def test_a_version_that_was_lost_is_told_of_a_milestone_that_is_rejected(
             assert job.sync(sandbox).exit_code == 0
             assert versions(job, id_) == [*told, "updated"]  # the record as received
         assert_equal(job, account)
+
+
+def test_what_a_first_load_left_of_milestones_nobody_sees_again_goes(job: Job) -> None:
+    """Killed when versions and links were there and rows were not, and then access was lost."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        hidden, absent = account.true_milestones[open_ids(account)[0]], open_ids(account)[-1]
+        account.invoice_milestone(str(hidden["id"]))
+        job.sync(sandbox)
+        job.run("delete from kantata.billing_milestones")
+        for schema in ("kantata_stg", "kantata_marts"):
+            job.run(f"drop schema {schema} cascade")
+        job.run("update kantata.sync_runs set status = 'running', finished_at = null")
+        account.hide_workspace(str(hidden["workspace_id"]))
+        account.leave_out(absent, "date_to_invoice")
+        for full in (False, True):
+            job.sync(sandbox, full=full)
+            assert_equal(job, account)
+        account.show_workspace(str(hidden["workspace_id"]))
+        job.sync(sandbox)
+        assert_equal(job, account)
+
+
+def test_a_field_a_killed_run_missed_and_the_next_one_sees_is_told_once(job: Job) -> None:
+    """What the killed run could not tell is told by the next one, with what became of it."""
+    with Sandbox(milestones=30) as sandbox:
+        id_ = open_ids(sandbox.account)[0]
+        sandbox.account.leave_out(id_, "title")
+        job.sync(sandbox)
+        job.run("update kantata.sync_runs set status = 'running', finished_at = null")
+        sandbox.account.clear_raw(id_)
+        changes = [job.sync(sandbox).run.schema_changes for _ in range(2)]
+        title = "billing_milestones.title is "
+        assert changes == [[f"{title}missing; its last values stay", f"{title}there again"], []]

@@ -21,7 +21,7 @@ LOADER_FILE = ".milestones/loader.duckdb"
 PUBLISHED_FILE = "milestones.duckdb"
 # DuckDB would take most of the machine; a million rows merge as fast within this, on one thread.
 _DUCKDB = {
-    "memory_limit": "256MB",
+    "memory_limit": "512MB",
     "threads": 1,
     "preserve_insertion_order": False,
     "autoinstall_known_extensions": False,

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from .database import DATASET, Database
 from .errors import WarehouseMisconfigured
+from .relations import MARTS
 
 WAREHOUSE_VERSION = 2  # of the tables' shape
 # What each version needs on top of the one before.
@@ -33,6 +34,7 @@ _OURS = (
     # What those on call were told last, by job.
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
 )
+_HISTORY = "billing_milestone_history"
 _SEARCHED = (
     ("billing_milestones", "workspace_id"),
     ("billing_milestones", "invoice_id"),
@@ -87,23 +89,25 @@ def prepare(
 
 
 def remove_orphans(database: Database) -> None:
-    """Remove versions and links of milestones that have no row.
+    """Remove versions and links of milestones that have no row and never stood in a mart.
 
-    A milestone's row never goes, so they are of a first load that was cut off between two tables,
-    which nobody was told of. The account may not show the milestone again, and then nothing would
-    ever say what became of it.
+    They are of a first load that was cut off between two tables, which nobody was told of. The
+    account may not show the milestone again, and then nothing would ever say what became of it.
+    What a mart has shown stays, also if somebody emptied the table of rows: nobody has it twice.
 
     Args:
         database: A connection; the lock must be held.
     """
+    has_marts = _HISTORY in database.tables(MARTS)
     for table, column in (
         ("billing_milestone_versions", "id"),
         ("billing_milestone_invoices", "billing_milestone_id"),
     ):
-        database.run(
-            f"delete from {DATASET}.{table} o where not exists "
-            f"(select 1 from {DATASET}.billing_milestones m where m.id = o.{column})"
+        tables = [f"{DATASET}.billing_milestones", *[f"{MARTS}.{_HISTORY}"] * has_marts]
+        unknown = " and ".join(
+            f"not exists (select 1 from {known} k where k.id = o.{column})" for known in tables
         )
+        database.run(f"delete from {DATASET}.{table} o where {unknown}")
 
 
 def _indexes(keys: Mapping[str, Collection[str]]) -> list[str]:

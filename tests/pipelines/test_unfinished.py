@@ -96,6 +96,19 @@ def test_what_a_first_load_left_of_milestones_nobody_sees_again_goes(job: Job) -
         assert_equal(job, account)
 
 
+def test_versions_outlive_rows_that_somebody_removed(job: Job) -> None:
+    """A version that a mart has shown stays, whatever was done to the table of rows."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        told = "select * from kantata.billing_milestone_versions order by id, version"
+        before = job.rows(told)
+        job.run("delete from kantata.billing_milestones")
+        job.run(_KILLED)
+        job.sync(sandbox)
+        assert job.rows(told) == before
+        assert_equal(job, sandbox.account)
+
+
 def test_a_field_a_killed_run_missed_and_the_next_one_sees_is_told_once(job: Job) -> None:
     """What the killed run could not tell is told by the next one, with what became of it."""
     with Sandbox(milestones=30) as sandbox:

@@ -91,7 +91,7 @@ def test_dashboards_and_loads_are_not_in_each_others_way() -> None:
         ]
         first.close()
     assert len(kept[1]) == 1
-    assert polled > 100
+    assert polled > 5 * runs
     assert len(states) > runs // 2
     for live, in_mart, money, in_mart_money, versions, history, unproven in states:
         assert (live, money, versions) == (in_mart, in_mart_money, history)

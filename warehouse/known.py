@@ -10,7 +10,8 @@ import pyarrow as pa
 from .database import DATASET, Database
 
 # The latest version and the links of each milestone beside it. Each side may hold ids the other
-# lacks, since dlt loads the tables one after another and a crash may fall in between.
+# lacks, since dlt loads the tables one after another and a crash may fall in between. `distinct on`
+# would take three times the memory on DuckDB.
 _MILESTONES = f"""
 select
     id,
@@ -24,10 +25,15 @@ select
     coalesce(l.links, '') as links
 from (select * from {DATASET}.billing_milestones where {{m}}) m
 full join (
-    select distinct on (id) id, version, row_hash, change_type
+    select id, version, row_hash, change_type
     from {DATASET}.billing_milestone_versions
+    join (
+        select id, max(version) as version
+        from {DATASET}.billing_milestone_versions
+        where {{v}}
+        group by id
+    ) latest using (id, version)
     where {{v}}
-    order by id, version desc
 ) v using (id)
 full join (
     select billing_milestone_id as id, string_agg(invoice_id, ',') as links
@@ -65,7 +71,7 @@ class Holdings:
         for chunk, marks in _chunks(ids):
             own, link = f"id in ({marks})", f"billing_milestone_id in ({marks})"
             sql = _MILESTONES.format(m=own, v=own, l=link)
-            yield from self._database.batches(sql, *chunk, *chunk, *chunk)
+            yield from self._database.batches(sql, *chunk, *chunk, *chunk, *chunk)
 
     def live(self) -> int:
         """Milestones marked neither as deleted nor as out of reach, rejected ones included."""

@@ -92,8 +92,7 @@ def refresh(database: Database, day: Day, always: bool = False) -> list[str]:
         )
         return list(json.loads(built["warnings"]))
     if not database.is_postgres:
-        database.run("set memory_limit = '1GB'")  # of this connection: loading needs less
-        database.run("reset threads")
+        database.run("reset threads")  # loading has one
     with _blamed_on_rows(), database.transaction():
         if database.is_postgres:
             # All raw tables as they are at one moment, whoever else may be loading.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from .settings import setting
 LOADER_FILE = ".milestones/loader.duckdb"
 PUBLISHED_FILE = "milestones.duckdb"
 # DuckDB would take most of the machine, and keep what it took; a million rows merge as fast within
-# this, on one thread.
+# so little, on one thread, and what three million need beyond it goes to disk.
+_MEMORY = "256MB"
 _DUCKDB = {
-    "memory_limit": "256MB",
     "allocator_background_threads": True,
     "threads": 1,
     "preserve_insertion_order": False,
@@ -116,7 +117,8 @@ def duckdb_place(loader: Path, published: Path) -> Place:
         )
     _check_file(loader, "the loader's file", "DESTINATION__DUCKDB__CREDENTIALS")
     _check_file(published, "the file for readers", "WAREHOUSE__PUBLISH_TO")
-    credentials = DuckDbCredentials(str(loader), global_config=dict(_DUCKDB))
+    limit = {"memory_limit": _memory_limit()}
+    credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | limit)
     return Place(
         destination=dlt.destinations.duckdb(credentials),
         name="duckdb",
@@ -125,6 +127,13 @@ def duckdb_place(loader: Path, published: Path) -> Place:
         loader=loader,
         published=published,
     )
+
+
+def _memory_limit() -> str:
+    limit = setting("warehouse.memory_limit", _MEMORY)
+    if not re.fullmatch(r"[1-9][0-9]{0,5} ?[MG]B", limit):
+        raise WarehouseMisconfigured(f"[warehouse] memory_limit is {limit!r}; write it as 512MB")
+    return limit
 
 
 def _real(path: Path) -> Path:

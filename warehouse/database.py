@@ -12,7 +12,7 @@ import dlt
 import pyarrow as pa
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.destination import Destination
-from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.exceptions import DatabaseException, DatabaseTransientException
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -27,6 +27,7 @@ DATASET = "kantata"
 _ROWS = 50_000
 _INSERTED_AT_ONCE = 500
 _REFUSED = ("read-only transaction", "permission denied")
+_NO_MEMORY = ("Out of Memory Error", "could not allocate block")
 _WRONG = ("authentication failed", "does not exist", "not a valid DuckDB", *_REFUSED)
 
 
@@ -58,8 +59,11 @@ class Database:
     def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
         """The rows of a query in Arrow batches of bounded size."""
         with self._client.execute_query(sql, *values) as cursor:
-            for table in cursor.iter_arrow(chunk_size=_ROWS):
-                yield from table.to_batches()
+            try:
+                for table in cursor.iter_arrow(chunk_size=_ROWS):
+                    yield from table.to_batches()
+            except OSError as error:  # as Arrow calls all that DuckDB meets by then
+                raise DatabaseTransientException(error) from error
 
     def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
         """Write rows into a table, some hundred in a statement."""
@@ -163,7 +167,11 @@ def _of_the_database(error: BaseException) -> bool:
 
 
 def failure(said: str) -> WarehouseError:
-    """What the warehouse's words mean: a right that is lacking, or a failure that may pass."""
+    """What the warehouse's words mean: a right or memory is lacking, or a failure may pass."""
+    if any(words in said for words in _NO_MEMORY):
+        return WarehouseMisconfigured(
+            f"{said}. Let DuckDB have more, for example WAREHOUSE__MEMORY_LIMIT=1GB"
+        )
     if any(words in said for words in _REFUSED):
         return WarehouseMisconfigured(
             f"{said}. The destination must be the primary server, as a role that owns its schemas"

@@ -139,6 +139,17 @@ def test_postgres_that_is_not_there() -> None:
     assert milestones("sync", "--destination", "postgres", **settings).returncode == 2
 
 
+def test_too_little_memory() -> None:
+    """What DuckDB may take is a setting, and the way out when that is too little."""
+    with Sandbox(milestones=300) as sandbox:
+        small = milestones("sync", WAREHOUSE__MEMORY_LIMIT="8MB", **access(sandbox))
+        assert small.returncode == 2, small.stderr
+        assert "WAREHOUSE__MEMORY_LIMIT=1GB" in small.stderr
+        wrong = milestones("sync", WAREHOUSE__MEMORY_LIMIT="much", **access(sandbox))
+        assert (wrong.returncode, "512MB" in wrong.stderr) == (2, True)
+        assert milestones("sync", **access(sandbox)).returncode == 0
+
+
 def test_check_and_probe() -> None:
     """Check tells one line for each question, and fails with the worst that a run would."""
     with Sandbox(milestones=300) as sandbox:

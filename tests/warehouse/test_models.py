@@ -13,7 +13,7 @@ from tests.pipelines.test_crash import died
 from tests.pipelines.test_incremental import open_ids
 from warehouse import models
 from warehouse.database import opened
-from warehouse.errors import WarehouseChecksFailed
+from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
 
 DAY = models.Day("run", date(2026, 11, 20), "Europe/Berlin")
 
@@ -196,3 +196,20 @@ def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
         job.run("insert into kantata.currencies (iso_code, unit_per_subunit) values ('XTS', 0.01)")
         assert rebuild(job.place) == []
         assert job.sync(sandbox).exit_code == 0
+
+
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+def test_memory_ends_while_rows_come(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when DuckDB has begun to answer, too little memory is told with the way out."""
+    with Sandbox(milestones=0) as sandbox:
+        job.sync(sandbox)
+    monkeypatch.setenv("WAREHOUSE__MEMORY_LIMIT", "32MB")
+    large = (
+        "select repeat('x', case when n < 200000 then 1 else 8000000 end) from range(201000) s (n)"
+    )
+    with (
+        pytest.raises(WarehouseMisconfigured, match="WAREHOUSE__MEMORY_LIMIT"),
+        opened(job.place.destination) as database,
+    ):
+        for _ in database.batches(large):
+            pass

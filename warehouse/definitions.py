@@ -21,6 +21,7 @@ _TODAY = {
     "rejected_records": "bigint",
 }
 _TABLES = {"today": _TODAY, "changed": {"id": "text not null"}}
+_FORMER = ("changed_versions",)  # views of earlier releases
 # Postgres parses jsonb once, and reads its fields twice as fast as those of json; DuckDB has json
 # alone. Under a name of ours the SQL is the same.
 _JSON = "json_record"
@@ -40,8 +41,8 @@ def are_whole(database: Database) -> bool:
     )
 
 
-def define(database: Database) -> None:
-    """Make what is not there yet. Run it in a transaction."""
+def define_staging(database: Database) -> None:
+    """Make what is not there yet of what marts are built from. Run it in a transaction."""
     for schema in (STAGING, MARTS):
         database.ensure_schema(schema)
     for name, columns in _TABLES.items():
@@ -50,15 +51,36 @@ def define(database: Database) -> None:
         for column in columns.keys() - database.tables(STAGING)[name].keys():
             database.run(f"alter table {STAGING}.{name} add column {column} {columns[column]}")
     _json(database)
+    for name in _FORMER:
+        database.run(f"drop view if exists {STAGING}.{name}")
     for model in staging():
         _view(database, model)
-    existing = database.tables(MARTS)
-    for model in marts():
-        if model.kind == "view":
-            database.run(f"create or replace view {MARTS}.{model.name} as {model.sql}")
-        else:
-            _table(database, model, existing.get(model.name, {}))
-        _describe(database, model)
+
+
+def define_mart(database: Database, model: Model) -> None:
+    """Make a mart with its rows; or one that is there already, as it must be, with those it has."""
+    columns = database.tables(MARTS).get(model.name, {})
+    if model.kind == "view":
+        database.run(f"create or replace view {MARTS}.{model.name} as {model.sql}")
+    elif not columns:
+        database.run(f"create table {MARTS}.{model.name} as {model.sql}")
+    elif lacking := [column for column in model.columns if column not in columns]:
+        types = _shape(database, model)
+        for column in lacking:
+            database.run(f"alter table {MARTS}.{model.name} add column {column} {types[column]}")
+    _describe(database, model)
+
+
+def ensure_indexes(database: Database, model: Model) -> None:
+    """Make the indexes a mart lacks: after its rows, since that takes a fifth of the time.
+
+    Not ``if not exists``, which ends an autovacuum of the table though nothing is to be made.
+    """
+    held = database.rows("select indexname from pg_indexes where schemaname = %s", MARTS)
+    for number, columns in enumerate((", ".join(model.grain), *model.indexes)):
+        name, unique = f"{model.name}_{number}", "" if number else "unique "
+        if (name,) not in held:
+            database.run(f"create {unique}index {name} on {MARTS}.{model.name} ({columns})")
 
 
 def _json(database: Database) -> None:
@@ -85,23 +107,6 @@ def _view(database: Database, model: Model) -> None:
         if held != list(_shape(database, model).items())[: len(held)]:
             database.run(f"drop view {name}")
     database.run(f"create or replace view {name} as {model.sql}")
-
-
-def _table(database: Database, model: Model, existing: Collection[str]) -> None:
-    """Make a mart's table, or append the columns it lacks."""
-    if not existing:
-        database.run(f"create table {MARTS}.{model.name} as {model.sql} with no data")
-    elif lacking := [column for column in model.columns if column not in existing]:
-        types = _shape(database, model)
-        for column in lacking:
-            database.run(f"alter table {MARTS}.{model.name} add column {column} {types[column]}")
-    if database.is_postgres:
-        for number, columns in enumerate((", ".join(model.grain), *model.indexes)):
-            unique = "" if number else "unique "
-            database.run(
-                f"create {unique}index if not exists {model.name}_{number} "
-                f"on {MARTS}.{model.name} ({columns})"
-            )
 
 
 def _shape(database: Database, model: Model) -> dict[str, str]:

@@ -7,7 +7,8 @@ they were.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -16,9 +17,10 @@ from typing import Any
 from dlt.destinations.exceptions import DatabaseException
 
 from .database import DATASET, Database, reason
-from .definitions import are_whole, define
+from .definitions import are_whole, define_mart, define_staging, ensure_indexes
 from .errors import WarehouseChecksFailed
 from .relations import MARTS, STAGING, Model, Severity, checks, dictionary, digest, marts, staging
+from .tables import VALUES
 
 __all__ = ["Day", "Finding", "Model", "Severity", "are_built", "checks", "dictionary", "find",
            "marts", "refresh", "staging"]  # fmt: skip
@@ -27,6 +29,7 @@ SHOWN = 10  # rows a finding shows
 # What a row is to blame for, as PEP 249 names it; the last is DuckDB's for what is no JSON.
 _OF_THE_DATA = {"DataError", "IntegrityError", "InvalidInputException"}
 _REJECTED = f"(select count(*) from {DATASET}.rejected_records where resolved_at is null)"
+_IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 _LIVE = f"from {DATASET}.billing_milestones where deleted_at is null"
 
 
@@ -98,12 +101,16 @@ def refresh(database: Database, day: Day, always: bool = False) -> list[str]:
             # All raw tables as they are at one moment, whoever else may be loading.
             database.run("set transaction isolation level repeatable read")
             database.run("set local work_mem = '128MB'")  # else it sorts millions of rows on disk
+            # Else it takes rows of a second core for so dear that it parses millions on one.
+            database.run("set local parallel_setup_cost = 0")
+            database.run("set local parallel_tuple_cost = 0")
         return _rebuild(database, built, day, always)
 
 
 def _rebuild(database: Database, built: dict[str, Any] | None, day: Day, always: bool) -> list[str]:
-    if built is None or built["models"] != digest():
-        define(database)
+    is_new = built is None or built["models"] != digest()
+    if is_new:
+        define_staging(database)
     database.run(f"delete from {STAGING}.today")
     database.run(
         f"insert into {STAGING}.today (as_of, reporting_timezone, run_id, models, warnings, "
@@ -111,11 +118,21 @@ def _rebuild(database: Database, built: dict[str, Any] | None, day: Day, always:
         f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED})",
         day.as_of, day.timezone, day.run_id, digest(),
     )  # fmt: skip
-    _find_changed(database, all_of_them=always or _amounts_changed(database, built))
+    all_of_them = always or _amounts_changed(database, built)
+    if all_of_them:
+        _fill_values(database)
+    _find_changed(database, all_of_them)
+    existing = database.tables(MARTS)
     for model in marts():
-        if model.kind != "view":
-            _fill(database, model)
-    findings = find(database)
+        if is_new:
+            define_mart(database, model)
+        if model.kind != "view" and model.name in existing:
+            some = model.kind == "history" and not all_of_them
+            _fill(database, model, _IN_CHANGED if some else "true")
+        if model.kind != "view" and database.is_postgres:
+            ensure_indexes(database, model)
+            database.run(f"analyze {MARTS}.{model.name}")
+    findings = find(database, but=_kept_by_indexes(database))
     if wrong := [str(f) for f in findings if f.severity is Severity.BLOCKING]:
         raise WarehouseChecksFailed(
             "the marts stay as they were, nothing is published. " + "; ".join(wrong)
@@ -136,23 +153,31 @@ def _blamed_on_rows() -> Iterator[None]:
             seen = seen.__cause__ or seen.__context__
         if seen is None:
             raise
+        detail = re.search("^DETAIL: +(.+)$", str(seen), re.M)  # as Postgres names a row
         raise WarehouseChecksFailed(
             "the marts stay as they were, nothing is published: they cannot be built of what the "
-            f"raw tables hold: {reason(error)}"
+            f"raw tables hold: {reason(error)}{f'. {detail[1]}' if detail else ''}"
         ) from None
 
 
-def find(database: Database) -> list[Finding]:
-    """Run every check.
+def _kept_by_indexes(database: Database) -> set[str]:
+    """Checks that need no reading, since a unique index has seen to it."""
+    large = {f"grain_of_{model.name}" for model in marts() if model.is_large}
+    return large if database.is_postgres else set()
+
+
+def find(database: Database, but: Collection[str] = ()) -> list[Finding]:
+    """Run the checks.
 
     Args:
         database: A connection to a warehouse whose marts are built.
+        but: Those that need not be run.
 
     Returns:
         What is wrong; nothing if all holds.
     """
     found = []
-    for check in checks():
+    for check in (check for check in checks() if check.name not in but):
         count = database.rows(f"select count(*) from ({check.sql}) wrong")[0][0]
         if count:
             # In an order, since alerts compare what is told of two runs.
@@ -212,52 +237,79 @@ def _amounts_changed(database: Database, built: dict[str, Any] | None) -> bool:
     )
 
 
+def _fill_values(database: Database) -> None:
+    """Give versions that have only their record the values in it: an earlier release wrote them."""
+    versions, received = f"{DATASET}.billing_milestone_versions", f"{STAGING}.received_versions"
+    if database.rows(f"select 1 from {received} limit 1"):
+        values = ", ".join(f"{name} = r.{name}" for name in VALUES)
+        database.run(
+            f"update {versions} v set {values} from {received} r "
+            "where r.id = v.id and r.version = v.version"
+        )
+
+
 def _find_changed(database: Database, all_of_them: bool) -> None:
     """Note which milestones have a version that their history lacks. Versions never change."""
     versions = f"{DATASET}.billing_milestone_versions"
     history = f"{MARTS}.billing_milestone_history"
-    database.run(f"delete from {STAGING}.changed")
     changed = f"select id from {versions} where version = 1"
-    if all_of_them:
-        database.run(f"delete from {history}")
-    else:
+    if not all_of_them:
         changed = (
             f"select distinct id from {versions} left join {history} h using (id, version) "
             "where h.change_type is null"
         )
+    database.run(f"delete from {STAGING}.changed")
     database.run(f"insert into {STAGING}.changed {changed}")
     if database.is_postgres:
         database.run(f"analyze {STAGING}.changed")
 
 
-def _fill(database: Database, model: Model) -> None:
-    """Put a mart's rows in place of those it has."""
-    if database.is_postgres and model.kind == "table" and model.grain == ("id",):
-        _fill_changed(database, model)
+def _make(database: Database, name: str, sql: str) -> str:
+    """Make a table of staging that Postgres fills on all cores, as it does no other.
+
+    Whoever made it drops it before the transaction ends.
+    """
+    table = f"{STAGING}.{name}"
+    database.run(f"create unlogged table {table} as {sql}")
+    database.run(f"analyze {table}")
+    return table
+
+
+def _fill(database: Database, model: Model, stale: str) -> None:
+    """Put a mart's rows in place of those it has.
+
+    Args:
+        database: A connection.
+        model: The mart.
+        stale: Which of the rows it has are to go, unless they are built again.
+    """
+    mart, columns = f"{MARTS}.{model.name}", ", ".join(model.columns)
+    if not database.is_postgres:
+        database.run(f"delete from {mart} m where {stale}")
+        database.run(f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built")
         return
-    columns = ", ".join(model.columns)
-    stale = f" where id in (select id from {STAGING}.changed)" if model.kind == "history" else ""
-    database.run(f"delete from {MARTS}.{model.name}{stale}")
-    database.run(
-        f"insert into {MARTS}.{model.name} ({columns}) select {columns} from ({model.sql}) built"
-    )
-    if database.is_postgres:
-        database.run(f"analyze {MARTS}.{model.name}")
-
-
-def _fill_changed(database: Database, model: Model) -> None:
-    """Write only the rows that differ: Postgres keeps each row it replaces until a vacuum."""
-    mart, built = f"{MARTS}.{model.name}", f"{STAGING}.built"
-    held, wanted = (", ".join(f"{of}.{name}" for name in model.columns) for of in ("m", "b"))
-    database.run(f"create unlogged table {built} as {model.sql}")
-    database.run(f"analyze {built}")
-    database.run(
-        f"delete from {mart} m where not exists (select from {built} b "
-        f"where b.id = m.id and row({wanted}) is not distinct from row({held}))"
-    )
-    database.run(
-        f"insert into {mart} ({', '.join(model.columns)}) select {wanted} from {built} b "
-        f"where not exists (select from {mart} m where m.id = b.id)"
-    )
+    built = _make(database, "built", model.sql)
+    if model.is_large:
+        _fill_changed(database, model, stale, built)
+    else:
+        database.run(f"delete from {mart}")
+        database.run(f"insert into {mart} ({columns}) select {columns} from {built}")
     database.run(f"drop table {built}")
-    database.run(f"analyze {mart}")
+
+
+def _fill_changed(database: Database, model: Model, stale: str, built: str) -> None:
+    """Write only the rows that differ: Postgres keeps each row it replaces until a vacuum."""
+    mart, keys, columns = (
+        f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
+    )  # fmt: skip
+    held, wanted = (", ".join(f"{of}.{name}" for name in model.columns) for of in ("m", "b"))
+    differing = _make(
+        database,
+        "differing",
+        f"select {keys} from (select * from {mart} m where {stale}) m "
+        f"full join {built} b using ({keys}) where row({held}) is distinct from row({wanted})",
+    )
+    some = f"where ({keys}) in (select {keys} from {differing})"
+    database.run(f"delete from {mart} {some}")
+    database.run(f"insert into {mart} ({columns}) select {columns} from {built} {some}")
+    database.run(f"drop table {differing}")

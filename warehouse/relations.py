@@ -40,7 +40,7 @@ class Model:
         columns: What each column means; none are told of staging and checks.
         grain: The columns that identify a row; none if there is one row only.
         indexes: Columns to search by, on Postgres.
-        kind: Of staging, ``step`` if it only leads to a mart that has its rows and its grain, so
+        kind: Of staging, ``step`` if it only leads to rows elsewhere that have its grain, so
             that nothing is read twice. Of a mart: a table built anew; a ``view``, since it changes
             with every run; or a ``history``, of which only the milestones in ``changed`` are built
             anew.
@@ -58,6 +58,11 @@ class Model:
     severity: Severity
     sql: str
     text: str = ""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it has a row, or more, for each milestone."""
+        return self.grain[:1] == ("id",)
 
 
 @cache

@@ -8,9 +8,25 @@ from .database import DATASET, Database
 from .errors import WarehouseMisconfigured
 from .relations import MARTS
 
-WAREHOUSE_VERSION = 2  # of the tables' shape
+# What a version has of its row.
+VALUES = {
+    "title": "varchar",
+    "workspace_id": "varchar",
+    "currency": "varchar",
+    "amount_in_cents": "bigint",
+    "date_to_invoice": "date",
+    "invoice_id": "varchar",
+}
+WAREHOUSE_VERSION = 3  # of the tables' shape
 # What each version needs on top of the one before.
-_MIGRATIONS = {2: (f"alter table {DATASET}.sync_runs add column access_lost bigint",)}
+_MIGRATIONS = {
+    2: (f"alter table {DATASET}.sync_runs add column access_lost bigint",),
+    # They are null in versions there are already, until marts are built.
+    3: tuple(
+        f"alter table if exists {DATASET}.billing_milestone_versions add column {name} {kind}"
+        for name, kind in VALUES.items()
+    ),
+}
 
 # No index on DuckDB: with one, a disk that fills up makes it abort the whole process.
 _OURS = (

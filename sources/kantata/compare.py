@@ -6,7 +6,7 @@ so that a crash between two tables repairs itself in the next run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -19,9 +19,10 @@ from .records import Read, Rows
 from .register import DELETED, LOST, Register
 from .rejects import Rejects, storable
 from .report import Report
-from .settings import BATCH_ROWS, LINKS, VERSIONS, Kind
+from .settings import BATCH_ROWS, LINKS, VALUES, Kind
 from .story import Story, rows_of, stories
 from .values import exact, table_of
+from .versions import with_values, with_values_of
 
 Batch = tuple[str, pa.Table]
 """Rows, and the name of the table they belong to."""
@@ -158,6 +159,7 @@ class Milestones:
         """The rows to load: milestones, their new versions, links that came and went."""
         table, good, rejects = self._rows.build(self._buffer)
         changed: list[Read] = []
+        told: list[Read] = []
         versions: list[dict[str, Any]] = []
         links: list[dict[str, Any]] = []
         for story in stories(self._buffer, good, rejects):
@@ -165,15 +167,18 @@ class Milestones:
             for read, before in story.good:
                 self._counted(before, read.row)
                 changed += [read] if read.row != before else []
-                versions += self._version(read, place, before)
+                if self._register.versioned(read.id, before) != read.row:
+                    told.append(read)
+                    versions.append(self._version(read, place, before))
                 links += self._relink(read, place)
             self._settle(story, place)
         self._buffer = []
         self._waiting.clear()
         if changed and table is not None:
             yield "billing_milestones", rows_of(table, good, changed)
-        if versions:
-            yield "billing_milestone_versions", table_of(VERSIONS, versions)
+        if versions and table is not None:
+            values = rows_of(table, good, told).select(list(VALUES))
+            yield "billing_milestone_versions", with_values(versions, values)
         if links:
             yield "billing_milestone_invoices", table_of(LINKS, links)
 
@@ -213,9 +218,10 @@ class Milestones:
         """
         register, column = self._register, "deleted_at" if state == DELETED else "access_lost_at"
         places = {id_: register.place(id_) for id_ in ids}
-        marked = [id_ for id_, place in places.items() if register.digest(place) != state]
+        marked = {id_ for id_, place in places.items() if register.digest(place) != state}
         untold = {i: row for i, row in register.untold().items() if i in places}
         raws = dict(raws) | self._raws([i for i in ids if i in untold or i not in raws])
+        rows = self._rows.last(ids, at, raws)
         if state == DELETED:
             self._report.deleted += len(marked)
             versions = [
@@ -227,9 +233,10 @@ class Milestones:
             self._report.access_lost += len(marked)
             versions = self._of_rows(untold, raws, at)
         if versions:
-            yield "billing_milestone_versions", table_of(VERSIONS, versions)
-        for table in self._rows.marked(marked, column, at, raws) if marked else ():
-            yield "billing_milestones", table
+            yield "billing_milestone_versions", with_values_of(versions, rows)
+        for table in rows:
+            if (gone := _marked(table, marked, column, at)).num_rows:
+                yield "billing_milestones", gone
         for id_ in marked:
             register.set_digest(places[id_], state)
         for id_ in ids:
@@ -243,7 +250,8 @@ class Milestones:
         """
         untold = self._register.untold()
         if versions := self._of_rows(untold, self._raws(list(untold)), at):
-            yield "billing_milestone_versions", table_of(VERSIONS, versions)
+            rows = self._rows.last(list(untold), at, {})
+            yield "billing_milestone_versions", with_values_of(versions, rows)
 
     def _of_rows(
         self, rows: Mapping[str, bytes], raws: Mapping[str, str], at: datetime
@@ -260,13 +268,11 @@ class Milestones:
         """Rows as records, by id: all there is of those whose version was lost."""
         return {i: orjson.dumps(record).decode() for i, record in self._rows.records(ids).items()}
 
-    def _version(self, read: Read, place: int, before: bytes) -> list[dict[str, Any]]:
-        last = self._register.versioned(read.id, before)
-        if last == read.row:
-            return []
-        change_type = "restored" if last == DELETED else "updated"
+    def _version(self, read: Read, place: int, before: bytes) -> dict[str, Any]:
+        was_deleted = self._register.versioned(read.id, before) == DELETED
+        change_type = "restored" if was_deleted else "updated"
         raw = orjson.dumps(read.record).decode()
-        return [self._next_version(read.id, place, read.observed_at, change_type, raw, read.row)]
+        return self._next_version(read.id, place, read.observed_at, change_type, raw, read.row)
 
     def _next_version(
         self,
@@ -300,6 +306,13 @@ class Milestones:
         came = [row | {"invoice_id": i, "removed_at": None} for i in sorted(new - old)]
         went = [row | {"invoice_id": i, "removed_at": read.observed_at} for i in sorted(old - new)]
         return came + went
+
+
+def _marked(rows: pa.Table, ids: Set[str], column: str, at: datetime) -> pa.Table:
+    """Those rows that are of these ids, with a time in one of ``GONE_COLUMNS``."""
+    rows = rows.filter(pa.array([id_ in ids for id_ in rows.column("id").to_pylist()], pa.bool_()))
+    times = pa.array([at] * rows.num_rows, rows.schema.field(column).type)
+    return rows.set_column(rows.schema.get_field_index(column), column, times)
 
 
 def _links(record: Record, otherwise: str) -> str:

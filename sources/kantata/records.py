@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -216,23 +216,17 @@ class Rows:
         columns = GONE_COLUMNS if self.table is BILLING_MILESTONES else {}
         return dict.fromkeys(columns, _times([None] * rows))
 
-    def marked(
-        self, ids: Sequence[str], column: str, at: datetime, raws: Mapping[str, str]
-    ) -> Iterator[pa.Table]:
-        """The rows the warehouse holds of these ids, with a time in one of ``GONE_COLUMNS``.
+    def last(self, ids: Sequence[str], at: datetime, raws: Mapping[str, str]) -> list[pa.Table]:
+        """The rows the warehouse holds of these ids, as if read now.
 
         A row that a crash kept from being loaded is made of the record as received, in ``raws``.
         """
-        if self._last_values is None:
-            return
         held = self.held(ids, at)
-        yield _with_time(held, column, at)
         unheld = raws.keys() & (set(ids) - set(held.column(self.table.key).to_pylist()))
         records = {id_: orjson.loads(raws[id_]) for id_ in sorted(unheld)}
         reads = [Read(id_, record, digest(record), at) for id_, record in records.items()]
         table, _, _ = self.build(reads)
-        if table is not None:
-            yield _with_time(table, column, at)
+        return [held] if table is None else [held, table]
 
     def held(self, ids: Sequence[str], at: datetime, **texts: str) -> pa.Table:
         """The rows the warehouse holds of these ids, as if read now, some texts in them changed."""
@@ -357,11 +351,6 @@ def _undeclared_column(kind: Kind, values: list[object]) -> tuple[pa.Array, froz
             fitting.append(None)
             misfits.add(row)
     return pa.array(fitting, arrow_type(kind)), frozenset(misfits)
-
-
-def _with_time(table: pa.Table, column: str, at: datetime) -> pa.Table:
-    times = _times([at] * table.num_rows)
-    return table.set_column(table.schema.get_field_index(column), column, times)
 
 
 def _times(values: Sequence[datetime | None]) -> pa.Array:

@@ -161,6 +161,13 @@ MIRRORED = (BILLING_MILESTONES, *SIDE_TABLES, CURRENCIES)
 OUR_COLUMNS: dict[str, Kind] = {"row_hash": _T, "observed_at": _TS}
 # When a deleted milestone went, and when its project became unreadable.
 GONE_COLUMNS: dict[str, Kind] = {"deleted_at": _TS, "access_lost_at": _TS}
+# What figures rest on: a version has it as its row had it.
+VALUES: dict[str, Kind] = {
+    name: BILLING_MILESTONES.columns[name]
+    for name in (
+        "title", "workspace_id", "currency", "amount_in_cents", "date_to_invoice", "invoice_id",
+    )
+}  # fmt: skip
 VERSIONS: dict[str, Kind] = {
     "id": _ID,
     "version": _B,
@@ -168,6 +175,7 @@ VERSIONS: dict[str, Kind] = {
     "change_type": _T,
     "row_hash": _T,
     "raw": _T,
+    **VALUES,
 }
 LINKS: dict[str, Kind] = {
     "billing_milestone_id": _ID,

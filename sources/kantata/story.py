@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 
 import pyarrow as pa
 
@@ -51,8 +52,8 @@ def stories(
 
 
 def rows_of(table: pa.Table, good: Sequence[Read], wanted: Sequence[Read]) -> pa.Table:
-    """The rows of some of the reads a table was made of; all of them mostly."""
-    if len(wanted) == len(good):
+    """The rows of some of the reads a table was made of, in their order; of all mostly."""
+    if len(wanted) == len(good) and all(map(is_, wanted, good)):
         return table
-    names = set(map(id, wanted))
-    return table.take([row for row, read in enumerate(good) if id(read) in names])
+    places = {id(read): row for row, read in enumerate(good)}
+    return table.take([places[id(read)] for read in wanted])

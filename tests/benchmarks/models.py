@@ -44,9 +44,12 @@ _FILL = (
         (n % {{projects}})::text, {_INVOICE}, timestamptz '2024-01-01', timestamptz '2026-01-01',
         timestamptz '2026-09-01', '1:' from {{series}}""",
     f"""insert into kantata.billing_milestone_versions
-        (id, version, change_type, observed_at, row_hash, raw)
+        (id, version, change_type, observed_at, row_hash, title, workspace_id, currency,
+        amount_in_cents, date_to_invoice, invoice_id, raw)
     select n::text, v, case v when 1 then 'created' else 'updated' end,
-        timestamptz '2025-12-01' + v * interval '60 days', '1:',
+        timestamptz '2025-12-01' + v * interval '60 days', '1:', 'Milestone ' || n::text,
+        (n % {{projects}})::text, {_CURRENCY}, n % 9000000 + 3 - v, {_DATE_OF_VERSION},
+        case when v = 3 then {_INVOICE} end,
         '{{{{"id":"' || n::text || '","title":"Milestone ' || n::text || '","amount_in_cents":'
         || (n % 9000000 + 3 - v)::text || ',"currency":"' || {_CURRENCY} || '",'
         || '"billing_type":"fixed_date","date_to_invoice":'
@@ -63,8 +66,10 @@ _QUESTION = r"### (\d[^\n]*)\n[^#]*?```sql\n(.*?);\n```"
 # A run that changed a thousand milestones.
 _CHANGE = """
 insert into kantata.billing_milestone_versions
-    (id, version, change_type, observed_at, row_hash, raw)
-select id, 4, 'updated', timestamptz '2026-09-14', '1:', raw
+    (id, version, change_type, observed_at, row_hash, title, workspace_id, currency,
+    amount_in_cents, date_to_invoice, invoice_id, raw)
+select id, 4, 'updated', timestamptz '2026-09-14', '1:', title, workspace_id, currency,
+    amount_in_cents, date_to_invoice, invoice_id, raw
 from kantata.billing_milestone_versions where version = 3 and length(id) <= 3;
 insert into kantata.sync_runs (run_id, status, mode, why, started_at, side_rows, added,
     changed, deleted, restored, access_lost)

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sources.kantata.settings import MIRRORED, Kind
+from sources.kantata.settings import MIRRORED, VALUES, Kind
 from sources.kantata_sandbox import Account
 from tests.conftest import Job
 
@@ -87,6 +87,14 @@ def assert_equal(
     assert {i for i, row in latest.items() if row[3] == "deleted"} - but == deleted - but
     raws = {i: json.loads(row[2]) for i, row in latest.items() if i not in gone | but}
     assert without_nulls(raws) == without_nulls(milestones)
+    held, told = (", ".join(f"{of}.{name}" for name in VALUES) for of in ("m", "v"))
+    wrong = job.rows(
+        "select m.id from kantata.billing_milestones m join (select id, max(version) as version "
+        "from kantata.billing_milestone_versions group by id) l on l.id = m.id "
+        "join kantata.billing_milestone_versions v on v.id = m.id and v.version = l.version "
+        f"where v.amount_in_cents is not null and row({held}) is distinct from row({told})"
+    )
+    assert {row[0] for row in wrong} <= but
 
 
 def without_nulls(records: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ histories are tried.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from sources.kantata.errors import (
     KantataMoving,
     KantataUnavailable,
 )
+from sources.kantata.settings import VALUES
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal, ids_where
@@ -404,9 +406,10 @@ class Histories(RuleBasedStateMachine):
         self.check_versions()
 
     def check_versions(self) -> None:
-        """Versions are numbered without a gap, never rewritten, and each tells of a change."""
+        """Versions have no gap, hold their record, are never rewritten, and tell of a change."""
         rows = self.job.rows(
-            "select id, version, change_type, raw, observed_at "
+            "select id, version, change_type, raw, observed_at, title, workspace_id, currency, "
+            "amount_in_cents, date_to_invoice::text, invoice_id "
             "from kantata.billing_milestone_versions "
             # Without a row they are of a first load that was cut off, and go with the next run.
             "where id in (select id from kantata.billing_milestones) order by id, version"
@@ -414,7 +417,10 @@ class Histories(RuleBasedStateMachine):
         found = {row[:2]: row[2:] for row in rows}
         assert found.items() >= self.versions.items()
         self.versions = found
-        for (id_, version), (change_type, raw, _) in found.items():
+        for (id_, version), (change_type, raw, _, *values) in found.items():
+            record = json.loads(raw) if raw else {}
+            told = [record.get(name, value) for name, value in zip(VALUES, values, strict=True)]
+            assert values == told, id_
             before = found.get((id_, version - 1))
             assert (before is None) == (version == 1) == (change_type == "created"), id_
             if before is not None:

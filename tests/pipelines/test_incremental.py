@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.models import rebuild
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.conftest import Job
 from tests.pipelines.equality import assert_equal, ids_where
@@ -380,16 +381,37 @@ def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
 
 def test_older_warehouse_is_migrated(job: Job) -> None:
     """A warehouse of version 1 is brought up to date, and keeps its runs, rows and versions."""
+    values = "title, workspace_id, currency, amount_in_cents, date_to_invoice, invoice_id"
+    told = (
+        f"select id, version, change_type, {values}, previous_date_to_invoice "
+        "from kantata_marts.billing_milestone_history order by id, version"
+    )
     with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        moved, without_title, changed, *_ = open_ids(account)
         job.sync(sandbox)
+        account.update_milestone(moved, date_to_invoice="2027-03-04")
+        account.remove_field("title")
+        account.update_milestone(without_title, amount_in_cents=4711)
+        job.sync(sandbox)
+        account.delete_milestone(moved)
+        job.sync(sandbox)
+        history = job.rows(told)
+        assert {row[1] for row in history} == {1, 2, 3}
         job.run("alter table kantata.sync_runs drop column access_lost")
+        job.run("drop view kantata_stg.received_versions")
+        for column in values.split(", "):
+            job.run(f"alter table kantata.billing_milestone_versions drop column {column}")
         job.run("update kantata.warehouse_version set version = 1")
-        sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="changed")
+        account.update_milestone(changed, amount_in_cents=815)
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.run.changed) == ("feed", 1)
-        assert job.rows("select version from kantata.warehouse_version") == [(2,)]
-        assert job.rows("select count(*), count(access_lost) from kantata.sync_runs") == [(2, 1)]
-        assert_equal(job, sandbox.account)
+        assert job.rows("select version from kantata.warehouse_version") == [(3,)]
+        assert job.rows("select count(*), count(access_lost) from kantata.sync_runs") == [(4, 1)]
+        rebuild(job.place)
+        now = job.rows(told)
+        assert ([row for row in now if row in history], len(now)) == (history, len(history) + 1)
+        assert_equal(job, account)
 
 
 def test_warehouse_of_a_later_release_is_left_alone(job: Job, tmp_path: Path) -> None:

@@ -145,14 +145,16 @@ def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
         job.sync(sandbox)
     before = job.rows("select * from kantata_marts.billing_milestones order by id")
     blocking = check.startswith(("grain", "history", "bridge"))
+    said = check
     if check.startswith("grain") and job.name == "postgres":
+        said = "is duplicated"  # as the unique index says it
         job.run("drop index kantata.billing_milestones_key")
         job.run("drop index kantata_marts.billing_milestones_0")
         job.run("drop index kantata_marts.milestone_slippage_0")
     job.run(TAMPERED[check])
     with opened(job.place.destination) as database:
         if blocking:
-            with pytest.raises(WarehouseChecksFailed, match=check):
+            with pytest.raises(WarehouseChecksFailed, match=said):
                 models.refresh(database, DAY, always=True)
         else:
             warnings = models.refresh(database, DAY, always=True)

@@ -11,7 +11,7 @@
 -- invoiced: Put on an invoice, at the amount it is there, less what came off one.
 -- deleted: Deleted, less those that came back.
 -- closing: The backlog when the month ended, or now.
-with recursive observed as (
+with recursive observed as not materialized (
     select
         date_trunc('month', h.valid_from at time zone t.reporting_timezone)::date as month,
         h.change_type = 'deleted' as is_deleted,

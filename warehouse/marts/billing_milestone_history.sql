@@ -25,8 +25,12 @@ select
     v.id,
     v.version,
     v.change_type,
-    v.valid_from,
-    lead(v.valid_from) over later as valid_to,
+    -- Clocks can go back between two runs; the order of the versions cannot.
+    max(v.observed_at) over versions_of as valid_from,
+    case
+        when lead(v.version) over versions_of is not null
+        then greatest(max(v.observed_at) over versions_of, lead(v.observed_at) over versions_of)
+    end as valid_to,
     v.title,
     v.workspace_id,
     v.currency,
@@ -34,15 +38,12 @@ select
     v.amount_in_cents::decimal(20, 0) * c.unit_per_subunit as amount,
     v.date_to_invoice,
     v.invoice_id,
-    lag(v.change_type) over later as previous_change_type,
-    lag(v.currency) over later as previous_currency,
-    lag(v.amount_in_cents) over later as previous_amount_in_cents,
-    lag(v.date_to_invoice) over later as previous_date_to_invoice,
-    lag(v.invoice_id) over later as previous_invoice_id
-from (
-    -- Clocks can go back between two runs; the order of the versions cannot.
-    select *, max(observed_at) over (partition by id order by version) as valid_from
-    from kantata_stg.changed_versions
-) v
+    lag(v.change_type) over versions_of as previous_change_type,
+    lag(v.currency) over versions_of as previous_currency,
+    lag(v.amount_in_cents) over versions_of as previous_amount_in_cents,
+    lag(v.date_to_invoice) over versions_of as previous_date_to_invoice,
+    lag(v.invoice_id) over versions_of as previous_invoice_id
+from kantata.billing_milestone_versions v
 left join kantata.currencies c on c.iso_code = v.currency
-window later as (partition by v.id order by v.version)
+where v.id in (select id from kantata_stg.changed)
+window versions_of as (partition by v.id order by v.version)

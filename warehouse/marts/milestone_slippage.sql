@@ -31,16 +31,12 @@ with moves as (
                 when amount_in_cents <> previous_amount_in_cents or currency <> previous_currency
                 then 1
             end
-        ) as amount_moves
+        ) as amount_moves,
+        -- The date of the first version that has one, in days, behind the number of the version: as
+        -- one number, so that nothing is sorted.
+        min(version * 10000000 + (date_to_invoice - date '0001-01-01')) as first_dated
     from kantata_marts.billing_milestone_history
     group by id
-),
-
-first_dates as (
-    select distinct on (id) id, date_to_invoice as first_date_to_invoice
-    from kantata_marts.billing_milestone_history
-    where date_to_invoice is not null
-    order by id, version
 )
 
 select
@@ -50,9 +46,9 @@ select
     m.project,
     m.status,
     m.currency,
-    d.first_date_to_invoice,
+    date '0001-01-01' + (h.first_dated % 10000000)::integer as first_date_to_invoice,
     m.date_to_invoice,
-    (m.date_to_invoice - d.first_date_to_invoice)::bigint as days_slipped,
+    (m.date_to_invoice - date '0001-01-01' - h.first_dated % 10000000)::bigint as days_slipped,
     h.date_moves,
     h.first_amount_in_cents,
     m.amount_in_cents,
@@ -63,5 +59,4 @@ select
     h.amount_moves
 from kantata_marts.billing_milestones m
 join moves h on h.id = m.id
-left join first_dates d on d.id = m.id
 left join kantata.currencies c on c.iso_code = m.currency

@@ -1,4 +1,5 @@
--- The versions of milestones whose history is built anew, typed; a deleted one has its last values.
+-- The values of versions that were written before version 3 of the warehouse, when a version had only
+-- its record as received: read from that, once.
 -- A field that a record lacks has the value of the version before, as it has in the raw table: absent
 -- is not null. Only those that title, date_to_invoice or invoice_id can be; without the others a record
 -- is rejected.
@@ -13,8 +14,6 @@ with parsed as (
     select
         id,
         version,
-        change_type,
-        observed_at,
         record ->> 'title' as title,
         record ->> 'workspace_id' as workspace_id,
         record ->> 'currency' as currency,
@@ -38,8 +37,6 @@ with parsed as (
         select
             id,
             version,
-            change_type,
-            observed_at,
             case
                 when strpos(raw, '\u0000') = 0 then raw
                 else replace(
@@ -47,7 +44,7 @@ with parsed as (
                 )
             end::kantata_stg.json_record as record
         from kantata.billing_milestone_versions
-        where id in (select id from kantata_stg.changed)
+        where amount_in_cents is null and raw is not null
         offset 0
     ) received
 ),
@@ -74,8 +71,6 @@ counted as (
 select
     p.id,
     p.version,
-    p.change_type,
-    p.observed_at,
     p.title,
     p.workspace_id,
     p.currency,
@@ -89,8 +84,6 @@ union all
 select
     id,
     version,
-    change_type,
-    observed_at,
     max(title) over (partition by id, titles) as title,
     workspace_id,
     currency,

@@ -16,6 +16,10 @@ from requests.auth import AuthBase
 
 from .errors import KantataMisaddressed, KantataMisconfigured, KantataUnavailable
 
+_OBJECT = re.compile(
+    r"^<[^>]*>:? ?|^HTTPS?Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"
+)
+
 
 @dataclass(frozen=True)
 class Exchange:
@@ -138,14 +142,14 @@ def checked_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
 
 
 def reason(error: Exception) -> str:
-    """The innermost reason, without addresses of objects."""
+    """The innermost reason, without the object that tells it."""
     inner: BaseException = error
     while True:
         deeper = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
         if not isinstance(deeper, BaseException):
             break
         inner = deeper
-    return re.sub(r"^<[^>]*>:? ?|.*Connection object at 0x[0-9a-f]+>:? ?", "", str(inner))[:200]
+    return _OBJECT.sub("", str(inner))[:200]
 
 
 def retry_after(response: requests.Response) -> float | None:

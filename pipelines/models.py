@@ -6,7 +6,7 @@ from warehouse import models, runs
 from warehouse.errors import WarehouseError
 from warehouse.models import Finding, Severity
 
-from .hold import holding, left_by_runs, publish_to_readers
+from .hold import holding, left_by_runs, prepare, publish_to_readers
 from .place import Place
 from .sync import NEEDS_A_PERSON, models_day
 
@@ -20,6 +20,7 @@ def rebuild(place: Place) -> list[str]:
     """
     with holding(place) as hold:
         with left_by_runs(hold) as database:
+            prepare(database)
             latest = runs.latest(database.rows(runs.LATEST_PROVEN))
             if not latest:
                 raise WarehouseError("no run was proven yet: run `milestones sync`")

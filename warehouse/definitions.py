@@ -22,9 +22,6 @@ _TODAY = {
 }
 _TABLES = {"today": _TODAY, "changed": {"id": "text not null"}}
 _FORMER = ("changed_versions",)  # views of earlier releases
-# Postgres parses jsonb once, and reads its fields twice as fast as those of json; DuckDB has json
-# alone. Under a name of ours the SQL is the same.
-_JSON = "json_record"
 
 
 def are_whole(database: Database) -> bool:
@@ -50,7 +47,6 @@ def define_staging(database: Database) -> None:
         database.run(f"create table if not exists {STAGING}.{name} ({listed})")
         for column in columns.keys() - database.tables(STAGING)[name].keys():
             database.run(f"alter table {STAGING}.{name} add column {column} {columns[column]}")
-    _json(database)
     for name in _FORMER:
         database.run(f"drop view if exists {STAGING}.{name}")
     for model in staging():
@@ -81,18 +77,6 @@ def ensure_indexes(database: Database, model: Model) -> None:
         name, unique = f"{model.name}_{number}", "" if number else "unique "
         if (name,) not in held:
             database.run(f"create {unique}index {name} on {MARTS}.{model.name} ({columns})")
-
-
-def _json(database: Database) -> None:
-    """The type that a record as received is read as."""
-    if not database.is_postgres:
-        database.run(f"create type if not exists {STAGING}.{_JSON} as json")
-    elif not database.rows(
-        "select 1 from information_schema.domains where domain_schema = %s and domain_name = %s",
-        STAGING,
-        _JSON,
-    ):
-        database.run(f"create domain {STAGING}.{_JSON} as jsonb")
 
 
 def _view(database: Database, model: Model) -> None:

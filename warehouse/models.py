@@ -19,7 +19,18 @@ from dlt.destinations.exceptions import DatabaseException
 from .database import DATASET, Database, reason
 from .definitions import are_whole, define_mart, define_staging, ensure_indexes
 from .errors import WarehouseChecksFailed
-from .relations import MARTS, STAGING, Model, Severity, checks, dictionary, digest, marts, staging
+from .relations import (
+    MARTS,
+    STAGING,
+    Model,
+    Severity,
+    checks,
+    dictionary,
+    digest,
+    grain,
+    marts,
+    staging,
+)
 from .tables import VALUES
 
 __all__ = ["Day", "Finding", "Model", "Severity", "are_built", "checks", "dictionary", "find",
@@ -101,9 +112,11 @@ def refresh(database: Database, day: Day, always: bool = False) -> list[str]:
             # All raw tables as they are at one moment, whoever else may be loading.
             database.run("set transaction isolation level repeatable read")
             database.run("set local work_mem = '128MB'")  # else it sorts millions of rows on disk
-            # Else it takes rows of a second core for so dear that it parses millions on one.
+            # Else it takes rows of a second core for so dear that it reads millions on one.
             database.run("set local parallel_setup_cost = 0")
             database.run("set local parallel_tuple_cost = 0")
+            # Its hash tables would be in /dev/shm, of which a container has 64 MB.
+            database.run("set local enable_parallel_hash = off")
         return _rebuild(database, built, day, always)
 
 
@@ -118,9 +131,8 @@ def _rebuild(database: Database, built: dict[str, Any] | None, day: Day, always:
         f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED})",
         day.as_of, day.timezone, day.run_id, digest(),
     )  # fmt: skip
-    all_of_them = always or _amounts_changed(database, built)
-    if all_of_them:
-        _fill_values(database)
+    had_no_values = _fill_values(database)
+    all_of_them = always or had_no_values or _amounts_changed(database, built)
     _find_changed(database, all_of_them)
     existing = database.tables(MARTS)
     for model in marts():
@@ -161,9 +173,8 @@ def _blamed_on_rows() -> Iterator[None]:
 
 
 def _kept_by_indexes(database: Database) -> set[str]:
-    """Checks that need no reading, since a unique index has seen to it."""
-    large = {f"grain_of_{model.name}" for model in marts() if model.is_large}
-    return large if database.is_postgres else set()
+    """Queries of checks that need no reading, since a unique index has seen to it."""
+    return {grain(MARTS, m).sql for m in marts() if m.is_large} if database.is_postgres else set()
 
 
 def find(database: Database, but: Collection[str] = ()) -> list[Finding]:
@@ -171,13 +182,13 @@ def find(database: Database, but: Collection[str] = ()) -> list[Finding]:
 
     Args:
         database: A connection to a warehouse whose marts are built.
-        but: Those that need not be run.
+        but: The queries of those that need not be run.
 
     Returns:
         What is wrong; nothing if all holds.
     """
     found = []
-    for check in (check for check in checks() if check.name not in but):
+    for check in (check for check in checks() if check.sql not in but):
         count = database.rows(f"select count(*) from ({check.sql}) wrong")[0][0]
         if count:
             # In an order, since alerts compare what is told of two runs.
@@ -237,19 +248,26 @@ def _amounts_changed(database: Database, built: dict[str, Any] | None) -> bool:
     )
 
 
-def _fill_values(database: Database) -> None:
-    """Give versions that have only their record the values in it: an earlier release wrote them."""
+def _fill_values(database: Database) -> bool:
+    """Give versions that have only their record the values in it: an earlier release wrote them.
+
+    Returns:
+        Whether there were any.
+    """
     versions, received = f"{DATASET}.billing_milestone_versions", f"{STAGING}.received_versions"
-    if database.rows(f"select 1 from {received} limit 1"):
-        values = ", ".join(f"{name} = r.{name}" for name in VALUES)
-        database.run(
-            f"update {versions} v set {values} from {received} r "
-            "where r.id = v.id and r.version = v.version"
-        )
+    lacking = "amount_in_cents is null and raw is not null"
+    if not database.rows(f"select 1 from {versions} where {lacking} limit 1"):
+        return False
+    values = ", ".join(f"{name} = r.{name}" for name in VALUES)
+    database.run(
+        f"update {versions} v set {values} from {received} r "
+        "where r.id = v.id and r.version = v.version"
+    )
+    return True
 
 
 def _find_changed(database: Database, all_of_them: bool) -> None:
-    """Note which milestones have a version that their history lacks. Versions never change."""
+    """Note which milestones have a version that their history lacks. None is ever changed."""
     versions = f"{DATASET}.billing_milestone_versions"
     history = f"{MARTS}.billing_milestone_history"
     changed = f"select id from {versions} where version = 1"
@@ -265,7 +283,7 @@ def _find_changed(database: Database, all_of_them: bool) -> None:
 
 
 def _make(database: Database, name: str, sql: str) -> str:
-    """Make a table of staging that Postgres fills on all cores, as it does no other.
+    """Make a table of staging, which Postgres fills on all cores; rows to insert it reads on one.
 
     Whoever made it drops it before the transaction ends.
     """

@@ -83,7 +83,7 @@ def marts() -> tuple[Model, ...]:
 def checks() -> tuple[Model, ...]:
     """The checks; first that each relation has each row once."""
     grains = (
-        _grain(schema, model)
+        grain(schema, model)
         for schema, models in ((STAGING, staging()), (MARTS, marts()))
         for model in models
         if model.kind != "step"
@@ -91,7 +91,7 @@ def checks() -> tuple[Model, ...]:
     return (*grains, *_models("checks"))
 
 
-def _grain(schema: str, model: Model) -> Model:
+def grain(schema: str, model: Model) -> Model:
     """The check of one relation's grain."""
     relation, keys = f"{schema}.{model.name}", ", ".join(model.grain)
     sql = f"select {keys}, count(*) as copies from {relation} group by {keys} having count(*) > 1"

@@ -221,7 +221,6 @@ class Milestones:
         marked = {id_ for id_, place in places.items() if register.digest(place) != state}
         untold = {i: row for i, row in register.untold().items() if i in places}
         raws = dict(raws) | self._raws([i for i in ids if i in untold or i not in raws])
-        rows = self._rows.last(ids, at, raws)
         if state == DELETED:
             self._report.deleted += len(marked)
             versions = [
@@ -232,6 +231,8 @@ class Milestones:
         else:
             self._report.access_lost += len(marked)
             versions = self._of_rows(untold, raws, at)
+        wanted = marked | {version["id"] for version in versions}
+        rows = self._rows.last(sorted(wanted), at, raws) if wanted else []
         if versions:
             yield "billing_milestone_versions", with_values_of(versions, rows)
         for table in rows:

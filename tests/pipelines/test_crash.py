@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,19 @@ def test_killed_runs_are_redone(
     assert survived >= len(points) * 2 // 3
     statuses = {row[0] for row in job.rows("select status from kantata.sync_runs")}
     assert statuses <= {"proven", "stopped"}
+
+
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+def test_killed_before_the_file_is_written(job: Job) -> None:
+    """Killed while only DuckDB's log has what a first run committed, the next run is right."""
+    closed = first = 22  # about where a first run builds its marts
+    with Sandbox(milestones=30) as sandbox:
+        while died(job, sandbox, ("impl/duckdb/sql_client.py", "close_connection", closed)):
+            assert job.sync(sandbox).exit_code == 0, closed
+            assert_equal(job, sandbox.account)
+            shutil.rmtree(job.place.folder)
+            closed += 1
+    assert closed > first + 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

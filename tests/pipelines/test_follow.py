@@ -201,7 +201,8 @@ class Histories(RuleBasedStateMachine):
             self.changed(id_, told=False)
 
     def leave_out(self, number: int) -> None:
-        if id_ := self.pick(number, list(self.account.true_milestones)):
+        whole = [i for i in self.account.true_milestones if i not in self.spoiled]
+        if id_ := self.pick(number, whole):  # to leave out what is spoiled would mend it
             self.account.leave_out(id_, ABSENT[number % len(ABSENT)])
             self.odd.add(id_)
             self.changed(id_, told=False)

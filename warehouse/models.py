@@ -19,6 +19,7 @@ from dlt.destinations.exceptions import DatabaseException
 from .database import DATASET, Database, reason
 from .definitions import are_whole, define_mart, define_staging, ensure_indexes
 from .errors import WarehouseChecksFailed
+from .fill import IN_CHANGED, fill, fill_values, find_changed
 from .relations import (
     MARTS,
     STAGING,
@@ -31,7 +32,6 @@ from .relations import (
     marts,
     staging,
 )
-from .tables import VALUES
 
 __all__ = ["Day", "Finding", "Model", "Severity", "are_built", "checks", "dictionary", "find",
            "marts", "refresh", "staging"]  # fmt: skip
@@ -40,7 +40,6 @@ SHOWN = 10  # rows a finding shows
 # What a row is to blame for, as PEP 249 names it; the last is DuckDB's for what is no JSON.
 _OF_THE_DATA = {"DataError", "IntegrityError", "InvalidInputException"}
 _REJECTED = f"(select count(*) from {DATASET}.rejected_records where resolved_at is null)"
-_IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 _LIVE = f"from {DATASET}.billing_milestones where deleted_at is null"
 
 
@@ -131,16 +130,16 @@ def _rebuild(database: Database, built: dict[str, Any] | None, day: Day, always:
         f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED})",
         day.as_of, day.timezone, day.run_id, digest(),
     )  # fmt: skip
-    had_no_values = _fill_values(database)
+    had_no_values = fill_values(database)
     all_of_them = always or had_no_values or _amounts_changed(database, built)
-    _find_changed(database, all_of_them)
+    find_changed(database, all_of_them)
     existing = database.tables(MARTS)
     for model in marts():
         if is_new:
             define_mart(database, model)
         if model.kind != "view" and model.name in existing:
             some = model.kind == "history" and not all_of_them
-            _fill(database, model, _IN_CHANGED if some else "true")
+            fill(database, model, IN_CHANGED if some else "true")
         if model.kind != "view" and database.is_postgres:
             ensure_indexes(database, model)
             database.run(f"analyze {MARTS}.{model.name}")
@@ -246,88 +245,3 @@ def _amounts_changed(database: Database, built: dict[str, Any] | None) -> bool:
             '%"currencies"%',
         )[0][0]
     )
-
-
-def _fill_values(database: Database) -> bool:
-    """Give versions that have only their record the values in it: an earlier release wrote them.
-
-    Returns:
-        Whether there were any.
-    """
-    versions, received = f"{DATASET}.billing_milestone_versions", f"{STAGING}.received_versions"
-    lacking = "amount_in_cents is null and raw is not null"
-    if not database.rows(f"select 1 from {versions} where {lacking} limit 1"):
-        return False
-    values = ", ".join(f"{name} = r.{name}" for name in VALUES)
-    database.run(
-        f"update {versions} v set {values} from {received} r "
-        "where r.id = v.id and r.version = v.version"
-    )
-    return True
-
-
-def _find_changed(database: Database, all_of_them: bool) -> None:
-    """Note which milestones have a version that their history lacks. None is ever changed."""
-    versions = f"{DATASET}.billing_milestone_versions"
-    history = f"{MARTS}.billing_milestone_history"
-    changed = f"select id from {versions} where version = 1"
-    if not all_of_them:
-        changed = (
-            f"select distinct id from {versions} left join {history} h using (id, version) "
-            "where h.change_type is null"
-        )
-    database.run(f"delete from {STAGING}.changed")
-    database.run(f"insert into {STAGING}.changed {changed}")
-    if database.is_postgres:
-        database.run(f"analyze {STAGING}.changed")
-
-
-def _make(database: Database, name: str, sql: str) -> str:
-    """Make a table of staging, which Postgres fills on all cores; rows to insert it reads on one.
-
-    Whoever made it drops it before the transaction ends.
-    """
-    table = f"{STAGING}.{name}"
-    database.run(f"create unlogged table {table} as {sql}")
-    database.run(f"analyze {table}")
-    return table
-
-
-def _fill(database: Database, model: Model, stale: str) -> None:
-    """Put a mart's rows in place of those it has.
-
-    Args:
-        database: A connection.
-        model: The mart.
-        stale: Which of the rows it has are to go, unless they are built again.
-    """
-    mart, columns = f"{MARTS}.{model.name}", ", ".join(model.columns)
-    if not database.is_postgres:
-        database.run(f"delete from {mart} m where {stale}")
-        database.run(f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built")
-        return
-    built = _make(database, "built", model.sql)
-    if model.is_large:
-        _fill_changed(database, model, stale, built)
-    else:
-        database.run(f"delete from {mart}")
-        database.run(f"insert into {mart} ({columns}) select {columns} from {built}")
-    database.run(f"drop table {built}")
-
-
-def _fill_changed(database: Database, model: Model, stale: str, built: str) -> None:
-    """Write only the rows that differ: Postgres keeps each row it replaces until a vacuum."""
-    mart, keys, columns = (
-        f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
-    )  # fmt: skip
-    held, wanted = (", ".join(f"{of}.{name}" for name in model.columns) for of in ("m", "b"))
-    differing = _make(
-        database,
-        "differing",
-        f"select {keys} from (select * from {mart} m where {stale}) m "
-        f"full join {built} b using ({keys}) where row({held}) is distinct from row({wanted})",
-    )
-    some = f"where ({keys}) in (select {keys} from {differing})"
-    database.run(f"delete from {mart} {some}")
-    database.run(f"insert into {mart} ({columns}) select {columns} from {built} {some}")
-    database.run(f"drop table {differing}")

@@ -7,7 +7,8 @@
 -- only escaped, stands meanwhile for an escaped backslash, so that \\u0000 stays what it is.
 -- A year 0000, which Postgres does not know, is no date.
 -- An amount can be 12.0 or 1e3, but text becomes decimal(20, 0) some hundred times slower than bigint.
--- Postgres parses each record once for each of its fields: its jsonb would be faster, and DuckDB has none.
+-- Postgres parses each record once for each of its fields: its jsonb would be faster, and DuckDB has
+-- none.
 -- kind: step
 -- grain: id, version
 with parsed as (

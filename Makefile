@@ -27,9 +27,9 @@ test-long: $(STAMP)
 		echo "== the Postgres tests on Postgres $$version"; \
 		TEST_POSTGRES_URL= TEST_POSTGRES_BIN=$$bin $(BIN)/pytest -k "postgres and not follow" || exit 1; \
 	done
-	MILESTONES_LONG=1 $(BIN)/pytest -s --timeout 3600 tests/pipelines/test_push.py
-	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s tests/pipelines/test_follow.py
-	MILESTONES_SOAK=720 $(BIN)/pytest -s tests/pipelines/test_soak.py
+	MILESTONES_LONG=1 $(BIN)/pytest -s --timeout 3600 tests/writeback/test_push.py
+	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s tests/resilience/test_follow.py
+	MILESTONES_SOAK=720 $(BIN)/pytest -s tests/resilience/test_soak.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from pathlib import Path
 from pipelines.hold import prepare
 from pipelines.place import place
 from tests.benchmarks.account import ROOT
-from tests.postgres import server
+from tests.support.postgres import server
 from warehouse import models
 from warehouse.database import Database, opened
 

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from sources.kantata_sandbox import Sandbox
-from tests.pipelines.writing_desk import Desk
+from tests.support.writing_desk import Desk
 from warehouse.change import Action
 
 LATENCY_MS = 50

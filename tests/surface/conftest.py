@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import empty_database
+from tests.support.postgres import empty_database
 from tests.surface.snapshot import Lived
 from tests.surface.snapshot import lived as begin
 

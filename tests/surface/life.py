@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from sources.kantata_sandbox import Account, Fault, Sandbox
-from tests.pipelines.webhook import Webhook, webhook
+from tests.support.webhook import Webhook, webhook
 from tests.surface import story
 from tests.surface.command_line import Result, milestones
 

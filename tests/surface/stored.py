@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 
 from sources.kantata_sandbox import Account
-from tests.postgres import binaries
+from tests.support.postgres import binaries
 from tests.surface import story
 from tests.surface.life import LOADER_FILE, Life
 from tests.surface.tables import Ask, contents, duckdb_file, postgres

@@ -8,8 +8,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.conftest import empty_database
-from tests.postgres import server
+from tests.support.postgres import empty_database, server
 from tests.surface import stored, story
 from tests.surface.life import begun, live
 

@@ -1,0 +1,176 @@
+"""Airflow really executes the DAG, in an environment of its own, against a sandbox."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.equality import assert_equal
+from tests.support.job import Job
+from tests.support.writing_desk import Desk
+from warehouse.change import Action, Status
+
+ROOT = Path(__file__).parents[2]
+HOME = ROOT / ".venv-airflow"
+CONSTRAINTS = Path(__file__).with_name("airflow-constraints.txt")
+pytestmark = [
+    pytest.mark.timeout(900),  # the first run installs Airflow
+    pytest.mark.xdist_group("airflow"),  # which one process does, and starts it once
+]
+
+
+def _installed() -> Path:
+    """Airflow's own Python, installed once for each change of what it is made of."""
+    python, stamp = HOME / "bin" / "python", HOME / ".installed"
+    wanted = hashlib.sha256(CONSTRAINTS.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    shutil.rmtree(HOME, ignore_errors=True)
+    packages = ["--constraint", str(CONSTRAINTS), "apache-airflow"]
+    if uv := shutil.which("uv"):
+        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(HOME)], check=True)
+        command = [uv, "pip", "install", "-q", "--python", str(python), *packages]
+    else:
+        subprocess.run([sys.executable, "-m", "venv", str(HOME)], check=True)
+        command = [str(python), "-m", "pip", "install", "-q", *packages]
+    subprocess.run(command, check=True)
+    stamp.write_text(wanted)
+    return python
+
+
+@dataclass
+class Airflow:
+    """An Airflow that runs the DAG when asked."""
+
+    process: subprocess.Popen[str]
+
+    def run(
+        self, sandbox: Sandbox, job: Job, timeout: float = 120, token: str = "", **settings: str
+    ) -> dict[str, Any]:
+        """Run the DAG once: how each task ended, and what was logged."""
+        kantata = {"conn_type": "generic", "host": sandbox.url, "password": token or sandbox.token}
+        settings = {"SOURCES__KANTATA__BACKOFF_SECONDS": "0.01"} | settings
+        environment = {
+            "AIRFLOW_CONN_KANTATA": json.dumps(kantata),
+            "AIRFLOW_VAR_MILESTONES_FOLDER": str(Path.cwd()),
+            "AIRFLOW_VAR_MILESTONES_SETTINGS": json.dumps(settings),
+        }
+        if job.url:
+            environment["AIRFLOW_CONN_MILESTONES_POSTGRES"] = job.url
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        asked = {"environment": environment, "timeout": timeout}
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        said = []
+        for line in self.process.stdout:
+            if line.startswith("RESULT "):
+                return json.loads(line.removeprefix("RESULT ")) | {"said": "".join(said)}
+            said.append(line)
+        raise AssertionError("".join(said)[-5000:])
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """An Airflow with the DAG in its folder, as the production page says."""
+    home = tmp_path_factory.mktemp("airflow")
+    (home / "dags").mkdir()
+    shutil.copy(ROOT / "pipelines" / "airflow_dag.py", home / "dags")
+    command = home / "milestones"  # as installed, but from this tree
+    command.write_text(
+        f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m pipelines.cli "$@"\n'
+    )
+    command.chmod(0o755)
+    process = subprocess.Popen(
+        [str(_installed()), str(ROOT / "tests/support/airflow_runs.py"), str(home / "dags")],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+            "AIRFLOW_VAR_MILESTONES_COMMAND": str(command),
+        },
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    yield Airflow(process)
+    process.communicate(timeout=60)
+
+
+def ends(result: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """How each task ended, and at which try."""
+    return {name: (task["state"], task["tries"]) for name, task in result["tasks"].items()}
+
+
+def test_each_exit_code_ends_a_task_as_it_should(airflow: Airflow, job: Job) -> None:
+    """0 and 3 succeed, 3 with a warning that names the need; 75 is retried; 1 and 2 are not."""
+    with Sandbox(milestones=60) as sandbox:
+        result = airflow.run(sandbox, job)
+        assert ends(result) == {"sync": ("success", 1), "push": ("skipped", 1)}
+        assert result["dag"] == {"catchup": False, "max_active_runs": 1}
+        assert_equal(job, sandbox.account)
+
+        sandbox.misbehave(Fault("throttle", times=5))
+        result = airflow.run(sandbox, job)
+        assert ends(result)["sync"] == ("success", 2)
+        sandbox.misbehave(Fault("throttle"))
+        result = airflow.run(sandbox, job)
+        assert ends(result)["sync"] == ("failed", 4)
+        assert "throttling" in result["said"]
+        sandbox.behave()
+
+        result = airflow.run(sandbox, job, token="wrong")  # noqa: S106 - it is no token
+        assert ends(result)["sync"] == ("failed", 1)
+        assert "KANTATA_ACCESS_TOKEN" in result["said"]
+
+        spoiled = next(iter(sandbox.account.milestones))
+        sandbox.account.set_raw(spoiled, "amount_in_cents", "12.50")
+        result = airflow.run(sandbox, job, SOURCES__KANTATA__SCAN_EVERY="0s")
+        assert ends(result)["sync"] == ("success", 1)
+        assert f"needs a person: billing_milestones {spoiled} is rejected" in result["said"]
+        assert sandbox.token not in result["said"]
+
+
+def test_push_is_a_task_of_its_own(airflow: Airflow, job: Job) -> None:
+    """It writes what was approved, is never tried again, and is refused with a ledger in a file."""
+    with Sandbox(milestones=60) as sandbox:
+        if not job.url:
+            result = airflow.run(sandbox, job, PUSH__ENABLED="true")
+            assert ends(result) == {"sync": ("success", 1), "push": ("failed", 1)}
+            assert "must be on Postgres" in result["said"]
+            return
+        job.sync(sandbox)
+        desk = Desk(sandbox, job.url)
+        done, left = (desk.approved(desk.draft(Action.UPDATE)) for _ in range(2))
+        settings = {"PUSH__ENABLED": "true", "PUSH__MAX_CHANGES": "1"}
+        result = airflow.run(sandbox, job, **settings)
+        assert ends(result)["push"] == ("success", 1), result["said"][-3000:]
+        assert desk.assert_true(done).status is Status.APPLIED
+        assert_equal(job, sandbox.account)
+
+        sandbox.misbehave(Fault("throttle", method="PUT"))
+        result = airflow.run(sandbox, job, **settings)
+        assert ends(result) == {"sync": ("success", 1), "push": ("failed", 1)}
+        assert desk.assert_true(left, finished=False).status is Status.APPROVED
+
+
+def test_a_task_that_is_stopped_ends_in_order(airflow: Airflow) -> None:
+    """When Airflow stops a task, the run is told, and its row says so."""
+    job = Job("duckdb")
+    with Sandbox(milestones=60) as sandbox:
+        sandbox.misbehave(Fault("delay", seconds=60, path="^/?billing_milestones"))
+        result = airflow.run(sandbox, job, timeout=8)
+        assert ends(result)["sync"][0] == "failed"
+    statuses = {row[0] for row in job.rows("select status from kantata.sync_runs")}
+    assert statuses == {"stopped"}

@@ -1,0 +1,262 @@
+"""Whoever is on call hears once of each change of state."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.alerts import Ended, alert, judge
+from pipelines.place import ledger_url
+from pipelines.run import run
+from pipelines.settings import alert_settings
+from pipelines.sync import Watcher
+from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.job import Job
+from tests.support.webhook import Webhook, webhook
+from tests.support.writing_desk import Desk
+from warehouse.change import Action
+from warehouse.told import Told
+
+ONE_ROW = ("row 1 is rejected",)
+ONCE = "leaves to a person what happened while it wrote back (told once"
+START = datetime(2027, 1, 1, tzinfo=UTC)
+AFTER = timedelta(hours=6)
+WELL, LATER, STOPPED = Ended(0), Ended(75, ("throttled",), "KantataThrottled"), Ended(143)
+TOKEN = Ended(2, ("the token is wrong",), "KantataUnauthorized")
+DISK = Ended(1, ("no space on /data",), "WarehouseUnwritable")
+WRONG = [Ended(2, (said,), "KantataMisconfigured") for said in ("no token", "max_changes is 'x'")]
+BUSY = [Ended(1, (f"{n} of {n + 9} ids, at {n}:00",), "WarehouseUnproven") for n in (3, 4)]
+CONFLICT = Ended(3, happened=("change 7 is conflict",))
+BOTH = Ended(3, ONE_ROW, happened=("change 7 is conflict",))
+CUT = Ended(2, ("the token is wrong",), "KantataUnauthorized", ("change 7 is conflict",))
+DOUBT = Ended(3, happened=ONE_ROW)
+BAD = {"KANTATA_ACCESS_TOKEN": "bad"}
+ONE, TWO = Ended(3, ("row 1 is rejected",)), Ended(3, ("row 1 is rejected", "row 2 is rejected"))
+
+
+def heard(*ends: Ended) -> list[str]:
+    """What is heard of runs that end so, an hour after each other."""
+    told, messages = Told(), []
+    for hour, ended in enumerate(ends):
+        verdict = judge(told, ended, AFTER, "job", START + timedelta(hours=hour))
+        told = verdict.told
+        messages.append(verdict.message.partition("\n")[0].removeprefix("job "))
+    return [message.split(",")[0].split(":")[0] for message in messages]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([WELL, WELL], ["", ""]),
+        ([TOKEN, TOKEN, WELL], ["failed", "", "is well again. It failed for 2 hours."]),
+        ([TOKEN, DISK, DISK], ["failed", "failed", ""]),
+        ([TOKEN, LATER, TOKEN], ["failed", "", ""]),
+        ([ONE, ONE, TWO, ONE, TWO], ["is done", "", "is done", "", "is done"]),
+        ([ONE, WELL], ["is done", "is well again. It needed a person for 1 hour."]),
+        ([ONE, LATER, ONE], ["is done", "", ""]),
+        ([WELL, *[LATER] * 8], [*[""] * 7, "has not succeeded since 2027-01-01 00", ""]),
+        ([WELL, *[STOPPED] * 8], [*[""] * 7, "has not succeeded since 2027-01-01 00", ""]),
+        ([LATER] * 8, [*[""] * 7, "has not succeeded since 2027-01-01 00"]),
+        (
+            [WELL, *[LATER] * 7, ONE],
+            [*[""] * 7, "has not succeeded since 2027-01-01 00", "is done"],
+        ),
+        (
+            [WELL, TOKEN, *[LATER] * 8, WELL],
+            ["", "failed", *[""] * 6, "has not succeeded since 2027-01-01 00", "",
+             "is well again. It was late for 2 hours."],
+        ),
+        ([WELL, *[TOKEN] * 8, LATER, TOKEN, LATER, TOKEN, DISK],
+         ["", "failed", *[""] * 7, "has not succeeded since 2027-01-01 00", *[""] * 3, "failed"]),
+        (WRONG, ["failed", "failed"]),
+        (BUSY, ["failed", ""]),
+        ([CONFLICT, WELL, WELL], [ONCE, "", ""]),
+        ([BOTH, ONE, WELL], ["is done", "", "is well again. It needed a person for 2 hours."]),
+        ([ONE, CONFLICT], ["is done", "is well again. It needed a person for 1 hour."]),
+        ([CUT, TOKEN], ["failed", ""]),
+        ([DOUBT, ONE, WELL], [ONCE, "", "is well again. It needed a person for 1 hour."]),
+    ],
+)  # fmt: skip
+def test_each_change_of_state_is_told_once(ends: list[Ended], said: list[str]) -> None:
+    """What goes on is not repeated; what is new, or over, is told."""
+    assert heard(*ends) == said
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Webhook:
+    """A webhook that is configured."""
+    with webhook() as hook:
+        monkeypatch.setenv("ALERTS__WEBHOOK_URL", hook.url)
+        yield hook
+
+
+def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **settings: str) -> int:
+    """Run the job as cron does; gives its exit code."""
+    wanted = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token} | settings
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    try:
+        return run(job.name, None, 0, Watcher(note=job.notes.append), job.now).exit_code
+    except (KantataUnauthorized, KantataUnavailable) as error:
+        return error.exit_code
+
+
+def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a failure, of needs and of recovery; also when the machine's folder was lost between."""
+    with Sandbox(milestones=40) as sandbox:
+        assert attempt(job, sandbox, monkeypatch) == 0
+        assert hook.texts == []
+        for _ in range(2):
+            assert attempt(job, sandbox, monkeypatch, **BAD) == 2
+        (failure,) = hook.texts
+        assert failure.startswith(f"milestones run, {job.name} on ")
+        assert "Put a valid one into KANTATA_ACCESS_TOKEN" in failure
+        if job.url:  # another worker, without this one's disk
+            for file in job.place.folder.glob("alerts-*"):
+                file.unlink()
+        spoiled = next(iter(sandbox.account.milestones))
+        sandbox.account.set_raw(spoiled, "amount_in_cents", "12.50")
+        for _ in range(2):
+            monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "0s")
+            assert attempt(job, sandbox, monkeypatch) == 3
+        assert len(hook.texts) == 2
+        assert f"billing_milestones {spoiled} is rejected" in hook.texts[1]
+        sandbox.account.clear_raw(spoiled)
+        assert attempt(job, sandbox, monkeypatch) == 0
+        assert "is well again. It needed a person for" in hook.texts[2]
+        assert len(hook.texts) == 3
+
+
+def test_late_is_told_also_when_the_database_is_away(
+    job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After alert_after without a success, once; and the recovery."""
+    hours = 0
+    job.now = lambda: START + timedelta(hours=hours)
+    with Sandbox(milestones=40) as sandbox:
+        assert attempt(job, sandbox, monkeypatch) == 0
+        url = job.url.replace(job.url.partition("@")[2], "127.0.0.1:9/nowhere")
+        for hours in range(1, 9):
+            if job.url:
+                monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+                with pytest.raises(Exception, match="no connection"):
+                    attempt(job, sandbox, monkeypatch)
+            else:
+                sandbox.misbehave(Fault("error"))
+                assert attempt(job, sandbox, monkeypatch) == 75
+            assert len(hook.texts) == (hours > 6)
+        assert "has not succeeded since 2027-01-01 00:00 UTC" in hook.texts[0]
+        sandbox.behave()
+        if job.url:
+            monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", job.url)
+        assert attempt(job, sandbox, monkeypatch) == 0
+        assert "is well again. It was late" in hook.texts[1]
+
+
+def test_an_alert_that_was_not_taken_is_sent_again(
+    hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook that fails changes no exit code, is noted without its address, and tried again."""
+    job = Job("duckdb")
+    with Sandbox(milestones=10) as sandbox:
+        hook.status = 500
+        assert attempt(job, sandbox, monkeypatch, **BAD) == 2
+        assert any("the webhook said 500" in note for note in job.notes)
+        assert not any("secret-part" in note for note in job.notes)
+        hook.status = 200
+        assert attempt(job, sandbox, monkeypatch, **BAD) == 2
+        assert len(hook.texts) == 1
+
+
+def test_what_happened_is_in_the_message_of_what_lasts() -> None:
+    """One message for one run, also when it failed besides."""
+    for ended in (BOTH, CUT):
+        message = judge(Told(), ended, AFTER, "job", START).message
+        assert message.splitlines()[-1] == "• change 7 is conflict"
+        assert "\nIt leaves to a person" in message
+
+
+def test_what_a_push_met_is_told_once_and_never_taken_back(
+    job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conflict that nobody acted on is not well again an hour later; nor is it lost."""
+    monkeypatch.setenv("PUSH__ENABLED", "true")
+    with Sandbox(milestones=40) as sandbox:
+        assert attempt(job, sandbox, monkeypatch) == 0
+        desk = Desk(sandbox, ledger_url(job.place))
+        for taken in (True, False):
+            change = desk.approved(desk.draft(Action.UPDATE))
+            sandbox.account.update_milestone(str(change.milestone_id), title="edited meanwhile")
+            hook.texts.clear()
+            hook.status = 200 if taken else 500
+            assert attempt(job, sandbox, monkeypatch) == 3
+            assert len(hook.texts) == taken
+            hook.status = 200
+            for _ in range(2):
+                assert attempt(job, sandbox, monkeypatch) == 0
+            (text,) = hook.texts
+            assert f"• change {change.change_id} is conflict" in text
+
+
+def test_a_worker_that_did_not_ask_the_warehouse_knows_nothing(
+    postgres: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a file of its own, what it notes is forgotten for what the others told."""
+    (file,) = (Path(".milestones") / f"alerts-{postgres.name}-run.json",)
+    away = postgres.url.replace(postgres.url.partition("@")[2], "127.0.0.1:9/nowhere")
+    hours = 0
+    postgres.now = lambda: START + timedelta(hours=hours)
+
+    def elsewhere(ended: Ended) -> None:
+        """Another worker, without this one's disk, ends so and cannot ask."""
+        nonlocal hours
+        file.unlink()
+        hours += 1
+        where = None if ended is STOPPED else postgres.place
+        alert(alert_settings(), "postgres", where, "run", ended, postgres.now(), print)
+
+    with Sandbox(milestones=40) as sandbox:
+        assert attempt(postgres, sandbox, monkeypatch) == 0
+        assert attempt(postgres, sandbox, monkeypatch, **BAD) == 2
+        elsewhere(STOPPED)
+        assert attempt(postgres, sandbox, monkeypatch, **BAD) == 2
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", away)
+        elsewhere(LATER)
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres.url)
+        assert attempt(postgres, sandbox, monkeypatch, **BAD) == 2
+        assert len(hook.texts) == 1
+        elsewhere(STOPPED)
+        assert attempt(postgres, sandbox, monkeypatch) == 0
+        assert "is well again. It failed for 3 hours" in hook.texts[1]
+
+
+def test_what_others_wrote_pings_nobody(hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slack would take <!channel> for everybody, and <https://...> for a link."""
+    job = Job("duckdb")
+    with Sandbox(milestones=10) as sandbox:
+        spoiled = next(iter(sandbox.account.milestones))
+        sandbox.account.set_raw(spoiled, "amount_in_cents", "<!channel> & <https://a.example|b>")
+        assert attempt(job, sandbox, monkeypatch) == 3
+        (text,) = hook.texts
+        assert "&lt;!channel&gt; &amp; &lt;https://a.example|b&gt;" in text
+        assert not set("<>") & set(text)
+
+
+@pytest.mark.parametrize(("drips", "taken"), [("head", False), ("body", True)])
+def test_a_webhook_that_does_not_end_holds_nobody(hook: Webhook, drips: str, taken: bool) -> None:
+    """Its status is enough; without one it is left, at once when the run was stopped."""
+    hook.drips = drips
+    notes: list[str] = []
+    settings = alert_settings()
+    for hour in (0, 9):  # it is late by then
+        began = time.monotonic()
+        now = START + timedelta(hours=hour)
+        alert(settings, "duckdb", None, "run", STOPPED, now, notes.append)
+        assert time.monotonic() - began < 2
+    assert len(hook.texts) == 1
+    assert [note for note in notes if "within 1.5 seconds" in note] == notes
+    assert bool(notes) != taken

@@ -1,0 +1,329 @@
+"""The command line as people and cron use it: another process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.support.equality import assert_equal
+from tests.support.job import Job
+from warehouse.lock import file_lock
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "pipelines.cli"]
+
+
+def milestones(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line; no token unless given."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def access(sandbox: Sandbox) -> dict[str, str]:
+    """The two variables that lead to a sandbox."""
+    return {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
+
+
+@contextmanager
+def sandbox_process(*arguments: str) -> Iterator[dict[str, str]]:
+    """A sandbox in another process, as in another terminal; gives the variables it prints."""
+    process = subprocess.Popen(
+        [*COMMAND, "sandbox", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    said = "".join(process.stdout.readline() for _ in range(4))
+    try:
+        yield dict(re.findall(r"export (\w+)=(\S+)", said))
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        process.stdout.close()
+
+
+def test_ten_thousand_milestones_from_another_terminal() -> None:
+    """Synced from a sandbox in another process, the warehouse equals the account everywhere."""
+    with sandbox_process("--milestones", "10000", "--seed", "7") as variables:
+        result = milestones("sync", "--json", **variables)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["rows_read"], told["added"], told["status"]) == (10_000, 10_000, "proven")
+    account = Account.seeded(10_000, 7)
+    assert_equal(Job("duckdb"), account)
+    shutil.copy("milestones.duckdb", "copy.duckdb")
+    with duckdb.connect("copy.duckdb", read_only=True) as published:
+        assert published.execute("select count(*) from kantata.billing_milestones").fetchone() == (
+            10_000,
+        )
+
+
+_WRONG = {
+    "no token": ({}, 2, "no token: set KANTATA_ACCESS_TOKEN"),
+    "a shorter name": ({"ACCESS_TOKEN": "someone-elses"}, 2, "no token"),
+    "no such host": ({"KANTATA_API_URL": "https://kantata.invalid/api/v1"}, 75, "resolve"),
+    "http elsewhere": ({"KANTATA_API_URL": "http://192.0.2.1/api/v1"}, 2, "Use https"),
+    "not a number": ({"SOURCES__KANTATA__REQUESTS_IN_FLIGHT": "x"}, 2, "requests_in_flight"),
+    "no database": ({"DESTINATION__DUCKDB__CREDENTIALS": ":memory:"}, 2, "path of a file"),
+    "dataset's name": ({"DESTINATION__DUCKDB__CREDENTIALS": "kantata.duckdb"}, 2, "another one"),
+    "same file": ({"WAREHOUSE__PUBLISH_TO": ".milestones/loader.duckdb"}, 2, "another one"),
+    "same file by another way": (
+        {"WAREHOUSE__PUBLISH_TO": ".milestones/../.milestones/loader.duckdb"}, 2, "cannot be both"
+    ),
+    "a view's schema": (
+        {"DESTINATION__DUCKDB__CREDENTIALS": "kantata_stg.duckdb"}, 2, "the loader's file must not"
+    ),
+    "published as the dataset": (
+        {"WAREHOUSE__PUBLISH_TO": "out/Kantata.2027.duckdb"}, 2, "the schema kantata for it"
+    ),
+    "published as the marts": (
+        {"WAREHOUSE__PUBLISH_TO": "kantata_marts.duckdb"}, 2, "the schema kantata_marts for it"
+    ),
+    "published as dlt's own": ({"WAREHOUSE__PUBLISH_TO": "kantata_staging.db"}, 2, "must not be"),
+    "published nowhere": ({"WAREHOUSE__PUBLISH_TO": ""}, 2, "WAREHOUSE__PUBLISH_TO is empty"),
+    "published to a folder": ({"WAREHOUSE__PUBLISH_TO": "/"}, 2, "/ is a folder"),
+    "loaded into a folder": ({"DESTINATION__DUCKDB__CREDENTIALS": "."}, 2, "is a folder"),
+    "below a file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile/x.duckdb"}, 1, "cannot write"),
+    "no DuckDB file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile"}, 2, "not a valid DuckDB"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", _WRONG)
+def test_wrong_settings(wrong: str) -> None:
+    """Each is one clear line and the right exit code, on stderr, or as JSON on stdout."""
+    environment, code, words = _WRONG[wrong]
+    Path("afile").write_text("no database, and long enough to be none")
+    if "token" not in words:
+        environment = {"KANTATA_ACCESS_TOKEN": "abcdefgh"} | environment
+    result = milestones("sync", **environment)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    told = json.loads(milestones("sync", "--json", **environment).stdout)
+    assert told["exit_code"] == code
+    assert not Path("milestones.duckdb").exists()
+    if code == 2:  # it is told before anything is made
+        assert not list(Path().glob("**/*.duckdb"))
+
+
+def test_postgres_that_is_not_there() -> None:
+    """A Postgres that is away is tried again later; its password is not shown."""
+    settings = {
+        "KANTATA_ACCESS_TOKEN": "abcdefgh",
+        "DESTINATION__POSTGRES__CREDENTIALS": "postgresql://u:hidden-word@127.0.0.1:1/db",
+    }
+    result = milestones("sync", "--destination", "postgres", **settings)
+    assert result.returncode == 75
+    assert "Connection refused" in result.stderr
+    assert "hidden-word" not in result.stderr
+    del settings["DESTINATION__POSTGRES__CREDENTIALS"]
+    assert milestones("sync", "--destination", "postgres", **settings).returncode == 2
+
+
+def test_too_little_memory() -> None:
+    """What DuckDB may take is a setting, and the way out when that is too little."""
+    with Sandbox(milestones=300) as sandbox:
+        small = milestones("sync", WAREHOUSE__MEMORY_LIMIT="8MB", **access(sandbox))
+        assert small.returncode == 2, small.stderr
+        assert "WAREHOUSE__MEMORY_LIMIT=1GB" in small.stderr
+        wrong = milestones("sync", WAREHOUSE__MEMORY_LIMIT="much", **access(sandbox))
+        assert (wrong.returncode, "512MB" in wrong.stderr) == (2, True)
+        assert milestones("sync", **access(sandbox)).returncode == 0
+
+
+def test_check_and_probe() -> None:
+    """Check tells one line for each question, and fails with the worst that a run would."""
+    with Sandbox(milestones=300) as sandbox:
+        good = milestones("check", "--probe", **access(sandbox))
+        assert good.returncode == 0, good.stdout
+        for line in ("good: it acts as", "300, with their", "event feed", "probe: order: kept to"):
+            assert line in good.stdout
+        assert {served.method for served in sandbox.requests} == {"GET"}
+        sandbox.misbehave(Fault("refuse", status=403, path="billing_milestones"))
+        bad = milestones("check", **access(sandbox))
+        assert (bad.returncode, bad.stdout.count("✗")) == (2, 1)
+        wrong = milestones("check", **access(sandbox) | {"KANTATA_ACCESS_TOKEN": "wrong-one"})
+        assert wrong.returncode == 2
+        assert "wrong-one" not in wrong.stdout + wrong.stderr
+
+
+def test_status() -> None:
+    """Status tells freshness, runs that failed too, and amounts by month that add up."""
+    assert milestones("status").returncode == 1
+    with Sandbox(milestones=300) as sandbox:
+        milestones("sync", **access(sandbox))
+        sandbox.misbehave(Fault("refuse", status=403))
+        assert milestones("sync", **access(sandbox)).returncode == 2
+        told = json.loads(milestones("status", "--json").stdout)
+        assert [run["status"] for run in told["runs"]] == ["failed", "proven"]
+        sums = {m["currency"]: 0 for m in told["months"]}
+        for month in told["months"]:
+            sums[month["currency"]] += month["subunits"]
+        for currency, total in sums.items():
+            held = sandbox.account.milestones.values()
+            assert total == sum(m["amount_in_cents"] for m in held if m["currency"] == currency)
+    assert "proven" in milestones("status").stdout
+
+
+def test_demo() -> None:
+    """The demo runs without a token, shows what changed, and leaves a file that can be queried."""
+    result = milestones("demo")
+    assert result.returncode == 0, result.stderr
+    for part in (
+        "1 added, 4 changed, 1 deleted (feed",
+        "0 added, 1 changed (scan",
+        "updated: amount",
+        "milestones-demo.duckdb",
+        "█",
+    ):
+        assert part in result.stdout
+    sql = result.stdout.partition("try:")[2]
+    with duckdb.connect("milestones-demo.duckdb", read_only=True) as connection:
+        assert len(connection.execute(sql).fetchall()) == 4
+
+
+def test_sandbox_on_a_taken_port() -> None:
+    """A taken port is one line, not a traceback."""
+    with sandbox_process() as variables:
+        port = variables["KANTATA_API_URL"].split(":")[2].split("/")[0]
+        result = milestones("sandbox", "--port", port)
+    assert (result.returncode, "Traceback" in result.stderr) == (1, False)
+    assert f"port {port}" in result.stderr
+
+
+def test_readers_are_not_in_the_way() -> None:
+    """A reader that holds the published file keeps its copy, and the next run replaces the file."""
+    with Sandbox(milestones=50) as sandbox:
+        milestones("sync", **access(sandbox))
+        with duckdb.connect("milestones.duckdb", read_only=True) as reader:
+            sandbox.account.create_milestone()
+            assert milestones("sync", **access(sandbox)).returncode == 0
+            count = "select count(*) from kantata.billing_milestones"
+            assert reader.execute(count).fetchone() == (50,)
+        with duckdb.connect("milestones.duckdb", read_only=True) as reader:
+            assert reader.execute(count).fetchone() == (51,)
+
+
+def test_unwritable_target_keeps_what_was_published() -> None:
+    """If the file for readers cannot be replaced, the run says so and the old one stays."""
+    Path("afile").write_text("x")
+    with Sandbox(milestones=50) as sandbox:
+        result = milestones("sync", WAREHOUSE__PUBLISH_TO="afile/x.duckdb", **access(sandbox))
+        assert (result.returncode, "cannot publish" in result.stderr) == (1, True)
+        assert milestones("sync", **access(sandbox)).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize("size", ["3m", "8m", "14m"])
+def test_full_disk(size: str) -> None:
+    """A disk that fills up while loading or publishing is told of; with room, the run is right."""
+    disk = Path("disk")
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        settings = {
+            "DESTINATION__DUCKDB__CREDENTIALS": "disk/loader.duckdb",
+            "WAREHOUSE__PUBLISH_TO": "disk/milestones.duckdb",
+        }
+        with Sandbox(milestones=20_000) as sandbox:
+            result = milestones("sync", **settings, **access(sandbox))
+            assert result.returncode == 1, result.stderr
+            assert "cannot " in result.stderr
+            assert "Traceback" not in result.stderr
+            assert not (disk / "milestones.duckdb").exists()
+            again = ["mount", "-o", "remount,size=400m", str(disk)]
+            subprocess.run(again, check=True, capture_output=True)
+            result = milestones("sync", **settings, **access(sandbox))
+            assert result.returncode == 0, result.stderr
+            os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = settings[
+                "DESTINATION__DUCKDB__CREDENTIALS"
+            ]
+            assert_equal(Job("duckdb"), sandbox.account)
+    finally:
+        os.environ.pop("DESTINATION__DUCKDB__CREDENTIALS", None)
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+_UNREADABLE = {
+    "config.toml": b"[alerts",
+    "secrets.toml": b'kantata_access_token = "\xff"',
+}
+
+
+@pytest.mark.parametrize("file", _UNREADABLE)
+def test_settings_that_cannot_be_read(file: str) -> None:
+    """A file of settings that is none is one line that names it, also in the log of a run."""
+    Path(".dlt").mkdir()
+    (Path(".dlt") / file).write_bytes(_UNREADABLE[file])
+    for command in ("sync", "status", "check", "changes"):
+        result = milestones(command)
+        assert (result.returncode, result.stdout) == (2, "")
+        (line,) = result.stderr.splitlines()
+        assert f".dlt/{file}" in line
+    result = milestones("run", "--log-format", "json")
+    (line,) = result.stderr.splitlines()
+    told = json.loads(line)
+    assert (result.returncode, told["event"], told["exit_code"]) == (2, "end", 2)
+    assert f".dlt/{file}" in told["error"]
+
+
+@pytest.mark.parametrize("url", ["https://[::1/x", "https://kantata.invalid:99999/x"])
+def test_addresses_that_are_none(url: str) -> None:
+    """An address nothing can be sent to is a mistake of configuration, wherever it stands."""
+    for name, setting in {
+        "KANTATA_API_URL": "kantata_api_url",
+        "ALERTS__WEBHOOK_URL": "[alerts] webhook_url",
+    }.items():
+        result = milestones("run", **{"KANTATA_ACCESS_TOKEN": "abcdefgh", name: url})
+        assert result.returncode == 2, result.stderr
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"milestones: {setting} is ")
+
+
+def test_a_reader_is_not_taken_for_a_run() -> None:
+    """Whoever waits for a long query hears of it, and not of a run that has long ended."""
+    with Sandbox(milestones=30) as sandbox:
+        assert milestones("sync", **access(sandbox)).returncode == 0
+        with file_lock(Path(".milestones/loader.lock"), shared=True):
+            result = milestones("sync", **access(sandbox))
+    assert result.returncode == 75
+    assert "somebody reads the warehouse" in result.stderr
+    assert "another run" not in result.stderr
+
+
+def test_status_of_another_user() -> None:
+    """Who may not take the lock reads the published file, and hears why."""
+    with Sandbox(milestones=30) as sandbox:
+        assert milestones("sync", **access(sandbox)).returncode == 0
+    Path(".milestones/loader.lock").chmod(0)
+    fewer = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    result = subprocess.run(
+        [*(fewer if os.geteuid() == 0 else []), *COMMAND, "status", "--json"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # root may open any file, unless it gave that up
+    assert result.returncode == 0, result.stderr
+    assert "milestones.duckdb (.milestones/loader.lock is" in json.loads(result.stdout)["source"]

@@ -1,0 +1,283 @@
+"""Each figure of the marts where it is most easily wrong: on the edges of days, ages and months."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from sources.kantata_sandbox import Account, Sandbox
+from tests.support.job import Job
+from tests.support.lives import Lives, Record, due, moves
+from warehouse import models
+from warehouse.database import opened
+
+Row = tuple[Any, ...]
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+# Days from today to a date: today, the edges of the ages, the days beside them, and other months.
+OFFSETS = (0, -1, 1, -19, -20, -30, -31, -60, -61, -90, -91, -400, 10, 11, 41, 45, 72, 400)
+
+
+def money(account: Account, milestone: Record) -> Decimal:
+    """Its amount in money."""
+    units = {c["iso_code"]: c["subunit_to_unit"] for c in account.currencies.values()}
+    return Decimal(milestone["amount_in_cents"]) / units[milestone["currency"]]
+
+
+def in_two_currencies(account: Account, today: date) -> None:
+    """For each offset a milestone in USD and one in KWD, whose amounts give each sum but once."""
+    projects = {w["currency"]: w["id"] for w in account.workspaces.values()}
+    for number, days in enumerate(OFFSETS):
+        for place, currency in enumerate(("USD", "KWD")):
+            account.create_milestone(
+                workspace_id=projects[currency],
+                currency=currency,
+                amount_in_cents=(3 + place) ** number + 1,
+                date_to_invoice=(today + timedelta(days=days)).isoformat(),
+            )
+    for days in (-5, 5):
+        day = (today + timedelta(days=days)).isoformat()
+        account.invoice_milestone(account.create_milestone(date_to_invoice=day))
+    account.create_milestone()
+
+
+def status(milestone: Record, today: date) -> str:
+    """Where it stands."""
+    if milestone["invoice_id"]:
+        return "invoiced"
+    day = due(milestone)
+    if day is None:
+        return "unscheduled"
+    return "overdue" if day < today else "scheduled"
+
+
+def backlog(account: Account) -> list[tuple[Record, date]]:
+    """What has a date and no invoice, each with its date."""
+    found = [(m, due(m)) for m in account.milestones.values() if not m["invoice_id"]]
+    return [(m, day) for m, day in found if day]
+
+
+def ages(account: Account, today: date) -> set[Row]:
+    """What `billing_backlog` must say."""
+    found: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 7)
+    for m, day in backlog(account):
+        age = (today - day).days
+        place = next(n for n, most in enumerate((-1, 30, 60, 90, 10**9)) if age <= most)
+        line = found[m["workspace_id"], m["currency"]]
+        line[0] += 1
+        for number in (1, 2 + place):
+            line[number] += money(account, m)
+    return {(*key, *line) for key, line in found.items()}
+
+
+def forecast(account: Account, today: date) -> list[Row]:
+    """What `billing_forecast` must say."""
+    found: dict[tuple[str, date], list[Any]] = defaultdict(lambda: [0, 0, Decimal(0), Decimal(0)])
+    for m, day in backlog(account):
+        amount = money(account, m)
+        overdue = amount if day < today else 0
+        line = found[m["currency"], max(day, today).replace(day=1)]
+        for number, more in enumerate((1, m["amount_in_cents"], amount, overdue)):
+            line[number] += more
+    cumulative: Counter[str] = Counter()
+    rows = []
+    for (currency, month), line in sorted(found.items()):
+        cumulative[currency] += line[2]
+        rows.append((currency, month, *line, cumulative[currency]))
+    return rows
+
+
+def test_days_and_ages(job: Job) -> None:
+    """What is due today is not overdue, 90 days are not over 90, and sums of months add up."""
+    today = NOON.date()
+    with Sandbox(milestones=0, now=NOON) as sandbox:
+        account = sandbox.account
+        in_two_currencies(account, today)
+        assert job.sync(sandbox).exit_code == 0
+    told = "select id, status, days_overdue from kantata_marts.billing_milestones"
+    for id_, stands, days in job.rows(told):
+        milestone = account.milestones[id_]
+        assert stands == status(milestone, today), milestone["date_to_invoice"]
+        day = due(milestone)
+        assert days == ((today - day).days if day and stands == "overdue" else 0)
+    aged = job.rows(
+        "select workspace_id, currency, milestones, amount, not_due, age_0_30, age_31_60, "
+        "age_61_90, age_over_90 from kantata_marts.billing_backlog"
+    )
+    assert len(aged) == 2
+    assert set(aged) == ages(account, today)
+    rows = job.rows(
+        "select currency, month, milestones, subunits, amount, overdue, cumulative "
+        "from kantata_marts.billing_forecast order by currency, month"
+    )
+    assert rows == forecast(account, today)
+    assert len(rows) == 2 * 4
+
+
+def slipped(account: Account, id_: str, seen: list[Record]) -> Row:
+    """What `milestone_slippage` must say of a milestone."""
+    first, now = seen[0], seen[-1]
+    dates = [due(record) for record in seen]
+    first_date = next(filter(None, dates), None)
+    both = first_date and dates[-1]
+    same = first["currency"] == now["currency"]
+    return (
+        id_,
+        first_date,
+        dates[-1],
+        (dates[-1] - first_date).days if both else None,
+        moves(dates),
+        first["amount_in_cents"],
+        now["amount_in_cents"],
+        money(account, now) - money(account, first) if same else None,
+        moves((record["amount_in_cents"], record["currency"]) for record in seen),
+    )
+
+
+def on(day: str | None) -> dict[str, Any]:
+    """The field that a date goes to."""
+    return {"date_to_invoice": day}
+
+
+def at(subunits: int, **more: str) -> dict[str, Any]:
+    """The field that an amount goes to, and others."""
+    return {"amount_in_cents": subunits, **more}
+
+
+# What is done to one milestone between two syncs; each line is one milestone's life.
+LIVES: list[list[dict[str, Any]]] = [
+    [{}],
+    [on(None), on("2027-01-10")],
+    [on(None), on("2027-01-10"), on("2027-03-01")],
+    [on("2027-01-10"), on(None), on("2027-02-10")],
+    [on("2027-01-10"), on(None)],
+    [on("2027-01-10"), on("2026-12-31")],
+    [at(1000), at(1500), at(1200)],
+    [at(1000), at(400)],
+    [at(1000), {"currency": "KWD"}],
+    [at(1000), {"currency": "KWD"}, at(7, currency="USD")],
+    [at(1000), {"title": "other"}, at(1000, title="third")],
+    [at(-5), at(5) | on("2027-01-10")],
+]
+
+
+def test_slippage(job: Job) -> None:
+    """First against present date and amount, and the moves between, whatever came between."""
+    lives = Lives()
+    with Sandbox(milestones=0, now=NOON) as sandbox:
+        account = sandbox.account
+        ids = [account.create_milestone(**life[0]) for life in LIVES]
+        for step in range(1, 4):
+            job.sync(sandbox)
+            lives.look(account)
+            for id_, life in zip(ids, LIVES, strict=True):
+                if step < len(life):
+                    account.update_milestone(id_, **life[step])
+        gone = account.create_milestone(title="deleted again")
+        job.sync(sandbox)
+        account.delete_milestone(gone)
+        job.sync(sandbox)
+    rows = job.rows(
+        "select id, first_date_to_invoice, date_to_invoice, days_slipped, date_moves, "
+        "first_amount_in_cents, amount_in_cents, amount_change, amount_moves "
+        "from kantata_marts.milestone_slippage"
+    )
+    assert len(rows) == len(LIVES)
+    seen = {id_: [v.record for v in lives.seen[id_]] for id_ in account.milestones}
+    assert set(rows) == {slipped(account, id_, records) for id_, records in seen.items()}
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles", "UTC"])
+def test_today_is_that_of_the_zone(job: Job, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """East of UTC the day and the month begin before, west of it after; so does being overdue."""
+    monkeypatch.setenv("WAREHOUSE__REPORTING_TIMEZONE", zone)
+    hour = 5 if zone == "America/Los_Angeles" else -11
+    evening = datetime(2026, 12, 1, tzinfo=UTC) + timedelta(hours=hour)
+    today = evening.astimezone(ZoneInfo(zone)).date()
+    with Sandbox(milestones=0, now=evening) as sandbox:
+        account = sandbox.account
+        in_two_currencies(account, date(2026, 12, 1))
+        assert job.sync(sandbox).exit_code == 0
+    assert job.rows("select as_of from kantata_marts.data_freshness") == [(today,)]
+    told = job.rows("select id, status from kantata_marts.billing_milestones")
+    assert dict(told) == {id_: status(m, today) for id_, m in account.milestones.items()}
+    rows = job.rows(
+        "select currency, month, milestones, subunits, amount, overdue, cumulative "
+        "from kantata_marts.billing_forecast order by currency, month"
+    )
+    assert rows == forecast(account, today)
+
+
+def observed(job: Job, moments: dict[str, Sequence[datetime]]) -> None:
+    """Let the versions of milestones have been observed at these times."""
+    listed = ", ".join(
+        f"('{id_}', {number}, timestamptz '{moment}')"
+        for id_, times in moments.items()
+        for number, moment in enumerate(times, start=1)
+    )
+    job.run(
+        "update kantata.billing_milestone_versions v set observed_at = n.moment "
+        f"from (values {listed}) n (id, version, moment) "
+        "where v.id = n.id and v.version = n.version"
+    )
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles", "UTC"])
+def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
+    """What was observed around a change of months belongs to the month it was in the zone."""
+    first = datetime(2026, 9, 15, tzinfo=UTC)
+    moments = [
+        datetime(2026, month, day, hour, minute, tzinfo=UTC) + timedelta(seconds=second)
+        for month, day in ((9, 30), (10, 1))
+        for hour, minute, second in ((6, 59, 59), (7, 0, 0), (10, 59, 59), (11, 0, 0), (23, 59, 59))
+    ]
+    with Sandbox(milestones=0, now=NOON) as sandbox:
+        account = sandbox.account
+        fields = at(10_000) | on("2027-01-10")
+        ids = [account.create_milestone(**fields) for _ in moments]
+        job.sync(sandbox)
+        for number, id_ in enumerate(ids):
+            account.update_milestone(id_, amount_in_cents=10_000 + 2**number)
+        job.sync(sandbox)
+    observed(job, {id_: (first, moment) for id_, moment in zip(ids, moments, strict=True)})
+    with opened(job.place.destination) as database:
+        day = models.Day("run", NOON.date(), zone)
+        assert models.refresh(database, day, always=True) == []
+    increased: Counter[date] = Counter()
+    for number, moment in enumerate(moments):
+        increased[moment.astimezone(ZoneInfo(zone)).date().replace(day=1)] += 2**number
+    closing = Decimal(10_000 * len(ids))
+    expected = [(date(2026, 9, 1), closing, increased[date(2026, 9, 1)])]
+    expected += [(date(2026, month, 1), 0, increased[date(2026, month, 1)]) for month in (10, 11)]
+    rows = job.rows(
+        "select month, new * 100, increased * 100 from kantata_marts.backlog_bridge order by month"
+    )
+    assert rows == expected
+    assert sum(row[2] for row in rows) == 2 ** len(moments) - 1
+
+
+def test_times_never_go_back(job: Job) -> None:
+    """Versions observed by a clock that went back follow each other all the same."""
+    moments = [NOON + timedelta(hours=hours) for hours in (10, 5, 7, 20)]
+    valid = [moments[0], moments[0], moments[0], moments[3]]
+    with Sandbox(milestones=0, now=NOON) as sandbox:
+        id_ = sandbox.account.create_milestone(title="0")
+        for number in range(1, len(moments) + 1):
+            job.sync(sandbox, full=number == 1)
+            sandbox.account.update_milestone(id_, title=str(number))
+    observed(job, {id_: moments})
+    with opened(job.place.destination) as database:
+        assert models.refresh(database, models.Day("run", NOON.date(), "UTC"), always=True) == []
+    rows = job.rows(
+        "select version, valid_from, valid_to, title from kantata_marts.billing_milestone_history "
+        "order by version"
+    )
+    assert rows == [
+        (number + 1, start, end, str(number))
+        for number, (start, end) in enumerate(zip(valid, [*valid[1:], None], strict=True))
+    ]

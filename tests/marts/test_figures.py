@@ -1,0 +1,334 @@
+"""Figures stay true when the account, a run or the warehouse does something odd."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from pipelines.hold import holding
+from pipelines.models import rebuild
+from pipelines.settings import kantata_settings
+from pipelines.sync import Asked, Watcher, sync
+from sources.kantata_sandbox import Account, Sandbox
+from tests.support.accounts import open_ids
+from tests.support.job import Job
+from tests.support.kill_points import died
+from warehouse import models
+from warehouse.database import opened
+from warehouse.errors import WarehouseChecksFailed, WarehouseError
+
+DAY = models.Day("run", date(2026, 11, 20), "Europe/Berlin")
+BRIDGE = "select * from kantata_marts.backlog_bridge order by currency, month"
+MOVES = "select sum(date_moves), sum(amount_moves) from kantata_marts.milestone_slippage"
+LINE = (
+    "select new, increased, decreased, invoiced, deleted from kantata_marts.backlog_bridge "
+    "where currency = '{}'"
+)
+
+
+def dated(account: Account, currency: str = "USD") -> dict[str, Any]:
+    """A milestone of the backlog."""
+    held = (account.milestones[id_] for id_ in open_ids(account))
+    return next(m for m in held if m["date_to_invoice"] and m["currency"] == currency)
+
+
+@pytest.mark.parametrize("field", ["date_to_invoice", "invoice_id", "title"])
+def test_absent_field_moves_nothing(job: Job, field: str) -> None:
+    """A field that goes for a while moves nothing in the bridge, the history or the slippage."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        before = job.rows(BRIDGE), job.rows(MOVES)
+        changed = dated(account)["id"]
+        account.remove_field(field)
+        job.sync(sandbox)
+        assert (job.rows(BRIDGE), job.rows(MOVES)) == before
+        # Of the milestones whose history is built anew by itself, too.
+        account.update_milestone(changed, billing_type="fixed_date", story_id="7")
+        job.sync(sandbox, full=False)
+        assert (job.rows(BRIDGE), job.rows(MOVES)) == before
+        account.restore_field(field)
+        assert job.sync(sandbox).exit_code == 0
+        assert (job.rows(BRIDGE), job.rows(MOVES)) == before
+        moved = (
+            f"select count(*) from kantata_marts.billing_milestone_history where {field} is null"
+            f" and id in (select id from kantata.billing_milestones where {field} is not null)"
+        )
+        assert job.rows(moved) == [(0,)]
+
+
+def test_nul_in_a_field_nobody_declared(job: Job) -> None:
+    r"""A NUL, which Postgres takes into no text, stops no run; \\u0000 in a title is no NUL."""
+    title = "two backslashes \\\\u0000, one \\u0000"
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        account.set_raw(id_, "custom_note", "a\0b\\\0")
+        account.set_raw(id_, "title", title)
+        assert job.sync(sandbox).exit_code == 0
+        found = job.rows(
+            "select title from kantata_marts.billing_milestone_history "
+            f"where id = '{id_}' and valid_to is null"
+        )
+        assert found == [(title,)]
+
+
+def test_version_that_cannot_be_read(job: Job) -> None:
+    """A version before version 3 of the warehouse that is no record fails for good, in words."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+    job.run(
+        "update kantata.billing_milestone_versions set raw = 'no JSON', amount_in_cents = null "
+        "where id = (select min(id) from kantata.billing_milestones)"
+    )
+    with pytest.raises(WarehouseChecksFailed, match="cannot be built") as raised:
+        rebuild(job.place)
+    assert raised.value.exit_code == 1
+
+
+def test_unproven_rows_are_not_built(job: Job) -> None:
+    """What a killed run left is built and published by nobody, nor told by data_freshness."""
+    counts = "select milestones, last_run_status from kantata_marts.data_freshness"
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        before = job.rows(BRIDGE)
+        account.create_milestone(title="loaded by the run that died")
+        assert died(job, sandbox, ("warehouse/proof.py", "differences", 1))
+        with pytest.raises(WarehouseError, match="milestones sync` first"):
+            rebuild(job.place)
+        assert job.rows(BRIDGE) == before
+        assert job.rows(counts) == [(60, "running")]
+        job.sync(sandbox)
+        assert rebuild(job.place) == []
+        assert job.rows(counts) == [(61, "proven")]
+
+
+def test_lock_that_is_lost_before_the_marts(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose lock is gone once it has loaded builds nothing beside a run that may have it."""
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    job = Job("postgres", postgres_url)
+    built = "select count(*) from kantata_marts.billing_milestones"
+
+    def end_the_lock(phase: str) -> None:
+        if phase == "building marts":
+            job.run(
+                "select pg_terminate_backend(pid, 5000) from pg_locks "
+                "where locktype = 'advisory' and database = "
+                "(select oid from pg_database where datname = current_database())"
+            )
+
+    with Sandbox(milestones=60) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.create_milestone(title="new")
+        with pytest.raises(WarehouseError) as raised, holding(job.place) as hold:
+            sync(kantata_settings(), hold, Asked(full=True), Watcher(phase=end_the_lock))
+        assert raised.value.exit_code == 75
+        assert job.rows(built) == [(60,)]
+        job.sync(sandbox)
+        assert job.rows(built) == [(61,)]
+
+
+def test_rejects_are_told_though_nothing_is_built(job: Job) -> None:
+    """A record that is rejected, and then good again, is counted by data_freshness."""
+    rejected = "select rejected_records, models_run_id from kantata_marts.data_freshness"
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        built = job.rows(rejected)[0][1]
+        account.set_raw(id_, "amount_in_cents", "12.50")
+        job.sync(sandbox)
+        assert job.rows(rejected) == [(1, built)]
+        account.clear_raw(id_)
+        job.sync(sandbox)
+        assert job.rows(rejected) == [(0, built)]
+
+
+def test_invoiced_is_what_was_billed(job: Job) -> None:
+    """Invoicing at another amount, again after a cancel, or before it was seen: all is netted."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        milestone = dated(account)
+        id_, amount = milestone["id"], milestone["amount_in_cents"]
+        job.sync(sandbox)
+        (opened_with, *_) = job.rows(LINE.format("USD"))[0]
+        account.update_milestone(id_, amount_in_cents=amount + 100)
+        invoice = account.invoice_milestone(id_)
+        job.sync(sandbox, full=False)
+        billed = (amount + 100) * Decimal("0.01")
+        assert job.rows(LINE.format("USD")) == [(opened_with, 1, 0, billed, 0)]
+        account.cancel_invoice(invoice)
+        job.sync(sandbox, full=False)
+        assert job.rows(LINE.format("USD")) == [(opened_with, 1, 0, 0, 0)]
+        account.invoice_milestone(id_)
+        new = account.create_milestone(title="new", amount_in_cents=7_777, currency="USD")
+        account.invoice_milestone(new)
+        assert job.sync(sandbox, full=False).run.warnings == []
+        currency = account.milestones[new]["currency"]
+        assert currency == "USD"
+        seen = Decimal("77.77")
+        expected = (opened_with + seen, 1, 0, billed + seen, 0)
+        assert job.rows(LINE.format("USD")) == [expected]
+
+
+def test_deletion_of_what_was_never_read(job: Job) -> None:
+    """A first version that only tells of a deletion brings no line without a currency."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+    before = job.rows(BRIDGE)
+    job.run(
+        "insert into kantata.billing_milestone_versions (id, version, change_type, observed_at) "
+        "values ('77', 1, 'deleted', timestamptz '2026-11-20 12:00:00+00'), "
+        "('78', 1, 'deleted', timestamptz '2026-11-20 12:00:00+00')"
+    )
+    job.run(
+        "insert into kantata.billing_milestones (id, amount_in_cents, currency, workspace_id, "
+        "deleted_at) values ('77', 1, 'USD', '1', timestamptz '2026-11-20 12:00:00+00')"
+    )
+    assert rebuild(job.place) == []
+    assert job.rows(BRIDGE) == before
+
+
+def test_lost_mart_is_made_again(job: Job) -> None:
+    """A mart that somebody dropped is there again after the next run, also if nothing changed."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        before = job.rows("select * from kantata_marts.billing_forecast order by month, currency")
+        job.run("drop table kantata_marts.billing_forecast")
+        job.sync(sandbox)
+        job.run("drop view kantata_marts.data_freshness")
+        assert rebuild(job.place) == []
+        after = job.rows("select * from kantata_marts.billing_forecast order by month, currency")
+        assert before == after
+        assert len(job.rows("select * from kantata_marts.data_freshness")) == 1
+
+
+def test_tables_of_an_earlier_release(job: Job) -> None:
+    """What an earlier release made gets the columns it lacks, without a right to temporary ones."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        if job.name == "postgres":
+            job.run(f"revoke temporary on database {job.url.rpartition('/')[2]} from public")
+            job.run("drop view kantata_marts.data_freshness")
+            job.run("drop view kantata_stg.billing_milestones")
+            job.run("create view kantata_stg.billing_milestones as select 1 as other")
+        job.run("alter table kantata_stg.today drop column rejected_records")
+        job.run("alter table kantata_marts.backlog_bridge drop column closing")
+        assert job.sync(sandbox).exit_code == 0
+        assert len(job.rows("select rejected_records from kantata_marts.data_freshness")) == 1
+        types = job.rows(
+            "select distinct data_type from information_schema.columns where table_schema = "
+            "'kantata_marts' and table_name = 'backlog_bridge' and column_name in "
+            "('closing', 'opening')"
+        )
+        assert len(types) == 1
+
+
+def test_first_row_told_is_always_the_same(job: Job) -> None:
+    """Of many rows that are wrong the first told does not depend on how they are stored."""
+    with Sandbox(milestones=60) as sandbox:
+        job.sync(sandbox)
+    told = []
+    for order in ("asc", "desc"):
+        job.run("create table kantata.kept as select * from kantata_marts.billing_milestones")
+        job.run("delete from kantata_marts.billing_milestones")
+        job.run(
+            "insert into kantata_marts.billing_milestones select * from kantata.kept "
+            f"order by id {order}"
+        )
+        job.run("drop table kantata.kept")
+        job.run("delete from kantata.workspaces")
+        with opened(job.place.destination) as database:
+            told.append([str(f) for f in models.find(database) if f.check == "known_projects"])
+    assert told[0] == told[1] != [[]]
+
+
+TWICE = (
+    "insert into kantata.billing_milestone_invoices (billing_milestone_id, invoice_id) "
+    "select m.id, i.id from kantata_marts.billing_milestones m cross join kantata.invoices i "
+    "where i.status <> 'cancelled' and m.invoice_id is null"
+)
+# What is changed behind the job's back, and the check that must see it.
+SEEN = {
+    "history_ends_at_milestones": (
+        "update kantata_marts.billing_milestone_history set change_type = 'deleted' "
+        "where id = (select min(id) from kantata_marts.billing_milestones) and valid_to is null",
+        "delete from kantata.billing_milestones where id = (select min(id) from "
+        "kantata_marts.billing_milestones where status = 'invoiced')",
+        "delete from kantata_marts.billing_milestone_history "
+        "where id = (select min(id) from kantata_marts.billing_milestones)",
+    ),
+    "history_has_amounts": (
+        "update kantata_marts.billing_milestone_history set currency = null where version = 1",
+        "update kantata_marts.billing_milestone_history set amount_in_cents = null",
+    ),
+    "bridge_ends_at_backlog": (
+        "update kantata_marts.billing_backlog set amount = amount + 0.01 where currency = 'USD'",
+        "delete from kantata_marts.backlog_bridge",
+    ),
+    "bridge_closes": (
+        "update kantata_marts.backlog_bridge set invoiced = null",
+        "update kantata_marts.backlog_bridge set closing = null, opening = null, new = null",
+    ),
+    "forecast_equals_backlog": (
+        "delete from kantata_marts.billing_forecast where currency = 'USD'",
+        "update kantata_marts.billing_backlog set subunits = subunits + 1",
+    ),
+    "schedule_equals_milestones": ("delete from kantata_marts.billing_schedule_monthly",),
+    "marts_equal_raw": ("delete from kantata_marts.billing_milestones where status = 'invoiced'",),
+    "known_tasks": ("delete from kantata.stories",),
+    "known_projects": ("delete from kantata.workspaces",),
+    "known_invoices": ("delete from kantata.invoices",),
+    "known_currencies": (
+        "update kantata_marts.billing_milestone_history set amount = null where version = 1",
+        "update kantata_marts.billing_milestones set amount = null",
+    ),
+    "billed_once": (TWICE, f"{TWICE}; update kantata.invoices set status = null, draft = null"),
+    "grain_of_data_freshness": ("delete from kantata_stg.today",),
+}
+BLOCKING = {"history", "bridge", "forecast", "schedule", "marts", "grain"}
+
+
+def test_each_check_can_fire(job: Job) -> None:
+    """Each check sees what it is there for; those that tell of wrong figures are blocking."""
+    with Sandbox(milestones=60) as sandbox:
+        job.sync(sandbox)
+    assert {c.name for c in models.checks() if not c.name.startswith("grain")} <= SEEN.keys()
+    for check, statements in SEEN.items():
+        for statement in statements:
+            with opened(job.place.destination) as database:
+                database.run("begin transaction")
+                database.run(statement)
+                found = {finding.check: finding for finding in models.find(database)}
+                database.run("rollback")
+            assert check in found, (check, statement)
+            blocking = found[check].severity is models.Severity.BLOCKING
+            assert blocking == (check.partition("_")[0] in BLOCKING)
+
+
+def test_grain_of_each_relation(job: Job) -> None:
+    """Each table and view has a check of its grain, and each sees a row that is there twice."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+    relations = [*(m for m in models.staging() if m.kind != "step"), *models.marts()]
+    assert {f"grain_of_{r.name}" for r in relations} <= {c.name for c in models.checks()}
+    tables = [model for model in models.marts() if model.kind != "view"]
+    with opened(job.place.destination) as database:
+        database.run("begin transaction")
+        for model in tables:
+            if job.name == "postgres":
+                database.run(f"drop index kantata_marts.{model.name}_0")
+            row = f"(select * from kantata_marts.{model.name} limit 1)"
+            database.run(f"insert into kantata_marts.{model.name} {row}")
+        found = {finding.check for finding in models.find(database)}
+        database.run("rollback")
+    assert {f"grain_of_{model.name}" for model in tables} <= found

@@ -1,0 +1,217 @@
+"""The marts: documented, right to the subunit on both warehouses, and never half built."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from pipelines.models import rebuild
+from sources.kantata_sandbox import Sandbox
+from tests.support.accounts import open_ids
+from tests.support.job import Job
+from tests.support.kill_points import died
+from warehouse import models
+from warehouse.database import opened
+from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
+
+DAY = models.Day("run", date(2026, 11, 20), "Europe/Berlin")
+
+
+def test_marts_show_the_account(job: Job) -> None:
+    """After a sync each mart has what the account has, with its project, task and invoice."""
+    with Sandbox(milestones=300) as sandbox:
+        account = sandbox.account
+        assert job.sync(sandbox).exit_code == 0
+        rows = job.rows(
+            "select id, project, task, invoice_status, invoice_is_draft, currency, amount, status, "
+            "date_to_invoice, (select as_of from kantata_marts.data_freshness) "
+            "from kantata_marts.billing_milestones"
+        )
+        assert len(rows) == 300
+        for id_, project, task, invoice_status, draft, currency, amount, status, due, today in rows:
+            milestone = account.milestones[id_]
+            invoice = account.invoices.get(milestone["invoice_id"] or "", {})
+            story = account.stories.get(milestone["story_id"] or "", {})
+            assert project == account.workspaces[milestone["workspace_id"]]["title"]
+            assert task in (story.get("title"), None)
+            assert (invoice_status, draft) == (invoice.get("status"), invoice.get("draft"))
+            units = {c["iso_code"]: c["subunit_to_unit"] for c in account.currencies.values()}
+            assert amount * units[currency] == milestone["amount_in_cents"]
+            if invoice:
+                assert status == "invoiced"
+            elif due is None:
+                assert status == "unscheduled"
+            else:
+                assert status == ("overdue" if due < today else "scheduled")
+
+
+def test_every_column_is_documented(job: Job) -> None:
+    """Every mart's columns are those its file documents, in order, and the database tells them."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+    told = (
+        "select column_name, comment from duckdb_columns() where schema_name = 'kantata_marts' "
+        "and table_name = '{}' order by column_index"
+        if job.name == "duckdb"
+        else "select attname, col_description(attrelid, attnum) from pg_attribute "
+        "where attrelid = 'kantata_marts.{}'::regclass and attnum > 0 order by attnum"
+    )
+    for model in models.marts():
+        assert model.about, model.name
+        assert dict(job.rows(told.format(model.name))) == model.columns, model.name
+        assert [row[0] for row in job.rows(told.format(model.name))] == list(model.columns)
+
+
+def test_amounts_are_read_however_they_are_written(job: Job) -> None:
+    """The history has whole amounts also where records have them as 1200.0 or 1e15."""
+    with Sandbox(milestones=30) as sandbox:
+        first, second = open_ids(sandbox.account)[:2]
+        sandbox.account.update_milestone(first, amount_in_cents=1200.0)
+        sandbox.account.update_milestone(second, amount_in_cents=1e15)
+        assert job.sync(sandbox).exit_code == 0
+        for table in ("billing_milestones", "billing_milestone_history"):
+            rows = job.rows(f"select id, amount_in_cents from kantata_marts.{table}")
+            assert dict(rows).items() >= {first: 1200, second: 10**15}.items()
+
+
+def test_marts_are_built_only_if_something_changed(job: Job) -> None:
+    """A run that changed nothing leaves the marts alone; the next day builds them anew."""
+    built = "select run_id, as_of from kantata_stg.today"
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        first = job.rows(built)
+        job.sync(sandbox, full=False)
+        assert job.rows(built) == first
+        account.update_milestone(open_ids(account)[0], title="other")
+        job.sync(sandbox, full=False)
+        second = job.rows(built)
+        assert second > first
+        account.advance(86_400)
+        job.sync(sandbox, full=False)
+        assert job.rows(built)[0][1] == second[0][1] + timedelta(days=1)
+
+
+def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
+    """What a killed run had loaded already is in the marts after the next one, which loads none."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        account.update_milestone(id_, title="loaded by the run that died")
+        assert died(job, sandbox, ("warehouse/proof.py", "differences", 1))
+        assert job.sync(sandbox).run.changed == 0
+        titles = "select title from kantata_marts.{} where id = '{}' order by 1"
+        assert job.rows(titles.format("billing_milestones", id_)) == [
+            ("loaded by the run that died",)
+        ]
+        assert len(job.rows(titles.format("billing_milestone_history", id_))) == 2
+
+
+def test_new_columns_are_appended(job: Job) -> None:
+    """A mart that an earlier release made gets the columns it lacks, and is never dropped."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        job.run("alter table kantata_marts.milestone_slippage drop column amount_moves")
+        job.run("alter table kantata_marts.milestone_slippage add column older text")
+        job.run("update kantata_stg.today set models = 'of an earlier release'")
+        job.sync(sandbox)
+        rows = job.rows("select amount_moves, older from kantata_marts.milestone_slippage")
+        assert rows == [(0, None)] * 30
+
+
+TAMPERED = {
+    "known_currencies": "delete from kantata.currencies where iso_code = 'USD'",
+    "known_projects": "delete from kantata.workspaces",
+    "known_invoices": "delete from kantata.invoices",
+    "history_ends_at_milestones": "update kantata.billing_milestones set amount_in_cents = "
+    "amount_in_cents + 1 where deleted_at is null and date_to_invoice is null",
+    "bridge_ends_at_backlog": "update kantata.billing_milestones set amount_in_cents = "
+    "amount_in_cents + 1 where invoice_id is null and date_to_invoice is not null",
+    "billed_once": "insert into kantata.billing_milestone_invoices (billing_milestone_id, "
+    "invoice_id) select m.id, i.id from kantata.billing_milestones m cross join (select id from "
+    "kantata.invoices where status = 'accepted payment' and not draft order by id limit 3) i "
+    "where m.invoice_id is null",
+    "grain_of_billing_milestones": "insert into kantata.billing_milestones (id, amount_in_cents, "
+    "currency, workspace_id) select id, 1, 'USD', workspace_id from kantata.billing_milestones",
+}
+
+
+@pytest.mark.parametrize("check", TAMPERED)
+def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
+    """Each check finds the rows that are wrong, and names them; a blocking one leaves the marts."""
+    with Sandbox(milestones=120) as sandbox:
+        job.sync(sandbox)
+    before = job.rows("select * from kantata_marts.billing_milestones order by id")
+    blocking = check.startswith(("grain", "history", "bridge"))
+    said = check
+    if check.startswith("grain") and job.name == "postgres":
+        said = "is duplicated"  # as the unique index says it
+        job.run("drop index kantata.billing_milestones_key")
+        job.run("drop index kantata_marts.billing_milestones_0")
+        job.run("drop index kantata_marts.milestone_slippage_0")
+    job.run(TAMPERED[check])
+    with opened(job.place.destination) as database:
+        if blocking:
+            with pytest.raises(WarehouseChecksFailed, match=said):
+                models.refresh(database, DAY, always=True)
+        else:
+            warnings = models.refresh(database, DAY, always=True)
+            assert any(f"check {check} finds" in warning for warning in warnings)
+            assert check in {finding.check for finding in models.find(database)}
+    if blocking:
+        assert job.rows("select * from kantata_marts.billing_milestones order by id") == before
+
+
+def test_blocking_checks_of_sums(job: Job) -> None:
+    """Marts that do not add up are found by the checks, whichever it is that was changed."""
+    wrong = {
+        "marts_equal_raw": "update kantata_marts.billing_milestones set amount_in_cents = 1",
+        "schedule_equals_milestones": "delete from kantata_marts.billing_schedule_monthly",
+        "bridge_closes": "update kantata_marts.backlog_bridge set closing = closing + 0.01",
+    }
+    with Sandbox(milestones=60) as sandbox:
+        for check, statement in wrong.items():
+            job.sync(sandbox)
+            job.run(statement)
+            with opened(job.place.destination) as database:
+                found = {f.check: f for f in models.find(database)}
+                assert found[check].severity is models.Severity.BLOCKING
+                assert found[check].rows
+                models.refresh(database, DAY, always=True)
+                assert models.find(database) == []
+
+
+def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
+    """A project that cannot be read is told in each run, also in those that build nothing."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        account.set_raw(id_, "currency", "XTS")
+        for full in (True, False):
+            result = job.sync(sandbox, full=full)
+            assert result.exit_code == 3
+            assert any("known_currencies" in warning for warning in result.run.warnings)
+        account.clear_raw(id_)
+        assert job.sync(sandbox).exit_code == 3  # its history has that currency for ever
+        job.run("insert into kantata.currencies (iso_code, unit_per_subunit) values ('XTS', 0.01)")
+        assert rebuild(job.place) == []
+        assert job.sync(sandbox).exit_code == 0
+
+
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+def test_memory_ends_while_rows_come(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when DuckDB has begun to answer, too little memory is told with the way out."""
+    with Sandbox(milestones=0) as sandbox:
+        job.sync(sandbox)
+    monkeypatch.setenv("WAREHOUSE__MEMORY_LIMIT", "32MB")
+    large = (
+        "select repeat('x', case when n < 200000 then 1 else 8000000 end) from range(201000) s (n)"
+    )
+    with (
+        pytest.raises(WarehouseMisconfigured, match="WAREHOUSE__MEMORY_LIMIT"),
+        opened(job.place.destination) as database,
+    ):
+        for _ in database.batches(large):
+            pass

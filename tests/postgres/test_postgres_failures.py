@@ -1,0 +1,177 @@
+"""Postgres that fails in mid-load: each end is told clearly, and the next run makes it right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg2
+import pytest
+
+from sources.kantata_sandbox import Account, Sandbox
+from tests.support.accounts import open_ids
+from tests.support.equality import assert_equal
+from tests.support.job import Job
+from warehouse.errors import WarehouseError
+
+ALWAYS = 1000
+
+
+@dataclass(frozen=True)
+class Point:
+    """A statement of a run.
+
+    Args:
+        name: What the run does there.
+        when: The words of a trigger that fires in it.
+        table: Its table.
+        skip: How many such statements pass first.
+    """
+
+    name: str
+    when: str
+    table: str
+    skip: int = 0
+
+
+STAGING, RAW, MARTS = "kantata_staging", "kantata", "kantata_marts"
+COPY = Point("copy", "after insert", f"{STAGING}.billing_milestones")
+MERGE = Point("merge, inserting", "after insert", f"{RAW}.billing_milestones")
+MART = Point("fill a mart", "after insert", f"{MARTS}.billing_forecast")
+END = Point("end the run", "before update", f"{RAW}.sync_runs", skip=2)
+POINTS = [
+    Point("begin the run", "before insert", f"{RAW}.sync_runs"),
+    Point("tell what was read", "before update", f"{RAW}.sync_runs", skip=1),
+    Point("empty a staging table", "before truncate", f"{STAGING}.billing_milestones"),
+    Point("begin to copy", "before insert", f"{STAGING}.billing_milestone_versions"),
+    COPY,
+    Point("merge, deleting", "after delete", f"{RAW}.billing_milestones"),
+    MERGE,
+    Point("end the load", "before insert", f"{RAW}._dlt_loads"),
+    Point("begin the marts", "before delete", "kantata_stg.today"),
+    MART,
+    END,
+]
+CASES = [*((point, 1) for point in POINTS), (COPY, ALWAYS), (MERGE, ALWAYS)]
+END_CONNECTION = "pg_terminate_backend(pg_backend_pid())"
+
+
+@contextmanager
+def fails(job: Job, point: Point, how: str, times: int = ALWAYS) -> Iterator[None]:
+    """Let Postgres fail in the midst of a statement, so many times; it must have got there."""
+    # A sequence counts on though the transaction is lost with its connection.
+    job.run(
+        f"""
+        create sequence reached;
+        create function fail() returns trigger language plpgsql as $$
+        begin
+            if nextval('reached') between {point.skip + 1} and {point.skip + times} then
+                perform {how};
+                perform pg_sleep(10);
+            end if;
+            return null;
+        end $$;
+        create trigger fail {point.when} on {point.table} execute function fail()
+        """
+    )
+    yield
+    assert job.rows("select last_value from reached")[0][0] > point.skip
+    job.run("drop function fail() cascade; drop sequence reached")
+
+
+def changed(account: Account) -> None:
+    """Edit, create, invoice and delete a milestone."""
+    edited, billed, gone, *_ = open_ids(account)
+    account.update_milestone(
+        edited, amount_in_cents=account.milestones[edited]["amount_in_cents"] + 1
+    )
+    account.invoice_milestone(billed)
+    account.delete_milestone(gone)
+    account.create_milestone(title="new")
+
+
+def outcome(job: Job, sandbox: Sandbox) -> tuple[int, str]:
+    """How a run ends: its exit code, and what it says if it fails."""
+    try:
+        return job.sync(sandbox).exit_code, ""
+    except WarehouseError as error:
+        return error.exit_code, str(error)
+
+
+def shown(job: Job) -> list[tuple[object, ...]]:
+    """The marts of the milestones and of the schedule."""
+    listed = "select id, status, amount from kantata_marts.billing_milestones order by id"
+    monthly = "select * from kantata_marts.billing_schedule_monthly order by 1, 2, 3"
+    return job.rows(listed) + job.rows(monthly)
+
+
+@pytest.mark.parametrize(
+    ("point", "times"),
+    CASES,
+    ids=[f"{p.name}, {'once' if times == 1 else 'always'}" for p, times in CASES],
+)
+def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
+    """Wherever the server ends a connection, the run ends well or with 75, and the next is right.
+
+    dlt tries a COPY or a merge again, so that being cut off once is no failure.
+    """
+    with Sandbox(milestones=60) as sandbox:
+        postgres.sync(sandbox)
+        before = shown(postgres)
+        changed(sandbox.account)
+        with fails(postgres, point, END_CONNECTION, times):
+            code, said = outcome(postgres, sandbox)
+        if times == ALWAYS or code:
+            assert code == 75
+            assert len(said.splitlines()) == 1
+            assert "postgres:postgres" not in said
+            assert (shown(postgres) == before) is (point is not END)
+        else:
+            assert_equal(postgres, sandbox.account)
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+        assert shown(postgres) != before
+    statuses = postgres.rows("select status from kantata.sync_runs order by run_id")
+    assert ("running",) not in statuses
+    assert statuses[-1] == ("proven",)
+
+
+@pytest.mark.parametrize("point", [COPY, MERGE, MART], ids=lambda point: point.name)
+def test_statement_timeout(postgres: Job, point: Point) -> None:
+    """A statement that the server ends is told, also in the run's row; the next run is right."""
+    name = postgres.url.rpartition("/")[2]
+    with Sandbox(milestones=60) as sandbox:
+        postgres.sync(sandbox)
+        before = shown(postgres)
+        changed(sandbox.account)
+        postgres.run(f"alter database {name} set statement_timeout = '2s'")
+        with fails(postgres, point, "pg_sleep(30)"):
+            code, said = outcome(postgres, sandbox)
+        assert (code, "canceling statement due to statement timeout" in said) == (75, True)
+        told = "select status, error from kantata.sync_runs order by run_id desc limit 1"
+        assert postgres.rows(told) == [("failed", said)]
+        assert shown(postgres) == before
+        postgres.run(f"alter database {name} reset statement_timeout")
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+        assert shown(postgres) != before
+
+
+def test_table_that_somebody_locked(postgres: Job) -> None:
+    """A run that waits for a table too long is told so; the next one builds the marts."""
+    name = postgres.url.rpartition("/")[2]
+    with Sandbox(milestones=60) as sandbox:
+        postgres.sync(sandbox)
+        changed(sandbox.account)
+        postgres.run(f"alter database {name} set statement_timeout = '2s'")
+        other = psycopg2.connect(postgres.url)
+        with other, other.cursor() as cursor:
+            cursor.execute(f"lock table {MARTS}.milestone_slippage in share mode")
+            code, said = outcome(postgres, sandbox)
+        other.close()
+        assert (code, "canceling statement due to statement timeout" in said) == (75, True)
+        assert postgres.sync(sandbox, full=False).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+        live = f"select count(*) from {MARTS}.milestone_slippage"
+        assert postgres.rows(live) == [(len(sandbox.account.milestones),)]

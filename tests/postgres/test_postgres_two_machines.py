@@ -1,0 +1,153 @@
+"""Two machines and one Postgres: one of them syncs, the other waits or comes again later.
+
+Each machine is a process in a folder of its own, so that only the server can keep them apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.support.equality import assert_equal
+from tests.support.job import Job
+from warehouse.database import opened
+from warehouse.errors import WarehouseBusy, WarehouseUnavailable
+from warehouse.lock import server_lock
+
+ROOT = Path(__file__).parents[2]
+HOLDERS = (
+    "select l.pid from pg_locks l join pg_database d on d.oid = l.database "
+    "where l.locktype = 'advisory' and d.datname = current_database()"
+)
+
+
+def on_machine(folder: Path, sandbox: Sandbox, *arguments: str) -> subprocess.Popen[str]:
+    """Start `milestones sync` on a machine, which is a folder."""
+    folder.mkdir(exist_ok=True)
+    environment = os.environ | {
+        "KANTATA_API_URL": sandbox.url,
+        "KANTATA_ACCESS_TOKEN": sandbox.token,
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "pipelines.cli", "sync", "--destination", "postgres", "--json"]
+    return subprocess.Popen(
+        [*command, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """How it ended: its exit code, and its error if there was one."""
+    told, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    return process.returncode, json.loads(told).get("error", "")
+
+
+@contextmanager
+def reading(folder: Path, sandbox: Sandbox, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """A machine whose sync is reading, for so many seconds more."""
+    sandbox.misbehave(Fault("delay", seconds=seconds, path="billing_milestones", times=1))
+    process = on_machine(folder, sandbox)
+    assert process.stderr is not None
+    try:
+        assert process.stderr.readline().strip() == "reading"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_second_machine_comes_again_later(postgres: Job, tmp_path: Path) -> None:
+    """While one machine syncs, another ends with 75 and names it; once it is killed, it works."""
+    with Sandbox(milestones=60) as sandbox:
+        with reading(tmp_path / "one", sandbox, 30) as one:
+            code, error = ended(on_machine(tmp_path / "two", sandbox))
+            assert code == 75
+            found = re.fullmatch(
+                rf"another run is going: milestones, process {one.pid} on \S+ since "
+                r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d\d\d)",
+                error,
+            )
+            assert found, error
+            since = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S%z")
+            assert abs(datetime.now(UTC) - since) < timedelta(minutes=1)
+            assert postgres.rows("select count(*) from kantata.sync_runs") == [(1,)]
+        assert ended(on_machine(tmp_path / "two", sandbox)) == (0, "")
+        assert_equal(postgres, sandbox.account)
+    statuses = postgres.rows("select status from kantata.sync_runs order by run_id")
+    assert statuses == [("stopped",), ("proven",)]
+
+
+def test_second_machine_waits_if_it_is_told_to(postgres: Job, tmp_path: Path) -> None:
+    """With `--wait` it begins when the other has ended, and both runs are whole."""
+    with Sandbox(milestones=60) as sandbox:
+        with reading(tmp_path / "one", sandbox, 4) as one:
+            two = on_machine(tmp_path / "two", sandbox, "--wait", "30", "--full")
+            code, _ = ended(two)
+            assert one.poll() == 0
+        assert code == 0
+        assert_equal(postgres, sandbox.account)
+    (first, second) = postgres.rows(
+        "select status, started_at, finished_at from kantata.sync_runs order by run_id"
+    )
+    assert (first[0], second[0]) == ("proven", "proven")
+    assert second[1] > first[2]
+
+
+def test_nothing_is_loaded_without_the_lock(postgres: Job) -> None:
+    """A run whose lock was lost while it read stops before it loads: somebody else may have it."""
+
+    def lose_lock(_: Account) -> None:
+        postgres.run(f"select pg_terminate_backend(pid) from ({HOLDERS}) holders")
+
+    with Sandbox(milestones=60) as sandbox:
+        sandbox.misbehave(Fault("change", path="billing_milestones", times=1, action=lose_lock))
+        with pytest.raises(WarehouseUnavailable) as raised:
+            postgres.sync(sandbox)
+        assert raised.value.exit_code == 75
+        assert postgres.rows("select count(*) from kantata.billing_milestones") == [(0,)]
+        (told,) = postgres.rows("select status, error is not null from kantata.sync_runs")
+        assert told == ("failed", True)
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+
+
+def test_lock_is_of_one_warehouse(postgres: Job, postgres_server: str, tmp_path: Path) -> None:
+    """A run that holds another database of the same server is not in the way."""
+    other = psycopg2.connect(postgres_server)
+    try:
+        with other, other.cursor() as cursor:
+            cursor.execute("select pg_advisory_lock(x'6d696c65'::int, 1)")
+        with Sandbox(milestones=30) as sandbox:
+            assert ended(on_machine(tmp_path / "one", sandbox)) == (0, "")
+    finally:
+        other.close()
+    assert postgres.rows("select status from kantata.sync_runs") == [("proven",)]
+
+
+def test_lock_says_since_when_it_is_held(postgres: Job) -> None:
+    """The time that is told is when the lock was had, not when its connection began to wait."""
+    destination = postgres.place.destination
+    with opened(destination) as late, opened(destination) as other:
+        time.sleep(2)
+        had = datetime.now(UTC).replace(microsecond=0)
+        with server_lock(late), pytest.raises(WarehouseBusy) as raised, server_lock(other):
+            pass
+    told = str(raised.value).rpartition(" since ")[2]
+    assert datetime.strptime(told, "%Y-%m-%d %H:%M:%S%z") >= had

@@ -1,0 +1,167 @@
+"""A run that dies anywhere is redone by the next one, with the same result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from pipelines.models import rebuild
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.equality import assert_equal
+from tests.support.job import Job
+from tests.support.kill_points import POINTS, died
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["scans", "feed runs"])
+def test_killed_runs_are_redone(
+    job: Job, first: bool, record_property: pytest.RecordProperty
+) -> None:
+    """Killed at many points of a scan or of a feed run, the next run makes it right."""
+    points = POINTS if job.name == "duckdb" else POINTS[::2]
+    survived = 0
+    with Sandbox(milestones=230) as sandbox:
+        account = sandbox.account
+        if not first:
+            job.sync(sandbox)
+        for number, point in enumerate(points):
+            ids = list(account.milestones)
+            account.update_milestone(ids[number], amount_in_cents=number)
+            account.invoice_milestone(account.create_milestone(title=f"new {number}"))
+            account.rename_workspace(next(iter(account.workspaces)), f"named {number}")
+            account.delete_milestone(ids[-1 - number])
+            if not died(job, sandbox, point, full=first):
+                continue
+            survived += 1
+            if not first or number % 3 == 2 or point is points[-1]:
+                assert job.sync(sandbox).exit_code == 0, point
+                assert_equal(job, account)
+    record_property("killed", survived)
+    print(f"{job.name}: killed at {survived} of {len(points)} points, none lost or doubled a row")
+    assert survived >= len(points) * 2 // 3
+    statuses = {row[0] for row in job.rows("select status from kantata.sync_runs")}
+    assert statuses <= {"proven", "stopped"}
+
+
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+def test_killed_before_the_file_is_written(job: Job) -> None:
+    """Killed while only DuckDB's log has what a first run committed, the next run is right."""
+    closed = first = 22  # about where a first run builds its marts
+    with Sandbox(milestones=30) as sandbox:
+        while died(job, sandbox, ("impl/duckdb/sql_client.py", "close_connection", closed)):
+            assert job.sync(sandbox).exit_code == 0, closed
+            assert_equal(job, sandbox.account)
+            shutil.rmtree(job.place.folder)
+            closed += 1
+    assert closed > first + 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("phase", ["reading", "loading"])
+def test_signals_end_a_run_in_order(job: Job, number: int, code: int, phase: str) -> None:
+    """A signal ends the run within ten seconds with its own exit code, and the row says so."""
+    milestones, latency = (4_000, 150) if phase == "reading" else (20_000, 0)
+    with Sandbox(milestones=milestones, latency_ms=latency) as sandbox:
+        environment = os.environ | {
+            "KANTATA_API_URL": sandbox.url,
+            "KANTATA_ACCESS_TOKEN": sandbox.token,
+        }
+        command = [sys.executable, "-m", "pipelines.cli", "sync", "--destination", job.name]
+        process = subprocess.Popen(
+            command, env=environment | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.strip() == phase:
+                break
+        time.sleep(0.2)
+        process.send_signal(number)
+        began = time.monotonic()
+        said = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(20) == code, said
+        assert time.monotonic() - began < 10
+        assert "Traceback" not in said
+        assert job.rows("select status from kantata.sync_runs") == [("stopped",)]
+        assert job.sync(sandbox).run.rows_read == milestones
+        assert_equal(job, sandbox.account)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_run_that_waits_in_the_server(postgres: Job, number: int, code: int) -> None:
+    """While another session holds a mart's table, a signal still ends the run in ten seconds."""
+    command = [sys.executable, "-m", "pipelines.cli", "run", "--destination", "postgres"]
+    with Sandbox(milestones=60) as sandbox:
+        postgres.sync(sandbox)
+        sandbox.account.create_milestone(title="new")
+        with closing(psycopg2.connect(postgres.url)) as other, other.cursor() as cursor:
+            cursor.execute("lock table kantata_marts.billing_milestones in exclusive mode")
+            process = subprocess.Popen(
+                [*command, "--log-format", "json"], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+            while not postgres.rows(waits):
+                assert process.poll() is None
+                time.sleep(0.2)
+            process.send_signal(number)
+            began = time.monotonic()
+            _, said = process.communicate(timeout=30)
+            assert time.monotonic() - began < 10
+        end = json.loads(said.splitlines()[-1])
+        assert (process.returncode, end["event"], end["exit_code"]) == (code, "end", code)
+        assert "stopped by SIG" in end["error"]
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+    statuses = postgres.rows("select status from kantata.sync_runs order by run_id")
+    assert statuses == [("proven",), ("stopped",), ("proven",)]
+
+
+def test_half_written_working_folder_is_not_in_the_way(job: Job) -> None:
+    """A run killed while dlt wrote its schema leaves a state that names what is not there."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        (schema,) = (job.place.working / "milestones" / "schemas").glob("kantata.*")
+        schema.unlink()
+        assert rebuild(job.place) == []
+        assert job.sync(sandbox).exit_code == 0
+        assert_equal(job, sandbox.account)
+
+
+def test_killed_while_reading_leaves_no_lock(job: Job) -> None:
+    """The lock of a killed run is not in the way of the next one."""
+    with Sandbox(milestones=300) as sandbox:
+        sandbox.misbehave(Fault("delay", seconds=30, path="billing_milestones"))
+        environment = os.environ | {
+            "KANTATA_API_URL": sandbox.url,
+            "KANTATA_ACCESS_TOKEN": sandbox.token,
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "pipelines.cli", "sync", "--destination", job.name]
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert process.stderr.readline().strip() == "reading"
+        time.sleep(0.3)
+        busy = subprocess.run(
+            [*command, "--json"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert busy.returncode == 75, busy.stderr
+        assert f"process {process.pid} on" in json.loads(busy.stdout)["error"]
+        process.kill()
+        process.wait(10)
+        process.stderr.close()
+        sandbox.behave()
+        assert job.sync(sandbox).exit_code == 0
+    statuses = job.rows("select status from kantata.sync_runs order by run_id")
+    assert statuses == [("stopped",), ("proven",)]

@@ -1,0 +1,326 @@
+"""Nothing odd in the account wedges the job, and nothing that was wrong stays open for good."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from sources.kantata_sandbox import Sandbox
+from tests.support.accounts import open_ids, versions
+from tests.support.equality import assert_equal, ids_where
+from tests.support.job import Job
+
+_REFERENCE = {"service_name": "sap", "service_model": "x", "service_model_ref": "1"}
+
+
+def _content(job: Job, id_: str) -> tuple[object, ...]:
+    """When the row was loaded, what its date is, and how many versions there are."""
+    return (
+        *job.rows(
+            "select _dlt_load_id, date_to_invoice from kantata.billing_milestones "
+            f"where id = '{id_}'"
+        ),
+        len(versions(job, id_)),
+    )
+
+
+def test_absent_then_null(job: Job) -> None:
+    """A field that was missing and comes back as null is null, and that is a version."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        account.update_milestone(id_, date_to_invoice="2026-03-03")
+        job.sync(sandbox)
+        account.remove_field("date_to_invoice")
+        for _ in range(2):
+            job.sync(sandbox)
+            kept = _content(job, id_)
+            job.sync(sandbox)
+            assert _content(job, id_) == kept  # not rewritten while it stays away
+            assert str(kept[0][1]) == "2026-03-03"  # type: ignore[index]
+        account.restore_field("date_to_invoice")
+        account.silently_update_milestone(id_, date_to_invoice=None)
+        assert job.sync(sandbox, full=True).run.changed >= 1
+        assert versions(job, id_) == ["created", "updated", "updated"]
+        assert_equal(job, account)
+
+
+def test_hashes_of_an_earlier_release_stand(job: Job) -> None:
+    """Rows whose fields are all there have the hash they had: nothing is rewritten or versioned."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        account.set_raw(id_, "invoice_ids", ["10", "7"])
+        job.sync(sandbox)
+        (found,) = job.rows(f"select row_hash from kantata.billing_milestones where id = '{id_}'")
+        record = account.milestone(id_)
+        content = {n: sorted(v) if isinstance(v, list) else v for n, v in record.items()}
+        content = {n: content[n] for n in sorted(content) if content[n] is not None}
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+        assert found[0] == "1:" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        # As an earlier release left a row that kept a value: with the hash of its record alone.
+        account.leave_out(id_, "title")
+        job.sync(sandbox)
+        plain = json.dumps({n: v for n, v in content.items() if n != "title"},
+                           separators=(",", ":"), ensure_ascii=False)  # fmt: skip
+        older = "1:" + hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()
+        for table in ("billing_milestones", "billing_milestone_versions"):
+            last = "" if table == "billing_milestones" else " and version = 2"
+            job.run(f"update kantata.{table} set row_hash = '{older}' where id = '{id_}'{last}")
+        before = _content(job, id_)
+        assert job.sync(sandbox).run.changed == 0
+        assert _content(job, id_) == before
+
+
+def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
+    """Null for invoice_ids says that there are none; a missing field says nothing."""
+    links = (
+        "select invoice_id from kantata.billing_milestone_invoices "
+        "where removed_at is null and billing_milestone_id = '{}'"
+    )
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        invoice = account.invoice_milestone(id_, draft=True)
+        job.sync(sandbox)
+        account.leave_out(id_, "invoice_ids")
+        job.sync(sandbox)
+        assert job.rows(links.format(id_)) == [(invoice,)]
+        account.set_raw(id_, "invoice_ids", None)
+        job.sync(sandbox)
+        assert job.rows(links.format(id_)) == []
+
+
+def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
+    """A milestone on several invoices is not rewritten by scans, whatever order a database has."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        account.set_raw(id_, "invoice_ids", ["7"])
+        job.sync(sandbox)
+        account.set_raw(id_, "invoice_ids", ["10", "7"])
+        job.sync(sandbox)
+        before = _content(job, id_)
+        job.sync(sandbox)
+        assert _content(job, id_) == before
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_invoice_whose_milestone_left_it_is_followed(job: Job, full: bool) -> None:
+    """A cancelled invoice that drops its link is cancelled here; a deleted draft is no draft."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        one, two = open_ids(account)[:2]
+        invoice, draft = account.invoice_milestone(one), account.invoice_milestone(two, draft=True)
+        job.sync(sandbox)
+        account.cancel_invoice(invoice)
+        with account.change():
+            account.invoices_of[one].remove(invoice)
+            account.milestones_of[invoice].remove(one)
+        account.delete_invoice(draft)
+        job.sync(sandbox, full=full)
+        states = dict(job.rows("select id, status from kantata.invoices"))
+        assert (states[invoice], states[draft]) == ("cancelled", "deleted")
+        before = sandbox.requests.copy()
+        assert job.sync(sandbox, full=False).run.side_rows == {}
+        asked = [served.path for served in list(sandbox.requests)[len(before) :]]
+        assert len(asked) <= 5
+
+
+def test_fields_named_like_words_of_sql(job: Job) -> None:
+    """A field called order or group is read again from its column like any other."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        for name in ("order", "group", "user", "end", "limit"):
+            account.add_field(name, 3)
+        for project in account.workspaces.values():
+            project["group"] = "g"
+        job.sync(sandbox)
+        account.delete_milestone(open_ids(account)[0])
+        account.remove_field("order")
+        project = next(iter(account.workspaces.values()))
+        del project["group"]
+        account.rename_workspace(project["id"], "renamed")
+        result = job.sync(sandbox)
+        assert (result.run.deleted, result.run.side_rows) == (1, {"workspaces": 1})
+        assert job.rows('select distinct "order" from kantata.billing_milestones') == [(3,)]
+
+
+def test_fields_named_like_ours(job: Job) -> None:
+    """A field called deleted_at marks nothing as deleted: it gets a column of another name."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        for name in ("deleted_at", "access_lost_at", "_dlt_id", "observed_at", "row_hash"):
+            account.add_field(name, "2026-01-01")
+        job.sync(sandbox)
+        assert ids_where(job, "deleted_at is not null or access_lost_at is not null") == set()
+        columns = job.rows(
+            "select column_name from information_schema.columns "
+            "where table_schema = 'kantata' and table_name = 'billing_milestones' "
+            "and column_name like '%\\_\\_x%' escape '\\'"
+        )
+        assert len(set(columns)) == 5  # one for each of them, so no value is lost
+        account.side_load("currencies", {"7": {"id": "7", "x": 1}})
+        result = job.sync(sandbox)
+        table = result.run.schema_changes[0].split()[0]
+        assert job.rows(f"select id, x from kantata.{table}") == [("7", 1)]
+        assert job.sync(sandbox).run.side_rows == {}
+
+
+def test_nul_in_an_id_is_rejected(job: Job) -> None:
+    """An id that no database keeps is rejected, and is gone when it is."""
+    with Sandbox(milestones=30) as sandbox:
+        sandbox.account.side_load("things", {"a\0b": {"id": "a\0b", "x": 1}})
+        for _ in range(2):
+            assert [row[:2] for row in job.sync(sandbox).rejected] == [("things", "a\ufffdb")]
+        assert job.rows("select count(*) from kantata.rejected_records") == [(1,)]
+        sandbox.account.side_load("things", {})
+        assert job.sync(sandbox).exit_code == 0
+
+
+def test_dates_beyond_the_calendar_are_rejected(job: Job) -> None:
+    """Times that cannot be read back are rejected, whatever stands beside them."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        one, two, three = open_ids(account)[:3]
+        account.set_raw(one, "date_to_invoice", "0000-01-01")
+        account.set_raw(two, "updated_at", "9999-12-31T23:59:59-07:00")
+        account.set_raw(three, "updated_at", "0001-01-01T00:00:00+07:00")
+        assert {row[1] for row in job.sync(sandbox).rejected} == {one, two, three}
+        for id_ in (one, two, three):
+            account.delete_milestone(id_)
+        result = job.sync(sandbox)
+        assert (result.run.deleted, result.exit_code) == (3, 0)
+
+
+def test_all_deleted_with_leave(job: Job) -> None:
+    """An account that is empty can be told to be: each milestone is seen to be 404."""
+    with Sandbox(milestones=5) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        for id_ in list(account.milestones):
+            account.delete_milestone(id_)
+        assert job.sync(sandbox).exit_code == 3
+        result = job.sync(sandbox, allow_deletes=True)
+        assert (result.exit_code, result.run.deleted) == (0, 5)
+        assert job.sync(sandbox).exit_code == 0
+
+
+def test_reject_of_what_is_deleted_again_is_resolved(job: Job) -> None:
+    """A milestone that came back spoiled, and went again, is open no longer."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        account.set_feed(enabled=False)
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        record = dict(account.true_milestones[id_])
+        account.delete_milestone(id_)
+        job.sync(sandbox)
+        account.restore_milestone(record)
+        account.set_raw(id_, "amount_in_cents", "12.50")
+        assert job.sync(sandbox).exit_code == 3
+        account.delete_milestone(id_)
+        assert job.sync(sandbox).exit_code == 0
+
+
+def test_side_rejects_are_resolved(job: Job) -> None:
+    """A reference that cannot be typed is resolved when it is good again, and when it is gone."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        one, two = open_ids(account)[:2]
+        mended, gone = (
+            account.save_reference(one, _REFERENCE),
+            account.save_reference(two, _REFERENCE),
+        )
+        job.sync(sandbox)
+        for reference in (mended, gone):
+            account.external_references[reference]["created_at"] = "yesterday"
+        account.silently_update_milestone(one, title="x")
+        assert {row[1] for row in job.sync(sandbox).rejected} == {mended, gone}
+        account.external_references[mended]["created_at"] = "2026-02-03T04:05:06Z"
+        account.silently_update_milestone(one, title="y")
+        assert [row[1] for row in job.sync(sandbox).rejected] == [gone]
+        account.delete_reference(gone)
+        assert job.sync(sandbox).exit_code == 0
+        assert_equal(job, account)
+
+
+def test_deleted_before_it_had_a_version(job: Job) -> None:
+    """Of a row without a version, as a crash leaves it, the delete tells what the row held."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        record = dict(account.milestones[id_])
+        for table in (
+            "kantata.billing_milestone_versions",
+            "kantata_marts.billing_milestone_history",
+        ):
+            job.run(f"delete from {table} where id = '{id_}'")
+        account.delete_milestone(id_)
+        assert job.sync(sandbox).run.deleted == 1
+        ((change_type, raw),) = job.rows(
+            f"select change_type, raw from kantata.billing_milestone_versions where id = '{id_}'"
+        )
+        told = json.loads(raw)
+        assert change_type == "deleted"
+        for name in ("id", "amount_in_cents", "currency", "workspace_id", "date_to_invoice"):
+            assert told.get(name) == record[name]
+
+
+def lose_version(job: Job, sandbox: Sandbox, id_: str, gone: str) -> None:
+    """Be as a crash leaves it between two tables: no second version, and the milestone goes too."""
+    for table in ("kantata.billing_milestone_versions", "kantata_marts.billing_milestone_history"):
+        job.run(f"delete from {table} where id = '{id_}' and version = 2")
+    account = sandbox.account
+    if gone == "deleted":
+        account.delete_milestone(id_)
+    else:
+        account.hide_workspace(account.milestones[id_]["workspace_id"])
+    job.sync(sandbox, allow_deletes=True)
+
+
+@pytest.mark.parametrize("gone", ["deleted", "out of reach"])
+def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
+    """A row that a crash left ahead of its versions is told by them, also if it is gone since."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        account.invoice_milestone(id_)
+        job.sync(sandbox)
+        lose_version(job, sandbox, id_, gone)
+        ((change_type, raw),) = job.rows(
+            "select change_type, raw from kantata.billing_milestone_versions "
+            f"where id = '{id_}' and version = 2"
+        )
+        assert change_type == ("deleted" if gone == "deleted" else "updated")
+        ((invoice_id,),) = job.rows(
+            f"select invoice_id from kantata.billing_milestones where id = '{id_}'"
+        )
+        assert json.loads(raw)["invoice_id"] == invoice_id is not None
+        for workspace in list(account.hidden):
+            account.show_workspace(workspace)
+        job.sync(sandbox)
+        assert_equal(job, account)
+
+
+@pytest.mark.parametrize("gone", ["deleted", "out of reach"])
+def test_invoice_that_went_before_its_version_was_loaded(job: Job, gone: str) -> None:
+    """The version that is made of such a row tells its nulls too."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        account.invoice_milestone(id_)
+        job.sync(sandbox)
+        account.cancel_invoice(account.milestones[id_]["invoice_id"])
+        job.sync(sandbox)
+        lose_version(job, sandbox, id_, gone)
+        history = (
+            "select version, invoice_id is null from kantata_marts.billing_milestone_history "
+            f"where id = '{id_}' order by version"
+        )
+        assert job.rows(history) == [(1, False), (2, True)]

@@ -1,0 +1,122 @@
+"""What a killed run left half loaded is remembered until a run has proven everything."""
+
+from __future__ import annotations
+
+import pytest
+
+from sources.kantata.errors import KantataUnavailable
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.accounts import open_ids, versions
+from tests.support.equality import assert_equal
+from tests.support.job import Job
+
+_KILLED = (
+    "update kantata.sync_runs set status = 'running', finished_at = null "
+    "where run_id = (select max(run_id) from kantata.sync_runs)"
+)
+
+
+def test_half_a_load_is_remembered_over_runs_that_fail(job: Job) -> None:
+    """Killed between two tables, and then failing while reading, the next run that reads scans."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        account.silently_update_milestone(id_, amount_in_cents=5)
+        job.sync(sandbox)
+        job.run(f"delete from kantata.billing_milestone_versions where id = '{id_}' and version=2")
+        job.run(_KILLED)
+        sandbox.misbehave(Fault("error"))
+        for _ in range(2):
+            with pytest.raises(KantataUnavailable):
+                job.sync(sandbox, full=False)
+        sandbox.behave()
+        assert job.sync(sandbox, full=False).run.mode == "scan"
+        assert versions(job, id_) == ["created", "updated"]
+        assert job.sync(sandbox, full=False).run.mode == "feed"
+        assert_equal(job, account)
+
+
+def test_a_run_of_what_was_touched_does_not_make_up_for_it(job: Job) -> None:
+    """A killed run is followed by a scan, also when only a few milestones were asked for."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        job.sync(sandbox, full=False, touched=frozenset(open_ids(sandbox.account)[:2]))
+        job.run(_KILLED)
+        touched = frozenset(open_ids(sandbox.account)[:2])
+        assert job.sync(sandbox, full=False, touched=touched).run.mode == "scan"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_that_was_lost_is_told_of_a_milestone_that_is_rejected(
+    job: Job, version: int
+) -> None:
+    """Its row has values no version tells of, and its record cannot be typed: once it is told."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        for _ in range(version):
+            account.update_milestone(
+                id_, amount_in_cents=account.milestones[id_]["amount_in_cents"] + 5
+            )
+            job.sync(sandbox)
+        lost = "delete from kantata.billing_milestone_versions where id = '{}' and version = {}"
+        job.run(lost.format(id_, version))
+        job.run(_KILLED)
+        account.set_raw(id_, "amount_in_cents", "12.50")
+        told = ["created", "updated"][:version]
+        for _ in range(2):
+            assert job.sync(sandbox).exit_code == 3
+            assert versions(job, id_) == told
+        account.clear_raw(id_)
+        for _ in range(2):
+            assert job.sync(sandbox).exit_code == 0
+            assert versions(job, id_) == [*told, "updated"]  # the record as received
+        assert_equal(job, account)
+
+
+def test_what_a_first_load_left_of_milestones_nobody_sees_again_goes(job: Job) -> None:
+    """Killed when versions and links were there and rows were not, and then access was lost."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        hidden, absent = account.true_milestones[open_ids(account)[0]], open_ids(account)[-1]
+        account.invoice_milestone(str(hidden["id"]))
+        job.sync(sandbox)
+        job.run("delete from kantata.billing_milestones")
+        for schema in ("kantata_stg", "kantata_marts"):
+            job.run(f"drop schema {schema} cascade")
+        job.run("update kantata.sync_runs set status = 'running', finished_at = null")
+        account.hide_workspace(str(hidden["workspace_id"]))
+        account.leave_out(absent, "date_to_invoice")
+        for full in (False, True):
+            job.sync(sandbox, full=full)
+            assert_equal(job, account)
+        account.show_workspace(str(hidden["workspace_id"]))
+        job.sync(sandbox)
+        assert_equal(job, account)
+
+
+def test_versions_outlive_rows_that_somebody_removed(job: Job) -> None:
+    """A version that a mart has shown stays, whatever was done to the table of rows."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        told = "select * from kantata.billing_milestone_versions order by id, version"
+        before = job.rows(told)
+        job.run("delete from kantata.billing_milestones")
+        job.run(_KILLED)
+        job.sync(sandbox)
+        assert job.rows(told) == before
+        assert_equal(job, sandbox.account)
+
+
+def test_a_field_a_killed_run_missed_and_the_next_one_sees_is_told_once(job: Job) -> None:
+    """What the killed run could not tell is told by the next one, with what became of it."""
+    with Sandbox(milestones=30) as sandbox:
+        id_ = open_ids(sandbox.account)[0]
+        sandbox.account.leave_out(id_, "title")
+        job.sync(sandbox)
+        job.run("update kantata.sync_runs set status = 'running', finished_at = null")
+        sandbox.account.clear_raw(id_)
+        changes = [job.sync(sandbox).run.schema_changes for _ in range(2)]
+        title = "billing_milestones.title is "
+        assert changes == [[f"{title}missing; its last values stay", f"{title}there again"], []]

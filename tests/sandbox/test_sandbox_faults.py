@@ -1,0 +1,91 @@
+"""The sandbox misbehaves on demand, from Python and over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from sources.kantata_sandbox import Account, Fault
+from tests.support.kantata import LIST, Kantata
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "kind"),
+    [
+        (Fault("refuse"), 422, "application/json"),
+        (Fault("refuse", status=403), 403, "application/json"),
+        (Fault("throttle"), 429, "application/json"),
+        (Fault("error"), 503, "application/json"),
+        (Fault("error", status=502, html=True), 502, "text/html"),
+        (Fault("html"), 200, "text/html"),
+        (Fault("redirect"), 302, "text/html"),
+        (Fault("garbage"), 200, "application/json"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fault) else "",
+)
+def test_answers_that_are_none(kantata: Kantata, fault: Fault, status: int, kind: str) -> None:
+    """What stands for the real answer has the status and the type asked for."""
+    kantata.sandbox.misbehave(fault)
+    answer = kantata.ask("GET", LIST)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith(kind)
+    if fault.kind == "garbage":
+        with pytest.raises(requests.exceptions.JSONDecodeError):
+            answer.json()
+    kantata.sandbox.behave()
+    assert kantata.count(LIST) == 450
+
+
+def test_throttling_says_how_long_or_does_not(kantata: Kantata) -> None:
+    """Retry-After comes if it was asked for, and not otherwise."""
+    kantata.sandbox.misbehave(Fault("throttle", times=1), Fault("throttle", times=1, retry_after=3))
+    answers = [kantata.ask("GET", LIST) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [429, 429, 200]
+    assert [answer.headers.get("Retry-After") for answer in answers] == [None, "3", None]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [
+        (Fault("drop_before", method="POST", times=1), False),
+        (Fault("drop_after", method="POST", times=1), True),
+        (Fault("error", method="POST", times=1), False),
+        (Fault("error", method="POST", times=1, html=True, executed=True), True),
+    ],
+    ids=["cut before", "cut after", "503 before", "502 after"],
+)
+def test_lost_answers(kantata: Kantata, fault: Fault, kept: bool) -> None:
+    """An answer lost before the commit and one lost after it look alike, and are not."""
+    kantata.sandbox.misbehave(fault)
+    try:
+        assert kantata.ask("POST", LIST, kantata.new_body()).status_code == 503
+    except requests.ConnectionError:
+        assert "drop" in str(fault.kind)
+    assert kantata.count(LIST) == 450 + kept
+
+
+def test_rows_are_lost_in_silence(kantata: Kantata) -> None:
+    """A page may lack rows that its count still tells of."""
+    everything = kantata.ids(LIST, per_page=200)
+    kantata.sandbox.misbehave(Fault("lose_rows", rows=3, times=1))
+    short = kantata.get(LIST, per_page=200)
+    assert [result["id"] for result in short["results"]] == everything[3:]
+    assert short["count"] == 450
+
+
+def test_data_changes_between_two_requests(kantata: Kantata) -> None:
+    """A change can fall exactly between two requests."""
+
+    def one_more(account: Account) -> None:
+        account.create_milestone(title="in between")
+
+    kantata.sandbox.misbehave(Fault("change", action=one_more, skip=1, times=1))
+    assert [kantata.count(LIST) for _ in range(3)] == [450, 451, 451]
+
+
+def test_misbehaviour_is_asked_for_over_http(kantata: Kantata) -> None:
+    """Faults and changes can be asked for without Python."""
+    kantata.control("POST", "faults", [{"kind": "throttle", "times": 1, "path": LIST}])
+    assert [kantata.ask("GET", LIST).status_code for _ in range(2)] == [429, 200]
+    kantata.control("POST", "account/create_milestone", {"title": "over http"})
+    assert "over http" in {row["title"] for row in kantata.rows(LIST)}

@@ -1,0 +1,232 @@
+"""POST, PUT and DELETE of milestones: what is kept, what is refused and how it is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.kantata import LIST, Kantata
+
+
+def create(kantata: Kantata, **fields: object) -> dict[str, Any]:
+    """Create one milestone; gives its record as answered."""
+    answer = kantata.ask("POST", LIST, kantata.new_body(**fields))
+    assert answer.status_code == 200, answer.text
+    (record,) = answer.json()[LIST].values()
+    return dict(record)
+
+
+def batch(kantata: Kantata, number: int, **query: object) -> dict[str, Any]:
+    """Create this many milestones at once, titled by their number; gives the answer's body."""
+    rows = [kantata.new_body(title=str(n))["billing_milestone"] for n in range(number)]
+    answer = kantata.ask("POST", LIST, {"billing_milestones": rows}, **query)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_create(kantata: Kantata) -> None:
+    """What was given is kept, the currency is the project's, and a 200 shows the record."""
+    project = next(i for i, w in kantata.account.workspaces.items() if w["currency"] == "KWD")
+    record = create(kantata, workspace_id=int(project), amount_in_cents=-1500, currency="USD")
+    assert record == kantata.account.milestones[record["id"]]
+    assert (record["currency"], record["amount_in_cents"]) == ("KWD", -1500)
+    assert (record["billing_type"], record["date_to_invoice"]) == ("fixed_date", None)
+    assert kantata.ids()[0] == record["id"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"amount_in_cents": "12"}, {"amount_in_cents": 12}),
+        ({"amount_in_cents": 0}, {"amount_in_cents": 0}),
+        ({"amount_in_cents": -(2**31 - 1)}, {"amount_in_cents": -(2**31 - 1)}),
+        ({"date_to_invoice": "2026-08-01T23:00:00-07:00"}, {"date_to_invoice": "2026-08-01"}),
+        ({"date_to_invoice": "08/01/2026"}, {"date_to_invoice": None}),
+        ({"invoice_id": "1001", "id": "7"}, {"invoice_id": None}),
+        ({"weight": 3, "status": "done"}, {}),
+    ],
+)
+def test_how_values_are_read(
+    kantata: Kantata, given: dict[str, object], kept: dict[str, object]
+) -> None:
+    """Digits are numbers, a date that is none is null, and what cannot be written is ignored."""
+    record = create(kantata, **given)
+    assert {name: record[name] for name in kept} == kept
+    assert record["id"] != "7"
+    assert {"weight", "status"}.isdisjoint(record)
+
+
+INVALID: list[tuple[str, dict[str, object]]] = [
+    ("title", {"title": ...}),
+    ("title", {"title": " "}),
+    ("title", {"title": None}),
+    ("title", {"title": "x" * 256}),
+    ("amount_in_cents", {"amount_in_cents": ...}),
+    ("amount_in_cents", {"amount_in_cents": None}),
+    ("amount_in_cents", {"amount_in_cents": 1.5}),
+    ("amount_in_cents", {"amount_in_cents": "12.50"}),
+    ("amount_in_cents", {"amount_in_cents": True}),
+    ("amount_in_cents", {"amount_in_cents": 2**31}),
+    ("workspace_id", {"workspace_id": ...}),
+    ("workspace_id", {"workspace_id": 999_999}),
+    ("workspace_id", {"workspace_id": "x"}),
+    ("billing_type", {"billing_type": "monthly"}),
+    ("story_id", {"billing_type": "upon_completion"}),
+    ("story_id", {"billing_type": "upon_completion", "story_id": 999_999}),
+    ("story_id", {"story_id": 1010}),
+    ("external_reference", {"external_reference": {"service_name": "us"}}),
+]
+
+
+@pytest.mark.parametrize(("field", "given"), INVALID)
+def test_what_cannot_be_created(kantata: Kantata, field: str, given: dict[str, object]) -> None:
+    """A refusal is 422 and names the field, without an index; nothing is created."""
+    status, errors = kantata.errors("POST", LIST, kantata.new_body(**given))
+    assert status == 422
+    assert {(e["type"], e["field"]) for e in errors} == {("validation", field)}
+    assert all(e["message"] and "index" not in e for e in errors)
+    assert kantata.count() == 450
+
+
+def test_a_hidden_project_takes_no_milestone(kantata: Kantata) -> None:
+    """A project that the user may not see is as good as missing."""
+    kantata.account.hide_workspace(next(iter(kantata.account.workspaces)))
+    assert kantata.errors("POST", LIST, kantata.new_body())[0] == 422
+
+
+def test_create_with_reference_and_includes(kantata: Kantata) -> None:
+    """One nested reference is saved with the milestone; the answer can include it."""
+    reference = {"service_name": "us", "service_model": "m", "service_model_ref": "key-1"}
+    body = kantata.new_body(external_reference=reference)
+    answer = kantata.ask("POST", LIST, body, include="external_references").json()
+    (saved,) = answer["external_references"].values()
+    (record,) = answer[LIST].values()
+    assert record["external_reference_ids"] == [saved["id"]]
+    assert {name: saved[name] for name in reference} == reference
+    assert kantata.ids(external_reference_service_model_refs="key-1") == [record["id"]]
+
+
+def test_the_same_key_does_not_prevent_a_second_one(kantata: Kantata) -> None:
+    """Sent twice, a create makes two milestones with the same reference."""
+    reference = {"service_name": "us", "service_model": "m", "service_model_ref": "key-1"}
+    ids = {create(kantata, external_reference=reference)["id"] for _ in range(2)}
+    assert set(kantata.ids(external_reference_service_model_refs="key-1")) == ids
+    assert len(ids) == 2
+
+
+def test_a_batch_is_answered_by_its_newest_20(kantata: Kantata) -> None:
+    """Of 100 created, an answer shows 20, newest first, unless per_page says otherwise."""
+    body = batch(kantata, 100)
+    assert body["count"] == 100
+    assert body["meta"] == {"count": 100, "page_count": 5, "page_number": 1, "page_size": 20}
+    titles = [body[LIST][row["id"]]["title"] for row in body["results"]]
+    assert titles == [str(n) for n in range(99, 79, -1)]
+    assert len(batch(kantata, 100, per_page=200)["results"]) == 100
+    assert kantata.count() == 650
+
+
+def test_a_batch_can_be_answered_oldest_first(kantata: Kantata) -> None:
+    """The order of the query holds for the answer of a batch."""
+    body = batch(kantata, 3, order="created_at:asc")
+    assert [body[LIST][row["id"]]["title"] for row in body["results"]] == ["0", "1", "2"]
+
+
+def test_a_batch_with_a_mistake_creates_nothing(kantata: Kantata) -> None:
+    """Each error of a batch has the place of its object; none of the objects is created."""
+    rows = [kantata.new_body(title=t)["billing_milestone"] for t in ("a", "", "c", "")]
+    status, errors = kantata.errors("POST", LIST, {"billing_milestones": rows})
+    assert (status, [(e["field"], e["index"]) for e in errors]) == (
+        422,
+        [("title", 1), ("title", 3)],
+    )
+    assert kantata.count() == 450
+
+
+def test_a_batch_has_at_most_100(kantata: Kantata) -> None:
+    """101 objects are refused as a whole."""
+    rows = [kantata.new_body()["billing_milestone"]] * 101
+    status, errors = kantata.errors("POST", LIST, {"billing_milestones": rows})
+    assert (status, errors[0]["field"]) == (422, "base")
+    assert kantata.count() == 450
+
+
+def test_update_changes_what_was_given(kantata: Kantata) -> None:
+    """A PUT leaves the rest alone, moves updated_at and answers with the record."""
+    id_ = kantata.open_milestone()
+    before = dict(kantata.account.milestones[id_])
+    answer = kantata.ask("PUT", f"{LIST}/{id_}", {"billing_milestone": {"amount_in_cents": 77}})
+    after = answer.json()[LIST][id_]
+    assert answer.status_code == 200
+    assert after == before | {"amount_in_cents": 77, "updated_at": after["updated_at"]}
+    assert after["updated_at"] != before["updated_at"]
+
+
+def test_update_to_the_same_moves_nothing(kantata: Kantata) -> None:
+    """Values that are there already move no updated_at and raise no event."""
+    id_ = kantata.open_milestone()
+    before, events = dict(kantata.account.milestones[id_]), len(kantata.account.events)
+    kantata.ask("PUT", f"{LIST}/{id_}", {"billing_milestone": {"title": before["title"]}})
+    assert kantata.account.milestones[id_] == before
+    assert len(kantata.account.events) == events
+
+
+def test_update_cannot_move_or_convert(kantata: Kantata) -> None:
+    """Project, currency, invoice and id of a milestone are ignored in a PUT."""
+    id_ = kantata.open_milestone()
+    before = dict(kantata.account.milestones[id_])
+    change = {"workspace_id": 1002, "currency": "XXX", "invoice_id": 1001, "id": 5, "nonsense": 1}
+    assert kantata.ask("PUT", f"{LIST}/{id_}", {"billing_milestone": change}).ok
+    assert kantata.account.milestones[id_] == before
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [("title", {"title": ""}), ("amount_in_cents", {"amount_in_cents": None}),
+     ("story_id", {"billing_type": "upon_completion", "story_id": None})],
+)  # fmt: skip
+def test_what_cannot_be_updated(kantata: Kantata, field: str, given: dict[str, object]) -> None:
+    """A PUT that makes no sense is 422 with its field, and changes nothing."""
+    id_ = kantata.open_milestone()
+    before = dict(kantata.account.milestones[id_])
+    change = {"billing_milestone": given | {"date_to_invoice": "2030-01-01"}}
+    status, errors = kantata.errors("PUT", f"{LIST}/{id_}", change)
+    assert (status, errors[0]["field"]) == (422, field)
+    assert kantata.account.milestones[id_] == before
+
+
+def test_a_reference_in_a_put(kantata: Kantata) -> None:
+    """A PUT with a nested reference saves it, and does not move the milestone's updated_at."""
+    id_ = kantata.open_milestone()
+    before = dict(kantata.account.milestones[id_])
+    reference = {"service_name": "us", "service_model": "m", "service_model_ref": "key-1"}
+    body = {"billing_milestone": {"external_reference": reference}}
+    answer = kantata.ask("PUT", f"{LIST}/{id_}", body, include="external_references").json()
+    assert "key-1" in {r["service_model_ref"] for r in answer["external_references"].values()}
+    assert kantata.account.milestones[id_] == before
+
+
+def test_delete_is_for_good(kantata: Kantata) -> None:
+    """A deleted milestone is gone from every list with its references; a second time is 404."""
+    id_ = create(kantata)["id"]
+    reference = kantata.account.save_reference(id_, {"service_name": "us"})
+    assert kantata.ask("DELETE", f"{LIST}/{id_}").status_code == 204
+    assert kantata.ask("DELETE", f"{LIST}/{id_}").status_code == 404
+    assert kantata.ask("GET", f"{LIST}/{id_}").status_code == 404
+    assert (kantata.count(), kantata.count(only=id_)) == (450, 0)
+    assert reference not in kantata.account.external_references
+
+
+@pytest.mark.parametrize("draft", [False, True])
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_an_invoiced_milestone_is_locked(kantata: Kantata, draft: bool, method: str) -> None:
+    """Invoiced, be it by a draft, a milestone is neither changed nor deleted until cancelled."""
+    id_ = kantata.open_milestone()
+    invoice = kantata.account.invoice_milestone(id_, draft=draft)
+    before = dict(kantata.account.milestones[id_])
+    body = {"billing_milestone": {"title": "x"}} if method == "PUT" else None
+    status, errors = kantata.errors(method, f"{LIST}/{id_}", body)
+    assert (status, errors[0]["field"]) == (422, "base")
+    assert kantata.account.milestones[id_] == before
+    kantata.account.cancel_invoice(invoice)
+    assert kantata.ask(method, f"{LIST}/{id_}", body).ok

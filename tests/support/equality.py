@@ -1,0 +1,166 @@
+"""Is the warehouse the account? Compared field by field with the sandbox's own memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Set
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sources.kantata.settings import MIRRORED, VALUES, Kind
+from sources.kantata_sandbox import Account
+from tests.support.job import Job
+
+_MILESTONES = "kantata.billing_milestones"
+_OURS = {"row_hash", "observed_at", "deleted_at", "access_lost_at", "_dlt_load_id"}
+
+
+def expected(kind: Kind, value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """What a column of this kind must hold of a value on the wire, written without our code."""
+    if value is None:
+        return None
+    if kind is Kind.DATE:
+        return date.fromisoformat(value)
+    if kind is Kind.TIMESTAMP:
+        return datetime.fromisoformat(value)
+    if kind is Kind.JSON or isinstance(value, (list, dict)):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return str(value) if kind is Kind.ID else value
+
+
+def account_tables(account: Account) -> dict[str, dict[str, dict[str, Any]]]:
+    """What each raw table must hold: by table, then key, then field."""
+    visible = filter(account.sees_milestone, account.milestones)
+    milestones = {id_: account.milestone(id_) for id_ in visible}
+    named = [account.true_milestones[id_] for id_ in milestones]
+    linked = {i for id_ in milestones for i in account.invoices_of.get(id_, ())}
+    references = {i for id_ in milestones for i in account.references_of.get(id_, ())}
+    return {
+        "billing_milestones": milestones,
+        "workspaces": {i: account.workspaces[i] for i in {m["workspace_id"] for m in named}},
+        "stories": {  # a deleted task is not side-loaded
+            i: account.stories[i]
+            for i in {m["story_id"] for m in named} - {None}
+            if account.stories[i]["deleted_at"] is None
+        },
+        "invoices": {i: account.invoices[i] for i in linked},
+        "external_references": {i: account.external_references[i] for i in references},
+        "currencies": {c["iso_code"]: c for c in account.currencies.values()},
+    }
+
+
+def assert_equal(
+    job: Job, account: Account, without: Set[str] = frozenset(), beside: bool = True
+) -> None:
+    """The warehouse holds what can be seen of the account: every row, field, link and version.
+
+    What is marked as deleted or out of reach is there besides, and what nothing names any more.
+
+    Args:
+        job: The warehouse.
+        account: The account.
+        without: Milestones of which nothing is asked.
+        beside: Whether the tables beside are asked too.
+    """
+    but = without
+    tables = account_tables(account)
+    for table in MIRRORED if beside else MIRRORED[:1]:
+        _assert_table(job, table.name, table.key, table.columns, tables[table.name], but)
+    milestones = {i: m for i, m in tables["billing_milestones"].items() if i not in but}
+    deleted = ids_where(job, "deleted_at is not null")
+    gone = deleted | ids_where(job, "access_lost_at is not null")
+    assert not gone & milestones.keys()
+    links = job.rows(
+        "select billing_milestone_id, invoice_id from kantata.billing_milestone_invoices "
+        "where removed_at is null"
+    )
+    assert sorted(link for link in links if link[0] not in gone | but) == sorted(
+        (i, n) for i, m in milestones.items() for n in m["invoice_ids"]
+    )
+    versions = job.rows(
+        "select id, version, raw, change_type from kantata.billing_milestone_versions "
+        "order by id, version"
+    )
+    assert len({row[:2] for row in versions}) == len(versions)
+    latest = {row[0]: row for row in versions}
+    assert {i for i, row in latest.items() if row[3] == "deleted"} - but == deleted - but
+    raws = {i: json.loads(row[2]) for i, row in latest.items() if i not in gone | but}
+    assert without_nulls(raws) == without_nulls(milestones)
+    held, told = (", ".join(f"{of}.{name}" for name in VALUES) for of in ("m", "v"))
+    wrong = job.rows(
+        "select m.id from kantata.billing_milestones m join (select id, max(version) as version "
+        "from kantata.billing_milestone_versions group by id) l on l.id = m.id "
+        "join kantata.billing_milestone_versions v on v.id = m.id and v.version = l.version "
+        f"where v.amount_in_cents is not null and row({held}) is distinct from row({told})"
+    )
+    assert {row[0] for row in wrong} <= but
+
+
+def without_nulls(records: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The records without nulls: a field that is null from its first day on is no change."""
+    return {i: {n: v for n, v in r.items() if v is not None} for i, r in records.items()}
+
+
+def ids_where(job: Job, condition: str) -> set[str]:
+    """Ids of the milestones of which something is true."""
+    return {row[0] for row in job.rows(f"select id from {_MILESTONES} where {condition}")}
+
+
+def _assert_table(
+    job: Job,
+    table: str,
+    key: str,
+    kinds: dict[str, Kind],
+    records: dict[str, dict[str, Any]],
+    but: Set[str],
+) -> None:
+    columns = [
+        row[0]
+        for row in job.rows(
+            "select column_name from information_schema.columns where table_schema = 'kantata' "
+            f"and table_name = '{table}' order by ordinal_position"
+        )
+    ]
+    rows = [
+        dict(zip(columns, row, strict=True))
+        for row in job.rows(f"select {', '.join(map(quoted, columns))} from kantata.{table}")
+    ]
+    if table == "billing_milestones":
+        rows = [row for row in rows if not row["deleted_at"] and not row["access_lost_at"]]
+    else:  # what nothing points to any more stays
+        rows = [row for row in rows if row[key] in records]
+    rows = [row for row in rows if row[key] not in but]
+    assert {row[key] for row in rows} == records.keys() - but, table
+    assert len({row[key] for row in rows}) == len(rows), table
+    for row in rows:
+        record = records[row[key]]
+        assert record.keys() <= columns_with_values(row, record), table
+        for name in row.keys() - (_OURS - record.keys()):
+            if name == "unit_per_subunit":
+                assert row[name] * record["subunit_to_unit"] == Decimal(1)
+            elif name not in record:  # absent is not null: what was last seen stays
+                continue
+            elif name in kinds:
+                assert row[name] == expected(kinds[name], record[name]), name
+            else:
+                values = [row[name], row.get(f"{name}__v_text")]
+                told = [as_text(value) for value in values if value is not None]
+                assert told == [as_text(v) for v in [record[name]] if v is not None], name
+
+
+def quoted(name: str) -> str:
+    """A column's name, which may be a word of SQL."""
+    return f'"{name}"'
+
+
+def as_text(value: Any) -> str:  # noqa: ANN401 - any JSON
+    """A value whatever the type of the column that holds it."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else expected(Kind.JSON, value)
+
+
+def columns_with_values(row: dict[str, Any], record: dict[str, Any]) -> set[str]:
+    """Columns of the row, and fields that need none yet, since they never had a value."""
+    return set(row) | {name for name, value in record.items() if value is None}

@@ -1,0 +1,85 @@
+"""A warehouse of a test, and the job that fills it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import psycopg2
+
+from pipelines.hold import holding
+from pipelines.place import Place, place
+from pipelines.settings import kantata_settings
+from pipelines.sync import Asked, Synced, Watcher, sync
+from sources.kantata_sandbox import Sandbox
+
+
+@dataclass
+class Job:
+    """One warehouse, and the job that fills it.
+
+    Args:
+        name: ``duckdb`` or ``postgres``.
+        url: Of the Postgres database; empty for DuckDB.
+        notes: What the runs told.
+        now: The clock of this machine.
+        cursor: Open while many queries are made.
+    """
+
+    name: str
+    url: str = ""
+    notes: list[str] = field(default_factory=list)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    cursor: Any = None
+
+    @property
+    def place(self) -> Place:
+        """Where the job loads."""
+        return place(self.name)
+
+    def sync(self, sandbox: Sandbox, **asked: Any) -> Synced:  # noqa: ANN401 - the fields of Asked
+        """Run the job once against a sandbox; what is asked is a scan unless said otherwise."""
+        os.environ["KANTATA_API_URL"] = sandbox.url
+        os.environ["KANTATA_ACCESS_TOKEN"] = sandbox.token
+        wanted = Asked(**{"full": True} | asked)
+        watcher = Watcher(note=self.notes.append)
+        settings = kantata_settings()
+        with holding(self.place) as hold:
+            return sync(settings, hold, wanted, watcher, self.now)
+
+    def run(self, sql: str) -> None:
+        """Change the warehouse behind the job's back."""
+        if self.name == "duckdb":
+            with duckdb.connect(str(self.place.loader)) as connection:
+                connection.execute(sql)
+            return
+        with psycopg2.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+        connection.close()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Query the warehouse: for DuckDB the file the loader fills."""
+        with self.reading() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """One cursor for all queries made meanwhile; no run may be made until it is closed."""
+        if self.cursor is not None:
+            yield self.cursor
+            return
+        if self.name == "duckdb":
+            connection: Any = duckdb.connect(str(self.place.loader), read_only=True)
+        else:
+            connection = psycopg2.connect(self.url)
+        with closing(connection), closing(connection.cursor()) as self.cursor:
+            try:
+                yield self.cursor
+            finally:
+                self.cursor = None

@@ -1,0 +1,150 @@
+"""Answers that are not as they should be: short, odd, without a part. None is believed in part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sources.kantata.errors import KantataIncomplete
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.accounts import open_ids
+from tests.support.altered import Change, altered
+from tests.support.equality import assert_equal, ids_where
+from tests.support.job import Job
+
+
+def _without_meta(_: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
+    body.pop("meta", None)
+    return body
+
+
+def _without_type(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
+    if "subscribed_events?" in path:
+        for event in body["subscribed_events"].values():
+            event["name"] = event.pop("event_type")
+    return body
+
+
+def _only_created(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
+    created = {"subscribed_event_types": ["billing_milestone:created"]}
+    return created if path.endswith("event_types") else body
+
+
+def test_list_that_does_not_tell_its_pages(job: Job) -> None:
+    """A list of more rows than it says to have pages for is not taken for the whole."""
+    with Sandbox(milestones=300) as sandbox, altered(sandbox) as between:
+        between.change = _without_meta
+        with pytest.raises(KantataIncomplete, match="300 milestones"):
+            job.sync(between)
+        assert job.rows("select count(*) from kantata.billing_milestones") == [(0,)]
+
+
+@pytest.mark.parametrize("change", [_without_type, _only_created, _without_meta])
+def test_events_that_cannot_tell_all_lead_to_a_scan(job: Job, change: Change) -> None:
+    """Events without a type, or of creations alone, are no feed: the change is found by a scan."""
+    with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
+        job.sync(between)
+        for id_ in open_ids(sandbox.account)[:3]:
+            sandbox.account.update_milestone(id_, amount_in_cents=3)
+        between.change = change
+        result = job.sync(between, full=False)
+        expected = "feed" if change is _without_meta else "scan"  # few rows need no pages
+        assert (result.run.mode, result.run.changed) == (expected, 3)
+        assert_equal(job, sandbox.account)
+
+
+@pytest.mark.parametrize("path", ["subscribed_events$", "invoices$"])
+def test_short_answer_of_the_feed_leads_to_a_scan(job: Job, path: str) -> None:
+    """Events or invoices that are counted and not shown are not taken for none."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.update_milestone(open_ids(account)[0], amount_in_cents=5)
+        account.invoice_milestone(open_ids(account)[1])
+        account.advance(2 * 3_600)
+        sandbox.misbehave(Fault("lose_rows", path=path))
+        assert job.sync(sandbox, full=False).run.mode == "scan"
+        sandbox.behave()
+        assert_equal(job, account)
+
+
+def test_odd_side_loads_are_told_and_the_rest_is_kept(job: Job) -> None:
+    """A null among invoices, or a type sent as a list, is told of; other records are loaded."""
+
+    def spoil(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
+        if "billing_milestones?" in path and "invoices" in body:
+            body["invoices"]["99"], body["things"] = None, [{"id": "1"}]
+        return body
+
+    with Sandbox(milestones=60) as sandbox, altered(sandbox) as between:
+        between.change = spoil
+        for _ in range(2):
+            result = job.sync(between)
+            assert result.exit_code == 3
+            assert [warning.split(":")[0] for warning in result.run.warnings] == [
+                "side-loaded invoices is not all loaded",
+                "side-loaded things is not all loaded",
+            ]
+        assert_equal(job, sandbox.account)
+
+
+@pytest.mark.parametrize("date", ["rubbish", None, "Mon, 24 Nov 2031 10:00:00 -0000"])
+def test_time_that_cannot_be_read(job: Job, date: str | None) -> None:
+    """A Date that is none is ignored, one without a zone is UTC; drift is told all the same."""
+    with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
+        between.date = date
+        job.sync(between)
+        sandbox.account.add_field("weight", 1)
+        result = job.sync(between)
+        assert result.run.schema_changes == ["billing_milestones.weight is new (bigint)"]
+        told = date is not None and date.endswith("-0000")
+        assert (result.run.cursor_at is not None) == told
+        assert_equal(job, sandbox.account)
+
+
+def test_milestone_that_lists_leave_out_is_not_deleted(job: Job) -> None:
+    """What no list shows, not even asked for by id, is asked for singly before it is deleted."""
+    with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
+        job.sync(between)
+        hidden = open_ids(sandbox.account)[0]
+
+        def hide(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
+            if "billing_milestones?" in path:
+                shown = [row for row in body["results"] if row["id"] != hidden]
+                body["count"] -= len(body["results"]) - len(shown)
+                body["results"] = shown
+            return body
+
+        between.change = hide
+        assert job.sync(between).run.deleted == 0
+        assert ids_where(job, "deleted_at is not null") == set()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("workspace_id", {"id": 3}),
+        ("workspace_id", [3]),
+        ("story_id", ["1"]),
+        ("invoice_id", {"id": "1"}),
+        ("invoice_ids", "7"),
+        ("invoice_ids", [{"id": "7"}]),
+        ("invoice_ids", ["7,8"]),
+        ("external_reference_ids", [None]),
+        ("id", None),
+    ],
+)
+def test_ids_of_odd_kinds_reject_their_record(job: Job, field: str, value: object) -> None:
+    """An id that is none rejects its own record and stops nothing else."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_, other = open_ids(account)[:2]
+        account.set_raw(id_, field, value)
+        account.set_raw(other, "id", int(other))  # a number will do
+        result = job.sync(sandbox)
+        assert [row[1] for row in result.rejected] == [id_]
+        account.clear_raw(id_)
+        account.clear_raw(other)
+        assert job.sync(sandbox).exit_code == 0
+        assert_equal(job, account)

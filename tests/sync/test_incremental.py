@@ -1,0 +1,406 @@
+"""The warehouse follows the account: feed, deletes, restores, access lost, versions, migrations."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.models import rebuild
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.accounts import open_ids, smallest_project, versions
+from tests.support.equality import assert_equal, ids_where
+from tests.support.job import Job
+
+DAY = 86_400
+
+
+def test_feed_brings_every_change(job: Job) -> None:
+    """Created, edited, invoiced, un-invoiced and deleted milestones come by the feed alone."""
+    with Sandbox(milestones=300) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        one, two, three, gone, *_ = open_ids(account)
+        billed = next(i for i, m in account.milestones.items() if m["invoice_id"])
+        account.update_milestone(one, amount_in_cents=123_456)
+        invoice = account.invoice_milestone(two)
+        account.cancel_invoice(account.milestones[billed]["invoice_id"])
+        draft = account.invoice_milestone(three, draft=True)
+        new = account.create_milestone(title="new")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.exit_code) == ("feed", 0)
+        assert_equal(job, account)
+        account.delete_milestone(gone)
+        account.delete_invoice(draft)
+        account.update_invoice(invoice, draft=False, title="sent")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.exit_code, result.run.deleted) == ("feed", 0, 1)
+        assert ids_where(job, "deleted_at is not null") == {gone}
+        assert_equal(job, account)
+        assert versions(job, gone) == ["created", "deleted"]
+        assert versions(job, new) == ["created"]
+        assert versions(job, three) == ["created", "updated", "updated"]
+
+
+def test_feed_run_of_deletes_alone(job: Job) -> None:
+    """A milestone asked for only as a proof of life is not loaded, and its versions stay."""
+    told = "select id, version, change_type, raw from kantata.billing_milestone_versions"
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        for id_ in open_ids(account):
+            account.update_milestone(id_, title="twice")
+        job.sync(sandbox)
+        account.advance(2 * 3_600)
+        job.sync(sandbox, full=False)
+        before = set(job.rows(told))
+        gone = open_ids(account)[0]
+        account.delete_milestone(gone)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.rows_read) == ("feed", 0)
+        assert (result.run.added, result.run.changed, result.run.deleted) == (0, 0, 1)
+        assert {row[:3] for row in set(job.rows(told)) - before} == {(gone, 3, "deleted")}
+        assert before <= set(job.rows(told))
+        assert_equal(job, account)
+
+
+def test_unchanged_account_costs_little(job: Job) -> None:
+    """A feed run over an unchanged account takes at most five requests and writes no row."""
+    with Sandbox(milestones=300) as sandbox:
+        job.sync(sandbox)
+        before = job.rows("select count(*), max(_dlt_load_id) from kantata.billing_milestones")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.side_rows) == ("feed", {})
+        assert result.run.requests <= 5
+        assert (result.run.added, result.run.changed, result.exit_code) == (0, 0, 0)
+        after = job.rows("select count(*), max(_dlt_load_id) from kantata.billing_milestones")
+        assert after == before
+
+
+def _feed_off(sandbox: Sandbox) -> None:
+    sandbox.account.set_feed(enabled=False)
+
+
+def _no_administrator(sandbox: Sandbox) -> None:
+    sandbox.account.set_feed(administrator=False)
+
+
+def _a_day_later(sandbox: Sandbox) -> None:
+    sandbox.account.advance(DAY + 60)
+
+
+def _types_unreadable(sandbox: Sandbox) -> None:
+    sandbox.misbehave(Fault("html", path="event_types"))
+
+
+def _events_fail(sandbox: Sandbox) -> None:
+    sandbox.misbehave(Fault("error", path="subscribed_events$"))
+
+
+def _no_invoices(sandbox: Sandbox) -> None:
+    sandbox.misbehave(Fault("refuse", status=403, path="invoices$"))
+
+
+def _told_by_nobody(sandbox: Sandbox) -> None:
+    sandbox.account.set_feed(delay_seconds=DAY)
+    sandbox.account.create_milestone(title="no event yet")
+
+
+def _many(sandbox: Sandbox) -> None:
+    for id_ in open_ids(sandbox.account)[:40]:
+        sandbox.account.delete_milestone(id_)
+
+
+@pytest.mark.parametrize(
+    ("happens", "why"),
+    [
+        (_feed_off, "not enabled"),
+        (_no_administrator, "administrator"),
+        (_a_day_later, "the last proven scan began"),
+        (_types_unreadable, "no feed"),
+        (_events_fail, "no feed"),
+        (_no_invoices, "no feed"),
+        (_told_by_nobody, "accounts for"),
+        (_many, "missing at once"),
+    ],
+)
+def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why: str) -> None:
+    """Whatever keeps the feed from being used leads to a scan that says so."""
+    with Sandbox(milestones=300) as sandbox:
+        job.sync(sandbox)
+        happens(sandbox)
+        result = job.sync(sandbox, full=False)
+        assert result.run.mode == "scan"
+        assert why in result.run.why
+        assert f"scan: {result.run.why}" in job.notes
+        if happens is not _many:
+            assert result.exit_code == 0
+            assert_equal(job, sandbox.account)
+
+
+def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cursor older than the feed surely keeps leads to a scan, however rarely one is due."""
+    monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "30d")
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.advance(5 * DAY)
+        assert job.sync(sandbox, full=False).run.mode == "feed"
+        sandbox.account.advance(7 * DAY)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, "reach back" in result.run.why) == ("scan", True)
+
+
+def test_late_and_doubled_events(job: Job) -> None:
+    """Events that come half an hour late and twice bring each change once."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.set_feed(delay_seconds=1_800, copies=2)
+        id_ = open_ids(account)[0]
+        account.update_milestone(id_, title="told late")
+        assert job.sync(sandbox, full=False).run.changed == 0
+        account.advance(1_900)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.changed) == ("feed", 1)
+        assert_equal(job, account)
+        assert versions(job, id_) == ["created", "updated"]
+
+
+def test_silent_changes_wait_for_the_scan(job: Job) -> None:
+    """What no event tells of is found by the next scan."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.silently_update_milestone(open_ids(account)[0], amount_in_cents=1)
+        project = next(iter(account.milestones.values()))["workspace_id"]
+        account.rename_workspace(project, "renamed")
+        assert job.sync(sandbox, full=False).run.changed == 0
+        assert job.sync(sandbox).run.changed == 1
+        assert_equal(job, account)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_deleted_and_restored(job: Job, full: bool) -> None:
+    """A deleted milestone keeps its last values; one that comes back is restored."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        id_ = open_ids(account)[0]
+        last = dict(account.true_milestones[id_])
+        job.sync(sandbox)
+        account.delete_milestone(id_)
+        result = job.sync(sandbox, full=full)
+        assert (result.exit_code, result.run.deleted) == (0, 1)
+        title, amount = job.rows(
+            f"select title, amount_in_cents from kantata.billing_milestones where id = '{id_}'"
+        )[0]
+        assert (title, amount) == (last["title"], last["amount_in_cents"])
+        assert job.sync(sandbox, full=full).run.deleted == 0
+        account.restore_milestone(last)
+        result = job.sync(sandbox)
+        assert (result.run.restored, result.run.added, result.run.changed) == (1, 0, 0)
+        assert versions(job, id_) == ["created", "deleted", "restored"]
+        assert_equal(job, account)
+
+
+def test_access_lost_is_not_deleted(job: Job) -> None:
+    """Milestones of a project that cannot be read are marked as out of reach until it can be."""
+    with Sandbox(milestones=300) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        project, mine = smallest_project(account)
+        account.hide_workspace(project)
+        for full in (True, False):
+            result = job.sync(sandbox, full=full)
+            assert (result.exit_code, ids_where(job, "deleted_at is not null")) == (3, set())
+            assert ids_where(job, "access_lost_at is not null") == mine
+            assert f"--allow-deletes {project}" in result.run.warnings[0]
+        account.show_workspace(project)
+        result = job.sync(sandbox)
+        assert (result.exit_code, result.run.restored) == (0, len(mine))
+        assert_equal(job, account)
+        assert versions(job, next(iter(mine))) == ["created"]
+
+
+def test_deleted_project_waits_for_a_person(job: Job) -> None:
+    """Milestones of a deleted project are deleted when somebody says that it was."""
+    with Sandbox(milestones=300) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        project, mine = smallest_project(account)
+        account.delete_workspace(project)
+        assert job.sync(sandbox).exit_code == 3
+        assert ids_where(job, "deleted_at is not null") == set()
+        result = job.sync(sandbox, full=False, deleted_projects=frozenset({project}))
+        assert (result.exit_code, result.run.deleted) == (0, len(mine))
+        assert ids_where(job, "deleted_at is not null") == mine
+        assert job.sync(sandbox).exit_code == 0
+        assert_equal(job, account)
+
+
+def test_shrink_guard(job: Job) -> None:
+    """If much is missing at once nothing is marked, until somebody allows it."""
+    with Sandbox(milestones=300) as sandbox:
+        job.sync(sandbox)
+        _many(sandbox)
+        for full in (True, False):
+            result = job.sync(sandbox, full=full)
+            assert (result.exit_code, ids_where(job, "deleted_at is not null")) == (3, set())
+            assert "40 milestones are missing at once" in result.run.warnings[0]
+        result = job.sync(sandbox, full=False, allow_deletes=True)
+        assert (result.exit_code, result.run.deleted) == (0, 40)
+        assert_equal(job, sandbox.account)
+
+
+def test_empty_scan_deletes_nothing(job: Job) -> None:
+    """A list that is suddenly empty is not believed."""
+    with Sandbox(milestones=5) as sandbox:
+        job.sync(sandbox)
+        for id_ in list(sandbox.account.milestones):
+            sandbox.account.delete_milestone(id_)
+        result = job.sync(sandbox)
+        assert (result.exit_code, ids_where(job, "deleted_at is not null")) == (3, set())
+
+
+def test_lying_answer_deletes_nothing(job: Job) -> None:
+    """An answer by ids that leaves out even a milestone known to live is not believed."""
+    with Sandbox(milestones=60) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.delete_milestone(open_ids(sandbox.account)[0])
+        sandbox.misbehave(Fault("lose_rows", rows=200, path="billing_milestones$", skip=1))
+        result = job.sync(sandbox)
+        assert ids_where(job, "deleted_at is not null") == set()
+        assert result.exit_code == 3
+        assert "nothing of them is marked" in result.run.warnings[0]
+
+
+def test_another_machine_goes_on(job: Job) -> None:
+    """The cursor is in the warehouse: a machine without the local folder goes on by the feed."""
+    with Sandbox(milestones=60) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="changed")
+        if job.name == "duckdb":
+            shutil.rmtree(job.place.working)
+        else:
+            shutil.rmtree(job.place.folder)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.changed) == ("feed", 1)
+        assert_equal(job, sandbox.account)
+
+
+def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
+    """Records of a type nobody declared are kept in a table of their own, told of once."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.side_load("riskScores", {"7": {"id": "7", "score": 3, "why": {"a": 1}}})
+        result = job.sync(sandbox)
+        table = result.run.schema_changes[0].split()[0]
+        assert table.startswith("risk_scores")
+        assert job.rows(f"select id, score, why from kantata.{table}") == [("7", 3, '{"a":1}')]
+        again = job.sync(sandbox)
+        assert (again.run.schema_changes, again.run.side_rows) == ([], {})
+
+
+def test_field_that_disappears_is_told_once(job: Job) -> None:
+    """A field missing from every record keeps its last values, and is told of in one run only."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        sandbox.account.remove_field("billing_type")
+        first, second = job.sync(sandbox), job.sync(sandbox)
+        gone = "billing_milestones.billing_type is missing; its last values stay"
+        assert (first.run.schema_changes, second.run.schema_changes) == ([gone], [])
+        sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="again")
+        assert job.sync(sandbox).run.schema_changes == []
+
+
+def test_new_currency_gets_its_unit_at_once(job: Job) -> None:
+    """A feed run that meets a currency the warehouse does not know reads the currencies."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        id_ = open_ids(account)[0]
+        job.run(
+            "delete from kantata.currencies where iso_code = "
+            f"'{account.milestones[id_]['currency']}'"
+        )
+        account.update_milestone(id_, title="in a new currency")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.side_rows) == ("feed", {"currencies": 1})
+        assert_equal(job, account)
+
+
+def test_clock_of_this_machine_decides_nothing(job: Job) -> None:
+    """A machine whose clock went back a year reads the same changes, and its runs stay in order."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.update_milestone(open_ids(account)[0], title="changed")
+        job.now = lambda: datetime.now(UTC) - timedelta(days=365)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.changed) == ("feed", 1)
+        assert job.sync(sandbox, full=False).run.changed == 0
+        ids = [row[0] for row in job.rows("select run_id from kantata.sync_runs order by requests")]
+        assert len(set(ids)) == 3
+        latest = job.rows("select max(run_id) from kantata.sync_runs")[0][0]
+        assert latest == max(ids)
+        assert_equal(job, account)
+
+
+def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
+    """After a run that was killed while loading, everything is compared anew."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        job.run("update kantata.sync_runs set status = 'running', finished_at = null")
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.exit_code) == ("scan", 0)
+
+
+def test_older_warehouse_is_migrated(job: Job) -> None:
+    """A warehouse of version 1 is brought up to date, and keeps its runs, rows and versions."""
+    values = "title, workspace_id, currency, amount_in_cents, date_to_invoice, invoice_id"
+    told = (
+        f"select id, version, change_type, {values}, previous_date_to_invoice "
+        "from kantata_marts.billing_milestone_history order by id, version"
+    )
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        moved, without_title, changed, *_ = open_ids(account)
+        job.sync(sandbox)
+        account.update_milestone(moved, date_to_invoice="2027-03-04")
+        account.remove_field("title")
+        account.update_milestone(without_title, amount_in_cents=4711)
+        job.sync(sandbox)
+        account.delete_milestone(moved)
+        job.sync(sandbox)
+        history = job.rows(told)
+        assert {row[1] for row in history} == {1, 2, 3}
+        job.run("alter table kantata.sync_runs drop column access_lost")
+        job.run("drop view kantata_stg.received_versions")
+        for column in values.split(", "):
+            job.run(f"alter table kantata.billing_milestone_versions drop column {column}")
+        job.run("update kantata.warehouse_version set version = 1")
+        rebuild(job.place)
+        assert job.rows(told) == history
+        job.run(
+            "update kantata.billing_milestone_versions set amount_in_cents = null, title = null"
+        )
+        account.update_milestone(changed, amount_in_cents=815)
+        result = job.sync(sandbox, full=False)
+        assert (result.run.mode, result.run.changed) == ("feed", 1)
+        assert job.rows("select version from kantata.warehouse_version") == [(3,)]
+        assert job.rows("select count(*), count(access_lost) from kantata.sync_runs") == [(4, 1)]
+        now = job.rows(told)
+        assert ([row for row in now if row in history], len(now)) == (history, len(history) + 1)
+        assert_equal(job, account)
+
+
+def test_warehouse_of_a_later_release_is_left_alone(job: Job, tmp_path: Path) -> None:
+    """A warehouse that a later release wrote is not touched."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        job.run("update kantata.warehouse_version set version = 99")
+        with pytest.raises(Exception, match="version 99") as raised:
+            job.sync(sandbox)
+        assert getattr(raised.value, "exit_code", None) == 2

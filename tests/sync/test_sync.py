@@ -1,0 +1,262 @@
+"""The job on both warehouses: complete, typed, proven, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sources.kantata.errors import KantataError, KantataFieldLost
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.equality import assert_equal
+from tests.support.job import Job
+
+_CONTENT = ("billing_milestones", "billing_milestone_versions", "billing_milestone_invoices",
+            "workspaces", "stories", "invoices", "external_references", "currencies")  # fmt: skip
+
+
+def content(job: Job) -> dict[str, list[str]]:
+    """Every row of every table that a load fills."""
+    return {
+        table: sorted(map(str, job.rows(f"select * from kantata.{table}")))
+        for table in (*_CONTENT, "rejected_records", "_dlt_loads")
+    }
+
+
+@pytest.mark.parametrize("milestones", [1, 19, 200, 201, 1_500])
+def test_first_sync_equals_the_account(job: Job, milestones: int) -> None:
+    """After the first run the warehouse equals the account in every field of every table."""
+    with Sandbox(milestones=milestones, seed=milestones) as sandbox:
+        result = job.sync(sandbox)
+        assert (result.exit_code, result.run.added) == (0, milestones)
+        assert_equal(job, sandbox.account)
+        sums: Counter[str] = Counter()
+        for milestone in sandbox.account.milestones.values():
+            sums[milestone["currency"]] += milestone["amount_in_cents"]
+        assert {code: total for code, (_, total) in result.run.totals.items()} == dict(sums)
+
+
+def test_empty_account(job: Job) -> None:
+    """An account without milestones is synced, and every table exists with its types."""
+    with Sandbox(milestones=0) as sandbox:
+        assert job.sync(sandbox).exit_code == 0
+        assert_equal(job, sandbox.account)
+    types = dict(
+        job.rows(
+            "select column_name, data_type from information_schema.columns "
+            "where table_schema = 'kantata' and table_name = 'billing_milestones'"
+        )
+    )
+    assert types["amount_in_cents"].lower() == "bigint"
+    assert types["date_to_invoice"].lower() == "date"
+    assert types["updated_at"].lower() == "timestamp with time zone"
+
+
+def test_unchanged_account_loads_no_row(job: Job) -> None:
+    """A second run over an unchanged account writes its own row in sync_runs, and no other."""
+    with Sandbox(milestones=450) as sandbox:
+        job.sync(sandbox)
+        before = content(job)
+        result = job.sync(sandbox)
+    assert (result.run.added, result.run.changed) == (0, 0)
+    assert content(job) == before
+    assert [row[0] for row in job.rows("select status from kantata.sync_runs")] == ["proven"] * 2
+
+
+def test_changes_are_followed(job: Job) -> None:
+    """Edits, silent changes, invoicing, cancelling, renaming and creating are all loaded."""
+    with Sandbox(milestones=450) as sandbox:
+        job.sync(sandbox)
+        account = sandbox.account
+        open_ids = [i for i, m in account.milestones.items() if m["invoice_id"] is None]
+        billed = next(m for m in account.milestones.values() if m["invoice_id"] is not None)
+        account.update_milestone(open_ids[0], amount_in_cents=-7, title='new "title", 日本')
+        account.silently_update_milestone(open_ids[1], date_to_invoice=None)
+        account.invoice_milestone(open_ids[2], draft=True)
+        account.cancel_invoice(billed["invoice_id"])
+        account.rename_workspace(billed["workspace_id"], "renamed")
+        account.create_milestone(title="new", external_reference={
+            "service_name": "sap", "service_model": "x", "service_model_ref": "1"})  # fmt: skip
+        result = job.sync(sandbox)
+        assert (result.exit_code, result.run.added) == (0, 1)
+        assert_equal(job, account)
+        versions = job.rows(
+            "select version, change_type from kantata.billing_milestone_versions "
+            f"where id = '{open_ids[0]}' order by version"
+        )
+        assert versions == [(1, "created"), (2, "updated")]
+
+
+def test_dropped_link_is_marked(job: Job) -> None:
+    """A link the account drops keeps its row, with the time it went."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = next(i for i, m in account.milestones.items() if m["invoice_id"] is None)
+        invoice = account.invoice_milestone(id_, draft=True)
+        job.sync(sandbox)
+        account.delete_invoice(invoice)
+        job.sync(sandbox)
+    links = "select removed_at is not null from kantata.billing_milestone_invoices "
+    assert job.rows(f"{links} where invoice_id = '{invoice}'") == [(True,)]
+
+
+def test_new_fields_become_columns(job: Job) -> None:
+    """A new field gets a column of its first value's type; what does not fit goes beside it."""
+    with Sandbox(milestones=250) as sandbox:
+        job.sync(sandbox)
+        ids = list(sandbox.account.milestones)
+        sandbox.account.add_field("weight", 3)
+        sandbox.account.add_field("customData", {"a": [1]})
+        sandbox.account.add_field("row_hash", "theirs")
+        sandbox.account.set_raw(ids[9], "weight", "heavy")
+        result = job.sync(sandbox)
+    assert any("weight is new (bigint)" in change for change in result.run.schema_changes)
+    found = job.rows("select id, weight, weight__v_text, row_hash from kantata.billing_milestones")
+    assert {row[1:3] for row in found if row[0] != ids[9]} == {(3, None)}
+    assert next(row[1:3] for row in found if row[0] == ids[9]) == (None, "heavy")
+    assert all(row[3].startswith("1:") for row in found)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("amount_in_cents", "12.50"),
+        ("amount_in_cents", 1000.5),
+        ("amount_in_cents", None),
+        ("amount_in_cents", 10**19),
+        ("date_to_invoice", "2026-02-30"),
+        ("updated_at", "yesterday"),
+        ("title", "a\0b"),
+        ("currency", None),
+    ],
+)
+def test_untypable_record_is_rejected_and_heals(job: Job, field: str, value: object) -> None:
+    """A value that does not fit rejects its record, keeps the last good row, and heals."""
+    with Sandbox(milestones=40) as sandbox:
+        job.sync(sandbox)
+        id_ = next(iter(sandbox.account.milestones))
+        good = job.rows(f"select * from kantata.billing_milestones where id = '{id_}'")
+        sandbox.account.set_raw(id_, field, value)
+        for _ in range(2):
+            result = job.sync(sandbox)
+            assert result.exit_code == 3
+            assert [row[:2] for row in result.rejected] == [("billing_milestones", id_)]
+        assert job.rows("select count(*) from kantata.rejected_records") == [(1,)]
+        assert job.rows(f"select * from kantata.billing_milestones where id = '{id_}'") == good
+        sandbox.account.clear_raw(id_)
+        assert job.sync(sandbox).exit_code == 0
+        assert_equal(job, sandbox.account)
+    open_ = "select count(*) from kantata.rejected_records where resolved_at is null"
+    assert job.rows(open_) == [(0,)]
+
+
+def test_absent_field_keeps_its_last_value(job: Job) -> None:
+    """A field that is missing, not null, keeps what the warehouse holds, and is reported."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        before = job.rows("select id, title from kantata.billing_milestones order by id")
+        sandbox.account.remove_field("title")
+        result = job.sync(sandbox)
+    assert job.rows("select id, title from kantata.billing_milestones order by id") == before
+    assert any("billing_milestones.title is missing" in c for c in result.run.schema_changes)
+
+
+def test_lost_money_field_stops_the_run(job: Job) -> None:
+    """A field that figures rest on, missing everywhere, loads nothing."""
+    with Sandbox(milestones=30) as sandbox:
+        job.sync(sandbox)
+        before = content(job)
+        sandbox.account.remove_field("amount_in_cents")
+        with pytest.raises(KantataFieldLost):
+            job.sync(sandbox)
+    assert content(job) == before
+
+
+def test_unreadable_project_needs_a_person(job: Job) -> None:
+    """A milestone whose project is in no answer is loaded, and told of with exit code 3."""
+    with Sandbox(milestones=30) as sandbox:
+        id_ = next(iter(sandbox.account.milestones))
+        sandbox.account.set_raw(id_, "workspace_id", "999999")
+        result = job.sync(sandbox)
+    assert result.exit_code == 3
+    assert "999999" in result.run.warnings[0]
+    found = job.rows(f"select workspace_id from kantata.billing_milestones where id = '{id_}'")
+    assert found == [("999999",)]
+
+
+_FAILURES = {
+    "refused": Fault("refuse", status=403, path="billing_milestones"),
+    "unavailable": Fault("error", path="billing_milestones"),
+    "html": Fault("html"),
+    "throttled": Fault("throttle"),
+    "cut off": Fault("drop_before", path="billing_milestones", skip=1),
+    "garbage": Fault("garbage", path="billing_milestones"),
+    "rows lost": Fault("lose_rows", path="billing_milestones"),
+    "redirected": Fault("redirect"),
+}
+
+
+@pytest.mark.parametrize("failure", _FAILURES)
+def test_failed_read_loads_nothing(job: Job, failure: str) -> None:
+    """A read that fails leaves the warehouse and the published file as they were, and says so."""
+    with Sandbox(milestones=450) as sandbox:
+        job.sync(sandbox)
+        before = content(job)
+        published = job.place.published
+        bytes_before = published.read_bytes() if published else b""
+        sandbox.account.update_milestone(next(iter(sandbox.account.milestones)), title="changed")
+        sandbox.misbehave(_FAILURES[failure])
+        with pytest.raises(KantataError) as caught:
+            job.sync(sandbox)
+        assert content(job) == before
+        assert not published or published.read_bytes() == bytes_before
+        status, error = job.rows(
+            "select status, error from kantata.sync_runs order by run_id desc limit 1"
+        )[0]
+        assert (status, error) == ("failed", str(caught.value))
+        sandbox.behave()
+        assert job.sync(sandbox).run.changed == 1
+        assert_equal(job, sandbox.account)
+
+
+@pytest.mark.parametrize("fault", ["error", "throttle", "drop_before", "drop_after", "garbage"])
+def test_passing_faults_are_survived(job: Job, fault: str) -> None:
+    """Faults that pass cost a retry and nothing else."""
+    with Sandbox(milestones=1_000) as sandbox:
+        sandbox.misbehave(Fault(fault, path="billing_milestones", times=3, skip=2))
+        assert job.sync(sandbox).exit_code == 0
+        assert_equal(job, sandbox.account)
+
+
+def test_local_folder_may_be_lost(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without dlt's working folder, or from another folder, the next run is the same."""
+    with Sandbox(milestones=300) as sandbox:
+        job.sync(sandbox)
+        before = content(job)
+        shutil.rmtree(job.place.working)
+        if job.name == "postgres":
+            elsewhere = Path("elsewhere")
+            elsewhere.mkdir()
+            monkeypatch.chdir(elsewhere)
+        assert job.sync(sandbox).run.added == 0
+        assert content(job) == before
+        sandbox.account.add_field("new_field", 1.5)
+        assert job.sync(sandbox).run.changed == 300
+    assert job.rows("select distinct new_field from kantata.billing_milestones") == [(1.5,)]
+
+
+def test_token_is_nowhere(job: Job) -> None:
+    """The token is in no file, no row and no error."""
+    token = "s3cret-token-8f1c"  # noqa: S105 - made up
+    with Sandbox(milestones=30, token=token) as sandbox:
+        job.sync(sandbox)
+        sandbox.misbehave(Fault("error"))
+        with pytest.raises(KantataError) as caught:
+            job.sync(sandbox)
+    assert token not in str(caught.value) + "".join(job.notes)
+    for path in Path().rglob("*"):
+        assert not path.is_file() or token.encode() not in path.read_bytes(), path
+    assert token not in json.dumps(job.rows("select * from kantata.sync_runs"), default=str)

@@ -1,0 +1,284 @@
+"""Asking for changes and deciding on them, as people type it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.equality import assert_equal
+from tests.support.office import Office
+
+
+def test_from_question_to_answer(office: Office) -> None:
+    """A change goes its whole way by commands, and the warehouse shows it afterwards."""
+    id_ = office.free()[0]
+    made = office.json(
+        "propose", "update", id_, "--set", "amount_in_cents=120000", "--set",
+        "date_to_invoice=2027-01-31", "--reason", "slipped", "--as", "ann",
+    )  # fmt: skip
+    change_id = made["change_id"]
+    (listed,) = office.json("changes")
+    assert (listed["change_id"], listed["status"], listed["action"], listed["milestone_id"]) == (
+        change_id, "proposed", "update", id_,
+    )  # fmt: skip
+    code, said = office.run("show", change_id)
+    assert code == 0
+    assert "2027-01-31" in said
+    assert "→" in said
+    assert office.run("approve", change_id, "--as", "Ann")[0] == 2
+    assert office.json("push")["changes"] == []
+    assert office.run("approve", change_id, "--as", "bob")[0] == 0
+    assert office.json("plan")[0]["step"] == office.json("push", "--dry-run")[0]["step"] == "write"
+    before = dict(office.sandbox.account.milestones[id_])
+    pushed = office.json("push")
+    assert [c["status"] for c in pushed["changes"]] == ["applied"]
+    after = office.sandbox.account.milestones[id_]
+    assert (after["amount_in_cents"], after["date_to_invoice"]) == (120000, "2027-01-31")
+    assert {n for n in after if after[n] != before[n]} <= {
+        "amount_in_cents", "date_to_invoice", "updated_at",
+    }  # fmt: skip
+    assert office.json("changes") == []
+    assert [c["status"] for c in office.json("changes", "--all")] == ["applied"]
+    statuses = [event["after"] for event in office.json("audit", change_id)]
+    assert statuses == ["proposed", "approved", "applying", "applied"]
+    assert_equal(office.job, office.sandbox.account, beside=False)
+    audit = office.job.rows(
+        "select status_after, who, amount_after * 1000 from kantata_marts.push_audit "
+        "order by event_number"
+    )
+    assert [row[:2] for row in audit] == [
+        ("proposed", "ann"), ("approved", "bob"), ("applying", "milestones push"),
+        ("applied", "milestones push"),
+    ]  # fmt: skip
+
+
+def test_after_a_push_nothing_is_overlooked(office: Office) -> None:
+    """What changed elsewhere before a push is still found by the sync after it."""
+    first, second, third, *_ = office.free()
+    office.sandbox.account.update_milestone(second, title="changed elsewhere")
+    for words in (["delete", first], ["update", third, "--set", "title=pushed"]):
+        change = office.json("propose", *words, "--reason", "r", "--as", "ann")["change_id"]
+        office.run("approve", change, "--as", "bob")
+    project = next(iter(office.sandbox.account.workspaces))
+    create = office.json(
+        "propose", "create", "--set", f"workspace_id={project}",
+        "--set", "title=made", "--set", "amount_in_cents=-5", "--reason", "r", "--as", "ann",
+    )["change_id"]  # fmt: skip
+    office.run("approve", create, "--as", "bob")
+    assert office.json("push")["exit_code"] == 0
+    assert office.job.rows(
+        f"select count(*) from kantata.billing_milestones where id = '{first}' "
+        "and deleted_at is not null"
+    ) == [(1,)]
+    assert office.job.rows(
+        "select count(*) from kantata.billing_milestones where title = 'made'"
+    ) == [(1,)]
+    result = office.job.sync(office.sandbox, full=False)
+    assert (result.run.mode, result.run.changed) == ("feed", 1)
+    assert_equal(office.job, office.sandbox.account)
+
+
+def test_many_deletes_are_shown_at_once(office: Office, tmp_path: Path) -> None:
+    """Deletes that were approved need no leave to be marked, however many they are."""
+    ids = office.free()
+    assert len(ids) > 20, "more than may vanish without a question"
+    file = tmp_path / "changes.csv"
+    file.write_text("action,id\n" + "".join(f"delete,{id_}\n" for id_ in ids))
+    results = office.json("propose", "--from", str(file), "--reason", "cleaned up", "--as", "ann")
+    office.run("approve", *(result["change_id"] for result in results), "--as", "bob")
+    assert office.json("push")["exit_code"] == 0
+    assert office.job.rows(
+        "select count(*) from kantata.billing_milestones where deleted_at is not null"
+    ) == [(len(ids),)]
+    assert_equal(office.job, office.sandbox.account)
+
+
+NEW = ["--set", "title=a", "--set", "amount_in_cents=1"]
+WRONG = [
+    (["update", "{free}", "--set", "amount_in_cents=12.50"], "whole number"),
+    (["update", "{free}", "--set", "amount_in_cents=1e3"], "whole number"),
+    (["update", "{free}", "--set", "amount_in_cents=2147483648"], "2147483647"),
+    (["update", "{free}", "--set", "amount_in_cents=١٢"], "whole number"),
+    (["update", "{free}", "--set", f"amount_in_cents={'9' * 5000}"], "whole number"),
+    (["update", "{free}", "--set", f"amount_in_cents={'0' * 5000}"], "whole number"),
+    (["update", "{free}", "--set", "title=a\x1b[2Kb"], "\\x1b"),
+    (["update", "{free}", "--set", "title=a\nb"], "\\n"),
+    (["update", "{free}", "--set", "title=a\u202eb"], "\\u202e"),
+    (["update", "{free}", "--set", "title=a", "--as", "ann\u200b"], "\\u200b"),
+    (["update", "{free}", "--set", "title=a", "--set", " title=b"], "once"),
+    (["update", "{free}", "--set", "date_to_invoice=2027-02-30"], "real date"),
+    (["update", "{free}", "--set", "date_to_invoice=31.01.2027"], "real date"),
+    (["update", "{free}", "--set", "date_to_invoice="], "clear"),
+    (["update", "{free}", "--set", "title= "], "clear"),
+    (["update", "{free}", "--set", "currency=EUR"], "cannot be written"),
+    (["update", "{free}", "--set", "invoice_id=1"], "cannot be written"),
+    (["update", "{free}", "--set", "workspace_id=1"], "another project"),
+    (["update", "{free}", "--set", "billing_type=weekly"], "upon_completion"),
+    (["update", "{free}", "--set", "billing_type=upon_completion"], "story_id"),
+    (["update", "{free}", "--set", "title"], "NAME=VALUE"),
+    (["update", "{free}", "--set", "title=a", "--set", "title=b"], "once"),
+    (["update", "{free}"], "nothing is set"),
+    (["update", "4711", "--set", "title=a"], "no milestone 4711"),
+    (["update", "1' or '1'='1", "--set", "title=a"], "no milestone"),
+    (["update", "{invoiced}", "--set", "title=a"], "invoice"),
+    (["delete", "{invoiced}"], "invoice"),
+    (["delete", "4711"], "no milestone 4711"),
+    (["create", *NEW], "workspace_id must be set"),
+    (["create", *NEW, "--set", "workspace_id=4711"], "no project"),
+    (["create", *NEW, "--set", "workspace_id=x"], "not a number"),
+]  # fmt: skip
+
+
+def test_what_cannot_be_written_is_refused_at_once(office: Office) -> None:
+    """Each wrong ask ends with exit code 2 and names what is wrong; nothing is proposed."""
+    account = office.sandbox.account
+    invoiced = next(i for i, record in account.milestones.items() if record["invoice_id"])
+    names = {"free": office.free()[0], "invoiced": invoiced}
+    for words, expected in WRONG:
+        filled = [word.format(**names) for word in words]
+        code, said = office.run("propose", *filled, "--reason", "r")
+        assert (code, expected in said) == (2, True), (filled, said)
+    assert (
+        office.run("propose", "update", names["free"], "--set", "title=a", "--reason", " ")[0] == 2
+    )
+    assert "\\t" in office.run("propose", "delete", names["free"], "--reason", "a\tb")[1]
+    assert office.json("changes", "--all") == []
+
+
+def test_a_file_is_taken_whole_or_not_at_all(office: Office, tmp_path: Path) -> None:
+    """Each bad line is named; a good file proposes each line once, however often it is given."""
+    one, two, three, *_ = office.free()
+    project = next(iter(office.sandbox.account.workspaces))
+    file = tmp_path / "changes.csv"
+    head = "action,milestone_id,workspace_id,title,amount_in_cents,date_to_invoice,reason\n"
+    file.write_text(
+        f"{head}update,{one},,,100,,r\nupdate,{two},,,1.5,,r\n,,,,,,\nupdate,4711,,a,,,r\n"
+    )
+    code, said = office.run("propose", "--from", str(file), "--as", "ann")
+    assert code == 2
+    assert all(line in said for line in ("line 3", "line 4", "line 5"))
+    assert "line 2" not in said
+    assert office.json("changes", "--all") == []
+    good = (
+        f'{head}update,{one},,,100,,r\n,{two},,"Größe, neu",,2027-01-31,r\n'
+        f"delete,{three},,,,,gone\ncreate,,{project},made,7,,new\n"
+    )
+    file.write_text("\ufeff" + good, encoding="utf-8")
+    results = office.json("propose", "--from", str(file), "--as", "ann")
+    assert len({result["change_id"] for result in results}) == 4
+    again = office.json("propose", "--from", str(file), "--as", "ann")
+    assert [r["change_id"] for r in again] == [r["change_id"] for r in results]
+    assert len(office.json("changes", "--all")) == 4
+    for result in results:
+        office.run("approve", result["change_id"], "--as", "bob")
+    assert office.json("push")["exit_code"] == 0
+    assert office.sandbox.account.milestones[two]["title"] == "Größe, neu"
+    assert all(result["note"] for result in office.json("propose", "--from", str(file)))
+    assert len(office.json("changes", "--all")) == 4
+
+
+FILES = [
+    ("milestone_id,amount\n1,2\n", "'amount'"),
+    ("milestone_id;title\n4711;a\n", "no milestone 4711"),
+    ("milestone_id,title\n1,a,b\n", "as many values"),
+    ("milestone_id,title\n1\n", "as many values"),
+    ("action,milestone_id\nupsert,1\n", "upsert"),
+    ("id,milestone_id,title\n1,2,a\n", "two milestones"),
+    ('milestone_id,title\n1,"a\n', "line"),
+    ("milestone_id,amount_in_cents,title,amount_in_cents\n1,100,a,999\n", "'amount_in_cents'"),
+    ("", "holds no changes"),
+    ("milestone_id,title\n", "holds no changes"),
+]
+
+
+def test_files_that_cannot_be_read(office: Office, tmp_path: Path) -> None:
+    """A file that is not as it should be, or holds nothing, is refused with what is wrong."""
+    file = tmp_path / "changes.csv"
+    for text, expected in FILES:
+        file.write_text(text)
+        code, said = office.run("propose", "--from", str(file), "--reason", "r")
+        assert (code, expected in said) == (2, True), (text, said)
+    assert office.json("changes") == []
+    assert office.run("propose", "--from", str(tmp_path / "none.csv"))[0] == 2
+    file.write_bytes(b"milestone_id,title\n1,\xff\n")
+    assert "UTF-8" in office.run("propose", "--from", str(file))[1]
+
+
+def test_by_query(office: Office) -> None:
+    """Rows of the warehouse become changes; a query that writes or fails changes nothing."""
+    sql = (
+        "select id, amount_in_cents + 1 as amount_in_cents from kantata.billing_milestones "
+        f"where id in ('{office.free()[0]}', '{office.free()[1]}')"
+    )
+    assert len(office.json("propose", "--query", sql, "--reason", "r")) == 2
+    table = "kantata.billing_milestones"
+    for wrong, expected in (
+        ("select nothing", "failed"),
+        (f"select id, title, title from {table}", "'title' is a column more than once"),
+        (f"select id, title from {table} where id is null", "no rows"),
+    ):
+        code, said = office.run("propose", "--query", wrong, "--reason", "r")
+        assert (code, expected in said) == (2, True), said
+    code, _ = office.run(
+        "propose", "--query", "delete from kantata.billing_milestones", "--reason", "r"
+    )
+    assert code == 2
+    assert_equal(office.job, office.sandbox.account)
+
+
+def test_duplicates_and_decisions(office: Office) -> None:
+    """A create equal to a live milestone needs leave; rejected and withdrawn changes stay so."""
+    account = office.sandbox.account
+    live = account.milestones[office.free()[0]]
+    words = ["create", "--reason", "r", "--as", "ann", *(
+        f"--set={n}={live[n]}"
+        for n in ("workspace_id", "title", "amount_in_cents", "date_to_invoice")
+    )]  # fmt: skip
+    code, said = office.run("propose", *words)
+    assert (code, "--allow-duplicate" in said) == (2, True)
+    first = office.json("propose", *words, "--allow-duplicate")["change_id"]
+    assert office.run("reject", first, "--reason", "no", "--as", "bob")[0] == 0
+    assert office.run("approve", first, "--as", "bob")[0] == 2
+    second = office.json("propose", *words, "--allow-duplicate")["change_id"]
+    assert office.run("approve", second, "--as", "bob")[0] == 0
+    assert office.run("withdraw", second, "--as", "ann")[0] == 0
+    assert office.json("push")["changes"] == []
+    assert office.run("show", "nothing")[0] == office.run("audit", "nothing")[0] == 2
+
+
+def test_writing_is_off_by_default(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without PUSH__ENABLED nothing is sent; with a token of its own, that one is used to write."""
+    id_ = office.free()[0]
+    change = office.json("propose", "update", id_, "--set", "title=x", "--reason", "r", "--as", "a")
+    office.run("approve", change["change_id"], "--as", "b")
+    monkeypatch.delenv("PUSH__ENABLED")
+    monkeypatch.setenv("ENABLED", "true")  # of something else: dlt would take it for ours
+    code, said = office.run("push")
+    assert (code, "PUSH__ENABLED=true" in said) == (2, True)
+    monkeypatch.setenv("PUSH__ENABLED", "true")
+    monkeypatch.setenv("KANTATA_WRITE_TOKEN", "a-token-for-writing")
+    code, said = office.run("push")
+    assert code == 2
+    assert "KANTATA_WRITE_TOKEN" in said
+    assert "a-token-for-writing" not in said
+    monkeypatch.setenv("KANTATA_WRITE_TOKEN", office.sandbox.token)
+    assert office.run("push")[0] == 0
+    assert office.sandbox.account.milestones[id_]["title"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_CHANGES", "0"),
+        ("RECONCILE_AFTER", "-1"),
+        ("RECONCILE_AFTER", "soon"),
+        ("ENABLED", "perhaps"),
+    ],
+)
+def test_wrong_settings(
+    office: Office, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A setting that cannot be what it is ends with exit code 2."""
+    monkeypatch.setenv(f"PUSH__{name}", value)
+    assert office.run("push")[0] == 2

@@ -1,0 +1,462 @@
+"""Writing back: at most once, never unapproved, never over an edit, whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.writing_desk import Desk
+from warehouse.change import Action, Status
+from warehouse.errors import WarehouseBusy
+
+ROOT = Path(__file__).parents[2]
+LONG = bool(os.environ.get("MILESTONES_LONG"))
+WRITES = {Action.CREATE: "POST", Action.UPDATE: "PUT", Action.DELETE: "DELETE"}
+# How often a write must be sent in all, and what goes wrong with it first. Those that are executed
+# are done, and say something else.
+FAULTS = [
+    (1, {"kind": "refuse"}),
+    (1, {"kind": "refuse", "executed": True}),
+    (1, {"kind": "refuse", "status": 403}),
+    (1, {"kind": "refuse", "status": 404}),
+    (2, {"kind": "refuse", "status": 408}),
+    (1, {"kind": "refuse", "status": 408, "executed": True}),
+    (2, {"kind": "refuse", "status": 401}),
+    (3, {"kind": "throttle", "times": 2, "retry_after": 0}),
+    (3, {"kind": "throttle", "times": 2}),
+    (6, {"kind": "throttle", "times": 20, "retry_after": 0}),
+    (1, {"kind": "throttle", "executed": True, "retry_after": 0}),
+    (2, {"kind": "error"}),
+    (1, {"kind": "error", "executed": True}),
+    (2, {"kind": "error", "status": 502, "html": True}),
+    (1, {"kind": "error", "status": 502, "html": True, "executed": True}),
+    (1, {"kind": "error", "status": 504, "html": True, "executed": True}),
+    (2, {"kind": "html"}),
+    (1, {"kind": "html", "executed": True}),
+    (2, {"kind": "drop_before"}),
+    (1, {"kind": "drop_after"}),
+    (2, {"kind": "redirect"}),
+    (1, {"kind": "redirect", "executed": True}),
+    (1, {"kind": "garbage"}),
+    (1, {"kind": "delay", "seconds": 0.02}),
+]
+
+
+def test_every_fault_of_every_write(desk: Desk, record_property: pytest.RecordProperty) -> None:
+    """Whatever one write meets, it is done at most once, and ledger and account agree.
+
+    Beside it stand a change nobody approved, and one whose milestone was edited meanwhile.
+    """
+    cases = 0
+    for action in Action:
+        for n, (sends, fault) in enumerate(FAULTS):
+            if "postgres" in desk.url and (n + len(action)) % 3 and not LONG:
+                continue
+            for later in (False, True):  # whether it has recovered when it is read back
+                unapproved = desk.proposed(desk.draft(Action.UPDATE))
+                edited = desk.approved(desk.draft(Action.UPDATE))
+                desk.sandbox.account.update_milestone(str(edited.milestone_id), title="edited")
+                change = desk.approved(desk.draft(action))
+                times = fault.get("times", 1)
+                desk.sandbox.misbehave(Fault(**{"method": WRITES[action], **fault, "times": times}))
+                desk.push(reconcile_after=240 if later else 0)
+                if later:
+                    at_once = desk.assert_true(change, finished=False)
+                    assert at_once.status is not Status.APPROVED or fault["kind"] != "drop_after"
+                desk.sandbox.behave()
+                desk.pass_time(241)
+                desk.finish()
+                now = desk.assert_true(change)
+                assert desk.sent(change) == sends, (fault, now)
+                if fault["kind"] not in ("refuse",):
+                    assert now.status is Status.APPLIED, (fault, now)
+                assert desk.change(unapproved).status is Status.PROPOSED
+                assert desk.done(unapproved) == 0
+                assert desk.change(edited).status is Status.CONFLICT
+                assert (
+                    desk.sandbox.account.milestones[str(edited.milestone_id)]["title"] == "edited"
+                )
+                cases += 1
+    record_property("faults", cases)
+    print(f"{cases} faulty writes: each done at most once, none unapproved, none over an edit")
+
+
+@contextmanager
+def _mortal(desk: Desk) -> Iterator[subprocess.Popen[str]]:
+    """A process that forks pushes which die."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.killed_push"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+def _killed(desk: Desk, process: subprocess.Popen[str], line: int) -> bool:
+    """Push in a process that dies at this line; whether it got there."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    case = {
+        "ledger": desk.url, "url": desk.sandbox.url, "token": desk.sandbox.token,
+        "reconcile_after": 0, "line": line,
+    }  # fmt: skip
+    process.stdin.write(json.dumps(case) + "\n")
+    process.stdin.flush()
+    status = int(process.stdout.readline())
+    assert status in (0, 99)
+    return status == 99
+
+
+def test_killed_at_every_line(desk: Desk, record_property: pytest.RecordProperty) -> None:
+    """A push that dies between any two lines, whatever its write met, is made right by the next.
+
+    With MILESTONES_LONG it dies at every line, with every fault.
+    """
+    cases = 0
+    step = (1 if LONG else 11) if "sqlite" in desk.url else (7 if LONG else 29)
+    faults = [(1, None), *FAULTS] if LONG else [(1, None), (1, {"kind": "drop_after"})]
+    if not LONG and "sqlite" in desk.url:
+        faults.append((2, {"kind": "error"}))
+    with _mortal(desk) as process:
+        for action in Action:
+            for sends, fault in faults:
+                line = 1
+                while True:
+                    change = desk.approved(desk.draft(action))
+                    if fault:
+                        times = min(fault.get("times", 1), 4)  # more than that is for no one line
+                        desk.sandbox.misbehave(
+                            Fault(**{"method": WRITES[action], **fault, "times": times})
+                        )
+                    died = _killed(desk, process, line)
+                    desk.sandbox.behave()
+                    desk.assert_true(change, finished=False)
+                    desk.finish()
+                    now = desk.assert_true(change)
+                    refused = fault is not None and fault["kind"] == "refuse"
+                    assert now.status is Status.APPLIED or refused, (fault, line, now)
+                    assert desk.sent(change) <= sends, (fault, line, now)
+                    if not died:
+                        break
+                    cases += 1
+                    line += step
+    record_property("killed", cases)
+    print(f"killed at {cases} lines: each change done at most once, ledger and account agree")
+    assert cases > 20
+
+
+def test_edits_are_never_overwritten(desk: Desk) -> None:
+    """Whatever of a milestone changed since it was proposed, it is left alone."""
+    account = desk.sandbox.account
+    edits = [
+        ({"title": "edited"}, "is edited"), ({"amount_in_cents": 9}, "is 0.09 USD"),
+        ({"date_to_invoice": "2031-01-01"}, "was none, is 2031-01-01"),
+        ({"currency": "JPY"}, "was USD, is JPY"),
+    ]  # fmt: skip
+    for edit, said in edits:
+        for action in (Action.UPDATE, Action.DELETE):
+            change = desk.approved(desk.draft(action))
+            account.silently_update_milestone(str(change.milestone_id), **edit)
+            result = desk.push()
+            assert result.exit_code == 3
+            now = desk.change(change)
+            assert now.status is Status.CONFLICT
+            assert said in now.outcome
+            found = account.milestones[str(change.milestone_id)]
+            assert {name: found[name] for name in edit} == edit
+    assert {request.method for request in desk.sandbox.requests} == {"GET"}
+
+
+def test_invoiced_milestones_are_left_alone(desk: Desk) -> None:
+    """A milestone on an invoice, be it a draft, is not written to; a cancelled one is no matter."""
+    account = desk.sandbox.account
+    for draft in (False, True):
+        change = desk.approved(desk.draft(Action.UPDATE))
+        account.invoice_milestone(str(change.milestone_id), draft=draft)
+        desk.push()
+        assert "invoice" in desk.assert_true(change).outcome
+        assert desk.change(change).status is Status.CONFLICT
+    id_ = desk.milestone()
+    account.cancel_invoice(account.invoice_milestone(id_))
+    asked = replace(
+        desk.draft(Action.UPDATE), milestone_id=id_, before=desk.image(id_), after={"title": "free"}
+    )
+    change = desk.approved(asked)
+    desk.push()
+    assert desk.assert_true(change).status is Status.APPLIED
+
+
+def test_invoices_that_cannot_be_seen(desk: Desk) -> None:
+    """If Kantata does not tell whether a milestone is invoiced, it is not written to."""
+    change = desk.approved(desk.draft(Action.UPDATE))
+    desk.sandbox.account.leave_out(str(change.milestone_id), "invoice_ids")
+    assert desk.push().exit_code == 3
+    assert "invoice_ids cannot be read" in desk.change(change).outcome
+    assert desk.done(change) == 0
+
+
+def test_withdrawn_at_the_last_moment(desk: Desk) -> None:
+    """A change that is withdrawn while a push is going is not sent, and holds up no other."""
+    first, second, third = (desk.approved(desk.draft(Action.UPDATE)) for _ in range(3))
+
+    def withdraw(_account: object) -> None:
+        with desk.ledger() as ledger:
+            ledger.move(ledger.change(second.change_id), Status.WITHDRAWN, "ann", "no")
+
+    desk.sandbox.misbehave(Fault("change", method="PUT", times=1, action=withdraw))
+    assert desk.push().exit_code == 0
+    statuses = [desk.change(change).status for change in (first, second, third)]
+    assert statuses == [Status.APPLIED, Status.WITHDRAWN, Status.APPLIED]
+    assert desk.done(second) == 0
+
+
+def test_an_edit_between_two_writes_is_seen(desk: Desk) -> None:
+    """What was read longer than five seconds ago is read again before it is written."""
+    first = desk.approved(desk.draft(Action.UPDATE))
+    second = desk.approved(desk.draft(Action.UPDATE))
+    id_ = str(second.milestone_id)
+    desk.sandbox.misbehave(
+        Fault("delay", method="PUT", path=f"/{first.milestone_id}$", seconds=5.2, times=1),
+        Fault(
+            "change", method="PUT", path=f"/{first.milestone_id}$", times=1,
+            action=lambda account: account.update_milestone(id_, title="edited meanwhile"),
+        ),
+    )  # fmt: skip
+    desk.push()
+    assert desk.assert_true(first).status is Status.APPLIED
+    assert desk.change(second).status is Status.CONFLICT
+    assert desk.sandbox.account.milestones[id_]["title"] == "edited meanwhile"
+
+
+def test_what_was_approved_is_what_is_sent(desk: Desk) -> None:
+    """A change that was altered in the database after it was approved is not sent."""
+    change = desk.approved(desk.draft(Action.UPDATE))
+    desk.alter(change, '{"amount_in_cents": 999999}')
+    desk.push()
+    assert desk.change(change).status is Status.CONFLICT
+    assert desk.change(change).outcome == "it is not what was approved"
+    assert desk.done(change) == 0
+
+
+def test_unknown_outcomes_wait(desk: Desk) -> None:
+    """What may still be going on in Kantata is left alone, and then found out."""
+    change = desk.approved(desk.draft(Action.CREATE))
+    desk.sandbox.misbehave(Fault("drop_after", method="POST", times=1))
+    assert desk.push(reconcile_after=240).exit_code == 3
+    assert desk.change(change).status is Status.UNKNOWN
+    desk.pass_time(200)
+    waiting = desk.push(reconcile_after=240)
+    assert [c.change_id for c, _ in waiting.waiting] == [change.change_id]
+    desk.pass_time(41)
+    assert desk.push(reconcile_after=240).exit_code == 0
+    assert desk.assert_true(change).status is Status.APPLIED
+
+
+def test_a_create_without_its_reference_is_for_a_person(desk: Desk) -> None:
+    """An equal milestone that appeared, and does not say whose it is, is not taken for ours."""
+    change = desk.approved(desk.draft(Action.CREATE))
+    desk.sandbox.misbehave(Fault("drop_before", method="POST", times=1))
+    desk.push()
+    after = {k: v for k, v in change.after.items() if k != "workspace_id"}
+    id_ = desk.sandbox.account.create_milestone(workspace_id=change.workspace_id, **after)
+    assert desk.push().exit_code == 3
+    now = desk.change(change)
+    assert (now.status, id_ in now.outcome) == (Status.CONFLICT, True)
+    assert desk.made_by(change) == [id_]
+
+
+def test_a_create_is_not_repeated_by_hand(desk: Desk) -> None:
+    """A milestone somebody made in Kantata meanwhile is not made a second time."""
+    change = desk.approved(desk.draft(Action.CREATE))
+    after = {k: v for k, v in change.after.items() if k != "workspace_id"}
+    id_ = desk.sandbox.account.create_milestone(workspace_id=change.workspace_id, **after)
+    assert desk.push().exit_code == 3
+    assert desk.change(change).status is Status.CONFLICT
+    allowed = desk.approved(replace(desk.draft(Action.CREATE), after=change.after, duplicate=True))
+    assert desk.push().exit_code == 0
+    assert len(desk.made_by(change)) == 2
+    assert desk.change(allowed).milestone_id != id_
+
+
+def test_gone_and_out_of_reach(desk: Desk) -> None:
+    """A deleted milestone ends its changes; one out of reach leaves them as they are."""
+    account = desk.sandbox.account
+    update, delete = (desk.approved(desk.draft(a)) for a in (Action.UPDATE, Action.DELETE))
+    for change in (update, delete):
+        account.delete_milestone(str(change.milestone_id))
+    desk.push()
+    assert desk.change(update).status is Status.CONFLICT
+    assert desk.change(delete).status is Status.APPLIED
+    hidden = desk.approved(desk.draft(Action.UPDATE))
+    account.hide_workspace(hidden.workspace_id)
+    result = desk.push()
+    assert (result.exit_code, len(result.waiting)) == (3, 1)
+    assert desk.change(hidden).status is Status.APPROVED
+    account.show_workspace(hidden.workspace_id)
+    assert desk.push().exit_code == 0
+
+
+def test_a_wrong_token_stops_everything(desk: Desk) -> None:
+    """With a token that is refused nothing is written, and every change stays approved."""
+    changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(3)]
+    desk.sandbox.misbehave(Fault("refuse", status=401, method="PUT"))
+    result = desk.push()
+    assert isinstance(result.stopped, KantataUnauthorized)
+    assert result.exit_code == 2
+    puts = [r for r in desk.sandbox.requests if r.method == "PUT"]
+    assert len(puts) == 1
+    assert {desk.change(c).status for c in changes} == {Status.APPROVED}
+
+
+def test_writes_that_never_arrive_stop_it(desk: Desk) -> None:
+    """If no connection is to be had, three changes are tried, all stay approved, exit 75."""
+    changes = [desk.approved(desk.draft(action)) for action in (*Action, Action.UPDATE)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        desk.writes_to = f"http://127.0.0.1:{free.getsockname()[1]}/api/v1"
+        result = desk.push()
+    assert isinstance(result.stopped, KantataUnavailable)
+    assert (result.exit_code, len(result.waiting)) == (75, 3)
+    assert {desk.change(c).status for c in changes} == {Status.APPROVED}
+    desk.writes_to = ""
+    assert desk.push().exit_code == 0
+    for change in changes:
+        assert desk.assert_true(change).status is Status.APPLIED
+
+
+def test_no_more_than_allowed(desk: Desk) -> None:
+    """A push takes at most ``max_changes``, the oldest first."""
+    changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(5)]
+    desk.push(most=2)
+    assert [desk.change(c).status for c in changes] == [Status.APPLIED] * 2 + [Status.APPROVED] * 3
+
+
+def test_one_push_at_a_time(desk: Desk) -> None:
+    """While one push is going, another says so and writes nothing."""
+    with desk.ledger() as ledger, ledger.pushing(), pytest.raises(WarehouseBusy):
+        desk.push()
+
+
+def test_what_is_not_as_asked_afterwards_is_told(desk: Desk) -> None:
+    """If Kantata took a write and shows something else, a person hears of it."""
+    change = desk.approved(desk.draft(Action.UPDATE))
+    id_ = str(change.milestone_id)
+    desk.sandbox.misbehave(
+        Fault(
+            "change", method="GET", query={"only": id_}, skip=1, times=1,
+            action=lambda account: account.silently_update_milestone(id_, amount_in_cents=6),
+        )
+    )  # fmt: skip
+    result = desk.push()
+    assert result.exit_code == 3
+    assert "amount is 0.06 USD, expected was 0.05 USD" in result.doubts[0]
+
+
+@pytest.mark.parametrize("troubled", [False, True], ids=["quiet", "troubled"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_three_pushes_at_once(
+    kind: str,
+    troubled: bool,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of three processes that push at once, each change is written by one, once.
+
+    So it is too when answers are lost and the one that writes is killed: it is found out by the
+    next one, and nothing is sent again that arrived.
+    """
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    if kind == "postgres":
+        url = str(request.getfixturevalue("postgres_url"))
+    with Sandbox(milestones=50, latency_ms=20) as sandbox:
+        desk = Desk(sandbox, url)
+        monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
+        monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
+        monkeypatch.setenv("LEDGER__URL", url)
+        monkeypatch.setenv("PUSH__ENABLED", "true")
+        monkeypatch.setenv("PUSH__RECONCILE_AFTER", "0")
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        command = [sys.executable, "-m", "pipelines.cli"]
+        if not troubled:
+            subprocess.run([*command, "sync"], check=True, capture_output=True)
+        changes = [desk.approved(desk.draft(action)) for action in [*Action] * 8]
+        pushes: list[subprocess.Popen[bytes]] = []
+        if troubled:
+            for number, method in enumerate(WRITES.values(), start=1):
+                sandbox.misbehave(  # no three unknowns in a row, which would stop it
+                    Fault("drop_after", method=method, skip=number, times=1),
+                    Fault("throttle", method=method, skip=3, times=2, retry_after=0),
+                    Fault("drop_before", method=method, skip=7, times=1),
+                )
+            sandbox.misbehave(
+                Fault(
+                    "change", method="DELETE", skip=4, times=1,
+                    action=lambda _: [process.kill() for process in pushes],
+                )
+            )  # fmt: skip
+        pushes += [
+            subprocess.Popen(
+                [*command, "push", "--json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            for _ in range(3)
+        ]
+        codes = {process.wait(100) for process in pushes}
+        assert codes <= ({-9, 75} if troubled else {0, 75}), codes
+        assert (-9 if troubled else 0) in codes
+        sandbox.behave()
+        desk.finish()
+        for change in changes:
+            assert desk.assert_true(change).status is Status.APPLIED
+        sent = Counter(
+            (r.method, r.path) for r in sandbox.requests if r.method in ("PUT", "DELETE")
+        )
+        again = sum(times - 1 for times in sent.values())
+        # Refused twice and lost on its way once, of each kind; the one that was killed arrived.
+        assert again <= (2 * 3 if troubled else 0), sent
+        assert desk.requests("POST") <= 8 + (3 if troubled else 0)
+
+
+def test_a_lost_ledger_connection_ends_the_push(postgres_url: str) -> None:
+    """On Postgres the lock ends with the connection: nothing more is sent without it."""
+    with Sandbox(milestones=50) as sandbox:
+        desk = Desk(sandbox, postgres_url)
+        changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(3)]
+
+        def end_connections(_account: object) -> None:
+            with psycopg2.connect(postgres_url) as connection, connection.cursor() as cursor:
+                cursor.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity "
+                    "where datname = current_database() and pid <> pg_backend_pid()"
+                )
+            connection.close()
+
+        sandbox.misbehave(Fault("change", method="PUT", times=1, action=end_connections))
+        with pytest.raises(Exception, match="the ledger failed"):
+            desk.push()
+        assert sum(r.method == "PUT" for r in sandbox.requests) == 1
+        desk.finish()
+        for change in changes:
+            assert desk.assert_true(change).status is Status.APPLIED

@@ -1,0 +1,110 @@
+"""Values of writable fields: taken exactly, or refused with the field's name."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.values import checked_text, value_of
+from warehouse.errors import ChangeRefused
+
+TAKEN = {
+    "an amount": ("amount_in_cents", "50000", 50_000),
+    "an amount with spaces around it": ("amount_in_cents", " 50000 ", 50_000),
+    "an amount of nothing": ("amount_in_cents", "0", 0),
+    "a negative amount": ("amount_in_cents", "-50000", -50_000),
+    "an amount with leading zeros": ("amount_in_cents", "00050000", 50_000),
+    "the largest amount": ("amount_in_cents", "2147483647", 2_147_483_647),
+    "the smallest amount": ("amount_in_cents", "-2147483647", -2_147_483_647),
+    "a date": ("date_to_invoice", "2027-03-31", "2027-03-31"),
+    "a leap day": ("date_to_invoice", "2028-02-29", "2028-02-29"),
+    "billing on a date": ("billing_type", "fixed_date", "fixed_date"),
+    "billing on completion": ("billing_type", "upon_completion", "upon_completion"),
+    "a task": ("story_id", "12", "12"),
+    "a project": ("workspace_id", "3", "3"),
+    "an id of twenty digits": ("workspace_id", "9" * 20, "9" * 20),
+    "a title": ("title", "Go-live", "Go-live"),
+    "a title with spaces around it": ("title", "  Go live ", "Go live"),
+    "a title in another script": ("title", "مرحلة", "مرحلة"),
+    "a title with a joiner that its script needs": ("title", "می\u200cشود", "می\u200cشود"),
+    "a title that looks like an amount": ("title", "50000", "50000"),
+    "a title that looks like a formula": ("title", "=1+1", "=1+1"),
+}
+REFUSED = {
+    "an amount with decimals": ("amount_in_cents", "500.00"),
+    "an amount with thousands": ("amount_in_cents", "50,000"),
+    "an amount with an underscore, which Python takes": ("amount_in_cents", "50_000"),
+    "an amount with a plus, which Python takes": ("amount_in_cents", "+50000"),
+    "an amount in Arabic digits, which Python takes": ("amount_in_cents", "\u0665\u0660"),
+    "an amount with an exponent": ("amount_in_cents", "5e4"),
+    "an amount with a currency": ("amount_in_cents", "500 USD"),
+    "an amount with a space inside": ("amount_in_cents", "50 000"),
+    "a sign alone": ("amount_in_cents", "-"),
+    "one more than the largest amount": ("amount_in_cents", "2147483648"),
+    "one less than the smallest amount": ("amount_in_cents", "-2147483648"),
+    "an amount of very many digits": ("amount_in_cents", "1" * 5_000),
+    "an amount of very many zeros": ("amount_in_cents", "0" * 5_000),
+    "a date as an American writes it": ("date_to_invoice", "03/31/2027"),
+    "a date without dashes, which Python takes": ("date_to_invoice", "20270331"),
+    "a date as a week, which Python takes": ("date_to_invoice", "2027-W13-3"),
+    "a date with a time": ("date_to_invoice", "2027-03-31T00:00:00"),
+    "a date that does not exist": ("date_to_invoice", "2027-02-29"),
+    "a month that does not exist": ("date_to_invoice", "2027-13-01"),
+    "a billing type that does not exist": ("billing_type", "monthly"),
+    "a billing type in capitals": ("billing_type", "Fixed_Date"),
+    "a task's name for its id": ("story_id", "Design"),
+    "a project's name for its id": ("workspace_id", "Website"),
+    "a negative id": ("workspace_id", "-3"),
+    "an id of twenty-one digits": ("story_id", "9" * 21),
+    "an id in Arabic digits": ("story_id", "\u0661\u0662"),
+    "an empty title": ("title", ""),
+    "a title of spaces": ("title", "   "),
+    "an empty amount": ("amount_in_cents", ""),
+    "an empty date": ("date_to_invoice", " "),
+    "a title with a line end": ("title", "Go\nlive"),
+    "a title with a line end after it": ("title", "Go-live\n"),
+    "a title with a NUL": ("title", "Go\0live"),
+    "a title that turns its direction": ("title", "Go \u202eevil"),
+    "a title with an unseen space": ("title", "Go\u200blive"),
+    "an amount with an unseen mark": ("amount_in_cents", "\ufeff50000"),
+    "half of a character": ("title", "Go \udcff"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "value"), TAKEN.values(), ids=TAKEN)
+def test_value_that_is_taken(name: str, text: str, value: object) -> None:
+    """The value and its type are what Kantata takes."""
+    found = value_of(name, text)
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(("name", "text"), REFUSED.values(), ids=REFUSED)
+def test_value_that_is_refused(name: str, text: str) -> None:
+    """The message names the field, and stays short and visible whatever was typed."""
+    with pytest.raises(ChangeRefused, match=name) as refused:
+        value_of(name, text)
+    message = str(refused.value)
+    assert len(message) < 250
+    assert not any(character in message for character in "\0\n\u202e\u200b\ufeff\udcff")
+
+
+WRITTEN_OUT = {
+    "a line end": ("a\nb", r"\\n"),
+    "a tabulator": ("a\tb", r"\\t"),
+    "a line separator": ("a\u2028b", r"\\u2028"),
+    "a paragraph separator": ("a\u2029b", r"\\u2029"),
+    "an escape, which a terminal obeys": ("\x1b[2J", r"\\x1b"),
+    "two, each once": ("\t\n\t", r"\\t, \\n$"),
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), WRITTEN_OUT.values(), ids=WRITTEN_OUT)
+def test_characters_that_cannot_be_seen(text: str, shown: str) -> None:
+    """They are named by their numbers."""
+    with pytest.raises(ChangeRefused, match=f"reason.*{shown}"):
+        checked_text("reason", text)
+
+
+@pytest.mark.parametrize("text", ["", "as agreed", "naïve, ½ €", "🙂", "👩\u200d💻"])
+def test_text_that_can_be_seen(text: str) -> None:
+    """It is given back as it is."""
+    assert checked_text("reason", text) == text

@@ -72,7 +72,7 @@ def from_csv(path: Path, why: str) -> list[Ask]:
     try:
         rows = [(f"line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
-        raise ChangeRefused(f"{path}, line {reader.line_num}: {error}") from None
+        raise ChangeRefused(f"{path}, line {reader.reader.line_num}: {error}") from None
     asks = _asks(reader.fieldnames or (), rows, why, str(path))
     if not asks:
         raise ChangeRefused(f"{path} holds no changes: was it cut off when it was exported?")

@@ -1,0 +1,170 @@
+"""Change requests as they are typed: on the command line and in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.asks import Ask, from_csv, one, refuse_all
+from warehouse.change import Action
+from warehouse.errors import ChangeRefused
+
+WHY = "as agreed"
+
+
+def ask(
+    action: Action = Action.UPDATE,
+    id_: str | None = "7",
+    where: str = "line 2",
+    reason: str = WHY,
+    **fields: str,
+) -> Ask:
+    """A request for milestone 7 in line 2 of a file."""
+    return Ask(action, id_, fields, reason, where)
+
+
+SETTINGS = {
+    "no field": ([], {}),
+    "one field": (["title=Go-live"], {"title": "Go-live"}),
+    "two fields": (["title=A", "story_id=12"], {"title": "A", "story_id": "12"}),
+    "spaces around the name do not count": ([" title =A"], {"title": "A"}),
+    "spaces of the value are left to its field": (["title= A "], {"title": " A "}),
+    "only the first sign divides": (["title=a=b"], {"title": "a=b"}),
+    "an empty value is left to its field": (["title="], {"title": ""}),
+    "a field that does not exist is left to the proposal": (["colour=red"], {"colour": "red"}),
+}
+
+
+@pytest.mark.parametrize(("settings", "fields"), SETTINGS.values(), ids=SETTINGS)
+def test_request_of_the_command_line(settings: list[str], fields: dict[str, str]) -> None:
+    """Each NAME=VALUE is one field."""
+    assert one(Action.UPDATE, "7", settings, WHY) == ask(where="", **fields)
+    assert one(Action.CREATE, None, settings, "b") == ask(Action.CREATE, None, "", "b", **fields)
+
+
+WRONG_SETTINGS = {
+    "a name without a value": (["title"], "title"),
+    "a name twice": (["title=A", "title=B"], "title=B"),
+    "a name twice but for its spaces": (["title=A", "title =A"], "title =A"),
+    "nothing": ([""], "NAME=VALUE"),
+}
+
+
+@pytest.mark.parametrize(("settings", "words"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
+def test_settings_that_are_refused(settings: list[str], words: str) -> None:
+    """The message shows what was typed and how to type it."""
+    with pytest.raises(ChangeRefused, match=words) as refused:
+        one(Action.UPDATE, "7", settings, WHY)
+    assert "NAME=VALUE" in str(refused.value)
+
+
+FILES = {
+    "an update, since no action is named": ("id,title\n7,A\n", [ask(title="A")]),
+    "the milestone by its long name": ("milestone_id,title\n7,A\n", [ask(title="A")]),
+    "the milestone by both names": ("id,milestone_id,title\n7,7,A\n", [ask(title="A")]),
+    "the milestone by one of two names": (
+        "id,milestone_id,title\n7,,A\n,8,B\n",
+        [ask(title="A"), ask(id_="8", where="line 3", title="B")],
+    ),
+    "three actions": (
+        "action,id,workspace_id,title\nupdate,7,,A\ncreate,,3,B\ndelete,8,,\n",
+        [
+            ask(title="A"),
+            ask(Action.CREATE, None, "line 3", workspace_id="3", title="B"),
+            ask(Action.DELETE, "8", "line 4"),
+        ],
+    ),
+    "an empty action is an update": ("action,id,title\n,7,A\n", [ask(title="A")]),
+    "a reason of its own": (
+        "id,title,reason\n7,A,because\n8,B,\n",
+        [ask(reason="because", title="A"), ask(id_="8", where="line 3", title="B")],
+    ),
+    "an empty cell asks for nothing": ("id,title,story_id\n7,,12\n", [ask(story_id="12")]),
+    "a cell of spaces asks for nothing": ("id,title,story_id\n7,  ,12\n", [ask(story_id="12")]),
+    "spaces around a cell do not count": ("id,title\n 7 , A \n", [ask(title="A")]),
+    "semicolons, as a European Excel writes them": ("id;title\n7;A, b\n", [ask(title="A, b")]),
+    "a comma in the header decides": ('id,"title"\n7,A;b\n', [ask(title="A;b")]),
+    "a byte order mark, as Excel writes it": ("\ufeffid,title\n7,A\n", [ask(title="A")]),
+    "line ends of Windows": ("id,title\r\n7,A\r\n", [ask(title="A")]),
+    "no line end at the end": ("id,title\n7,A", [ask(title="A")]),
+    "quotes": ('id,title\n7,"A ""b"", c"\n', [ask(title='A "b", c')]),
+    "a line end in a cell is left to its field, and lines are counted": (
+        'id,title\n7,"A\nb"\n8,C\n',
+        [ask(where="line 3", title="A\nb"), ask(id_="8", where="line 4", title="C")],
+    ),
+    "an empty line is passed over": (
+        "id,title\n7,A\n\n8,B\n", [ask(title="A"), ask(id_="8", where="line 4", title="B")],
+    ),
+    "an update without a milestone is left to the proposal": (
+        "id,title\n,A\n", [ask(id_=None, title="A")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "asks"), FILES.values(), ids=FILES)
+def test_requests_of_a_file(tmp_path: Path, text: str, asks: list[Ask]) -> None:
+    """Each line is one request, named by its number."""
+    file = tmp_path / "changes.csv"
+    file.write_text(text, encoding="utf-8", newline="")
+    assert from_csv(file, WHY) == asks
+
+
+WRONG_FILES = {
+    "nothing": ("", ["changes.csv"]),
+    "a header alone": ("id,title\n", ["changes.csv"]),
+    "a column that does not exist": ("id,colour\n7,red\n", ["'colour'", "amount_in_cents"]),
+    "every column that does not exist": ("id,colour,Title\n7,red,A\n", ["'colour'", "'Title'"]),
+    "a column that can be read, not written": ("id,currency\n7,EUR\n", ["'currency'"]),
+    "a column without a name": ("id,\n7,red\n", ["''"]),
+    "a column twice": ("id,title,title\n7,A,B\n", ["'title'"]),
+    "too few cells": ("id,title\n7\n", ["line 2"]),
+    "too many cells": ("id,title\n7,A,B\n", ["line 2"]),
+    "an action that does not exist": ("action,id\napprove,7\n", ["line 2", "'approve'", "delete"]),
+    "an action in capitals": ("action,id\nUPDATE,7\n", ["line 2", "'UPDATE'"]),
+    "two milestones in one line": ("id,milestone_id\n7,8\n", ["line 2", "7 and 8"]),
+    "a quote that does not end": ('id,title\n7,"A\n', ["changes.csv", "line 2"]),
+    "text after a quote": ('id,title\n7,"A"b\n', ["changes.csv", "line 2"]),
+    "every line that is wrong": (
+        "action,id\nmove,7\nupdate,8\ndrop,9\n", ["line 2", "'move'", "line 4", "'drop'"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG_FILES.values(), ids=WRONG_FILES)
+def test_files_that_are_refused(tmp_path: Path, text: str, words: list[str]) -> None:
+    """All is refused by one message, which names every line that is wrong and no other."""
+    file = tmp_path / "changes.csv"
+    file.write_text(text, encoding="utf-8", newline="")
+    with pytest.raises(ChangeRefused) as refused:
+        from_csv(file, WHY)
+    assert all(word in str(refused.value) for word in words), str(refused.value)
+    assert "line 3" not in str(refused.value)
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """One that does not exist, and one in another encoding."""
+    missing, latin = tmp_path / "missing.csv", tmp_path / "latin.csv"
+    latin.write_bytes("id,title\n7,Prüfung\n".encode("latin-1"))
+    for file in (missing, latin):
+        with pytest.raises(ChangeRefused, match=file.name):
+            from_csv(file, WHY)
+
+
+PROBLEMS = {
+    "none": ([], "file:", None),
+    "one under a head": (["line 2: a"], "file", "file:\n  line 2: a"),
+    "two under a head": (["line 2: a", "line 3: b"], "file", "file:\n  line 2: a\n  line 3: b"),
+    "one alone": (["a"], "", "a"),
+}
+
+
+@pytest.mark.parametrize(("problems", "head", "message"), PROBLEMS.values(), ids=PROBLEMS)
+def test_problems_are_refused_together(problems: list[str], head: str, message: str | None) -> None:
+    """Each has a line; no problem refuses nothing."""
+    if message is None:
+        refuse_all(problems, head)
+        return
+    with pytest.raises(ChangeRefused) as refused:
+        refuse_all(problems, head)
+    assert str(refused.value) == message

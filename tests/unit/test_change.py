@@ -1,0 +1,171 @@
+"""A change request: which steps it may take, what an approval binds, what makes creates equal."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from warehouse.change import OPEN, TRANSITIONS, Action, Change, Draft, Status, twin, worded
+
+TABLE = """
+    proposed  -> approved rejected withdrawn
+    approved  -> applying withdrawn
+    applying  -> applied conflict failed unknown approved
+    unknown   -> applied approved conflict
+    rejected  ->
+    withdrawn ->
+    applied   ->
+    conflict  ->
+    failed    ->
+"""
+ONWARD = {
+    Status(before.strip()): frozenset(map(Status, after.split()))
+    for before, after in (line.split("->") for line in TABLE.strip().splitlines())
+}
+
+
+@pytest.mark.parametrize("after", Status)
+@pytest.mark.parametrize("before", Status)
+def test_transition(before: Status, after: Status) -> None:
+    """Each of the 81 steps is allowed exactly if the table has it."""
+    assert (after in TRANSITIONS[before]) == (after in ONWARD[before])
+
+
+@pytest.mark.parametrize("status", Status)
+def test_open_changes(status: Status) -> None:
+    """A change is open as long as it can still be sent, or may have been."""
+    assert (status in OPEN) == (status in ("proposed", "approved", "applying", "unknown"))
+
+
+UPDATE = Draft(
+    action=Action.UPDATE,
+    milestone_id="7",
+    workspace_id="3",
+    currency="USD",
+    after={"amount_in_cents": 60_000, "title": "Kick-off"},
+    before={"amount_in_cents": 50_000, "title": "Start"},
+    reason="as agreed",
+    proposer="ann",
+)
+CREATE = replace(
+    UPDATE,
+    action=Action.CREATE,
+    milestone_id=None,
+    before={},
+    after={"workspace_id": "3", "title": "Go-live", "amount_in_cents": 9_900},
+)
+CHANGE = Change(**{field.name: getattr(UPDATE, field.name) for field in fields(Draft)})
+
+BOUND = {
+    "the action": {"action": Action.DELETE},
+    "the milestone": {"milestone_id": "8"},
+    "the project": {"workspace_id": "4"},
+    "the currency": {"currency": "EUR"},
+    "no currency": {"currency": None},
+    "a new value": {"after": {"amount_in_cents": 60_001, "title": "Kick-off"}},
+    "a new value's type": {"after": {"amount_in_cents": "60000", "title": "Kick-off"}},
+    "a field that is not written any more": {"after": {"amount_in_cents": 60_000}},
+    "a value that was seen": {"before": {"amount_in_cents": 50_001, "title": "Start"}},
+    "values that were swapped with those seen": {"after": UPDATE.before, "before": UPDATE.after},
+    "the reason": {"reason": "as agreed."},
+    "the proposer": {"proposer": "bob"},
+    "whether it may be a duplicate": {"duplicate": True},
+}
+
+
+@pytest.mark.parametrize("altered", BOUND.values(), ids=BOUND)
+def test_approval_binds(altered: dict[str, object]) -> None:
+    """Whatever a person decides by is in the digest."""
+    assert replace(UPDATE, **altered).digest != UPDATE.digest
+
+
+NOT_BOUND = {
+    "its name": {"change_id": "c1"},
+    "its status": {"status": Status.UNKNOWN},
+    "its approver": {"approver": "bob"},
+    "its approval": {"approved_digest": "abc"},
+    "how often it was sent": {"attempts": 2},
+    "when it was sent": {"sent_at": datetime(2027, 1, 1, tzinfo=UTC)},
+    "equal milestones": {"twins": ("21",)},
+    "when it was proposed": {"proposed_at": datetime(2027, 1, 1, tzinfo=UTC)},
+    "its outcome": {"outcome": "applied"},
+    "when its milestone was changed": {"seen_updated_at": "2027-01-01T00:00:00Z"},
+    "the order of its values": {"after": dict(reversed(UPDATE.after.items()))},
+}
+
+
+@pytest.mark.parametrize("altered", NOT_BOUND.values(), ids=NOT_BOUND)
+def test_approval_does_not_bind(altered: dict[str, object]) -> None:
+    """What happens to a change after its approval leaves the digest as it was."""
+    assert replace(CHANGE, **altered).digest == UPDATE.digest
+
+
+def test_fields_of_a_change_are_bound_or_not() -> None:
+    """No field is forgotten in the two tables."""
+    tried = {name for altered in (*BOUND.values(), *NOT_BOUND.values()) for name in altered}
+    assert tried == {field.name for field in fields(Change)}
+
+
+def test_create_keeps_its_digest_when_it_gets_its_milestone() -> None:
+    """The id was not there to be approved; that of an update was."""
+    assert replace(CREATE, milestone_id="31").digest == CREATE.digest
+    assert CREATE.digest != UPDATE.digest
+
+
+EQUAL = {
+    "the same milestone": ({}, True),
+    "another task": ({"story_id": "12"}, True),
+    "another billing type": ({"billing_type": "upon_completion"}, True),
+    "no date, said or not": ({"date_to_invoice": None}, True),
+    "another project": ({"workspace_id": "4"}, False),
+    "another title": ({"title": "Go-Live"}, False),
+    "another amount": ({"amount_in_cents": 9_901}, False),
+    "another date": ({"date_to_invoice": "2027-03-31"}, False),
+}
+
+
+@pytest.mark.parametrize(("other", "equal"), EQUAL.values(), ids=EQUAL)
+def test_equal_creates(other: dict[str, object], equal: bool) -> None:
+    """Project, title, amount and date make two milestones look the same to a person."""
+    after = dict(CREATE.after) | other
+    assert (twin(after) == twin(CREATE.after)) == equal
+    assert (replace(CREATE, after=after).twin_key == CREATE.twin_key) == equal
+
+
+def test_only_creates_that_are_not_meant_as_duplicates_have_a_key() -> None:
+    """Equality matters for no other change."""
+    assert CREATE.twin_key is not None
+    assert replace(CREATE, duplicate=True).twin_key is None
+    assert UPDATE.twin_key is None
+    assert replace(UPDATE, action=Action.DELETE).twin_key is None
+
+
+UNITS = {"USD": Decimal("0.01"), "JPY": Decimal("1"), "KWD": Decimal("0.001")}
+WORDED = {
+    "an amount in cents": ("amount_in_cents", 1_234_567, "USD", "12,345.67 USD"),
+    "an amount of full dollars keeps its cents": ("amount_in_cents", 50_000, "USD", "500.00 USD"),
+    "a negative amount": ("amount_in_cents", -50, "USD", "-0.50 USD"),
+    "nothing": ("amount_in_cents", 0, "USD", "0.00 USD"),
+    "a currency without a smaller unit": ("amount_in_cents", 50_000, "JPY", "50,000 JPY"),
+    "a currency with three decimals": ("amount_in_cents", 50_000, "KWD", "50.000 KWD"),
+    "a field that is no amount": ("title", "Go-live", "USD", "Go-live"),
+    "a number that is no amount": ("attempts", 50_000, "USD", "50000"),
+    "an amount that is no number": ("amount_in_cents", "12.50", "USD", "12.50"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "currency", "text"), WORDED.values(), ids=WORDED)
+def test_value_as_a_person_reads_it(name: str, value: object, currency: str, text: str) -> None:
+    """Amounts are shown in their currency's own money, to the last digit."""
+    assert worded(name, value, currency, UNITS) == text
+
+
+def test_amount_of_an_unknown_unit_is_not_divided() -> None:
+    """It is shown as Kantata sends it, and said to be that."""
+    assert worded("amount_in_cents", 50_000, "XTS", UNITS).startswith("50,000 ")
+    assert "XTS" in worded("amount_in_cents", 50_000, "XTS", UNITS)
+    assert "unknown" in worded("amount_in_cents", 50_000, None, UNITS)
+    assert worded("title", None, "USD", UNITS) == worded("amount_in_cents", None, "USD", UNITS)

@@ -6,13 +6,17 @@ STAMP := $(VENV)/.installed
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-long lint bench clean
+.PHONY: demo test test-unit test-long lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+# The pure parts alone: no server, no database, no process. One worker, since starting more takes longer.
+test-unit: $(STAMP)
+	$(BIN)/pytest -n0 tests/unit
 
 # Asked for first, so that a missing one is not told after an hour.
 test-long: $(STAMP)

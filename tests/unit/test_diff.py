@@ -1,0 +1,567 @@
+"""Only what is new or changed is loaded: records against what the warehouse holds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sources.kantata.compare import Batch, Milestones, SideTable
+from sources.kantata.content import OF_A_ROW, digest, row_hash, with_kept
+from sources.kantata.envelope import Page, Record
+from sources.kantata.known import Nothing
+from sources.kantata.records import Read, Rows
+from sources.kantata.register import DELETED, LOST, Register
+from sources.kantata.rejects import Rejects
+from sources.kantata.report import Report
+from sources.kantata.settings import BILLING_MILESTONES, WORKSPACES
+
+NOW = datetime(2027, 1, 2, tzinfo=UTC)
+BEFORE, LATER = NOW - timedelta(hours=1), NOW + timedelta(seconds=1)
+OLD = {
+    "id": "7",
+    "title": "Kick-off",
+    "amount_in_cents": 50_000,
+    "currency": "USD",
+    "workspace_id": "3",
+    "invoice_ids": [],
+    "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+}
+NEW = OLD | {"amount_in_cents": 60_000}
+BAD = OLD | {"amount_in_cents": "12.50"}
+UNTITLED = {name: value for name, value in OLD.items() if name != "title"}
+UNPRICED = {name: value for name, value in OLD.items() if name != "amount_in_cents"}
+
+
+@dataclass
+class Warehouse(Nothing):
+    """A warehouse with these rows, columns by name."""
+
+    rows: Mapping[str, Record] = field(default_factory=dict)
+
+    def last_values(
+        self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
+    ) -> pa.Table:
+        """The rows of these ids: the key, then the columns."""
+        rows = [self.rows[id_] for id_ in ids if id_ in self.rows]
+        return pa.table({name: [row.get(name) for row in rows] for name in (key, *columns)})
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the warehouse holds of milestone 7.
+
+    Args:
+        row: The content of its row.
+        version: The content of its last version; None if it is the same.
+        number: The number of its last version.
+        links: Its invoices.
+    """
+
+    row: str | None
+    version: str | None = None
+    number: int = 1
+    links: str = ""
+
+    def batch(self) -> pa.RecordBatch:
+        """What is read of the warehouse."""
+        row = {"id": "7", "row_hash": self.row, "version": self.number, "links": self.links}
+        return pa.RecordBatch.from_pylist(
+            [row | {"version_hash": self.row if self.version is None else self.version}]
+        )
+
+
+def held(record: Record, version: Record | str | None = None, **parts: Any) -> Held:  # noqa: ANN401 - fields of Held
+    """A warehouse that holds this record, and this one as its last version."""
+    text = row_hash(digest(version)) if isinstance(version, dict) else version
+    return Held(row_hash(digest(record)), text, **parts)
+
+
+def page(record: Record, at: datetime = NOW) -> Page:
+    """A page with milestone 7 alone."""
+    return Page({"7": record}, {}, count=1, number=1, pages=1, size=1, observed_at=at)
+
+
+def read(record: Record) -> Read:
+    """A record as it was read."""
+    return Read("7", record, digest(record), NOW)
+
+
+def stored(record: Record) -> dict[str, Any]:
+    """The row of a record."""
+    table, _, _ = Rows(BILLING_MILESTONES, {}).build([read(record)])
+    assert table is not None
+    (row,) = table.to_pylist()
+    return row
+
+
+class Comparison:
+    """Milestones compared with what the warehouse holds, and all that came of it."""
+
+    def __init__(self, known: Held | None, rejects: Sequence[dict[str, Any]] = ()) -> None:
+        lookup = Warehouse({"7": stored(OLD)} if known else {}).last_values
+        self.register = Register([known.batch()] if known else [])
+        self.report = Report()
+        self.rejects = Rejects(rejects)
+        self.rows = Rows(BILLING_MILESTONES, {}, lookup)
+        self.milestones = Milestones(self.register, self.rows, self.rejects, self.report)
+
+    def take(self, *pages: Page) -> dict[str, list[dict[str, Any]]]:
+        """The rows to load of these pages, by table."""
+        batches = [batch for page in pages for batch in self.milestones.take(page)]
+        return loaded([*batches, *self.milestones.flush(), *self.rejects.flush()])
+
+    def gone(self, state: bytes, raws: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The rows to load when milestone 7 is gone."""
+        return loaded([*self.milestones.gone(["7"], state, NOW, raws or {}), *self.rejects.flush()])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the report counts, zeros left out."""
+        names = ("added", "changed", "deleted", "restored", "access_lost")
+        return {name: n for name in names if (n := getattr(self.report, name))}
+
+
+def loaded(batches: Sequence[Batch] | Iterator[Batch]) -> dict[str, list[dict[str, Any]]]:
+    """Rows by table."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for table, rows in batches:
+        found.setdefault(table, []).extend(rows.to_pylist())
+    return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is loaded of milestone 7.
+
+    Args:
+        amounts: In the rows of ``billing_milestones``.
+        versions: Number and type of change of new versions.
+        links: Invoices that came, and with a minus those that went.
+        counts: In the report.
+        rejected: Reasons of new rejects; an empty one stands for a reject that is resolved.
+        total: The sum of what was read and is good; None if it does not count.
+    """
+
+    amounts: tuple[int, ...] = ()
+    versions: tuple[tuple[int, str], ...] = ()
+    links: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    rejected: tuple[str, ...] = ()
+    total: int | None = 50_000
+
+
+ADDED = {"added": 1}
+CHANGED = {"changed": 1}
+REJECTED = {
+    "table_name": "billing_milestones", "id": "7", "row_hash": row_hash(digest(BAD)),
+    "reason": "amount_in_cents", "raw": "{}", "observed_at": BEFORE, "resolved_at": None,
+}  # fmt: skip
+CASES = {
+    "a milestone nobody knew is added": (
+        None, [OLD], Outcome((50_000,), ((1, "created"),), counts=ADDED),
+    ),
+    "a milestone nobody knew is added with its invoices": (
+        None, [OLD | {"invoice_ids": ["51", "50"]}],
+        Outcome((50_000,), ((1, "created"),), ("50", "51"), ADDED),
+    ),
+    "a milestone as it is held loads nothing": (held(OLD), [OLD], Outcome()),
+    "a field that is null everywhere loads nothing": (
+        held(OLD), [OLD | {"colour": None}], Outcome(),
+    ),
+    "a changed milestone gets a version": (
+        held(OLD, number=4), [NEW],
+        Outcome((60_000,), ((5, "updated"),), counts=CHANGED, total=60_000),
+    ),
+    "a milestone that changes and changes back while it is read has both versions": (
+        held(OLD), [NEW, OLD],
+        Outcome((60_000, 50_000), ((2, "updated"), (3, "updated")), counts={"changed": 2}),
+    ),
+    "a milestone that is read twice is loaded once": (
+        held(OLD), [NEW, NEW], Outcome((60_000,), ((2, "updated"),), counts=CHANGED, total=60_000),
+    ),
+    "a new milestone that changes while it is read is added once": (
+        None, [OLD, NEW],
+        Outcome((50_000, 60_000), ((1, "created"), (2, "updated")), counts=ADDED | CHANGED,
+                total=60_000),
+    ),
+    # links
+    "the order of invoices does not matter": (
+        held(OLD | {"invoice_ids": ["50", "51"]}, links="51,50"),
+        [OLD | {"invoice_ids": ["51", "50"]}], Outcome(),
+    ),
+    "an invoice that came is linked": (
+        held(OLD, links=""), [OLD | {"invoice_ids": ["50"]}],
+        Outcome((50_000,), ((2, "updated"),), ("50",), CHANGED),
+    ),
+    "an invoice that went is unlinked": (
+        held(OLD | {"invoice_ids": ["50"]}, links="50"), [OLD],
+        Outcome((50_000,), ((2, "updated"),), ("-50",), CHANGED),
+    ),
+    "an invoice that was swapped is both": (
+        held(OLD | {"invoice_ids": ["50"]}, links="50"), [OLD | {"invoice_ids": ["51"]}],
+        Outcome((50_000,), ((2, "updated"),), ("51", "-50"), CHANGED),
+    ),
+    "null unlinks": (
+        held(OLD | {"invoice_ids": ["50"]}, links="50"), [OLD | {"invoice_ids": None}],
+        Outcome((50_000,), ((2, "updated"),), ("-50",), CHANGED),
+    ),
+    "links that a crash kept back are repaired without a version": (
+        held(OLD | {"invoice_ids": ["50"]}, links=""), [OLD | {"invoice_ids": ["50"]}],
+        Outcome(links=("50",)),
+    ),
+    # crashes between tables
+    "a version that a crash kept back is repaired without a row": (
+        held(NEW, version=OLD), [NEW], Outcome(versions=((2, "updated"),), total=60_000),
+    ),
+    "a first version that a crash kept back is repaired": (
+        held(OLD, version="", number=0), [OLD], Outcome(versions=((1, "created"),)),
+    ),
+    "a row that a crash kept back is loaded without a version": (
+        held(OLD, version=NEW), [NEW], Outcome((60_000,), counts=CHANGED, total=60_000),
+    ),
+    # rejects
+    "a record that cannot be typed is rejected": (
+        held(OLD), [BAD], Outcome(rejected=("amount_in_cents",), total=None),
+    ),
+    "a record without an amount is rejected": (
+        held(OLD), [UNPRICED], Outcome(rejected=("amount_in_cents",), total=None),
+    ),
+    "a record that is rejected after a good read keeps that": (
+        held(OLD), [NEW, BAD],
+        Outcome((60_000,), ((2, "updated"),), counts=CHANGED, rejected=("amount_in_cents",),
+                total=None),
+    ),
+    "a record that is good after it was rejected is resolved": (
+        held(OLD), [BAD, NEW],
+        Outcome((60_000,), ((2, "updated"),), counts=CHANGED, total=60_000),
+    ),
+    # gone and back
+    "a deleted milestone that is back is restored": (
+        Held("deleted", number=2), [OLD],
+        Outcome((50_000,), ((3, "restored"),), counts={"restored": 1}),
+    ),
+    "a milestone that is readable again has no version, since it did not change": (
+        Held("lost", row_hash(digest(OLD))), [OLD],
+        Outcome((50_000,), counts={"restored": 1}),
+    ),
+    "a milestone that is readable again and changed has a version": (
+        Held("lost", row_hash(digest(OLD))), [NEW],
+        Outcome((60_000,), ((2, "updated"),), counts={"restored": 1}, total=60_000),
+    ),
+    # absent fields
+    "an absent field keeps its last value, and is a change once": (
+        held(OLD), [UNTITLED], Outcome((50_000,), ((2, "updated"),), counts=CHANGED),
+    ),
+    "an absent list of invoices keeps the links": (
+        held(OLD | {"invoice_ids": ["50"]}, links="50"),
+        [{name: value for name, value in NEW.items() if name != "invoice_ids"}],
+        Outcome((60_000,), ((2, "updated"),), counts=CHANGED, total=60_000),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "records", "wanted"), CASES.values(), ids=CASES)
+def test_milestones(known: Held | None, records: list[Record], wanted: Outcome) -> None:
+    """Rows, versions, links, rejects, counts and totals of one read after another."""
+    compared = Comparison(known)
+    pages = [page(record, NOW + timedelta(seconds=n)) for n, record in enumerate(records)]
+    found = compared.take(*pages)
+    assert outcome(compared, found) == wanted_of(wanted)
+
+
+def outcome(compared: Comparison, found: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What came of a comparison, as ``wanted_of`` gives it."""
+    rejects = found.get("rejected_records", [])
+    links = found.get("billing_milestone_invoices", [])
+    count, total = compared.register.totals().get("USD", (0, None))
+    return {
+        "amounts": [row["amount_in_cents"] for row in found.get("billing_milestones", [])],
+        "versions": [
+            (row["version"], row["change_type"])
+            for row in found.get("billing_milestone_versions", [])
+        ],
+        "links": [("-" if row["removed_at"] else "") + row["invoice_id"] for row in links],
+        "counts": compared.counts,
+        "rejected": [
+            "" if row["resolved_at"] else row["reason"].split(":")[0].split()[0] for row in rejects
+        ],
+        "total": total if count else None,
+    }
+
+
+def wanted_of(wanted: Outcome) -> dict[str, Any]:
+    """What is wanted, in the same shape."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(wanted).items()
+    }
+
+
+def test_late_page_is_ignored() -> None:
+    """A page that was read before another one, and arrives after it, says nothing."""
+    compared = Comparison(held(OLD))
+    rows = compared.take(page(NEW, LATER), page(OLD, NOW))["billing_milestones"]
+    assert [row["amount_in_cents"] for row in rows] == [60_000]
+    assert compared.register.totals() == {"USD": (1, 60_000)}
+
+
+def test_pages_of_the_same_moment_count_in_order() -> None:
+    """Only an earlier one is late."""
+    compared = Comparison(held(OLD))
+    assert len(compared.take(page(NEW), page(OLD))["billing_milestones"]) == 2
+
+
+def test_second_run_on_what_the_first_loaded_loads_nothing() -> None:
+    """Also of a milestone whose absent field was kept: its row is known by its hash."""
+    first = Comparison(held(OLD)).take(page(UNTITLED))["billing_milestones"][0]
+    assert first["title"] == "Kick-off"
+    assert first["row_hash"] == row_hash(with_kept(digest(UNTITLED), ["title"]))
+    second = Comparison(Held(first["row_hash"]))
+    assert second.take(page(UNTITLED)) == {}
+    assert second.counts == {}
+
+
+def test_version_has_the_record_and_the_values_of_its_row() -> None:
+    """What was received, and what figures rest on."""
+    (version,) = Comparison(held(OLD)).take(page(UNTITLED | {"amount_in_cents": 1}))[
+        "billing_milestone_versions"
+    ]
+    assert '"amount_in_cents":1' in version["raw"]
+    assert "title" not in version["raw"]
+    assert (version["title"], version["amount_in_cents"]) == ("Kick-off", 1)
+    assert version["observed_at"] == NOW
+
+
+def test_required_field_that_is_absent_is_counted_by_milestone() -> None:
+    """The run stops if a field is absent everywhere, so who lacks it is known."""
+    compared = Comparison(held(OLD))
+    compared.take(page(UNPRICED))
+    assert compared.milestones.lacking == {"amount_in_cents": {"7"}}
+    assert Comparison(held(OLD)).milestones.lacking == {}
+    nulled = Comparison(held(OLD))
+    nulled.take(page(OLD | {"amount_in_cents": None}))
+    assert nulled.milestones.lacking == {}
+
+
+def test_invoice_that_was_left_is_known() -> None:
+    """It may have changed without an event, so it is read again."""
+    compared = Comparison(held(OLD | {"invoice_ids": ["50", "51"]}, links="50,51"))
+    compared.take(page(OLD | {"invoice_ids": ["51", "52"]}))
+    assert compared.milestones.left == {"50"}
+
+
+OPEN = {
+    "a good record resolves its reject": (OLD, [True], []),
+    "the same bad record is not rejected again": (BAD, [], ["7"]),
+    "another bad record replaces it": (BAD | {"title": 1}, [True, False], ["7"]),
+}
+
+
+@pytest.mark.parametrize(("record", "resolved", "open_"), OPEN.values(), ids=OPEN)
+def test_rejects_of_earlier_runs(record: Record, resolved: list[bool], open_: list[str]) -> None:
+    """A reject is loaded once for each content, and once more when it is resolved."""
+    compared = Comparison(held(OLD), [REJECTED])
+    rows = compared.take(page(record)).get("rejected_records", [])
+    assert [row["resolved_at"] is not None for row in rows] == resolved
+    assert [id_ for _, id_, _ in compared.rejects.open()] == open_
+
+
+RAW = {"7": '{"id":"7"}'}
+GONE = {
+    "a deleted milestone is marked, and has a version": (
+        held(OLD), DELETED, ["deleted_at"], [(2, "deleted")], {"deleted": 1},
+    ),
+    "a milestone that is deleted already is left alone": (
+        Held("deleted"), DELETED, [], [], {},
+    ),
+    "a deletion whose version a crash kept back gets it": (
+        Held("deleted", row_hash(digest(OLD))), DELETED, [], [(2, "deleted")], {},
+    ),
+    "a milestone without access is marked, and has no version": (
+        held(OLD), LOST, ["access_lost_at"], [], {"access_lost": 1},
+    ),
+    "a milestone without access already is left alone": (
+        Held("lost", row_hash(digest(OLD))), LOST, [], [], {},
+    ),
+    "a milestone without access whose last version a crash kept back gets that": (
+        held(NEW, version=OLD), LOST, ["access_lost_at"], [(2, "updated")], {"access_lost": 1},
+    ),
+    "a milestone without access that is deleted is marked": (
+        Held("lost", row_hash(digest(OLD))), DELETED, ["deleted_at"], [(2, "deleted")],
+        {"deleted": 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "state", "marks", "versions", "counts"), GONE.values(), ids=GONE)
+def test_milestone_that_is_gone(
+    known: Held,
+    state: bytes,
+    marks: list[str],
+    versions: list[tuple[int, str]],
+    counts: dict[str, int],
+) -> None:
+    """Its last values stay; when it went is noted, and a deletion is a version."""
+    compared = Comparison(known)
+    found = compared.gone(state, RAW)
+    rows = found.get("billing_milestones", [])
+    noted = [n for row in rows for n in ("deleted_at", "access_lost_at") if row[n] == NOW]
+    assert noted == marks
+    assert [row["amount_in_cents"] for row in rows] == [50_000] * len(marks)
+    told = found.get("billing_milestone_versions", [])
+    assert [(row["version"], row["change_type"]) for row in told] == versions
+    assert all((row["row_hash"] is None) == (state == DELETED) for row in told)
+    assert compared.counts == counts
+    assert compared.register.digest(compared.register.place("7")) == state
+    assert compared.take() == {}
+
+
+def test_gone_milestone_resolves_its_reject() -> None:
+    """Nobody can make its record good any more."""
+    compared = Comparison(held(OLD), [REJECTED])
+    rows = compared.gone(DELETED)["rejected_records"]
+    assert [row["resolved_at"] for row in rows] == [NOW]
+
+
+UNTOLD = {
+    "a row with its version has nothing untold": (held(OLD), []),
+    "a row whose version a crash kept back is told": (held(NEW, version=OLD), [(2, "updated")]),
+    "a row without any version is told as created": (
+        held(OLD, version="", number=0), [(1, "created")],
+    ),
+    "a version made of the same row is not told again": (
+        held(OLD, version=OF_A_ROW + row_hash(digest(OLD)), number=2), [],
+    ),
+    "a deleted row is not told": (Held("deleted", row_hash(digest(OLD))), []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "versions"), UNTOLD.values(), ids=UNTOLD)
+def test_versions_of_rows_that_no_read_tells(known: Held, versions: list[tuple[int, str]]) -> None:
+    """They are made of the rows, and say so in their hash."""
+    found = loaded(Comparison(known).milestones.untold(NOW)).get("billing_milestone_versions", [])
+    assert [(row["version"], row["change_type"]) for row in found] == versions
+    assert all(row["row_hash"].startswith(OF_A_ROW) for row in found)
+    assert all(row["amount_in_cents"] == 50_000 for row in found)
+
+
+PROJECT = {"id": "3", "title": "Website", "currency": "USD"}
+RENAMED, BAD_PROJECT = PROJECT | {"title": "Shop"}, PROJECT | {"title": 7}
+
+
+def side_table(known: Mapping[str, Record], rejects: Sequence[dict[str, Any]] = ()) -> SideTable:
+    """Projects compared with these."""
+    digests = {id_: digest(record) for id_, record in known.items()}
+    lookup = Warehouse(known).last_values
+    return SideTable(Rows(WORKSPACES, {}, lookup), digests, Rejects(rejects))
+
+
+SIDE = {
+    "a new project is loaded": ({}, [PROJECT], ["Website"]),
+    "a project as it is held is not": ({"3": PROJECT}, [PROJECT], []),
+    "a changed project is loaded": ({"3": PROJECT}, [RENAMED], ["Shop"]),
+    "a project that pages show twice is loaded once": (
+        {"3": PROJECT}, [RENAMED, RENAMED], ["Shop"],
+    ),
+    "a project that changes back has both rows": (
+        {"3": PROJECT}, [RENAMED, PROJECT], ["Shop", "Website"],
+    ),
+    "a project that cannot be typed is not loaded": ({"3": PROJECT}, [BAD_PROJECT], []),
+    "a project that is good again is not loaded if it is held": (
+        {"3": PROJECT}, [BAD_PROJECT, PROJECT], [],
+    ),
+    "an absent title stays": (
+        {"3": PROJECT}, [{"id": "3", "currency": "EUR"}], ["Website"],
+    ),
+    "a null title is null": ({"3": PROJECT}, [PROJECT | {"title": None}], [None]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "records", "titles"), SIDE.values(), ids=SIDE)
+def test_side_loaded_records(
+    known: dict[str, Record], records: list[Record], titles: list[str | None]
+) -> None:
+    """They are compared with their own table."""
+    side = side_table(known)
+    batches = [
+        batch
+        for n, record in enumerate(records)
+        for batch in side.take({"3": record}, NOW + timedelta(seconds=n))
+    ]
+    found = loaded([*batches, *side.flush()]).get("workspaces", [])
+    assert [row["title"] for row in found] == titles
+    assert side.changed == len(titles)
+
+
+def test_earlier_read_of_a_side_loaded_record_is_ignored() -> None:
+    """Pages arrive in any order; the latest read counts."""
+    side = side_table({})
+    assert not [*side.take({"3": RENAMED}, LATER), *side.take({"3": PROJECT}, NOW)]
+    assert [row["title"] for row in loaded(side.flush())["workspaces"]] == ["Shop"]
+
+
+def test_time_of_a_read_is_loaded_if_it_is_worth_a_row() -> None:
+    """A record that was asked for by name has the time at which it was read, changed or not."""
+    side = side_table({"3": PROJECT})
+    assert not [*side.take({"3": PROJECT}, NOW, anew=True)]
+    assert [row["observed_at"] for row in loaded(side.flush())["workspaces"]] == [NOW]
+
+
+def test_side_loaded_record_that_is_gone_keeps_its_values() -> None:
+    """Only the texts given change, and one without a row has nothing to keep."""
+    side = side_table({"3": PROJECT})
+    (row,) = loaded(side.gone(["3", "4"], NOW, title="deleted"))["workspaces"]
+    assert (row["title"], row["currency"], row["observed_at"]) == ("deleted", "USD", NOW)
+    assert row["row_hash"] == row_hash(DELETED)
+    assert side.changed == 1
+    assert [*side.take({"3": PROJECT}, LATER)] == []
+    assert [row["title"] for row in loaded(side.flush())["workspaces"]] == ["Website"]
+
+
+def test_side_loaded_record_is_good_again() -> None:
+    """Its reject is resolved by a page that shows it as it is held."""
+    reject = REJECTED | {"table_name": "workspaces", "id": "3"}
+    rejects = Rejects([reject])
+    side = SideTable(Rows(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    assert side.unshown == {"3"}
+    assert not [*side.take({"3": PROJECT}, NOW)]
+    assert side.unshown == set()
+    assert [row["resolved_at"] for row in loaded(rejects.flush())["rejected_records"]] == [NOW]
+
+
+ABSENT = {  # record, held -> title, absent fields, kept columns
+    "a field that is there counts": (NEW, {}, "Kick-off", set(), ()),
+    "an absent field keeps the value held": (
+        UNTITLED, {"title": "Held"}, "Held", {"title"}, ("title",),
+    ),
+    "a null field is null": (OLD | {"title": None}, {"title": "Held"}, None, set(), ()),
+    "an absent field of which nothing is held is null": (UNTITLED, None, None, {"title"}, ()),
+    "an absent field that is held as null is null": (
+        UNTITLED, {"title": None}, None, {"title"}, (),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("record", "known", "title", "absent", "kept"), ABSENT.values(), ids=ABSENT
+)
+def test_absent_is_not_null(
+    record: Record, known: Record | None, title: str | None, absent: set[str], kept: tuple[str, ...]
+) -> None:
+    """A field that is missing keeps its last value, and is reported."""
+    # Fields that no record of these tests has are absent in all of them.
+    ours = BILLING_MILESTONES.columns.keys() - OLD.keys()
+    lookup = Warehouse({} if known is None else {"7": {"id": "7"} | known}).last_values
+    rows = Rows(BILLING_MILESTONES, {}, lookup)
+    table, good, rejects = rows.build([read(record)])
+    assert table is not None
+    assert table.column("title").to_pylist() == [title]
+    assert rows.absent - ours == absent
+    assert [r.kept for r in good] == [kept]
+    assert rejects == []

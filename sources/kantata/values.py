@@ -136,15 +136,16 @@ def _id(value: object) -> str:
 
 
 def _bigint(value: object) -> int:
+    number = value
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
-        value = int(value)
+        number = int(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOAT:
-        value = int(value)
-    if type(value) is not int:
+        number = int(value)
+    if type(number) is not int:
         raise Misfit(f"{shown(value)} is not a whole number")
-    if not -_INT64 <= value < _INT64:
+    if not -_INT64 <= number < _INT64:
         raise Misfit(f"{shown(value)} is beyond 64 bits")
-    return value
+    return number
 
 
 def _double(value: object) -> float:

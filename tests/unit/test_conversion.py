@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sources.kantata.content import digest
 from sources.kantata.records import Read, Rows, column_name
 from sources.kantata.settings import BILLING_MILESTONES, Kind, reserved
-from sources.kantata.values import column
+from sources.kantata.values import arrow_type, as_text, column, kind_of, shown
 
 _NOW = datetime(2026, 11, 1, tzinfo=UTC)
 _JSON = st.one_of(
@@ -61,31 +62,153 @@ def test_columns_hold_values_exactly_or_tell(kind: Kind, values: list[Any]) -> N
         assert (row in misfits) == bool(column(kind, [value])[1])
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "held"),
-    [
-        (Kind.BIGINT, 1000.0, 1000),
-        (Kind.BIGINT, "1000", 1000),
-        (Kind.BIGINT, "12.50", None),
-        (Kind.BIGINT, 1000.5, None),
-        (Kind.BIGINT, True, None),
-        (Kind.BIGINT, 2**63, None),
-        (Kind.BIGINT, 1e17, None),
-        (Kind.ID, 17, "17"),
-        (Kind.TEXT, 17, None),
-        (Kind.TEXT, "a\0b", None),
-        (Kind.DATE, "2026-02-30", None),
-        (Kind.DATE, "2026-02-03T00:00:00Z", None),
-        (Kind.TIMESTAMP, "2026-02-03T00:00:00", None),
-        (Kind.TIMESTAMP, "2026-02-03T01:00:00+01:00", datetime(2026, 2, 3, tzinfo=UTC)),
-        (Kind.BOOL, "true", None),
-    ],
-)
-def test_conversions(kind: Kind, value: object, held: object) -> None:
-    """What is converted, and what is refused."""
-    array, misfits = column(kind, [value])
-    assert array.to_pylist() == [held]
-    assert bool(misfits) == (held is None)
+HELD = {  # kind, value, held
+    "a whole number": (Kind.BIGINT, 1000, 1000),
+    "a whole number with a zero fraction": (Kind.BIGINT, 1000.0, 1000),
+    "a whole number as text": (Kind.BIGINT, "1000", 1000),
+    "a negative one as text": (Kind.BIGINT, "-1000", -1000),
+    "the largest of 64 bits": (Kind.BIGINT, 2**63 - 1, 2**63 - 1),
+    "the largest as text": (Kind.BIGINT, "9223372036854775807", 2**63 - 1),
+    "the smallest of 64 bits": (Kind.BIGINT, -(2**63), -(2**63)),
+    "the largest fraction that is exact": (Kind.BIGINT, 2.0**53 - 1, 2**53 - 1),
+    "a fraction": (Kind.DOUBLE, 1.5, 1.5),
+    "a whole number among fractions": (Kind.DOUBLE, 1, 1.0),
+    "true": (Kind.BOOL, True, True),
+    "an id as a number": (Kind.ID, 17, "17"),
+    "an id as text": (Kind.ID, "17", "17"),
+    "text": (Kind.TEXT, "a", "a"),
+    "empty text": (Kind.TEXT, "", ""),
+    "a date": (Kind.DATE, "2026-02-03", date(2026, 2, 3)),
+    "the first date": (Kind.DATE, "0001-01-01", date.min),
+    "a time": (Kind.TIMESTAMP, "2026-02-03T00:00:00Z", datetime(2026, 2, 3, tzinfo=UTC)),
+    "a time elsewhere": (
+        Kind.TIMESTAMP, "2026-02-03T01:00:00+01:00", datetime(2026, 2, 3, tzinfo=UTC),
+    ),
+    "a time to the microsecond": (
+        Kind.TIMESTAMP, "2026-02-03T00:00:00.000001Z", datetime(2026, 2, 3, 0, 0, 0, 1, UTC),
+    ),
+    "an object": (Kind.JSON, {"a": [1]}, '{"a":[1]}'),
+    "a list of ids": (Kind.IDS, ["1", 2], '["1",2]'),
+    "an empty list of ids": (Kind.IDS, [], "[]"),
+    "the value of a cent": (Kind.UNIT, Decimal("0.01"), Decimal("0.010000")),
+}  # fmt: skip
+MISFITS = {
+    "an amount with decimals as text": (Kind.BIGINT, "12.50"),
+    "an amount with decimals": (Kind.BIGINT, 1000.5),
+    "an amount with thousands": (Kind.BIGINT, "1,000"),
+    "an amount with an underscore, which Python takes": (Kind.BIGINT, "1_000"),
+    "an amount with a space, which Python takes": (Kind.BIGINT, " 1000"),
+    "true for a number": (Kind.BIGINT, True),
+    "one more than 64 bits": (Kind.BIGINT, 2**63),
+    "one more than 64 bits as text": (Kind.BIGINT, "9223372036854775808"),
+    "one less than 64 bits as text": (Kind.BIGINT, "-9223372036854775809"),
+    "a fraction that was rounded before": (Kind.BIGINT, 2.0**53),
+    "infinity for a number": (Kind.BIGINT, float("inf")),
+    "a list for a number": (Kind.BIGINT, [1]),
+    "a number that a fraction cannot hold": (Kind.DOUBLE, 2**53),
+    "text for a fraction": (Kind.DOUBLE, "1.5"),
+    "true for a fraction": (Kind.DOUBLE, True),
+    "text for a truth": (Kind.BOOL, "true"),
+    "1 for a truth": (Kind.BOOL, 1),
+    "a number for text": (Kind.TEXT, 17),
+    "text with a NUL": (Kind.TEXT, "a\0b"),
+    "an id with a NUL": (Kind.ID, "1\0"),
+    "true for an id": (Kind.ID, True),
+    "a fraction for an id": (Kind.ID, 17.0),
+    "a date that does not exist": (Kind.DATE, "2026-02-30"),
+    "a time for a date": (Kind.DATE, "2026-02-03T00:00:00Z"),
+    "a date without dashes, which Python takes": (Kind.DATE, "20260203"),
+    "a date of the year 0": (Kind.DATE, "0000-01-01"),
+    "a date beyond the calendar, which Arrow takes": (Kind.DATE, "10000-01-01"),
+    "a number for a date": (Kind.DATE, 20_260_203),
+    "a time without an offset": (Kind.TIMESTAMP, "2026-02-03T00:00:00"),
+    "a date for a time": (Kind.TIMESTAMP, "2026-02-03"),
+    "a time to the nanosecond": (Kind.TIMESTAMP, "2026-02-03T00:00:00.000000001Z"),
+    "a time that does not exist": (Kind.TIMESTAMP, "2026-02-03T25:00:00Z"),
+    "a time that its offset moves beyond the calendar": (
+        Kind.TIMESTAMP, "0001-01-01T00:00:00+01:00",
+    ),
+    "a list with a null for ids": (Kind.IDS, ["1", None]),
+    "a list with an empty id": (Kind.IDS, [""]),
+    "a list with a comma in an id": (Kind.IDS, ["1,2"]),
+    "a list with true": (Kind.IDS, [True]),
+    "a text for ids": (Kind.IDS, "1,2"),
+    "a number for the value of a cent": (Kind.UNIT, 0.01),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value", "held"), HELD.values(), ids=HELD)
+def test_value_that_is_held(kind: Kind, value: object, held: object) -> None:
+    """Exactly it, alone and next to nulls."""
+    array, misfits = column(kind, [None, value])
+    assert (array.to_pylist(), misfits) == ([None, held], {})
+    assert array.type == arrow_type(kind)
+    assert type(array.to_pylist()[1]) is type(held)
+
+
+@pytest.mark.parametrize(("kind", "value"), MISFITS.values(), ids=MISFITS)
+def test_value_that_does_not_fit(kind: Kind, value: object) -> None:
+    """It is null, and its row has a reason; the others are held."""
+    fitting = {Kind.IDS: ["1"], Kind.UNIT: Decimal("0.01"), Kind.DATE: "2026-02-03"}
+    fitting |= {Kind.BOOL: True, Kind.TIMESTAMP: "2026-02-03T00:00:00Z"}
+    good = fitting.get(kind, "1" if kind in (Kind.ID, Kind.TEXT) else 1)
+    array, misfits = column(kind, [good, value, good])
+    assert [held is None for held in array.to_pylist()] == [False, True, False]
+    assert list(misfits) == [1]
+    assert len(misfits[1]) < 100
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_column_of_nulls_has_its_type(kind: Kind) -> None:
+    """So has one without rows."""
+    for values in ([], [None, None]):
+        array, misfits = column(kind, values)
+        assert (array.type, array.null_count, misfits) == (arrow_type(kind), len(values), {})
+
+
+KINDS = {
+    "true": (True, Kind.BOOL),
+    "a whole number": (1, Kind.BIGINT),
+    "the largest of 64 bits": (2**63 - 1, Kind.BIGINT),
+    "one more is text": (2**63, Kind.TEXT),
+    "one less is text": (-(2**63) - 1, Kind.TEXT),
+    "a fraction": (1.0, Kind.DOUBLE),
+    "text": ("1", Kind.TEXT),
+    "a date stays text": ("2026-02-03", Kind.TEXT),
+    "a list": ([1], Kind.TEXT),
+    "an object": ({}, Kind.TEXT),
+}
+
+
+@pytest.mark.parametrize(("value", "kind"), KINDS.values(), ids=KINDS)
+def test_kind_of_a_field_nobody_declared(value: object, kind: Kind) -> None:
+    """Its first value decides."""
+    assert kind_of(value) is kind
+
+
+TEXTS = {
+    "null": (None, None),
+    "text": ("a", "a"),
+    "text that looks like JSON": ('"a"', '"a"'),
+    "a NUL": ("a\0b", "a\ufffdb"),
+    "a number": (1, "1"),
+    "true": (True, "true"),
+    "an object": ({"a": [None]}, '{"a":[null]}'),
+}
+
+
+@pytest.mark.parametrize(("value", "text"), TEXTS.values(), ids=TEXTS)
+def test_any_value_as_text(value: object, text: str | None) -> None:
+    """Text as it is, everything else as JSON."""
+    assert as_text(value) == text
+
+
+@pytest.mark.parametrize(("length", "longest"), [(38, 40), (39, 40), (4_000, 40)])
+def test_value_as_a_message_shows_it(length: int, longest: int) -> None:
+    """Whole if it is short, else its beginning."""
+    text = shown("x" * length)
+    assert len(text) == longest
+    assert text.endswith('"' if length == 38 else "...")
 
 
 def test_digest_is_of_the_content() -> None:

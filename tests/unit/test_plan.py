@@ -417,6 +417,10 @@ SETTLED = {
         sent(update(), seen_updated_at=None, sent_at=None),
         account(milestone(updated_at=AFTER_SENT)), Expected(Status.APPROVED, milestone_id="7"),
     ),
+    "of an earlier release: a time without an offset": (
+        sent(update(), seen_updated_at=None), account(milestone(updated_at="2027-01-03T12:00:00")),
+        Expected(Status.APPROVED, milestone_id="7"),
+    ),
     "of an earlier release: a time that is no time": (
         sent(update(), seen_updated_at=None), account(milestone(updated_at="yesterday")),
         Expected(Status.APPROVED, milestone_id="7"),

@@ -148,6 +148,10 @@ CASES = {
         was(PERSON, "row 1"), failed(DISK),
         Outcome(FAILED, ("no space",), matters=(DISK,), success=1, omits=("row 1",)),
     ),
+    "a matter in the words of a failure does not hide it": (
+        was(PERSON, DISK), failed(DISK),
+        Outcome(FAILED, ("no space",), matters=(DISK,), success=1),
+    ),
     "a failure for longer than the limit is not late, since it was said": (
         was(FAILED, DISK, success=9), failed(DISK),
         Outcome(FAILED, since=3, matters=(DISK,), success=9),
@@ -226,6 +230,10 @@ CASES = {
         was(WELL), Ended(75, ("throttled",), "K", ("change 7",)),
         Outcome(WELL, ("change 7",), since=3, matters=("change 7",), success=1,
                 omits=("throttled",)),
+    ),
+    "what happened while a job is late leaves the failure before that known": (
+        was(LATE, DISK, success=9), Ended(75, happened=("change 7",)),
+        Outcome(LATE, ("change 7",), since=3, matters=(DISK,), success=9),
     ),
     "what the webhook did not take is said by the next run": (
         was(WELL, untold=("change 7",)), done(), Outcome(WELL, ("change 7",), since=3),

@@ -69,6 +69,7 @@ HELD = {  # kind, value, held
     "a negative one as text": (Kind.BIGINT, "-1000", -1000),
     "the largest of 64 bits": (Kind.BIGINT, 2**63 - 1, 2**63 - 1),
     "the largest as text": (Kind.BIGINT, "9223372036854775807", 2**63 - 1),
+    "the smallest as text": (Kind.BIGINT, "-9223372036854775808", -(2**63)),
     "the smallest of 64 bits": (Kind.BIGINT, -(2**63), -(2**63)),
     "the largest fraction that is exact": (Kind.BIGINT, 2.0**53 - 1, 2**53 - 1),
     "a fraction": (Kind.DOUBLE, 1.5, 1.5),
@@ -125,8 +126,11 @@ MISFITS = {
     "a date for a time": (Kind.TIMESTAMP, "2026-02-03"),
     "a time to the nanosecond": (Kind.TIMESTAMP, "2026-02-03T00:00:00.000000001Z"),
     "a time that does not exist": (Kind.TIMESTAMP, "2026-02-03T25:00:00Z"),
-    "a time that its offset moves beyond the calendar": (
+    "a time that its offset moves before the first year": (
         Kind.TIMESTAMP, "0001-01-01T00:00:00+01:00",
+    ),
+    "a time that its offset moves beyond the last year": (
+        Kind.TIMESTAMP, "9999-12-31T23:59:59-01:00",
     ),
     "a list with a null for ids": (Kind.IDS, ["1", None]),
     "a list with an empty id": (Kind.IDS, [""]),

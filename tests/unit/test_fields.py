@@ -13,6 +13,7 @@ TAKEN = {
     "an amount of nothing": ("amount_in_cents", "0", 0),
     "a negative amount": ("amount_in_cents", "-50000", -50_000),
     "an amount with leading zeros": ("amount_in_cents", "00050000", 50_000),
+    "an amount with many leading zeros": ("amount_in_cents", "0" * 15 + "50000", 50_000),
     "the largest amount": ("amount_in_cents", "2147483647", 2_147_483_647),
     "the smallest amount": ("amount_in_cents", "-2147483647", -2_147_483_647),
     "a date": ("date_to_invoice", "2027-03-31", "2027-03-31"),

@@ -79,6 +79,9 @@ EARLIER = {
     ),
     "a deletion of the milestone is no update": ([change("c1", DELETE)], UPDATE, HIGHER, None),
     "the same deletion was proposed": ([change("c1", DELETE)], DELETE, {}, "c1"),
+    "a deletion of another milestone is another": (
+        [change("c1", DELETE, milestone_id="8")], DELETE, {}, None,
+    ),
     "an update of the milestone is no deletion": ([change("c1")], DELETE, {}, None),
     "the same create was proposed": ([change("c1", CREATE)], CREATE, NEW, "c1"),
     "the same create was applied, and has a milestone": (

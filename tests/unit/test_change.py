@@ -143,7 +143,12 @@ def test_only_creates_that_are_not_meant_as_duplicates_have_a_key() -> None:
     assert replace(UPDATE, action=Action.DELETE).twin_key is None
 
 
-UNITS = {"USD": Decimal("0.01"), "JPY": Decimal("1"), "KWD": Decimal("0.001")}
+UNITS = {
+    "USD": Decimal("0.01"),
+    "JPY": Decimal("1"),
+    "KWD": Decimal("0.001"),
+    "EUR": Decimal("0.010000"),
+}
 WORDED = {
     "an amount in cents": ("amount_in_cents", 1_234_567, "USD", "12,345.67 USD"),
     "an amount of full dollars keeps its cents": ("amount_in_cents", 50_000, "USD", "500.00 USD"),
@@ -151,6 +156,7 @@ WORDED = {
     "nothing": ("amount_in_cents", 0, "USD", "0.00 USD"),
     "a currency without a smaller unit": ("amount_in_cents", 50_000, "JPY", "50,000 JPY"),
     "a currency with three decimals": ("amount_in_cents", 50_000, "KWD", "50.000 KWD"),
+    "a unit as the warehouse holds it": ("amount_in_cents", 50_000, "EUR", "500.00 EUR"),
     "a field that is no amount": ("title", "Go-live", "USD", "Go-live"),
     "a number that is no amount": ("attempts", 50_000, "USD", "50000"),
     "an amount that is no number": ("amount_in_cents", "12.50", "USD", "12.50"),

@@ -234,6 +234,28 @@ def test_column_names_never_meet(fields: list[str]) -> None:
     assert not any(name.endswith("__v_text") for name in names)
 
 
+NAMES = {  # field -> how its column begins, and whether it is the field's own name
+    "a plain name": ("weight", "weight", True),
+    "a plain name with digits": ("weight_2", "weight_2", True),
+    "a plain name of 50 characters": ("w" * 50, "w" * 50, True),
+    "a longer one": ("w" * 51, "w" * 40, False),
+    "a column of ours": ("row_hash", "row_hash", False),
+    "a column of the loader": ("_dlt_id", "dlt_id", False),
+    "capitals": ("netWeight", "net_weight", False),
+    "two lines, which mark a variant": ("w__v_text", "w_v_text", False),
+    "a digit first": ("2nd", "field_2nd", False),
+    "no letter at all": ("%", "field", False),
+}
+
+
+@pytest.mark.parametrize(("name", "begins", "own"), NAMES.values(), ids=NAMES)
+def test_column_name(name: str, begins: str, own: bool) -> None:
+    """A plain name stays; any other has a piece of its hash."""
+    found = column_name(name, reserved("billing_milestones"))
+    assert found.partition("__x")[0] == begins
+    assert (found == name) == own
+
+
 def _milestone(**fields: object) -> Read:
     record = {
         "id": "1", "amount_in_cents": 1, "currency": "USD", "workspace_id": "2",
@@ -245,9 +267,9 @@ def _milestone(**fields: object) -> Read:
 def test_type_that_changes_between_batches() -> None:
     """A value of another type than the column goes beside it, in this batch and in the next."""
     rows = Rows(BILLING_MILESTONES, {})
-    tables = [rows.build([_milestone(w=value)])[0] for value in (1, "x", 2.5, None, 3)]
+    tables = [rows.build([_milestone(w=value)])[0] for value in (1, "x", 2.5, None, "3", 3)]
     found = [(t.to_pylist()[0].get("w"), t.to_pylist()[0].get("w__v_text")) for t in tables if t]
-    assert found == [(1, None), (None, "x"), (None, "2.5"), (None, None), (3, None)]
+    assert found == [(1, None), (None, "x"), (None, "2.5"), (None, None), (None, "3"), (3, None)]
     assert {t.schema.field("w").type for t in tables if t} == {pa.int64()}
 
 
@@ -257,6 +279,15 @@ def test_known_column_keeps_its_type() -> None:
     table = rows.build([_milestone(w="yes")])[0]
     assert table is not None
     assert table.select(["w", "w__v_text"]).to_pylist() == [{"w": None, "w__v_text": "yes"}]
+
+
+def test_variant_is_loaded_also_when_all_values_fit() -> None:
+    """A value that fits again leaves nothing of the one before in the column next to it."""
+    table = Rows(BILLING_MILESTONES, {"w": "bigint", "w__v_text": "text"}).build([_milestone(w=1)])[
+        0
+    ]
+    assert table is not None
+    assert table.select(["w", "w__v_text"]).to_pylist() == [{"w": 1, "w__v_text": None}]
 
 
 def test_reject_names_every_reason() -> None:

@@ -199,6 +199,11 @@ CASES = {
         held(OLD, links=""), [OLD | {"invoice_ids": ["50"]}],
         Outcome((50_000,), ((2, "updated"),), ("50",), CHANGED),
     ),
+    "an invoice that came is linked once though the milestone changes again": (
+        held(OLD), [OLD | {"invoice_ids": ["50"]}, NEW | {"invoice_ids": ["50"]}],
+        Outcome((50_000, 60_000), ((2, "updated"), (3, "updated")), ("50",), {"changed": 2},
+                total=60_000),
+    ),
     "an invoice that went is unlinked": (
         held(OLD | {"invoice_ids": ["50"]}, links="50"), [OLD],
         Outcome((50_000,), ((2, "updated"),), ("-50",), CHANGED),
@@ -231,6 +236,12 @@ CASES = {
     ),
     "a record without an amount is rejected": (
         held(OLD), [UNPRICED], Outcome(rejected=("amount_in_cents",), total=None),
+    ),
+    "a record that is rejected twice is one reject": (
+        held(OLD), [BAD, BAD], Outcome(rejected=("amount_in_cents",), total=None),
+    ),
+    "a record that was counted as good and is rejected does not count": (
+        held(OLD), [OLD, BAD], Outcome(rejected=("amount_in_cents",), total=None),
     ),
     "a record that is rejected after a good read keeps that": (
         held(OLD), [NEW, BAD],
@@ -327,6 +338,23 @@ def test_second_run_on_what_the_first_loaded_loads_nothing() -> None:
     assert second.counts == {}
 
 
+def test_null_after_an_absence_is_null() -> None:
+    """The two records have one hash, since nulls are left out of it, but not one row."""
+    compared = Comparison(held(OLD))
+    compared.take(page(UNTITLED))
+    (row,) = compared.take(page(OLD | {"title": None}, LATER))["billing_milestones"]
+    assert row["title"] is None
+    assert row["row_hash"] == row_hash(digest(UNTITLED))
+
+
+def test_good_record_after_a_rejected_one_is_compared_with_its_row() -> None:
+    """A reject leaves the row as it was, so nothing but the reject is loaded."""
+    compared = Comparison(held(OLD))
+    assert list(compared.take(page(BAD))) == ["rejected_records"]
+    assert list(compared.take(page(OLD, LATER))) == ["rejected_records"]
+    assert compared.rejects.open() == []
+
+
 def test_version_has_the_record_and_the_values_of_its_row() -> None:
     """What was received, and what figures rest on."""
     (version,) = Comparison(held(OLD)).take(page(UNTITLED | {"amount_in_cents": 1}))[
@@ -376,6 +404,9 @@ RAW = {"7": '{"id":"7"}'}
 GONE = {
     "a deleted milestone is marked, and has a version": (
         held(OLD), DELETED, ["deleted_at"], [(2, "deleted")], {"deleted": 1},
+    ),
+    "a milestone that is deleted before any version was loaded is not created": (
+        held(OLD, version="", number=0), DELETED, ["deleted_at"], [(1, "deleted")], {"deleted": 1},
     ),
     "a milestone that is deleted already is left alone": (
         Held("deleted"), DELETED, [], [], {},
@@ -524,6 +555,15 @@ def test_side_loaded_record_that_is_gone_keeps_its_values() -> None:
     assert [row["title"] for row in loaded(side.flush())["workspaces"]] == ["Website"]
 
 
+def test_side_loaded_record_that_is_bad_again_stays_rejected() -> None:
+    """The content that was rejected is not what the row holds."""
+    rejects = Rejects([])
+    side = SideTable(Rows(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    for at in (NOW, LATER):
+        assert not [*side.take({"3": BAD_PROJECT}, at), *side.flush()]
+    assert [id_ for _, id_, _ in rejects.open()] == ["3"]
+
+
 def test_side_loaded_record_is_good_again() -> None:
     """Its reject is resolved by a page that shows it as it is held."""
     reject = REJECTED | {"table_name": "workspaces", "id": "3"}
@@ -565,3 +605,10 @@ def test_absent_is_not_null(
     assert rows.absent - ours == absent
     assert [r.kept for r in good] == [kept]
     assert rejects == []
+
+
+def test_record_under_another_id_is_rejected() -> None:
+    """The envelope and the record must name the same milestone."""
+    table, good, rejects = Rows(BILLING_MILESTONES, {}).build([read(OLD | {"id": "8"})])
+    assert (table, good) == (None, [])
+    assert [reject.reason for reject in rejects] == ['id is not "7"']

@@ -31,6 +31,7 @@ CASES = {  # held as JSON text, read -> path and kind of each change
         ['{"b": 1}'], [{"c": 1, "b": "x"}], [("data.b", "text"), ("data.c", "bigint")],
     ),
     "held text that is no JSON": (["{", '{"a": 1}'], [{"a": 2}], []),
+    "a column of another type has a column for that": (['"x"'], [1], []),
     "the object itself of another type": (['{"a": 1}'], ["x"], []),
 }  # fmt: skip
 

@@ -1,0 +1,134 @@
+"""A process that has imported everything and opened nothing: its children start in milliseconds.
+
+It reads requests from a socket until that is closed. For each it forks a child that is as a new
+process would be: its own environment, folder, standard files and signals, and its own end.
+`tests.support.processes` is what tests use.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+FILES = 3  # that come with each request: standard output, standard error, and where its end goes
+# All that a command imports, also late, so that no child has to.
+_IMPORTS = (
+    "adbc_driver_postgresql.dbapi", "dlt._workspace._plugins", "dlt.common.configuration.plugins",
+    "dlt.common.libs.pyarrow", "dlt.destinations.impl.duckdb.duck",
+    "dlt.destinations.impl.postgres.postgres", "dlt.extract.extract", "dlt.load.load",
+    "dlt.normalize.normalize", "dlt.sources.helpers.requests", "pipelines.cli", "psycopg2",
+    "pyarrow.parquet", "pytz", "rich.markdown", "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.dialects.sqlite", "typer._adapters", "typer.rich_utils",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a child is to run, and as which process.
+
+    Args:
+        function: Where to find it, as ``module:qualname``.
+        arguments: What it is called with.
+        argv: The command line.
+        environment: All of the environment.
+        folder: The current folder.
+    """
+
+    function: str
+    arguments: list[Any]
+    argv: list[str]
+    environment: dict[str, str]
+    folder: str
+
+
+def serve(control: socket.socket) -> Request | None:
+    """Fork a child for each request; return it in the child, and None in the server at its end."""
+    while True:
+        head, files, _, _ = socket.recv_fds(control, 4, FILES)
+        _reap()
+        if not head:
+            return None
+        size = int.from_bytes(head, "big")
+        request = Request(**json.loads(control.recv(size, socket.MSG_WAITALL)))
+        _imported((request.function.partition(":")[0],))
+        if os.fork() == 0:
+            control.close()
+            _guard(*files)
+            return request
+        for file in files:
+            os.close(file)
+
+
+def _imported(modules: Iterable[str]) -> None:
+    """Import what is not imported yet, for this child and all later ones."""
+    if new := [module for module in modules if module not in sys.modules]:
+        for module in new:
+            importlib.import_module(module)
+        gc.collect()
+        gc.freeze()  # so that a collection in a child does not copy every page
+
+
+def _reap(wait: bool = False) -> None:
+    """Wait for guards that have ended, so that the time they and their children took is counted."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, 0 if wait else os.WNOHANG)[0]:
+            pass
+
+
+def _guard(out: int, err: int, end: int) -> None:
+    """Return in a new child; wait for it in this process, and write its number and its end."""
+    if child := os.fork():
+        os.close(out)
+        os.close(err)
+        os.write(end, f"{child}\n".encode())
+        _, status = os.waitpid(child, 0)
+        os.write(end, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        os._exit(0)
+    os.close(end)
+    for file, standard in ((out, 1), (err, 2)):
+        os.dup2(file, standard)
+        os.close(file)
+
+
+def become(request: Request) -> None:
+    """Be as a new process would be that was started so."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    os.environ.clear()
+    os.environ.update(request.environment)
+    importlib.reload(sys.modules["pipelines"])  # it completes the environment
+    os.chdir(request.folder)
+    time.tzset()
+    tempfile.tempdir = None
+    sys.argv = request.argv
+
+
+def found(function: str) -> Any:  # noqa: ANN401 - any function
+    """The function that a name as ``module:qualname`` leads to."""
+    module, _, name = function.partition(":")
+    return attrgetter(name)(importlib.import_module(module))
+
+
+def main() -> None:
+    """Serve; in a child run what was asked for, and let the interpreter end as it always does."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    _imported(_IMPORTS)
+    # Importing it opens a database in memory, with a thread that no child would have.
+    importlib.import_module("duckdb").default_connection().close()
+    # A terminal sends it to all: the server ends with its socket, a child when it can handle it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    if request := serve(control):
+        become(request)
+        found(request.function)(*request.arguments)

@@ -15,7 +15,7 @@ from pipelines.sync import Asked, Watcher, sync
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
-from tests.support.kill_points import died
+from tests.support.kill_points import Point, died
 from warehouse import models
 from warehouse.database import opened
 from warehouse.errors import WarehouseChecksFailed, WarehouseError
@@ -98,7 +98,7 @@ def test_unproven_rows_are_not_built(job: Job) -> None:
         job.sync(sandbox)
         before = job.rows(BRIDGE)
         account.create_milestone(title="loaded by the run that died")
-        assert died(job, sandbox, ("warehouse/proof.py", "differences", 1))
+        assert died(job, sandbox, Point("warehouse.proof:differences"))
         with pytest.raises(WarehouseError, match="milestones sync` first"):
             rebuild(job.place)
         assert job.rows(BRIDGE) == before

@@ -10,7 +10,7 @@ from pipelines.models import rebuild
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
-from tests.support.kill_points import died
+from tests.support.kill_points import Point, died
 from warehouse import models
 from warehouse.database import opened
 from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
@@ -100,7 +100,7 @@ def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
         job.sync(sandbox)
         id_ = open_ids(account)[0]
         account.update_milestone(id_, title="loaded by the run that died")
-        assert died(job, sandbox, ("warehouse/proof.py", "differences", 1))
+        assert died(job, sandbox, Point("warehouse.proof:differences"))
         assert job.sync(sandbox).run.changed == 0
         titles = "select title from kantata_marts.{} where id = '{}' order by 1"
         assert job.rows(titles.format("billing_milestones", id_)) == [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,55 +15,72 @@ import psycopg2
 import pytest
 
 from pipelines.models import rebuild
-from sources.kantata_sandbox import Fault, Sandbox
+from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
-from tests.support.kill_points import POINTS, died
+from tests.support.kill_points import SCENARIOS, Point, code_of, died, every_point, points
+from tests.support.sampling import sample
 
 ROOT = Path(__file__).parents[2]
+CLOSE = "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.close_connection"
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["scans", "feed runs"])
+@pytest.mark.parametrize("point", list(dict.fromkeys(every_point())), ids=str)
+def test_every_kill_point_is_a_function(point: Point) -> None:
+    """A point whose function was renamed is found at once, whichever points a sample takes."""
+    assert code_of(point.function)
+
+
+@pytest.mark.parametrize(
+    "every", [20, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"]
+)
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_killed_runs_are_redone(
-    job: Job, first: bool, record_property: pytest.RecordProperty
+    job: Job, scenario: str, every: int, record_property: pytest.RecordProperty
 ) -> None:
-    """Killed at many points of a scan or of a feed run, the next run makes it right."""
-    points = POINTS if job.name == "duckdb" else POINTS[::2]
-    survived = 0
+    """Killed at a point of a run, or at three in a row, the next run makes it right."""
+    chosen = sample(points(job.name, scenario), every)
     with Sandbox(milestones=230) as sandbox:
         account = sandbox.account
-        if not first:
+        if scenario != "first runs":
             job.sync(sandbox)
-        for number, point in enumerate(points):
-            ids = list(account.milestones)
-            account.update_milestone(ids[number], amount_in_cents=number)
-            account.invoice_milestone(account.create_milestone(title=f"new {number}"))
-            account.rename_workspace(next(iter(account.workspaces)), f"named {number}")
-            account.delete_milestone(ids[-1 - number])
-            if not died(job, sandbox, point, full=first):
-                continue
-            survived += 1
-            if not first or number % 3 == 2 or point is points[-1]:
+        for number, point in enumerate(chosen.items):
+            if scenario == "first runs":
+                job.empty()
+            change(account, number)
+            assert died(job, sandbox, point, full=scenario != "incremental runs"), point
+            if scenario != "scans" or every > 1 or number % 3 == 2 or point is chosen.items[-1]:
                 assert job.sync(sandbox).exit_code == 0, point
                 assert_equal(job, account)
-    record_property("killed", survived)
-    print(f"{job.name}: killed at {survived} of {len(points)} points, none lost or doubled a row")
-    assert survived >= len(points) * 2 // 3
     statuses = {row[0] for row in job.rows("select status from kantata.sync_runs")}
     assert statuses <= {"proven", "stopped"}
+    record_property("killed", f"{len(chosen.items)} ({chosen.about})")
+    print(f"{scenario}, {job.name}: killed at {len(chosen.items)} points ({chosen.about})")
 
 
+def change(account: Account, number: int) -> None:
+    """Change, create, invoice, rename and delete."""
+    ids = list(account.milestones)
+    account.update_milestone(ids[number], amount_in_cents=number)
+    account.invoice_milestone(account.create_milestone(title=f"new {number}"))
+    account.rename_workspace(next(iter(account.workspaces)), f"named {number}")
+    account.delete_milestone(ids[-1 - number])
+
+
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"])
 @pytest.mark.parametrize("job", ["duckdb"], indirect=True)
-def test_killed_before_the_file_is_written(job: Job) -> None:
+def test_killed_before_the_file_is_written(job: Job, every: int) -> None:
     """Killed while only DuckDB's log has what a first run committed, the next run is right."""
-    closed = first = 22  # about where a first run builds its marts
+    last = 26  # so often a first run opens and closes the file; the marts come with the 22nd
+    chosen = sample([Point(CLOSE, call) for call in range(22, last + 1)], every)
     with Sandbox(milestones=30) as sandbox:
-        while died(job, sandbox, ("impl/duckdb/sql_client.py", "close_connection", closed)):
-            assert job.sync(sandbox).exit_code == 0, closed
+        for point in chosen.items:
+            assert died(job, sandbox, point), point
+            assert job.sync(sandbox).exit_code == 0, point
             assert_equal(job, sandbox.account)
-            shutil.rmtree(job.place.folder)
-            closed += 1
-    assert closed > first + 2
+            job.empty()
+        assert every > 1 or not died(job, sandbox, Point(CLOSE, last + 1))
+    print(f"killed at {len(chosen.items)} of the last times the file was closed ({chosen.about})")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

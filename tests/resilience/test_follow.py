@@ -34,7 +34,7 @@ from sources.kantata.settings import VALUES
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal, ids_where
 from tests.support.job import Job
-from tests.support.kill_points import POINTS, died
+from tests.support.kill_points import EVERY_RUN, Point, died
 
 EXAMPLES = int(os.environ.get("MILESTONES_EXAMPLES", "40"))
 MILESTONES = 45
@@ -85,8 +85,7 @@ class Histories(RuleBasedStateMachine):
         self.killed = False
         self.versions: dict[tuple[object, ...], tuple[object, ...]] = {}
         if self.job.url:
-            for schema in ("kantata", "kantata_staging", "kantata_stg", "kantata_marts"):
-                self.job.run(f"drop schema if exists {schema} cascade")
+            self.job.empty()
         TRIED[f"histories on {self.job.name}"] += 1
 
     def teardown(self) -> None:
@@ -338,10 +337,8 @@ class Histories(RuleBasedStateMachine):
         finally:
             self.sandbox.behave()
 
-    @rule(acts=Acts, point=st.sampled_from(POINTS), full=st.sampled_from([False, False, True]))
-    def sync_is_killed(
-        self, acts: list[tuple[str, int]], point: tuple[str, str, int], full: bool
-    ) -> None:
+    @rule(acts=Acts, point=st.sampled_from(EVERY_RUN), full=st.sampled_from([False, False, True]))
+    def sync_is_killed(self, acts: list[tuple[str, int]], point: Point, full: bool) -> None:
         self.happen(acts)
         TRIED["runs killed"] += died(self.job, self.sandbox, point, full)
         self.killed = True

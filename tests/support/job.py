@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +52,16 @@ class Job:
         settings = kantata_settings()
         with holding(self.place) as hold:
             return sync(settings, hold, wanted, watcher, self.now)
+
+    def empty(self) -> None:
+        """Take everything away that runs made, so that the next one is a first one."""
+        place = self.place
+        shutil.rmtree(place.folder, ignore_errors=True)
+        if place.published:
+            place.published.unlink(missing_ok=True)
+            return
+        for schema in ("kantata", "kantata_staging", "kantata_stg", "kantata_marts"):
+            self.run(f"drop schema if exists {schema} cascade")
 
     def run(self, sql: str) -> None:
         """Change the warehouse behind the job's back."""

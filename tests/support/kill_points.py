@@ -1,76 +1,168 @@
-"""A run that dies at a chosen point."""
+"""Runs that die at a chosen point: at the nth call of a function, as if the power had been cut.
+
+A point names a function as ``module:qualname``. One that names none fails, and so does a scenario
+that does not reach all of its points.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
-import subprocess
 import sys
-from pathlib import Path
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, FrameType
 
-from sources.kantata_sandbox import Sandbox
-from tests.support.job import Job
-
-ROOT = Path(__file__).parents[2]
-# Functions at whose nth call the process dies, as if its power had been cut.
-POINTS = [
-    ("sources/kantata/read.py", "batches", 1),
-    ("sources/kantata/compare.py", "flush", 1),
-    ("sources/kantata/account.py", "_end", 1),
-    ("sources/kantata/compare.py", "gone", 1),
-    ("dlt/extract/extract.py", "_write_item", 1),
-    ("dlt/normalize/normalize.py", "run_normalize", 1),
-    ("dlt/normalize/normalize.py", "spool_files", 1),
-    ("dlt/load/load.py", "load_single_package", 1),
-    ("dlt/load/load.py", "complete_jobs", 1),
-    ("dlt/load/load.py", "complete_jobs", 3),
-    ("dlt/load/load.py", "complete_jobs", 5),
-    ("dlt/load/load.py", "create_followup_jobs", 1),
-    ("dlt/load/load.py", "create_followup_jobs", 2),
-    ("dlt/load/load.py", "create_followup_jobs", 4),
-    ("dlt/load/load.py", "complete_package", 1),
-    ("dlt/destinations/job_client_impl.py", "run", 1),
-    ("dlt/destinations/job_client_impl.py", "run", 2),
-    ("dlt/destinations/job_client_impl.py", "run", 3),
-    ("dlt/destinations/job_client_impl.py", "complete_load", 1),
-    ("warehouse/tables.py", "prepare", 1),
-    ("warehouse/runs.py", "begin", 1),
-    ("warehouse/proof.py", "differences", 1),
-    ("warehouse/runs.py", "end", 1),
-    ("warehouse/publish.py", "publish", 1),
-    ("warehouse/publish.py", "_make_room", 1),
-]
-_DIE = """
-import os, sys, threading
-file, function, left = {point!r}
-def trace(frame, event, arg):
-    global left
-    code = frame.f_code
-    if event == "call" and code.co_name == function and code.co_filename.endswith(file):
-        left -= 1
-        if left == 0:
-            os._exit(99)
-import pipelines
 from pipelines.hold import holding
 from pipelines.place import place
 from pipelines.settings import kantata_settings
 from pipelines.sync import Asked, Watcher, sync
-threading.settrace(trace)
-sys.settrace(trace)
-with holding(place({name!r})) as hold:
-    sync(kantata_settings(), hold, Asked(full={full}), Watcher())
-"""
+from sources.kantata_sandbox import Sandbox
+from tests.support.fork_server import found
+from tests.support.job import Job
+from tests.support.processes import start_function
+
+DIED = 99
 
 
-def died(job: Job, sandbox: Sandbox, point: tuple[str, str, int], full: bool = True) -> bool:
+@dataclass(frozen=True)
+class Point:
+    """Where a process dies.
+
+    Args:
+        function: As ``module:qualname``.
+        call: At which of its calls; a generator is called each time it goes on.
+    """
+
+    function: str
+    call: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.function}#{self.call}"
+
+
+# What every run reaches, in this order.
+EVERY_RUN = [
+    Point("warehouse.tables:prepare"),
+    Point("warehouse.runs:begin"),
+    Point("sources.kantata.read:read_account"),
+    Point("sources.kantata.compare:Milestones.flush"),
+    Point("dlt.extract.extractors:ArrowExtractor._write_item"),
+    Point("dlt.extract.extractors:ArrowExtractor._write_item", 4),
+    Point("sources.kantata.account:Account._end"),
+    Point("dlt.extract.extract:Extract.commit_packages"),
+    Point("warehouse.runs:end"),
+    Point("dlt.normalize.normalize:Normalize.map_single"),
+    Point("dlt.normalize.normalize:Normalize.spool_files"),
+    Point("dlt.load.load:Load.load_single_package"),
+    Point("dlt.load.load:Load.complete_jobs"),
+    Point("dlt.load.load:Load.complete_jobs", 3),
+    Point("dlt.load.load:Load.complete_jobs", 5),
+    Point("dlt.load.load:Load.create_followup_jobs"),
+    Point("dlt.load.load:Load.create_followup_jobs", 2),
+    Point("dlt.load.load:Load.create_followup_jobs", 4),
+    Point("dlt.destinations.job_client_impl:SqlLoadJob.run"),
+    Point("dlt.destinations.job_client_impl:SqlLoadJob.run", 2),
+    Point("dlt.destinations.job_client_impl:SqlLoadJob.run", 3),
+    Point("dlt.load.load:Load.complete_package"),
+    Point("dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"),
+    Point("warehouse.proof:differences"),
+    Point("warehouse.models:refresh"),
+    Point("warehouse.models:find"),
+    Point("warehouse.runs:end", 2),
+]
+FIRST_RUN = [
+    Point("warehouse.database:Database.ensure_schema", 2),
+    Point("dlt.destinations.job_client_impl:SqlJobClientBase._commit_schema_update", 2),
+    Point("dlt.destinations.insert_job_client:InsertValuesLoadJob.run"),
+    Point("warehouse.definitions:define_staging"),
+    Point("warehouse.definitions:define_mart"),
+    Point("warehouse.definitions:define_mart", 5),
+]
+SCAN = [
+    Point("sources.kantata.scan:Scan._page", 2),
+    Point("sources.kantata.read:_Scanned.batches", 2),
+    Point("sources.kantata.missing:judge"),
+    Point("sources.kantata.compare:Milestones.gone"),
+    Point("warehouse.fill:fill", 4),
+]
+INCREMENTAL_RUN = [
+    Point("sources.kantata.feed:Feed.changes"),
+    Point("sources.kantata.read:_Fed.batches", 2),
+    Point("sources.kantata.missing:judge"),
+    Point("sources.kantata.compare:Milestones.gone"),
+    Point("warehouse.fill:fill", 4),
+]
+WAREHOUSES = {
+    "duckdb": [
+        Point("dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run"),
+        Point("dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run", 3),
+        Point("warehouse.publish:publish"),
+        Point("warehouse.publish:_make_room"),
+        Point("warehouse.publish:_copy"),
+    ],
+    "postgres": [
+        Point("dlt.destinations._adbc_jobs:AdbcParquetCopyJob.run"),
+        Point("dlt.destinations._adbc_jobs:AdbcParquetCopyJob.run", 3),
+        Point("pipelines.hold:still_held", 2),
+    ],
+}
+SCENARIOS = {"first runs": FIRST_RUN, "scans": SCAN, "incremental runs": INCREMENTAL_RUN}
+
+
+def points(warehouse: str, scenario: str) -> list[Point]:
+    """All points that a scenario must reach in a warehouse."""
+    return EVERY_RUN + SCENARIOS[scenario] + WAREHOUSES[warehouse]
+
+
+def every_point() -> Iterator[Point]:
+    """The points of all scenarios and warehouses."""
+    for some in (EVERY_RUN, *SCENARIOS.values(), *WAREHOUSES.values()):
+        yield from some
+
+
+def code_of(function: str) -> CodeType:
+    """The code of a function, or of what a decorator wraps.
+
+    Raises:
+        LookupError: If there is no such function.
+    """
+    try:
+        code = inspect.unwrap(found(function)).__code__
+    except (ImportError, AttributeError) as error:
+        raise LookupError(f"{function} is no function: {error}") from error
+    assert isinstance(code, CodeType)
+    return code
+
+
+def sync_until(warehouse: str, function: str, call: int, full: bool) -> None:
+    """Sync, until the point: what runs in the process that dies."""
+    code, left = code_of(function), call
+
+    def trace(frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal left
+        if frame.f_code is code and event == "call":
+            left -= 1
+            if left == 0:
+                os._exit(DIED)
+
+    threading.settrace(trace)
+    sys.settrace(trace)
+    with holding(place(warehouse)) as hold:
+        sync(kantata_settings(), hold, Asked(full=full), Watcher())
+
+
+def died(job: Job, sandbox: Sandbox, point: Point, full: bool = True) -> bool:
     """Run the job in a process that dies at this point; whether it got there."""
     environment = os.environ | {
         "KANTATA_API_URL": sandbox.url,
         "KANTATA_ACCESS_TOKEN": sandbox.token,
-        "PYTHONPATH": str(ROOT),
     }
-    code = _DIE.format(point=point, name=job.name, full=full)
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, check=False, timeout=60
-    )
-    assert result.returncode in (0, 99), result.stderr.decode()[-2000:]
-    return result.returncode == 99
+    arguments = (job.name, point.function, point.call, full)
+    with start_function(
+        "tests.support.kill_points:sync_until", *arguments, env=environment
+    ) as process:
+        _, err = process.communicate()
+    assert process.returncode in (0, DIED), err[-2_000:]
+    return process.returncode == DIED

@@ -1,7 +1,7 @@
-"""Pushes that die at a chosen line, each in a process forked from one that has all imported.
+"""Pushes that die at a chosen line, as if the power had been cut.
 
-Reads a JSON object a line: ledger, url, token, reconcile_after, and the number of the traced line
-to die at. Answers with the exit status: 99 if it died there, 0 if it ended before.
+Traced is all that has an effect, or stands between two effects. Each push counts the lines it ran
+of each function, so that a test sees what its deaths can fall into.
 """
 
 from __future__ import annotations
@@ -10,62 +10,118 @@ import json
 import os
 import sys
 import threading
+from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from pipelines.push import Push
 from sources.kantata import KantataReader
 from sources.kantata.writer import KantataWriter
+from tests.support.kill_points import DIED, code_of
+from tests.support.processes import start_function
+from tests.support.writing_desk import Desk
 from warehouse.ledger import opened_ledger
 
-# All that has an effect, or stands between two effects.
-TRACED = ("pipelines/push.py", "pipelines/reconcile.py", "sources/kantata/writer.py")
-TRACED_FUNCTIONS = {"warehouse/ledger.py": ("move", "sending", "pushing", "_note")}
+# Every function of their modules is traced; these must be reached.
+MODULES = (
+    "pipelines.push:Push.__init__", "pipelines.push:Push._again", "pipelines.push:Push._is_old",
+    "pipelines.push:Push._push", "pipelines.push:Push._push_all", "pipelines.push:Push._request_id",
+    "pipelines.push:Push._sent", "pipelines.push:Push._take", "pipelines.push:Push._write",
+    "pipelines.push:Push.push", "pipelines.push:_described", "pipelines.push:_send",
+    "pipelines.reconcile:Reconcile.__init__", "pipelines.reconcile:Reconcile._begin",
+    "pipelines.reconcile:Reconcile._done", "pipelines.reconcile:Reconcile._live",
+    "pipelines.reconcile:Reconcile._now", "pipelines.reconcile:Reconcile._reconcile",
+    "pipelines.reconcile:Reconcile._stopping", "pipelines.reconcile:Reconcile._verify",
+    "pipelines.reconcile:_Stopping.__enter__", "pipelines.reconcile:_Stopping.__exit__",
+    "pipelines.reconcile:_wrong", "pipelines.reconcile:chunks",
+    "sources.kantata.writer:KantataWriter._send", "sources.kantata.writer:KantataWriter.create",
+    "sources.kantata.writer:KantataWriter.delete", "sources.kantata.writer:KantataWriter.update",
+    "sources.kantata.writer:KantataWriter.wait_turn", "sources.kantata.writer:_never_left",
+    "sources.kantata.writer:_understood", "sources.kantata.writer:_wire",
+)  # fmt: skip
+# Of their module only these are traced, and must be reached, too.
+FUNCTIONS = (
+    "warehouse.ledger:Ledger.move", "warehouse.ledger:Ledger.sending",
+    "warehouse.ledger:Ledger.pushing", "warehouse.ledger:Ledger._note",
+)  # fmt: skip
+# What a push reaches only if it finds a change whose outcome is unknown.
+OF_UNKNOWNS = (
+    "pipelines.reconcile:Reconcile._possible", "pipelines.reconcile:Reconcile._too_early",
+    "pipelines.reconcile:Reconcile._move",
+)  # fmt: skip
+_TRACED = {name.partition(":")[0] for name in MODULES}
 
 
-def push(case: dict[str, Any]) -> None:
-    """Push once, until the line."""
-    left = case["line"]
+@dataclass(frozen=True)
+class Trial:
+    """How a push went.
 
-    def trace(frame: FrameType, event: str, _arg: object) -> Any:  # noqa: ANN401 - sys.settrace's own
-        nonlocal left
-        code = frame.f_code
-        if not code.co_filename.endswith(TRACED) and not any(
-            code.co_filename.endswith(file) and code.co_name in functions
-            for file, functions in TRACED_FUNCTIONS.items()
-        ):
-            return None
+    Args:
+        died: Whether it got to the line.
+        lines: How many lines it ran, by function as ``module:qualname``.
+        last: The function it was in at last.
+    """
+
+    died: bool
+    lines: Counter[str]
+    last: str
+
+
+class _Trace:
+    """Counts lines, and ends the process at one of them."""
+
+    def __init__(self, line: int) -> None:
+        self.line = line
+        self.lines: Counter[str] = Counter()
+        self.last = ""
+        self.functions = {code_of(name): name for name in FUNCTIONS}
+
+    def call(self, frame: FrameType, _event: str, _arg: object) -> Any:  # noqa: ANN401 - sys.settrace's own
+        return self.count if self._name(frame) else None
+
+    def count(self, frame: FrameType, event: str, _arg: object) -> Any:  # noqa: ANN401 - the same
         if event == "line":
-            left -= 1
-            if left == 0:
-                os._exit(99)
-        return trace
+            self.last = self._name(frame)
+            self.lines[self.last] += 1
+            if self.lines.total() == self.line:
+                self.report()
+                os._exit(DIED)
+        return self.count
 
-    after = timedelta(seconds=case["reconcile_after"])
-    with opened_ledger(case["ledger"], lambda: datetime.now(UTC)) as ledger:
-        reader = KantataReader(case["url"], case["token"], 0.0, 0.001)
-        writer = KantataWriter(case["url"], case["token"], reader.pace)
-        threading.settrace(trace)
-        sys.settrace(trace)
+    def _name(self, frame: FrameType) -> str:
+        """What the function is called, if it is traced."""
+        code: CodeType = frame.f_code
+        module = frame.f_globals.get("__name__", "")
+        if module in _TRACED:
+            return f"{module}:{code.co_qualname}"
+        return self.functions.get(code, "")
+
+    def report(self) -> None:
+        """Write what was counted to standard output."""
+        os.write(1, json.dumps([self.lines, self.last]).encode())
+
+
+def push_until(ledger_url: str, url: str, token: str, line: int) -> None:
+    """Push once, until the line: what runs in the process that dies."""
+    trace = _Trace(line)
+    with opened_ledger(ledger_url, lambda: datetime.now(UTC)) as ledger:
+        reader = KantataReader(url, token, 0.0, 0.001)
+        writer = KantataWriter(url, token, reader.pace)
+        threading.settrace(trace.call)
+        sys.settrace(trace.call)
         with ledger.pushing():
-            Push(ledger, reader, writer, after).push(1000)
+            Push(ledger, reader, writer, timedelta()).push(1000)
+        sys.settrace(None)
+    trace.report()
 
 
-def main() -> None:
-    """Serve until stdin ends."""
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            try:
-                push(json.loads(line))
-            except BaseException as error:
-                print(repr(error), file=sys.stderr, flush=True)
-                os._exit(1)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def killed(desk: Desk, line: int) -> Trial:
+    """Push in a process that dies at this line; 0 for at none."""
+    arguments = (desk.url, desk.sandbox.url, desk.sandbox.token, line)
+    with start_function("tests.support.killed_push:push_until", *arguments) as process:
+        out, err = process.communicate()
+    assert process.returncode in (0, DIED), err[-2_000:]
+    lines, last = json.loads(out)
+    return Trial(process.returncode == DIED, Counter(lines), last)

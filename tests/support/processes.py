@@ -46,8 +46,8 @@ class Forked:
         self.args = args
         self.returncode: int | None = None
         self._end = os.fdopen(end, "rb", buffering=0)
-        self.stdout = None if out is None else open(out, encoding="utf-8")
-        self.stderr = None if err is None else open(err, encoding="utf-8")
+        self.stdout = None if out is None else os.fdopen(out, encoding="utf-8")
+        self.stderr = None if err is None else os.fdopen(err, encoding="utf-8")
         self.pid = self._number()
 
     def _number(self) -> int:

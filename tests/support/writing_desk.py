@@ -19,6 +19,8 @@ from sources.kantata_sandbox import Sandbox
 from warehouse.change import Action, Change, Draft, Status
 from warehouse.ledger import Ledger, opened_ledger
 
+WRITES = {Action.CREATE: "POST", Action.UPDATE: "PUT", Action.DELETE: "DELETE"}
+
 
 @dataclass
 class Desk:
@@ -36,6 +38,11 @@ class Desk:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _made: int = 0
     _posts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What the ledger is: ``sqlite`` or ``postgres``."""
+        return self.url.partition(":")[0].replace("postgresql", "postgres")
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:

@@ -8,7 +8,7 @@ from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.equality import assert_equal
 from tests.support.job import Job
-from tests.support.kill_points import died
+from tests.support.kill_points import Point, died
 
 
 def test_field_that_goes_again_is_told_again(job: Job) -> None:
@@ -46,7 +46,7 @@ def test_change_that_a_killed_run_found_is_told(job: Job) -> None:
     with Sandbox(milestones=30) as sandbox:
         job.sync(sandbox)
         sandbox.account.add_field("weight", 1)
-        assert died(job, sandbox, ("warehouse/proof.py", "differences", 1))
+        assert died(job, sandbox, Point("warehouse.proof:differences"))
         changes = [job.sync(sandbox).run.schema_changes for _ in range(2)]
         assert changes == [["billing_milestones.weight is new (bigint)"], []]
 

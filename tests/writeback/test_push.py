@@ -2,169 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from subprocess import DEVNULL
 
 import psycopg2
 import pytest
 
 from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
 from sources.kantata_sandbox import Fault, Sandbox
-from tests.support.writing_desk import Desk
+from tests.support.processes import Forked, run_milestones, start_milestones
+from tests.support.writing_desk import WRITES, Desk
 from warehouse.change import Action, Status
 from warehouse.errors import WarehouseBusy
-
-ROOT = Path(__file__).parents[2]
-LONG = bool(os.environ.get("MILESTONES_LONG"))
-WRITES = {Action.CREATE: "POST", Action.UPDATE: "PUT", Action.DELETE: "DELETE"}
-# How often a write must be sent in all, and what goes wrong with it first. Those that are executed
-# are done, and say something else.
-FAULTS = [
-    (1, {"kind": "refuse"}),
-    (1, {"kind": "refuse", "executed": True}),
-    (1, {"kind": "refuse", "status": 403}),
-    (1, {"kind": "refuse", "status": 404}),
-    (2, {"kind": "refuse", "status": 408}),
-    (1, {"kind": "refuse", "status": 408, "executed": True}),
-    (2, {"kind": "refuse", "status": 401}),
-    (3, {"kind": "throttle", "times": 2, "retry_after": 0}),
-    (3, {"kind": "throttle", "times": 2}),
-    (6, {"kind": "throttle", "times": 20, "retry_after": 0}),
-    (1, {"kind": "throttle", "executed": True, "retry_after": 0}),
-    (2, {"kind": "error"}),
-    (1, {"kind": "error", "executed": True}),
-    (2, {"kind": "error", "status": 502, "html": True}),
-    (1, {"kind": "error", "status": 502, "html": True, "executed": True}),
-    (1, {"kind": "error", "status": 504, "html": True, "executed": True}),
-    (2, {"kind": "html"}),
-    (1, {"kind": "html", "executed": True}),
-    (2, {"kind": "drop_before"}),
-    (1, {"kind": "drop_after"}),
-    (2, {"kind": "redirect"}),
-    (1, {"kind": "redirect", "executed": True}),
-    (1, {"kind": "garbage"}),
-    (1, {"kind": "delay", "seconds": 0.02}),
-]
-
-
-def test_every_fault_of_every_write(desk: Desk, record_property: pytest.RecordProperty) -> None:
-    """Whatever one write meets, it is done at most once, and ledger and account agree.
-
-    Beside it stand a change nobody approved, and one whose milestone was edited meanwhile.
-    """
-    cases = 0
-    for action in Action:
-        for n, (sends, fault) in enumerate(FAULTS):
-            if "postgres" in desk.url and (n + len(action)) % 3 and not LONG:
-                continue
-            for later in (False, True):  # whether it has recovered when it is read back
-                unapproved = desk.proposed(desk.draft(Action.UPDATE))
-                edited = desk.approved(desk.draft(Action.UPDATE))
-                desk.sandbox.account.update_milestone(str(edited.milestone_id), title="edited")
-                change = desk.approved(desk.draft(action))
-                times = fault.get("times", 1)
-                desk.sandbox.misbehave(Fault(**{"method": WRITES[action], **fault, "times": times}))
-                desk.push(reconcile_after=240 if later else 0)
-                if later:
-                    at_once = desk.assert_true(change, finished=False)
-                    assert at_once.status is not Status.APPROVED or fault["kind"] != "drop_after"
-                desk.sandbox.behave()
-                desk.pass_time(241)
-                desk.finish()
-                now = desk.assert_true(change)
-                assert desk.sent(change) == sends, (fault, now)
-                if fault["kind"] not in ("refuse",):
-                    assert now.status is Status.APPLIED, (fault, now)
-                assert desk.change(unapproved).status is Status.PROPOSED
-                assert desk.done(unapproved) == 0
-                assert desk.change(edited).status is Status.CONFLICT
-                assert (
-                    desk.sandbox.account.milestones[str(edited.milestone_id)]["title"] == "edited"
-                )
-                cases += 1
-    record_property("faults", cases)
-    print(f"{cases} faulty writes: each done at most once, none unapproved, none over an edit")
-
-
-@contextmanager
-def _mortal(desk: Desk) -> Iterator[subprocess.Popen[str]]:
-    """A process that forks pushes which die."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.killed_push"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
-
-
-def _killed(desk: Desk, process: subprocess.Popen[str], line: int) -> bool:
-    """Push in a process that dies at this line; whether it got there."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    case = {
-        "ledger": desk.url, "url": desk.sandbox.url, "token": desk.sandbox.token,
-        "reconcile_after": 0, "line": line,
-    }  # fmt: skip
-    process.stdin.write(json.dumps(case) + "\n")
-    process.stdin.flush()
-    status = int(process.stdout.readline())
-    assert status in (0, 99)
-    return status == 99
-
-
-def test_killed_at_every_line(desk: Desk, record_property: pytest.RecordProperty) -> None:
-    """A push that dies between any two lines, whatever its write met, is made right by the next.
-
-    With MILESTONES_LONG it dies at every line, with every fault.
-    """
-    cases = 0
-    step = (1 if LONG else 11) if "sqlite" in desk.url else (7 if LONG else 29)
-    faults = [(1, None), *FAULTS] if LONG else [(1, None), (1, {"kind": "drop_after"})]
-    if not LONG and "sqlite" in desk.url:
-        faults.append((2, {"kind": "error"}))
-    with _mortal(desk) as process:
-        for action in Action:
-            for sends, fault in faults:
-                line = 1
-                while True:
-                    change = desk.approved(desk.draft(action))
-                    if fault:
-                        times = min(fault.get("times", 1), 4)  # more than that is for no one line
-                        desk.sandbox.misbehave(
-                            Fault(**{"method": WRITES[action], **fault, "times": times})
-                        )
-                    died = _killed(desk, process, line)
-                    desk.sandbox.behave()
-                    desk.assert_true(change, finished=False)
-                    desk.finish()
-                    now = desk.assert_true(change)
-                    refused = fault is not None and fault["kind"] == "refuse"
-                    assert now.status is Status.APPLIED or refused, (fault, line, now)
-                    assert desk.sent(change) <= sends, (fault, line, now)
-                    if not died:
-                        break
-                    cases += 1
-                    line += step
-    record_property("killed", cases)
-    print(f"killed at {cases} lines: each change done at most once, ledger and account agree")
-    assert cases > 20
 
 
 def test_edits_are_never_overwritten(desk: Desk) -> None:
@@ -398,12 +250,10 @@ def test_three_pushes_at_once(
         monkeypatch.setenv("LEDGER__URL", url)
         monkeypatch.setenv("PUSH__ENABLED", "true")
         monkeypatch.setenv("PUSH__RECONCILE_AFTER", "0")
-        monkeypatch.setenv("PYTHONPATH", str(ROOT))
-        command = [sys.executable, "-m", "pipelines.cli"]
         if not troubled:
-            subprocess.run([*command, "sync"], check=True, capture_output=True)
+            assert run_milestones("sync").returncode == 0
         changes = [desk.approved(desk.draft(action)) for action in [*Action] * 8]
-        pushes: list[subprocess.Popen[bytes]] = []
+        pushes: list[Forked] = []
         if troubled:
             for number, method in enumerate(WRITES.values(), start=1):
                 sandbox.misbehave(  # no three unknowns in a row, which would stop it
@@ -418,12 +268,9 @@ def test_three_pushes_at_once(
                 )
             )  # fmt: skip
         pushes += [
-            subprocess.Popen(
-                [*command, "push", "--json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            for _ in range(3)
+            start_milestones("push", "--json", stdout=DEVNULL, stderr=DEVNULL) for _ in range(3)
         ]
-        codes = {process.wait(100) for process in pushes}
+        codes = {process.wait() for process in pushes}
         assert codes <= ({-9, 75} if troubled else {0, 75}), codes
         assert (-9 if troubled else 0) in codes
         sandbox.behave()

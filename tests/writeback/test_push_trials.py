@@ -1,0 +1,195 @@
+"""Pushes that meet every fault, and that die at every line: each change is done at most once."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from sources.kantata_sandbox import Fault
+from tests.support.killed_push import FUNCTIONS, MODULES, OF_UNKNOWNS, Trial, killed
+from tests.support.sampling import sample, seed
+from tests.support.writing_desk import WRITES, Desk
+from warehouse.change import Action, Change, Status
+
+# How often a write must be sent in all, and what goes wrong with it first. Those that are executed
+# are done, and say something else.
+FAULTS = [
+    (1, {"kind": "refuse"}),
+    (1, {"kind": "refuse", "executed": True}),
+    (1, {"kind": "refuse", "status": 403}),
+    (1, {"kind": "refuse", "status": 404}),
+    (2, {"kind": "refuse", "status": 408}),
+    (1, {"kind": "refuse", "status": 408, "executed": True}),
+    (2, {"kind": "refuse", "status": 401}),
+    (3, {"kind": "throttle", "times": 2, "retry_after": 0}),
+    (3, {"kind": "throttle", "times": 2}),
+    (6, {"kind": "throttle", "times": 20, "retry_after": 0}),
+    (1, {"kind": "throttle", "executed": True, "retry_after": 0}),
+    (2, {"kind": "error"}),
+    (1, {"kind": "error", "executed": True}),
+    (2, {"kind": "error", "status": 502, "html": True}),
+    (1, {"kind": "error", "status": 502, "html": True, "executed": True}),
+    (1, {"kind": "error", "status": 504, "html": True, "executed": True}),
+    (2, {"kind": "html"}),
+    (1, {"kind": "html", "executed": True}),
+    (2, {"kind": "drop_before"}),
+    (1, {"kind": "drop_after"}),
+    (2, {"kind": "redirect"}),
+    (1, {"kind": "redirect", "executed": True}),
+    (1, {"kind": "garbage"}),
+    (1, {"kind": "delay", "seconds": 0.02}),
+]
+
+
+@pytest.mark.parametrize(
+    "every",
+    [
+        pytest.param({"sqlite": 4, "postgres": 12}, id="some"),
+        pytest.param({"sqlite": 1, "postgres": 1}, id="all", marks=pytest.mark.long),
+    ],
+)
+def test_every_fault_of_every_write(
+    desk: Desk, every: dict[str, int], record_property: pytest.RecordProperty
+) -> None:
+    """Whatever one write meets, it is done at most once, and ledger and account agree.
+
+    In the same push are a change nobody approved, and one whose milestone was edited meanwhile.
+    """
+    cases = list(itertools.product(Action, FAULTS, (False, True)))
+    chosen = sample(cases, every[desk.kind])
+    for action, (sends, fault), later in chosen.items:
+        unapproved = desk.proposed(desk.draft(Action.UPDATE))
+        edited = desk.approved(desk.draft(Action.UPDATE))
+        desk.sandbox.account.update_milestone(str(edited.milestone_id), title="edited")
+        change = desk.approved(desk.draft(action))
+        times = fault.get("times", 1)
+        desk.sandbox.misbehave(Fault(**{"method": WRITES[action], **fault, "times": times}))
+        desk.push(reconcile_after=240 if later else 0)
+        if later:  # it has recovered when it is read back
+            at_once = desk.assert_true(change, finished=False)
+            assert at_once.status is not Status.APPROVED or fault["kind"] != "drop_after"
+        desk.sandbox.behave()
+        desk.pass_time(241)
+        desk.finish()
+        now = desk.assert_true(change)
+        assert desk.sent(change) == sends, (fault, now)
+        assert now.status is Status.APPLIED or fault["kind"] == "refuse", (fault, now)
+        assert desk.change(unapproved).status is Status.PROPOSED
+        assert desk.done(unapproved) == 0
+        assert desk.change(edited).status is Status.CONFLICT
+        assert desk.sandbox.account.milestones[str(edited.milestone_id)]["title"] == "edited"
+    record_property("faults", f"{len(chosen.items)} ({chosen.about})")
+    print(f"{len(chosen.items)} faulty writes ({chosen.about}): each done at most once")
+
+
+def pushed(desk: Desk, _change: Change) -> None:
+    """An earlier push met the fault, and does not know whether it wrote."""
+    desk.push()
+
+
+def died_before_sending(desk: Desk, change: Change) -> None:
+    """An earlier push died when it was about to send."""
+    account = desk.sandbox.account
+    account.advance(60)  # nobody has changed the milestone for a while
+    with desk.ledger() as ledger:
+        at = datetime.fromtimestamp(account.clock.now(), UTC)
+        ledger.sending(change, "push", "sending", at)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A push that is to die.
+
+    Args:
+        action: What it writes.
+        sends: How often that may be sent in all.
+        fault: What goes wrong first.
+        before: What was done earlier, so that this push finds a change that may have been sent.
+    """
+
+    action: Action
+    sends: int = 1
+    fault: dict[str, Any] = field(default_factory=dict)
+    before: Callable[[Desk, Change], object] | None = None
+
+    def __str__(self) -> str:
+        before = self.before.__name__ if self.before else ""
+        return f"{self.action.value} {self.fault} {before}"
+
+    def killed(self, desk: Desk, line: int) -> tuple[Change, Trial]:
+        """Push a new change until the line, with what goes wrong."""
+        change = desk.approved(desk.draft(self.action))
+        if self.fault:
+            times = min(self.fault.get("times", 1), 4)  # more than that is for no one line
+            method = WRITES[self.action]
+            desk.sandbox.misbehave(Fault(**{"method": method, **self.fault, "times": times}))
+        if self.before:
+            self.before(desk, change)
+        trial = killed(desk, line)
+        desk.sandbox.behave()
+        return change, trial
+
+    def check(self, desk: Desk, change: Change, line: int) -> None:
+        """It was done at most once, and the next push makes it right."""
+        desk.assert_true(change, finished=False)
+        desk.finish()
+        now = desk.assert_true(change)
+        refused = self.fault.get("kind") == "refuse"
+        assert now.status is Status.APPLIED or refused, (self, line, now)
+        assert desk.sent(change) <= self.sends, (self, line, now)
+
+
+FEW = [
+    case
+    for action in Action
+    for case in (
+        Case(action),
+        Case(action, 1, {"kind": "drop_after"}),
+        Case(action, 2, {"kind": "error"}),
+        Case(action, 1, {"kind": "drop_after"}, before=pushed),
+        Case(action, 1, before=died_before_sending),
+    )
+]
+ALL = FEW + [Case(action, sends, fault) for action in Action for sends, fault in FAULTS]
+
+
+@pytest.mark.parametrize(
+    ("cases", "every"),
+    [
+        pytest.param(FEW, {"sqlite": 47, "postgres": 97}, id="some"),
+        pytest.param(ALL, {"sqlite": 1, "postgres": 7}, id="all", marks=pytest.mark.long),
+    ],
+)
+def test_killed_at_every_line(
+    desk: Desk,
+    cases: list[Case],
+    every: dict[str, int],
+    record_property: pytest.RecordProperty,
+) -> None:
+    """A push that dies between any two lines, whatever its write met, is made right by the next."""
+    step = every[desk.kind]
+    reached: Counter[str] = Counter()
+    fell: Counter[str] = Counter()
+    for case in cases:
+        change, whole = case.killed(desk, 0)
+        case.check(desk, change, 0)
+        reached += whole.lines
+        lines = sample(range(1, whole.lines.total() + 1), step, f"{seed()} {case}")
+        for line in lines.items:
+            change, trial = case.killed(desk, line)
+            case.check(desk, change, line)
+            fell[trial.last] += trial.died  # the last lines of a push may be fewer than once
+    never = [name for name in (*MODULES, *FUNCTIONS, *OF_UNKNOWNS) if not reached[name]]
+    assert not never, "lines of these were never run"
+    spared = reached.keys() - fell.keys() if step == 1 else set()
+    assert not spared, "no push died in these"
+    about = f"one line in {step}, chosen by {seed()[:12]}"
+    record_property("killed", f"{fell.total()} lines ({about}) of {len(reached)} functions")
+    print(f"killed at {fell.total()} lines ({about}): done at most once, ledger and account agree")
+    assert fell.total() > 20

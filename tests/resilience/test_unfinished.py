@@ -37,6 +37,7 @@ def test_half_a_load_is_remembered_over_runs_that_fail(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_a_run_of_what_was_touched_does_not_make_up_for_it(job: Job) -> None:
     """A killed run is followed by a scan, also when only a few milestones were asked for."""
     with Sandbox(milestones=30) as sandbox:
@@ -47,6 +48,7 @@ def test_a_run_of_what_was_touched_does_not_make_up_for_it(job: Job) -> None:
         assert job.sync(sandbox, full=False, touched=touched).run.mode == "scan"
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_version_that_was_lost_is_told_of_a_milestone_that_is_rejected(
     job: Job, version: int
@@ -96,6 +98,7 @@ def test_what_a_first_load_left_of_milestones_nobody_sees_again_goes(job: Job) -
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_versions_outlive_rows_that_somebody_removed(job: Job) -> None:
     """A version that a mart has shown stays, whatever was done to the table of rows."""
     with Sandbox(milestones=30) as sandbox:
@@ -109,6 +112,7 @@ def test_versions_outlive_rows_that_somebody_removed(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_a_field_a_killed_run_missed_and_the_next_one_sees_is_told_once(job: Job) -> None:
     """What the killed run could not tell is told by the next one, with what became of it."""
     with Sandbox(milestones=30) as sandbox:

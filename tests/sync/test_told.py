@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.equality import assert_equal
@@ -11,6 +13,7 @@ from tests.support.job import Job
 from tests.support.kill_points import Point, died
 
 
+@pytest.mark.long_on_postgres
 def test_field_that_goes_again_is_told_again(job: Job) -> None:
     """A field that is missing is told of once each time, and so is that it is back."""
     with Sandbox(milestones=30) as sandbox:
@@ -25,6 +28,7 @@ def test_field_that_goes_again_is_told_again(job: Job) -> None:
             ]
 
 
+@pytest.mark.long_on_postgres
 def test_field_that_some_have_is_not_missing_of_the_others(job: Job) -> None:
     """A field that nobody declared is told as missing only if a record had it."""
     with Sandbox(milestones=30) as sandbox:
@@ -51,6 +55,7 @@ def test_change_that_a_killed_run_found_is_told(job: Job) -> None:
         assert changes == [["billing_milestones.weight is new (bigint)"], []]
 
 
+@pytest.mark.long_on_postgres
 def test_change_within_an_object_is_told(job: Job) -> None:
     """A new field within a field, or one whose type changes there, is told once."""
     with Sandbox(milestones=30) as sandbox:
@@ -67,6 +72,7 @@ def test_change_within_an_object_is_told(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_cursor_of_a_run_that_failed_does_not_count(job: Job) -> None:
     """The feed is asked from the last proven run on, whatever a failed one noted."""
     with Sandbox(milestones=30) as sandbox:
@@ -84,6 +90,7 @@ def test_cursor_of_a_run_that_failed_does_not_count(job: Job) -> None:
         assert result.run.why == f"changes since {proven:%Y-%m-%d %H:%M} UTC"
 
 
+@pytest.mark.long_on_postgres
 def test_currencies_are_read_on_a_new_day(job: Job) -> None:
     """The first feed run of a day reads the currencies again, and later ones do not."""
     with Sandbox(milestones=30, now=datetime(2026, 7, 1, 12, tzinfo=UTC)) as sandbox:

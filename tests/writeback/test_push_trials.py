@@ -17,6 +17,7 @@ from tests.support.sampling import sample, seed
 from tests.support.writing_desk import WRITES, Desk
 from warehouse.change import Action, Change, Status
 
+_LONG = [pytest.mark.long, pytest.mark.timeout(0)]  # every line takes an hour
 # How often a write must be sent in all, and what goes wrong with it first. Those that are executed
 # are done, and say something else.
 FAULTS = [
@@ -51,7 +52,7 @@ FAULTS = [
     "every",
     [
         pytest.param({"sqlite": 4, "postgres": 12}, id="some"),
-        pytest.param({"sqlite": 1, "postgres": 1}, id="all", marks=pytest.mark.long),
+        pytest.param({"sqlite": 1, "postgres": 1}, id="all", marks=_LONG),
     ],
 )
 def test_every_fault_of_every_write(
@@ -163,7 +164,7 @@ ALL = FEW + [Case(action, sends, fault) for action in Action for sends, fault in
     ("cases", "every"),
     [
         pytest.param(FEW, {"sqlite": 47, "postgres": 97}, id="some"),
-        pytest.param(ALL, {"sqlite": 1, "postgres": 7}, id="all", marks=pytest.mark.long),
+        pytest.param(ALL, {"sqlite": 1, "postgres": 7}, id="all", marks=_LONG),
     ],
 )
 def test_killed_at_every_line(

@@ -96,6 +96,9 @@ def test_ends_are_those_of_a_process() -> None:
         assert (process.returncode, out) == (1, "")
         assert err.startswith("Traceback")
         assert err.endswith("LookupError: nothing there\n")
+    with start_function("nowhere:nothing") as process:
+        assert process.communicate()[1].endswith("No module named 'nowhere'\n")
+        assert process.returncode == 1
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         with start_function("time:sleep", 1_000) as process:
             assert process.poll() is None

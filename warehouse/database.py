@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import dlt
 import pyarrow as pa
@@ -40,6 +41,7 @@ class Database:
 
     def __init__(self, client: SqlClientBase[Any]) -> None:
         self._client = client
+        self._read: WeakSet[Generator[pa.RecordBatch, None, None]] = WeakSet()
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of a query; values take the place of ``%s``."""
@@ -57,13 +59,32 @@ class Database:
             yield
 
     def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
-        """The rows of a query in Arrow batches of bounded size."""
-        with self._client.execute_query(sql, *values) as cursor:
+        """Read the rows of a query in batches of bounded size, until the connection is closed."""
+        batches = self._batches(sql, *values)
+        self._read.add(batches)
+        return batches
+
+    def _batches(self, sql: str, *values: object) -> Generator[pa.RecordBatch, None, None]:
+        with (
+            self._client.execute_query(sql, *values) as cursor,
+            closing(cursor.iter_arrow(chunk_size=_ROWS)) as tables,
+        ):
             try:
-                for table in cursor.iter_arrow(chunk_size=_ROWS):
+                for table in tables:
                     yield from table.to_batches()
             except OSError as error:  # as Arrow calls all that DuckDB meets by then
                 raise DatabaseTransientException(error) from error
+
+    def close(self) -> None:
+        """Close the batches that were not read to their end; the connection is closed next.
+
+        The traceback of an error may keep such batches, and they keep a DuckDB file open after its
+        connection is closed. If this process opens that file again, DuckDB waits for ever, with a
+        core at full load: https://github.com/duckdb/duckdb/issues/25965. If it does not, the
+        garbage collector closes the file later, in any thread.
+        """
+        for batches in tuple(self._read):
+            batches.close()
 
     def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
         """Write rows into a table, some hundred in a statement."""
@@ -147,7 +168,8 @@ def opened(destination: Destination[Any, Any]) -> Iterator[Database]:
             raise WarehouseMisconfigured(said) from None
         raise WarehouseUnavailable(said) from None
     try:
-        yield Database(client)
+        with closing(Database(client)) as database:
+            yield database
     except (DatabaseException, PipelineStepFailed) as error:
         if not _of_the_database(error):
             raise

@@ -1,0 +1,33 @@
+"""What a connection to the warehouse leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from pipelines.place import duckdb_place
+from warehouse.database import opened
+
+
+class _InterruptedError(Exception):
+    pass
+
+
+def _interrupted(batches: Iterable[pa.RecordBatch]) -> None:
+    for _ in batches:
+        raise _InterruptedError
+
+
+def test_an_interrupted_read_leaves_the_file_closed(tmp_path: Path) -> None:
+    """The traceback of the error keeps the batches, and still the file can be opened again."""
+    place = duckdb_place(tmp_path / "loader.duckdb", tmp_path / "published.duckdb")
+    with pytest.raises(_InterruptedError) as error, opened(place.destination) as database:
+        _interrupted(database.batches("select * from range(200000)"))
+    assert [file.path for file in psutil.Process().open_files() if "loader" in file.path] == []
+    assert error.traceback
+    with opened(place.destination) as database:
+        assert database.rows("select 1") == [(1,)]

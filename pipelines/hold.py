@@ -42,7 +42,10 @@ class Hold:
 
 @contextmanager
 def holding(
-    place: Place, wait: float = 0.0, note: Callable[[str], None] | None = None
+    place: Place,
+    wait: float = 0.0,
+    note: Callable[[str], None] | None = None,
+    patience: float = lock.PATIENCE,
 ) -> Iterator[Hold]:
     """Hold the lock of a warehouse, on this machine and on its server.
 
@@ -50,16 +53,18 @@ def holding(
         place: The warehouse.
         wait: Seconds to wait for another run.
         note: Told in one line for which one it waits.
+        patience: Seconds it waits at least.
 
     Raises:
         WarehouseBusy: If another run has it.
         WarehouseError: If it cannot be had.
     """
-    with lock.file_lock(place.lock, wait=wait, note=note), spoken_for(place):
+    file_lock = lock.file_lock(place.lock, wait=wait, note=note, patience=patience)
+    with file_lock, spoken_for(place):
         if place.loader:
             yield Hold(place, None)
             return
-        with opened(place.destination) as server, lock.server_lock(server, wait, note):
+        with opened(place.destination) as server, lock.server_lock(server, wait, note, patience):
             yield Hold(place, server)
 
 

@@ -18,7 +18,7 @@ from .database import Database
 from .errors import LockUnopened, WarehouseBusy, WarehouseUnwritable
 
 _KEYS = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
-_PATIENCE = 2.0  # seconds; `milestones status` holds the lock for a moment
+PATIENCE = 2.0  # seconds; `milestones status` holds the lock for a moment
 _POLL = 0.1  # seconds
 _BUSY = "another run is going:"
 _READ = "somebody reads the warehouse, as a long `milestones propose --query` does"
@@ -41,6 +41,7 @@ def file_lock(
     wait: float = 0.0,
     note: Note | None = None,
     setting: str = "DESTINATION__DUCKDB__CREDENTIALS",
+    patience: float = PATIENCE,
 ) -> Iterator[None]:
     """Hold a lock on this machine; the kernel frees it however the process ends.
 
@@ -50,6 +51,7 @@ def file_lock(
         wait: Seconds to wait for whoever has it.
         note: Told in one line for whom it waits.
         setting: What names the file it is for.
+        patience: Seconds it waits at least.
 
     Raises:
         WarehouseBusy: If another process holds it.
@@ -68,7 +70,7 @@ def file_lock(
         ) from None
     try:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        wait_for(partial(_taken, file, kind), partial(_described, file), wait, note)
+        wait_for(partial(_taken, file, kind), partial(_described, file), wait, note, patience)
         if kind == fcntl.LOCK_EX:
             _sign(file)
         yield
@@ -77,25 +79,30 @@ def file_lock(
 
 
 def wait_for(
-    take: Callable[[], bool], busy: Callable[[], str], wait: float, note: Note | None = None
+    take: Callable[[], bool],
+    busy: Callable[[], str],
+    wait: float,
+    note: Note | None = None,
+    patience: float = PATIENCE,
 ) -> None:
     """Try to take a lock until it is had.
 
     Args:
         take: Tries once.
         busy: Says who has it.
-        wait: Seconds to wait for whoever has it. It is never less than a moment: a server needs one
-            to see that a process was killed.
+        wait: Seconds to wait for whoever has it.
         note: Told in one line for whom it waits.
+        patience: Seconds it waits at least: a server needs a moment to see that a process was
+            killed.
 
     Raises:
         WarehouseBusy: If its time is over.
     """
-    deadline = time.monotonic() + max(wait, _PATIENCE)
+    deadline = time.monotonic() + max(wait, patience)
     while not take():
         if time.monotonic() > deadline:
             raise WarehouseBusy(busy())
-        if note and wait > _PATIENCE:
+        if note and wait > patience:
             note(f"{busy()}; waiting for it, up to {wait:.0f} s")
             note = None
         time.sleep(_POLL)
@@ -129,13 +136,16 @@ def _described(file: int) -> str:
 
 
 @contextmanager
-def server_lock(database: Database, wait: float = 0.0, note: Note | None = None) -> Iterator[None]:
+def server_lock(
+    database: Database, wait: float = 0.0, note: Note | None = None, patience: float = PATIENCE
+) -> Iterator[None]:
     """Hold a lock on a Postgres server, for runs on other machines.
 
     Args:
         database: A connection of its own, open for the whole run; the lock ends with it.
         wait: Seconds to wait for whoever has it.
         note: Told in one line for whom it waits.
+        patience: Seconds it waits at least.
 
     Raises:
         WarehouseBusy: If another connection holds it.
@@ -144,7 +154,7 @@ def server_lock(database: Database, wait: float = 0.0, note: Note | None = None)
     for setting, value in _KEEPALIVES.items():
         database.run("select set_config(%s, %s, false)", setting, value)
     take = partial(_server_taken, database)
-    wait_for(take, partial(_holder, database), wait, note)
+    wait_for(take, partial(_holder, database), wait, note, patience)
     _name(database, datetime.now(UTC).strftime(_SINCE))
     yield
 

@@ -13,10 +13,17 @@ import pytest
 pytest.register_assert_rewrite("tests.support")  # so that a failed comparison shows what differs
 
 from tests.support.job import Job  # noqa: E402 - after the rewriting is asked for
-from tests.support.postgres import empty_database, server  # noqa: E402 - the same
+from tests.support.postgres import (  # noqa: E402 - the same
+    empty_database,
+    shared_server,
+    stop_shared_server,
+)
+from tests.support.run_folder import make_run_folder, remove_run_folder  # noqa: E402 - the same
+from tests.support.usage import Usage  # noqa: E402 - the same
 
 ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
 _VERSION = "version of Postgres"
+_USAGE = pytest.StashKey[Usage]()
 _LONGEST = ("test_the_warehouse_follows", "test_soak", "test_killed")
 _OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
 
@@ -33,10 +40,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
+def postgres_server() -> str:
     """The URL of a Postgres server."""
-    with server() as url:
-        yield url
+    return shared_server()
 
 
 @pytest.fixture
@@ -84,13 +90,35 @@ def roles(postgres: Job, postgres_server: str) -> Iterator[str]:
             postgres.run(f"drop role {role}")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a run: what follows is done by the process that starts the workers, if there are."""
+    if not hasattr(config, "workerinput"):
+        make_run_folder()
+        config.stash[_USAGE] = Usage()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End a run that did not get as far as its summary."""
+    if _USAGE in config.stash:
+        stop_shared_server()
+        remove_run_folder()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest tests first, so that all cores are done at the same time."""
+    """Mark what is long, and start the longest first: all cores are done at the same time."""
+    for item in items:
+        kinds = getattr(item, "callspec", None)
+        if item.get_closest_marker("long_on_postgres") and "postgres" in kinds.params.values():
+            item.add_marker("long")
     items.sort(key=lambda item: not item.name.startswith(_LONGEST))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the versions of Postgres, and what tests counted: faults tried, kills survived."""
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the versions of Postgres, what tests counted, and what the run cost."""
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
     versions = {v for r in reports for name, v in r.user_properties if name == _VERSION}
     for version in sorted(versions):
@@ -100,3 +128,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, count in getattr(report, "user_properties", []):
             if name != _VERSION:
                 terminalreporter.write_line(f"{report.nodeid}: {count} {name}")
+    stop_shared_server()  # so that its time is counted
+    config.stash[_USAGE].await_orphans()
+    terminalreporter.write_line(f"used {config.stash[_USAGE].described()}")

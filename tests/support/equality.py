@@ -11,6 +11,7 @@ from typing import Any
 from sources.kantata.settings import MIRRORED, VALUES, Kind
 from sources.kantata_sandbox import Account
 from tests.support.job import Job
+from tests.support.visible import account_tables
 
 _MILESTONES = "kantata.billing_milestones"
 _OURS = {"row_hash", "observed_at", "deleted_at", "access_lost_at", "_dlt_load_id"}
@@ -29,27 +30,6 @@ def expected(kind: Kind, value: Any) -> Any:  # noqa: ANN401 - any JSON
     return str(value) if kind is Kind.ID else value
 
 
-def account_tables(account: Account) -> dict[str, dict[str, dict[str, Any]]]:
-    """What each raw table must hold: by table, then key, then field."""
-    visible = filter(account.sees_milestone, account.milestones)
-    milestones = {id_: account.milestone(id_) for id_ in visible}
-    named = [account.true_milestones[id_] for id_ in milestones]
-    linked = {i for id_ in milestones for i in account.invoices_of.get(id_, ())}
-    references = {i for id_ in milestones for i in account.references_of.get(id_, ())}
-    return {
-        "billing_milestones": milestones,
-        "workspaces": {i: account.workspaces[i] for i in {m["workspace_id"] for m in named}},
-        "stories": {  # a deleted task is not side-loaded
-            i: account.stories[i]
-            for i in {m["story_id"] for m in named} - {None}
-            if account.stories[i]["deleted_at"] is None
-        },
-        "invoices": {i: account.invoices[i] for i in linked},
-        "external_references": {i: account.external_references[i] for i in references},
-        "currencies": {c["iso_code"]: c for c in account.currencies.values()},
-    }
-
-
 def assert_equal(
     job: Job, account: Account, without: Set[str] = frozenset(), beside: bool = True
 ) -> None:
@@ -63,7 +43,11 @@ def assert_equal(
         without: Milestones of which nothing is asked.
         beside: Whether the tables beside are asked too.
     """
-    but = without
+    with job.reading():
+        _assert_equal(job, account, without, beside)
+
+
+def _assert_equal(job: Job, account: Account, but: Set[str], beside: bool) -> None:
     tables = account_tables(account)
     for table in MIRRORED if beside else MIRRORED[:1]:
         _assert_table(job, table.name, table.key, table.columns, tables[table.name], but)

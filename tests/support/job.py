@@ -18,6 +18,17 @@ from pipelines.place import Place, place
 from pipelines.settings import kantata_settings
 from pipelines.sync import Asked, Synced, Watcher, sync
 from sources.kantata_sandbox import Sandbox
+from tests.support.first_sync import duckdb_synced, postgres_synced
+from warehouse.lock import PATIENCE
+
+
+def _real_time() -> datetime:
+    return datetime.now(UTC)
+
+
+def _point_to(sandbox: Sandbox) -> None:
+    os.environ["KANTATA_API_URL"] = sandbox.url
+    os.environ["KANTATA_ACCESS_TOKEN"] = sandbox.token
 
 
 @dataclass
@@ -30,13 +41,15 @@ class Job:
         notes: What the runs told.
         now: The clock of this machine.
         cursor: Open while many queries are made.
+        patience: Seconds a run waits at least for another one.
     """
 
     name: str
     url: str = ""
     notes: list[str] = field(default_factory=list)
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    now: Callable[[], datetime] = _real_time
     cursor: Any = None
+    patience: float = PATIENCE
 
     @property
     def place(self) -> Place:
@@ -45,13 +58,24 @@ class Job:
 
     def sync(self, sandbox: Sandbox, **asked: Any) -> Synced:  # noqa: ANN401 - the fields of Asked
         """Run the job once against a sandbox; what is asked is a scan unless said otherwise."""
-        os.environ["KANTATA_API_URL"] = sandbox.url
-        os.environ["KANTATA_ACCESS_TOKEN"] = sandbox.token
+        _point_to(sandbox)
         wanted = Asked(**{"full": True} | asked)
         watcher = Watcher(note=self.notes.append)
         settings = kantata_settings()
-        with holding(self.place) as hold:
+        with holding(self.place, patience=self.patience) as hold:
             return sync(settings, hold, wanted, watcher, self.now)
+
+    def synced(self, sandbox: Sandbox) -> None:
+        """Have the warehouse as the first sync of this account leaves it.
+
+        Most tests begin so. One that tries that first sync itself calls ``sync``.
+        """
+        assert self.now is _real_time
+        _point_to(sandbox)
+        if self.name == "duckdb":
+            duckdb_synced(sandbox.account, lambda: self.sync(sandbox))
+        else:
+            postgres_synced(sandbox.account, self.url, lambda: self.sync(sandbox))
 
     def empty(self) -> None:
         """Take everything away that runs made, so that the next one is a first one."""

@@ -21,6 +21,7 @@ from sources.kantata_sandbox import Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
 from tests.support.postgres import binaries, empty_database
+from tests.support.processes import run_milestones, start_function
 from tests.support.writing_desk import Desk
 from warehouse.change import Action, Change, Event, Status
 from warehouse.ledger import opened_ledger
@@ -68,7 +69,7 @@ def sandbox() -> Iterator[Sandbox]:
 def with_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
     """A warehouse with versions; a ledger with a change that was pushed and one that was not."""
     account = sandbox.account
-    job.sync(sandbox)
+    job.synced(sandbox)
     first, second, third = list(account.milestones)[:3]
     account.silently_update_milestone(first, amount_in_cents=7)
     account.delete_milestone(second)
@@ -157,16 +158,12 @@ def test_moving_to_postgres_takes_everything_along(
 
 def moved_to(url: str) -> subprocess.CompletedProcess[str]:
     """Move the DuckDB warehouse of this folder to a database."""
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "move"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "DESTINATION__POSTGRES__CREDENTIALS": url},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_milestones("move", env=os.environ | {"DESTINATION__POSTGRES__CREDENTIALS": url})
 
 
 def small_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
     """A warehouse; a ledger with a change that was approved and one that was only proposed."""
-    job.sync(sandbox)
+    job.synced(sandbox)
     desk = Desk(sandbox, ledger_url(job.place))
     return desk, desk.approved(desk.draft(Action.UPDATE)), desk.proposed(desk.draft(Action.DELETE))
 
@@ -239,30 +236,12 @@ def test_what_happens_to_the_ledger_after_a_move_was_cut_off_is_not_lost(
     desk.proposed(desk.draft(Action.CREATE))  # with a number that nobody has
 
 
-_MOVE_AND_DIE = """
-import os, sys, threading
-file, function = {point!r}
-def trace(frame, event, arg):
-    code = frame.f_code
-    if event == "call" and code.co_name == function and code.co_filename.endswith(file):
-        os._exit(99)
-from pipelines.move import move
-from pipelines.place import place
-from pipelines.sync import utc_now
-threading.settrace(trace)
-sys.settrace(trace)
-move(place("duckdb"), place("postgres"), print, utc_now)
-"""
-
-
 def cut_off(url: str, point: tuple[str, str]) -> None:
     """Move, and be killed where a function begins."""
-    result = subprocess.run(
-        [sys.executable, "-c", _MOVE_AND_DIE.format(point=point)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "DESTINATION__POSTGRES__CREDENTIALS": url},
-        capture_output=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 99, (point, result.stderr)
+    environment = os.environ | {"DESTINATION__POSTGRES__CREDENTIALS": url}
+    process = start_function("tests.support.cut_off:move_until", *point, env=environment)
+    _, said = process.communicate()
+    assert process.returncode == 99, (point, said)
 
 
 def test_a_move_that_was_cut_off_is_redone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from pipelines.cli import app
 from sources.kantata.settings import LOADED
 from sources.kantata_sandbox import Sandbox
+from tests.support.processes import run_milestones
 from warehouse import models
 
 ROOT = Path(__file__).parents[2]
@@ -42,25 +44,24 @@ def test_commands_of_use_work(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(connection.execute(blocks("sql")[0]).fetchall()) > 4
 
 
+def simple_command(line: str) -> tuple[dict[str, str], list[str]]:
+    """The variables that a line of shell sets for `milestones`, and the words it gives it."""
+    before, after = line.split(".venv/bin/milestones")
+    return dict(word.split("=", 1) for word in shlex.split(before)), shlex.split(after)
+
+
 def test_commands_of_writing_back_work() -> None:
     """The commands of "Writing back" change what they say, with ids put in."""
     lines = next(block for block in blocks("sh") if "milestones push" in block).splitlines()
     with Sandbox(milestones=120) as sandbox:
-        environment = os.environ | {
-            "KANTATA_API_URL": sandbox.url,
-            "KANTATA_ACCESS_TOKEN": sandbox.token,
-            "PYTHONPATH": str(ROOT),
-        }
+        access = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
         account = sandbox.account
         free = next(i for i in account.milestones if not account.invoices_of.get(i))
         change_id = ""
         for line in [".venv/bin/milestones sync", *lines]:
             command = line.replace("4711", free).replace("CHANGE_ID", change_id)
-            command = command.replace(".venv/bin/milestones", f"{sys.executable} -m pipelines.cli")
-            result = subprocess.run(
-                ["sh", "-e", "-c", command],
-                env=environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            settings, words = simple_command(command)
+            result = run_milestones(*words, env=os.environ | access | settings)
             assert result.returncode == 0, (line, result.stderr)
             if " propose " in line:
                 change_id = result.stdout.strip()

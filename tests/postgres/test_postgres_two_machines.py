@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,45 +20,37 @@ import pytest
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
+from tests.support.processes import Forked, start_milestones
 from warehouse.database import opened
 from warehouse.errors import WarehouseBusy, WarehouseUnavailable
 from warehouse.lock import server_lock
 
-ROOT = Path(__file__).parents[2]
 HOLDERS = (
     "select l.pid from pg_locks l join pg_database d on d.oid = l.database "
     "where l.locktype = 'advisory' and d.datname = current_database()"
 )
 
 
-def on_machine(folder: Path, sandbox: Sandbox, *arguments: str) -> subprocess.Popen[str]:
+def on_machine(folder: Path, sandbox: Sandbox, *arguments: str) -> Forked:
     """Start `milestones sync` on a machine, which is a folder."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {
         "KANTATA_API_URL": sandbox.url,
         "KANTATA_ACCESS_TOKEN": sandbox.token,
-        "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-m", "pipelines.cli", "sync", "--destination", "postgres", "--json"]
-    return subprocess.Popen(
-        [*command, *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words = ("sync", "--destination", "postgres", "--json")
+    return start_milestones(*words, *arguments, env=environment, cwd=folder)
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+def ended(process: Forked) -> tuple[int, str]:
     """How it ended: its exit code, and its error if there was one."""
-    told, said = process.communicate(timeout=60)
+    told, said = process.communicate(600)
     assert "Traceback" not in said
     return process.returncode, json.loads(told).get("error", "")
 
 
 @contextmanager
-def reading(folder: Path, sandbox: Sandbox, seconds: float) -> Iterator[subprocess.Popen[str]]:
+def reading(folder: Path, sandbox: Sandbox, seconds: float) -> Iterator[Forked]:
     """A machine whose sync is reading, for so many seconds more."""
     sandbox.misbehave(Fault("delay", seconds=seconds, path="billing_milestones", times=1))
     process = on_machine(folder, sandbox)
@@ -76,7 +66,7 @@ def reading(folder: Path, sandbox: Sandbox, seconds: float) -> Iterator[subproce
 def test_second_machine_comes_again_later(postgres: Job, tmp_path: Path) -> None:
     """While one machine syncs, another ends with 75 and names it; once it is killed, it works."""
     with Sandbox(milestones=60) as sandbox:
-        with reading(tmp_path / "one", sandbox, 30) as one:
+        with reading(tmp_path / "one", sandbox, 600) as one:
             code, error = ended(on_machine(tmp_path / "two", sandbox))
             assert code == 75
             found = re.fullmatch(
@@ -98,7 +88,7 @@ def test_second_machine_waits_if_it_is_told_to(postgres: Job, tmp_path: Path) ->
     """With `--wait` it begins when the other has ended, and both runs are whole."""
     with Sandbox(milestones=60) as sandbox:
         with reading(tmp_path / "one", sandbox, 4) as one:
-            two = on_machine(tmp_path / "two", sandbox, "--wait", "30", "--full")
+            two = on_machine(tmp_path / "two", sandbox, "--wait", "600", "--full")
             code, _ = ended(two)
             assert one.poll() == 0
         assert code == 0
@@ -147,7 +137,11 @@ def test_lock_says_since_when_it_is_held(postgres: Job) -> None:
     with opened(destination) as late, opened(destination) as other:
         time.sleep(2)
         had = datetime.now(UTC).replace(microsecond=0)
-        with server_lock(late), pytest.raises(WarehouseBusy) as raised, server_lock(other):
+        with (
+            server_lock(late),
+            pytest.raises(WarehouseBusy) as raised,
+            server_lock(other, patience=0.0),
+        ):
             pass
     told = str(raised.value).rpartition(" since ")[2]
     assert datetime.strptime(told, "%Y-%m-%d %H:%M:%S%z") >= had

@@ -6,11 +6,12 @@ STAMP := $(VENV)/.installed
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-unit test-long lint bench clean
+.PHONY: demo test test-unit test-long test-airflow lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
 
+# What every change passes: at most 450 CPU-seconds, which the last lines print; about four minutes on two idle cores.
 test: $(STAMP)
 	$(BIN)/pytest
 
@@ -18,7 +19,12 @@ test: $(STAMP)
 test-unit: $(STAMP)
 	$(BIN)/pytest -n0 tests/unit
 
-# Asked for first, so that a missing one is not told after an hour.
+# Airflow really executes the DAG, in an environment of its own that is made once: two minutes to make it, three to run.
+# `make test-airflow AIRFLOW='-k duckdb'` runs a part.
+test-airflow: $(STAMP)
+	$(BIN)/pytest -n0 -m airflow $(AIRFLOW)
+
+# All that `make test` leaves out. Whether each Postgres is there is asked first, and not found out after an hour.
 test-long: $(STAMP)
 	@for version in $(POSTGRES); do \
 		bin=/usr/lib/postgresql/$$version/bin; \
@@ -26,14 +32,22 @@ test-long: $(STAMP)
 			echo "no Postgres $$version in $$bin: install it (Debian: postgresql-$$version)," \
 				"or do without: make test-long POSTGRES=embedded"; exit 1; }; \
 	done
+	@# Every test on Postgres, on each version: 15 minutes a version.
 	@for version in $(POSTGRES); do \
 		bin=/usr/lib/postgresql/$$version/bin; test $$version != embedded || bin=; \
 		echo "== the Postgres tests on Postgres $$version"; \
-		TEST_POSTGRES_URL= TEST_POSTGRES_BIN=$$bin $(BIN)/pytest -k "postgres and not follow" || exit 1; \
+		TEST_POSTGRES_URL= TEST_POSTGRES_BIN=$$bin \
+			$(BIN)/pytest -m "not airflow" -k "postgres and not follow and not soak" || exit 1; \
 	done
-	MILESTONES_LONG=1 $(BIN)/pytest -s --timeout 3600 tests/writeback/test_push.py
-	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s tests/resilience/test_follow.py
-	MILESTONES_SOAK=720 $(BIN)/pytest -s tests/resilience/test_soak.py
+	@# What is long and needs no Postgres; also each point at which a sync or a push can be killed: two hours.
+	$(BIN)/pytest -s --timeout 14400 -m long -k "not postgres and not follow and not soak"
+	@# 180 random histories of the backlog bridge instead of 24: 3 minutes.
+	MILESTONES_BRIDGES=180 $(BIN)/pytest tests/marts/test_bridge.py
+	@# 2000 random histories on each warehouse: four hours.
+	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s -m "not airflow" tests/resilience/test_follow.py
+	@# A month of hourly runs on each warehouse: half an hour.
+	MILESTONES_SOAK=720 $(BIN)/pytest -s -m "not airflow" tests/resilience/test_soak.py
+	$(MAKE) test-airflow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

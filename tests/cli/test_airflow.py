@@ -24,10 +24,7 @@ from warehouse.change import Action, Status
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv-airflow"
 CONSTRAINTS = Path(__file__).with_name("airflow-constraints.txt")
-pytestmark = [
-    pytest.mark.timeout(900),  # the first run installs Airflow
-    pytest.mark.xdist_group("airflow"),  # which one process does, and starts it once
-]
+pytestmark = pytest.mark.airflow
 
 
 def _installed() -> Path:
@@ -56,7 +53,7 @@ class Airflow:
     process: subprocess.Popen[str]
 
     def run(
-        self, sandbox: Sandbox, job: Job, timeout: float = 120, token: str = "", **settings: str
+        self, sandbox: Sandbox, job: Job, timeout: float = 600, token: str = "", **settings: str
     ) -> dict[str, Any]:
         """Run the DAG once: how each task ended, and what was logged."""
         kantata = {"conn_type": "generic", "host": sandbox.url, "password": token or sandbox.token}
@@ -105,7 +102,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     yield Airflow(process)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
 
 
 def ends(result: dict[str, Any]) -> dict[str, tuple[str, int]]:
@@ -169,8 +166,8 @@ def test_a_task_that_is_stopped_ends_in_order(airflow: Airflow) -> None:
     """When Airflow stops a task, the run is told, and its row says so."""
     job = Job("duckdb")
     with Sandbox(milestones=60) as sandbox:
-        sandbox.misbehave(Fault("delay", seconds=60, path="^/?billing_milestones"))
-        result = airflow.run(sandbox, job, timeout=8)
+        sandbox.misbehave(Fault("delay", seconds=600, path="^/?billing_milestones"))
+        result = airflow.run(sandbox, job, timeout=30)
         assert ends(result)["sync"][0] == "failed"
     statuses = {row[0] for row in job.rows("select status from kantata.sync_runs")}
     assert statuses == {"stopped"}

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,22 +18,13 @@ import pytest
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
+from tests.support.processes import COMMAND, ROOT, run_milestones
 from warehouse.lock import file_lock
-
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "pipelines.cli"]
 
 
 def milestones(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line; no token unless given."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_milestones(*arguments, env=os.environ | environment, timeout=600)
 
 
 def access(sandbox: Sandbox) -> dict[str, str]:
@@ -57,7 +47,7 @@ def sandbox_process(*arguments: str) -> Iterator[dict[str, str]]:
         yield dict(re.findall(r"export (\w+)=(\S+)", said))
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         process.stdout.close()
 
 
@@ -233,7 +223,7 @@ def test_unwritable_target_keeps_what_was_published() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-@pytest.mark.parametrize("size", ["3m", "8m", "14m"])
+@pytest.mark.parametrize("size", ["3m", pytest.param("8m", marks=pytest.mark.long), "14m"])
 def test_full_disk(size: str) -> None:
     """A disk that fills up while loading or publishing is told of; with room, the run is right."""
     disk = Path("disk")

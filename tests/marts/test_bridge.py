@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tests.support.lives import Seen, Step, bridge, rows_of, step
 from warehouse import models
 from warehouse.database import opened
 
+EXAMPLES = int(os.environ.get("MILESTONES_BRIDGES", "24"))
 UNITS = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}
 UNKNOWN = "XTS"  # a code for testing, which no account has
 ZONES = ("UTC", "Pacific/Auckland", "America/Los_Angeles")
@@ -162,7 +164,7 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
     begin(job)
 
     @settings(
-        max_examples=60 if job.name == "duckdb" else 20,
+        max_examples=EXAMPLES if job.name == "duckdb" else EXAMPLES // 3,
         deadline=None,
         derandomize=True,
         database=None,

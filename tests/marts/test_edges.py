@@ -18,6 +18,11 @@ from warehouse import models
 from warehouse.database import opened
 
 Row = tuple[Any, ...]
+ZONES = (
+    "Pacific/Auckland",
+    pytest.param("America/Los_Angeles", marks=pytest.mark.long),
+    pytest.param("UTC", marks=pytest.mark.long),
+)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 # Days from today to a date: today, the edges of the ages, the days beside them, and other months.
 OFFSETS = (0, -1, 1, -19, -20, -30, -31, -60, -61, -90, -91, -400, 10, 11, 41, 45, 72, 400)
@@ -192,7 +197,7 @@ def test_slippage(job: Job) -> None:
     assert set(rows) == {slipped(account, id_, records) for id_, records in seen.items()}
 
 
-@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles", "UTC"])
+@pytest.mark.parametrize("zone", ZONES)
 def test_today_is_that_of_the_zone(job: Job, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """East of UTC the day and the month begin before, west of it after; so does being overdue."""
     monkeypatch.setenv("WAREHOUSE__REPORTING_TIMEZONE", zone)
@@ -227,7 +232,7 @@ def observed(job: Job, moments: dict[str, Sequence[datetime]]) -> None:
     )
 
 
-@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles", "UTC"])
+@pytest.mark.parametrize("zone", ZONES)
 def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
     """What was observed around a change of months belongs to the month it was in the zone."""
     first = datetime(2026, 9, 15, tzinfo=UTC)

@@ -49,7 +49,7 @@ def test_marts_show_the_account(job: Job) -> None:
 def test_every_column_is_documented(job: Job) -> None:
     """Every mart's columns are those its file documents, in order, and the database tells them."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
     told = (
         "select column_name, comment from duckdb_columns() where schema_name = 'kantata_marts' "
         "and table_name = '{}' order by column_index"
@@ -80,7 +80,7 @@ def test_marts_are_built_only_if_something_changed(job: Job) -> None:
     built = "select run_id, as_of from kantata_stg.today"
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         first = job.rows(built)
         job.sync(sandbox, full=False)
         assert job.rows(built) == first
@@ -97,7 +97,7 @@ def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
     """What a killed run had loaded already is in the marts after the next one, which loads none."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         id_ = open_ids(account)[0]
         account.update_milestone(id_, title="loaded by the run that died")
         assert died(job, sandbox, Point("warehouse.proof:differences"))
@@ -112,7 +112,7 @@ def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
 def test_new_columns_are_appended(job: Job) -> None:
     """A mart that an earlier release made gets the columns it lacks, and is never dropped."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         job.run("alter table kantata_marts.milestone_slippage drop column amount_moves")
         job.run("alter table kantata_marts.milestone_slippage add column older text")
         job.run("update kantata_stg.today set models = 'of an earlier release'")
@@ -138,11 +138,12 @@ TAMPERED = {
 }
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("check", TAMPERED)
 def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
     """Each check finds the rows that are wrong, and names them; a blocking one leaves the marts."""
     with Sandbox(milestones=120) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
     before = job.rows("select * from kantata_marts.billing_milestones order by id")
     blocking = check.startswith(("grain", "history", "bridge"))
     said = check
@@ -173,7 +174,7 @@ def test_blocking_checks_of_sums(job: Job) -> None:
     }
     with Sandbox(milestones=60) as sandbox:
         for check, statement in wrong.items():
-            job.sync(sandbox)
+            job.synced(sandbox)
             job.run(statement)
             with opened(job.place.destination) as database:
                 found = {f.check: f for f in models.find(database)}
@@ -204,7 +205,7 @@ def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
 def test_memory_ends_while_rows_come(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when DuckDB has begun to answer, too little memory is told with the way out."""
     with Sandbox(milestones=0) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
     monkeypatch.setenv("WAREHOUSE__MEMORY_LIMIT", "32MB")
     large = (
         "select repeat('x', case when n < 200000 then 1 else 8000000 end) from range(201000) s (n)"

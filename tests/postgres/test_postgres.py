@@ -53,7 +53,7 @@ def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.Mo
 def test_keys_are_unique(postgres: Job) -> None:
     """Postgres itself refuses a second row of the same key in a raw table or a mart."""
     with Sandbox(milestones=30) as sandbox:
-        postgres.sync(sandbox)
+        postgres.synced(sandbox)
     for table in ("kantata.billing_milestones", "kantata_marts.billing_milestones"):
         with pytest.raises(psycopg2.errors.UniqueViolation):
             postgres.run(f"insert into {table} select * from {table}")
@@ -64,7 +64,7 @@ def test_rows_that_stay_are_not_rewritten(postgres: Job) -> None:
     rows = "select id, ctid::text, title from kantata_marts.{}"
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
-        postgres.sync(sandbox)
+        postgres.synced(sandbox)
         marts = ("billing_milestones", "milestone_slippage")
         before = {mart: set(postgres.rows(rows.format(mart))) for mart in marts}
         changed, deleted = open_ids(account)[:2]
@@ -118,6 +118,7 @@ def test_replica(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lock_of_another_role(postgres: Job, roles: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has the lock is told as far as the server tells it to a role that is not its own."""
+    postgres.patience = 0.0
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", roles)
     with (
         Sandbox(milestones=30) as sandbox,

@@ -54,6 +54,7 @@ POINTS = [
     END,
 ]
 CASES = [*((point, 1) for point in POINTS), (COPY, ALWAYS), (MERGE, ALWAYS)]
+SHORT = [(POINTS[0], 1), (COPY, 1), (MERGE, 1), (MERGE, ALWAYS), (MART, 1), (END, 1)]
 END_CONNECTION = "pg_terminate_backend(pg_backend_pid())"
 
 
@@ -108,8 +109,15 @@ def shown(job: Job) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize(
     ("point", "times"),
-    CASES,
-    ids=[f"{p.name}, {'once' if times == 1 else 'always'}" for p, times in CASES],
+    [
+        pytest.param(
+            point,
+            times,
+            id=f"{point.name}, {'once' if times == 1 else 'always'}",
+            marks=() if (point, times) in SHORT else pytest.mark.long,
+        )
+        for point, times in CASES
+    ],
 )
 def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
     """Wherever the server ends a connection, the run ends well or with 75, and the next is right.
@@ -117,7 +125,7 @@ def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
     dlt tries a COPY or a merge again, so that being cut off once is no failure.
     """
     with Sandbox(milestones=60) as sandbox:
-        postgres.sync(sandbox)
+        postgres.synced(sandbox)
         before = shown(postgres)
         changed(sandbox.account)
         with fails(postgres, point, END_CONNECTION, times):
@@ -142,11 +150,11 @@ def test_statement_timeout(postgres: Job, point: Point) -> None:
     """A statement that the server ends is told, also in the run's row; the next run is right."""
     name = postgres.url.rpartition("/")[2]
     with Sandbox(milestones=60) as sandbox:
-        postgres.sync(sandbox)
+        postgres.synced(sandbox)
         before = shown(postgres)
         changed(sandbox.account)
-        postgres.run(f"alter database {name} set statement_timeout = '2s'")
-        with fails(postgres, point, "pg_sleep(30)"):
+        postgres.run(f"alter database {name} set statement_timeout = '5s'")
+        with fails(postgres, point, "pg_sleep(600)"):
             code, said = outcome(postgres, sandbox)
         assert (code, "canceling statement due to statement timeout" in said) == (75, True)
         told = "select status, error from kantata.sync_runs order by run_id desc limit 1"
@@ -162,9 +170,9 @@ def test_table_that_somebody_locked(postgres: Job) -> None:
     """A run that waits for a table too long is told so; the next one builds the marts."""
     name = postgres.url.rpartition("/")[2]
     with Sandbox(milestones=60) as sandbox:
-        postgres.sync(sandbox)
+        postgres.synced(sandbox)
         changed(sandbox.account)
-        postgres.run(f"alter database {name} set statement_timeout = '2s'")
+        postgres.run(f"alter database {name} set statement_timeout = '5s'")
         other = psycopg2.connect(postgres.url)
         with other, other.cursor() as cursor:
             cursor.execute(f"lock table {MARTS}.milestone_slippage in share mode")

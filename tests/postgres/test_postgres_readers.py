@@ -55,7 +55,7 @@ def test_reader_sees_no_half_built_marts(postgres: Job) -> None:
     seen: Counter[State] = Counter()
     stop = threading.Event()
     with Sandbox(milestones=400) as sandbox:
-        postgres.sync(sandbox)
+        postgres.synced(sandbox)
     early, late = refreshed(postgres, EARLY), refreshed(postgres, LATE)
     assert early != late
     dashboard = threading.Thread(target=poll, args=(postgres.url, seen, stop))

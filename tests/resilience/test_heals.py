@@ -74,6 +74,7 @@ def test_hashes_of_an_earlier_release_stand(job: Job) -> None:
         assert _content(job, id_) == before
 
 
+@pytest.mark.long_on_postgres
 def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
     """Null for invoice_ids says that there are none; a missing field says nothing."""
     links = (
@@ -107,6 +108,7 @@ def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
         assert _content(job, id_) == before
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("full", [False, True])
 def test_invoice_whose_milestone_left_it_is_followed(job: Job, full: bool) -> None:
     """A cancelled invoice that drops its link is cancelled here; a deleted draft is no draft."""
@@ -169,6 +171,7 @@ def test_fields_named_like_ours(job: Job) -> None:
         assert job.sync(sandbox).run.side_rows == {}
 
 
+@pytest.mark.long_on_postgres
 def test_nul_in_an_id_is_rejected(job: Job) -> None:
     """An id that no database keeps is rejected, and is gone when it is."""
     with Sandbox(milestones=30) as sandbox:
@@ -184,7 +187,7 @@ def test_dates_beyond_the_calendar_are_rejected(job: Job) -> None:
     """Times that cannot be read back are rejected, whatever stands beside them."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         one, two, three = open_ids(account)[:3]
         account.set_raw(one, "date_to_invoice", "0000-01-01")
         account.set_raw(two, "updated_at", "9999-12-31T23:59:59-07:00")
@@ -196,11 +199,12 @@ def test_dates_beyond_the_calendar_are_rejected(job: Job) -> None:
         assert (result.run.deleted, result.exit_code) == (3, 0)
 
 
+@pytest.mark.long_on_postgres
 def test_all_deleted_with_leave(job: Job) -> None:
     """An account that is empty can be told to be: each milestone is seen to be 404."""
     with Sandbox(milestones=5) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         for id_ in list(account.milestones):
             account.delete_milestone(id_)
         assert job.sync(sandbox).exit_code == 3
@@ -209,12 +213,13 @@ def test_all_deleted_with_leave(job: Job) -> None:
         assert job.sync(sandbox).exit_code == 0
 
 
+@pytest.mark.long_on_postgres
 def test_reject_of_what_is_deleted_again_is_resolved(job: Job) -> None:
     """A milestone that came back spoiled, and went again, is open no longer."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         account.set_feed(enabled=False)
-        job.sync(sandbox)
+        job.synced(sandbox)
         id_ = open_ids(account)[0]
         record = dict(account.true_milestones[id_])
         account.delete_milestone(id_)
@@ -226,6 +231,7 @@ def test_reject_of_what_is_deleted_again_is_resolved(job: Job) -> None:
         assert job.sync(sandbox).exit_code == 0
 
 
+@pytest.mark.long_on_postgres
 def test_side_rejects_are_resolved(job: Job) -> None:
     """A reference that cannot be typed is resolved when it is good again, and when it is gone."""
     with Sandbox(milestones=30) as sandbox:
@@ -248,11 +254,12 @@ def test_side_rejects_are_resolved(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_deleted_before_it_had_a_version(job: Job) -> None:
     """Of a row without a version, as a crash leaves it, the delete tells what the row held."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         id_ = open_ids(account)[0]
         record = dict(account.milestones[id_])
         for table in (
@@ -283,12 +290,13 @@ def lose_version(job: Job, sandbox: Sandbox, id_: str, gone: str) -> None:
     job.sync(sandbox, allow_deletes=True)
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("gone", ["deleted", "out of reach"])
 def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
     """A row that a crash left ahead of its versions is told by them, also if it is gone since."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         id_ = open_ids(account)[0]
         account.invoice_milestone(id_)
         job.sync(sandbox)
@@ -308,6 +316,7 @@ def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("gone", ["deleted", "out of reach"])
 def test_invoice_that_went_before_its_version_was_loaded(job: Job, gone: str) -> None:
     """The version that is made of such a row tells its nulls too."""

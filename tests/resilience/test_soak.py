@@ -24,7 +24,7 @@ from tests.support.webhook import Webhook, webhook
 from tests.support.writing_desk import Desk
 from warehouse.change import Action, Change
 
-HOURS = int(os.environ.get("MILESTONES_SOAK", "48"))
+HOURS = int(os.environ.get("MILESTONES_SOAK", "12"))
 SEED = int(os.environ.get("MILESTONES_SOAK_SEED", "7"))
 START = datetime(2027, 1, 1, tzinfo=UTC)
 LATE = 6  # hours: alert_after
@@ -224,11 +224,10 @@ def in_words(soak: Soak) -> str:
     )
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.timeout(0)  # as long as MILESTONES_SOAK asks for
 def test_soak(job: Job, record_property: Callable[[str, object], None]) -> None:
     """Warehouse = account; each alert is a change of state; memory and disk do not grow."""
-    if job.name == "postgres" and HOURS <= 48:
-        pytest.skip("the long soak runs on Postgres too")
     with Sandbox(milestones=MILESTONES) as sandbox, webhook() as hook:
         soak = Soak(job, sandbox, hook)
         job.now = lambda: START

@@ -23,14 +23,14 @@ NOT_FOUND = [{"type": "system", "message": "Not found"}]
 def test_a_wrong_token_is_401(kantata: Kantata, header: str | None, path: str) -> None:
     """Without the right bearer token everything is 401, with the documented body."""
     headers = {"Authorization": header} if header else {}
-    answer = requests.get(f"{kantata.sandbox.url}/{path}", headers=headers, timeout=20)
+    answer = requests.get(f"{kantata.sandbox.url}/{path}", headers=headers, timeout=120)
     assert (answer.status_code, answer.json()["errors"]) == (401, OAUTH)
 
 
 def test_a_wrong_token_writes_nothing(kantata: Kantata) -> None:
     """A write without the token changes nothing."""
     url = f"{kantata.sandbox.url}/{LIST}"
-    assert requests.post(url, json=kantata.new_body(), timeout=20).status_code == 401
+    assert requests.post(url, json=kantata.new_body(), timeout=120).status_code == 401
     assert kantata.count() == 450
 
 
@@ -138,7 +138,7 @@ def test_a_form_is_read_like_json(kantata: Kantata) -> None:
         "billing_milestone[external_reference][service_model]": "m",
         "billing_milestone[external_reference][service_model_ref]": "k-1",
     }
-    answer = kantata.session.post(f"{kantata.sandbox.url}/{LIST}", data=data, timeout=20)
+    answer = kantata.session.post(f"{kantata.sandbox.url}/{LIST}", data=data, timeout=120)
     (id_,) = answer.json()[LIST]
     record = kantata.account.milestone(id_)
     assert (record["title"], record["amount_in_cents"]) == ("Ünïcode", -7)
@@ -183,7 +183,7 @@ def test_a_body_that_makes_no_sense_is_400(
         f"{kantata.sandbox.url}/{LIST}",
         data=body,
         headers={"Content-Type": content_type},
-        timeout=20,
+        timeout=120,
     )
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["type"] == "system"

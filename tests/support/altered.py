@@ -49,7 +49,7 @@ def altered(sandbox: Sandbox) -> Iterator[Altered]:
 
         def do_GET(self) -> None:
             bearer = {"Authorization": self.headers["Authorization"]}
-            answer = requests.get(origin + self.path, headers=bearer, timeout=20)
+            answer = requests.get(origin + self.path, headers=bearer, timeout=120)
             body = json.dumps(between.change(self.path, answer.json())).encode()
             self.send_response_only(answer.status_code)
             date = answer.headers["Date"] if between.date == "" else between.date

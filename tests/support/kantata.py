@@ -38,7 +38,7 @@ class Kantata:
             f"{self.sandbox.url}/{path}",
             params={name: str(value) for name, value in query.items()},
             json=body,
-            timeout=20,
+            timeout=120,
             allow_redirects=False,
         )
 
@@ -70,7 +70,7 @@ class Kantata:
     def control(self, method: str, path: str, body: object = None) -> requests.Response:
         """One request to the sandbox's own controls, without the token."""
         url = f"{self.sandbox.control_url}/{path}"
-        return requests.request(method, url, json=body, timeout=20)
+        return requests.request(method, url, json=body, timeout=120)
 
     def open_milestone(self) -> str:
         """The id of a milestone that was never on an invoice."""

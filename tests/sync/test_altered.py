@@ -31,6 +31,7 @@ def _only_created(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
     return created if path.endswith("event_types") else body
 
 
+@pytest.mark.long_on_postgres
 def test_list_that_does_not_tell_its_pages(job: Job) -> None:
     """A list of more rows than it says to have pages for is not taken for the whole."""
     with Sandbox(milestones=300) as sandbox, altered(sandbox) as between:
@@ -40,11 +41,12 @@ def test_list_that_does_not_tell_its_pages(job: Job) -> None:
         assert job.rows("select count(*) from kantata.billing_milestones") == [(0,)]
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("change", [_without_type, _only_created, _without_meta])
 def test_events_that_cannot_tell_all_lead_to_a_scan(job: Job, change: Change) -> None:
     """Events without a type, or of creations alone, are no feed: the change is found by a scan."""
     with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
-        job.sync(between)
+        job.synced(sandbox)
         for id_ in open_ids(sandbox.account)[:3]:
             sandbox.account.update_milestone(id_, amount_in_cents=3)
         between.change = change
@@ -54,12 +56,13 @@ def test_events_that_cannot_tell_all_lead_to_a_scan(job: Job, change: Change) ->
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("path", ["subscribed_events$", "invoices$"])
 def test_short_answer_of_the_feed_leads_to_a_scan(job: Job, path: str) -> None:
     """Events or invoices that are counted and not shown are not taken for none."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         account.update_milestone(open_ids(account)[0], amount_in_cents=5)
         account.invoice_milestone(open_ids(account)[1])
         account.advance(2 * 3_600)
@@ -69,6 +72,7 @@ def test_short_answer_of_the_feed_leads_to_a_scan(job: Job, path: str) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_odd_side_loads_are_told_and_the_rest_is_kept(job: Job) -> None:
     """A null among invoices, or a type sent as a list, is told of; other records are loaded."""
 
@@ -89,6 +93,7 @@ def test_odd_side_loads_are_told_and_the_rest_is_kept(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("date", ["rubbish", None, "Mon, 24 Nov 2031 10:00:00 -0000"])
 def test_time_that_cannot_be_read(job: Job, date: str | None) -> None:
     """A Date that is none is ignored, one without a zone is UTC; drift is told all the same."""
@@ -103,10 +108,11 @@ def test_time_that_cannot_be_read(job: Job, date: str | None) -> None:
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_milestone_that_lists_leave_out_is_not_deleted(job: Job) -> None:
     """What no list shows, not even asked for by id, is asked for singly before it is deleted."""
     with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
-        job.sync(between)
+        job.synced(sandbox)
         hidden = open_ids(sandbox.account)[0]
 
         def hide(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -121,17 +127,18 @@ def test_milestone_that_lists_leave_out_is_not_deleted(job: Job) -> None:
         assert ids_where(job, "deleted_at is not null") == set()
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("workspace_id", {"id": 3}),
-        ("workspace_id", [3]),
-        ("story_id", ["1"]),
-        ("invoice_id", {"id": "1"}),
-        ("invoice_ids", "7"),
-        ("invoice_ids", [{"id": "7"}]),
+        pytest.param("workspace_id", [3], marks=pytest.mark.long),
+        pytest.param("story_id", ["1"], marks=pytest.mark.long),
+        pytest.param("invoice_id", {"id": "1"}, marks=pytest.mark.long),
+        pytest.param("invoice_ids", "7", marks=pytest.mark.long),
+        pytest.param("invoice_ids", [{"id": "7"}], marks=pytest.mark.long),
         ("invoice_ids", ["7,8"]),
-        ("external_reference_ids", [None]),
+        pytest.param("external_reference_ids", [None], marks=pytest.mark.long),
         ("id", None),
     ],
 )

@@ -22,7 +22,7 @@ def test_feed_brings_every_change(job: Job) -> None:
     """Created, edited, invoiced, un-invoiced and deleted milestones come by the feed alone."""
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         one, two, three, gone, *_ = open_ids(account)
         billed = next(i for i, m in account.milestones.items() if m["invoice_id"])
         account.update_milestone(one, amount_in_cents=123_456)
@@ -50,7 +50,7 @@ def test_feed_run_of_deletes_alone(job: Job) -> None:
     told = "select id, version, change_type, raw from kantata.billing_milestone_versions"
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         for id_ in open_ids(account):
             account.update_milestone(id_, title="twice")
         job.sync(sandbox)
@@ -70,7 +70,7 @@ def test_feed_run_of_deletes_alone(job: Job) -> None:
 def test_unchanged_account_costs_little(job: Job) -> None:
     """A feed run over an unchanged account takes at most five requests and writes no row."""
     with Sandbox(milestones=300) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         before = job.rows("select count(*), max(_dlt_load_id) from kantata.billing_milestones")
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.run.side_rows) == ("feed", {})
@@ -114,6 +114,7 @@ def _many(sandbox: Sandbox) -> None:
         sandbox.account.delete_milestone(id_)
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize(
     ("happens", "why"),
     [
@@ -130,7 +131,7 @@ def _many(sandbox: Sandbox) -> None:
 def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why: str) -> None:
     """Whatever keeps the feed from being used leads to a scan that says so."""
     with Sandbox(milestones=300) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         happens(sandbox)
         result = job.sync(sandbox, full=False)
         assert result.run.mode == "scan"
@@ -141,11 +142,12 @@ def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why
             assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cursor older than the feed surely keeps leads to a scan, however rarely one is due."""
     monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "30d")
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         sandbox.account.advance(5 * DAY)
         assert job.sync(sandbox, full=False).run.mode == "feed"
         sandbox.account.advance(7 * DAY)
@@ -153,11 +155,12 @@ def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> 
         assert (result.run.mode, "reach back" in result.run.why) == ("scan", True)
 
 
+@pytest.mark.long_on_postgres
 def test_late_and_doubled_events(job: Job) -> None:
     """Events that come half an hour late and twice bring each change once."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         account.set_feed(delay_seconds=1_800, copies=2)
         id_ = open_ids(account)[0]
         account.update_milestone(id_, title="told late")
@@ -169,11 +172,12 @@ def test_late_and_doubled_events(job: Job) -> None:
         assert versions(job, id_) == ["created", "updated"]
 
 
+@pytest.mark.long_on_postgres
 def test_silent_changes_wait_for_the_scan(job: Job) -> None:
     """What no event tells of is found by the next scan."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         account.silently_update_milestone(open_ids(account)[0], amount_in_cents=1)
         project = next(iter(account.milestones.values()))["workspace_id"]
         account.rename_workspace(project, "renamed")
@@ -189,7 +193,7 @@ def test_deleted_and_restored(job: Job, full: bool) -> None:
         account = sandbox.account
         id_ = open_ids(account)[0]
         last = dict(account.true_milestones[id_])
-        job.sync(sandbox)
+        job.synced(sandbox)
         account.delete_milestone(id_)
         result = job.sync(sandbox, full=full)
         assert (result.exit_code, result.run.deleted) == (0, 1)
@@ -205,11 +209,12 @@ def test_deleted_and_restored(job: Job, full: bool) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_access_lost_is_not_deleted(job: Job) -> None:
     """Milestones of a project that cannot be read are marked as out of reach until it can be."""
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         project, mine = smallest_project(account)
         account.hide_workspace(project)
         for full in (True, False):
@@ -224,11 +229,12 @@ def test_access_lost_is_not_deleted(job: Job) -> None:
         assert versions(job, next(iter(mine))) == ["created"]
 
 
+@pytest.mark.long_on_postgres
 def test_deleted_project_waits_for_a_person(job: Job) -> None:
     """Milestones of a deleted project are deleted when somebody says that it was."""
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         project, mine = smallest_project(account)
         account.delete_workspace(project)
         assert job.sync(sandbox).exit_code == 3
@@ -240,10 +246,11 @@ def test_deleted_project_waits_for_a_person(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_shrink_guard(job: Job) -> None:
     """If much is missing at once nothing is marked, until somebody allows it."""
     with Sandbox(milestones=300) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         _many(sandbox)
         for full in (True, False):
             result = job.sync(sandbox, full=full)
@@ -254,20 +261,22 @@ def test_shrink_guard(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_empty_scan_deletes_nothing(job: Job) -> None:
     """A list that is suddenly empty is not believed."""
     with Sandbox(milestones=5) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         for id_ in list(sandbox.account.milestones):
             sandbox.account.delete_milestone(id_)
         result = job.sync(sandbox)
         assert (result.exit_code, ids_where(job, "deleted_at is not null")) == (3, set())
 
 
+@pytest.mark.long_on_postgres
 def test_lying_answer_deletes_nothing(job: Job) -> None:
     """An answer by ids that leaves out even a milestone known to live is not believed."""
     with Sandbox(milestones=60) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         sandbox.account.delete_milestone(open_ids(sandbox.account)[0])
         sandbox.misbehave(Fault("lose_rows", rows=200, path="billing_milestones$", skip=1))
         result = job.sync(sandbox)
@@ -279,7 +288,7 @@ def test_lying_answer_deletes_nothing(job: Job) -> None:
 def test_another_machine_goes_on(job: Job) -> None:
     """The cursor is in the warehouse: a machine without the local folder goes on by the feed."""
     with Sandbox(milestones=60) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="changed")
         if job.name == "duckdb":
             shutil.rmtree(job.place.working)
@@ -293,7 +302,7 @@ def test_another_machine_goes_on(job: Job) -> None:
 def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
     """Records of a type nobody declared are kept in a table of their own, told of once."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         sandbox.account.side_load("riskScores", {"7": {"id": "7", "score": 3, "why": {"a": 1}}})
         result = job.sync(sandbox)
         table = result.run.schema_changes[0].split()[0]
@@ -303,10 +312,11 @@ def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
         assert (again.run.schema_changes, again.run.side_rows) == ([], {})
 
 
+@pytest.mark.long_on_postgres
 def test_field_that_disappears_is_told_once(job: Job) -> None:
     """A field missing from every record keeps its last values, and is told of in one run only."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         sandbox.account.remove_field("billing_type")
         first, second = job.sync(sandbox), job.sync(sandbox)
         gone = "billing_milestones.billing_type is missing; its last values stay"
@@ -315,11 +325,12 @@ def test_field_that_disappears_is_told_once(job: Job) -> None:
         assert job.sync(sandbox).run.schema_changes == []
 
 
+@pytest.mark.long_on_postgres
 def test_new_currency_gets_its_unit_at_once(job: Job) -> None:
     """A feed run that meets a currency the warehouse does not know reads the currencies."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         id_ = open_ids(account)[0]
         job.run(
             "delete from kantata.currencies where iso_code = "
@@ -331,11 +342,12 @@ def test_new_currency_gets_its_unit_at_once(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_clock_of_this_machine_decides_nothing(job: Job) -> None:
     """A machine whose clock went back a year reads the same changes, and its runs stay in order."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         account.update_milestone(open_ids(account)[0], title="changed")
         job.now = lambda: datetime.now(UTC) - timedelta(days=365)
         result = job.sync(sandbox, full=False)
@@ -348,10 +360,11 @@ def test_clock_of_this_machine_decides_nothing(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
     """After a run that was killed while loading, everything is compared anew."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         job.run("update kantata.sync_runs set status = 'running', finished_at = null")
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.exit_code) == ("scan", 0)
@@ -367,7 +380,7 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         moved, without_title, changed, *_ = open_ids(account)
-        job.sync(sandbox)
+        job.synced(sandbox)
         account.update_milestone(moved, date_to_invoice="2027-03-04")
         account.remove_field("title")
         account.update_milestone(without_title, amount_in_cents=4711)
@@ -399,7 +412,7 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
 def test_warehouse_of_a_later_release_is_left_alone(job: Job, tmp_path: Path) -> None:
     """A warehouse that a later release wrote is not touched."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         job.run("update kantata.warehouse_version set version = 99")
         with pytest.raises(Exception, match="version 99") as raised:
             job.sync(sandbox)

@@ -14,19 +14,30 @@ from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
 
+_LONG_ON_POSTGRES = pytest.mark.long_on_postgres
 _CONTENT = ("billing_milestones", "billing_milestone_versions", "billing_milestone_invoices",
             "workspaces", "stories", "invoices", "external_references", "currencies")  # fmt: skip
 
 
 def content(job: Job) -> dict[str, list[str]]:
     """Every row of every table that a load fills."""
-    return {
-        table: sorted(map(str, job.rows(f"select * from kantata.{table}")))
-        for table in (*_CONTENT, "rejected_records", "_dlt_loads")
-    }
+    with job.reading():
+        return {
+            table: sorted(map(str, job.rows(f"select * from kantata.{table}")))
+            for table in (*_CONTENT, "rejected_records", "_dlt_loads")
+        }
 
 
-@pytest.mark.parametrize("milestones", [1, 19, 200, 201, 1_500])
+@pytest.mark.parametrize(
+    "milestones",
+    [
+        pytest.param(1, marks=_LONG_ON_POSTGRES),
+        pytest.param(19, marks=pytest.mark.long),
+        pytest.param(200, marks=pytest.mark.long),
+        201,
+        pytest.param(1_500, marks=_LONG_ON_POSTGRES),
+    ],
+)
 def test_first_sync_equals_the_account(job: Job, milestones: int) -> None:
     """After the first run the warehouse equals the account in every field of every table."""
     with Sandbox(milestones=milestones, seed=milestones) as sandbox:
@@ -58,7 +69,7 @@ def test_empty_account(job: Job) -> None:
 def test_unchanged_account_loads_no_row(job: Job) -> None:
     """A second run over an unchanged account writes its own row in sync_runs, and no other."""
     with Sandbox(milestones=450) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         before = content(job)
         result = job.sync(sandbox)
     assert (result.run.added, result.run.changed) == (0, 0)
@@ -69,7 +80,7 @@ def test_unchanged_account_loads_no_row(job: Job) -> None:
 def test_changes_are_followed(job: Job) -> None:
     """Edits, silent changes, invoicing, cancelling, renaming and creating are all loaded."""
     with Sandbox(milestones=450) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         account = sandbox.account
         open_ids = [i for i, m in account.milestones.items() if m["invoice_id"] is None]
         billed = next(m for m in account.milestones.values() if m["invoice_id"] is not None)
@@ -106,7 +117,7 @@ def test_dropped_link_is_marked(job: Job) -> None:
 def test_new_fields_become_columns(job: Job) -> None:
     """A new field gets a column of its first value's type; what does not fit goes beside it."""
     with Sandbox(milestones=250) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         ids = list(sandbox.account.milestones)
         sandbox.account.add_field("weight", 3)
         sandbox.account.add_field("customData", {"a": [1]})
@@ -120,23 +131,24 @@ def test_new_fields_become_columns(job: Job) -> None:
     assert all(row[3].startswith("1:") for row in found)
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("amount_in_cents", "12.50"),
-        ("amount_in_cents", 1000.5),
-        ("amount_in_cents", None),
-        ("amount_in_cents", 10**19),
+        pytest.param("amount_in_cents", 1000.5, marks=pytest.mark.long),
+        pytest.param("amount_in_cents", None, marks=pytest.mark.long),
+        pytest.param("amount_in_cents", 10**19, marks=pytest.mark.long),
         ("date_to_invoice", "2026-02-30"),
-        ("updated_at", "yesterday"),
+        pytest.param("updated_at", "yesterday", marks=pytest.mark.long),
         ("title", "a\0b"),
-        ("currency", None),
+        pytest.param("currency", None, marks=pytest.mark.long),
     ],
 )
 def test_untypable_record_is_rejected_and_heals(job: Job, field: str, value: object) -> None:
     """A value that does not fit rejects its record, keeps the last good row, and heals."""
     with Sandbox(milestones=40) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         id_ = next(iter(sandbox.account.milestones))
         good = job.rows(f"select * from kantata.billing_milestones where id = '{id_}'")
         sandbox.account.set_raw(id_, field, value)
@@ -153,10 +165,11 @@ def test_untypable_record_is_rejected_and_heals(job: Job, field: str, value: obj
     assert job.rows(open_) == [(0,)]
 
 
+@pytest.mark.long_on_postgres
 def test_absent_field_keeps_its_last_value(job: Job) -> None:
     """A field that is missing, not null, keeps what the warehouse holds, and is reported."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         before = job.rows("select id, title from kantata.billing_milestones order by id")
         sandbox.account.remove_field("title")
         result = job.sync(sandbox)
@@ -164,10 +177,11 @@ def test_absent_field_keeps_its_last_value(job: Job) -> None:
     assert any("billing_milestones.title is missing" in c for c in result.run.schema_changes)
 
 
+@pytest.mark.long_on_postgres
 def test_lost_money_field_stops_the_run(job: Job) -> None:
     """A field that figures rest on, missing everywhere, loads nothing."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         before = content(job)
         sandbox.account.remove_field("amount_in_cents")
         with pytest.raises(KantataFieldLost):
@@ -175,6 +189,7 @@ def test_lost_money_field_stops_the_run(job: Job) -> None:
     assert content(job) == before
 
 
+@pytest.mark.long_on_postgres
 def test_unreadable_project_needs_a_person(job: Job) -> None:
     """A milestone whose project is in no answer is loaded, and told of with exit code 3."""
     with Sandbox(milestones=30) as sandbox:
@@ -197,13 +212,18 @@ _FAILURES = {
     "rows lost": Fault("lose_rows", path="billing_milestones"),
     "redirected": Fault("redirect"),
 }
+_SHORT = ("refused", "html", "cut off", "rows lost")  # the others: tests/source/test_client.py
 
 
-@pytest.mark.parametrize("failure", _FAILURES)
+@pytest.mark.long_on_postgres
+@pytest.mark.parametrize(
+    "failure",
+    [pytest.param(name, marks=() if name in _SHORT else pytest.mark.long) for name in _FAILURES],
+)
 def test_failed_read_loads_nothing(job: Job, failure: str) -> None:
     """A read that fails leaves the warehouse and the published file as they were, and says so."""
     with Sandbox(milestones=450) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         before = content(job)
         published = job.place.published
         bytes_before = published.read_bytes() if published else b""
@@ -222,7 +242,17 @@ def test_failed_read_loads_nothing(job: Job, failure: str) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.parametrize("fault", ["error", "throttle", "drop_before", "drop_after", "garbage"])
+@pytest.mark.long_on_postgres
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "error",
+        pytest.param("throttle", marks=pytest.mark.long),
+        pytest.param("drop_before", marks=pytest.mark.long),
+        "drop_after",
+        pytest.param("garbage", marks=pytest.mark.long),
+    ],
+)
 def test_passing_faults_are_survived(job: Job, fault: str) -> None:
     """Faults that pass cost a retry and nothing else."""
     with Sandbox(milestones=1_000) as sandbox:
@@ -234,7 +264,7 @@ def test_passing_faults_are_survived(job: Job, fault: str) -> None:
 def test_local_folder_may_be_lost(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dlt's working folder, or from another folder, the next run is the same."""
     with Sandbox(milestones=300) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         before = content(job)
         shutil.rmtree(job.place.working)
         if job.name == "postgres":

@@ -37,7 +37,7 @@ def office(job: Job, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     """An office of 100 milestones."""
     monkeypatch.setenv("PUSH__ENABLED", "true")
     with Sandbox(milestones=100) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         yield Office(job, sandbox)
 
 

@@ -67,6 +67,7 @@ def test_what_is_shown_cannot_be_forged(office: Office) -> None:
         assert not {"\x1b", "\u202e"} & set(_run(*words)[1])
 
 
+@pytest.mark.long_on_postgres
 def test_each_line_that_cannot_be_is_named(office: Office, tmp_path: Path) -> None:
     """What the ledger would refuse is told line by line too, each on a line of its own."""
     one, two, *_ = office.free()
@@ -112,6 +113,7 @@ def _apply(office: Office, file: Path) -> list[str]:
     return ids
 
 
+@pytest.mark.long_on_postgres
 def test_an_old_file_undoes_nothing(office: Office, tmp_path: Path) -> None:
     """A line that was applied once is not proposed again, whatever came after it; a person may."""
     one, two, *_ = office.free()
@@ -138,6 +140,7 @@ def test_an_old_file_undoes_nothing(office: Office, tmp_path: Path) -> None:
 _ROWS = "select id from kantata.billing_milestones"
 
 
+@pytest.mark.long_on_postgres
 @on_duckdb
 def test_what_was_looked_at_is_approved(office: Office) -> None:
     """With a digest, that very change is approved or none; what is refused hides nothing done."""

@@ -79,6 +79,7 @@ def test_after_a_push_nothing_is_overlooked(office: Office) -> None:
     assert_equal(office.job, office.sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_many_deletes_are_shown_at_once(office: Office, tmp_path: Path) -> None:
     """Deletes that were approved need no leave to be marked, however many they are."""
     ids = office.free()
@@ -130,6 +131,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.long_on_postgres
 def test_what_cannot_be_written_is_refused_at_once(office: Office) -> None:
     """Each wrong ask ends with exit code 2 and names what is wrong; nothing is proposed."""
     account = office.sandbox.account
@@ -146,6 +148,7 @@ def test_what_cannot_be_written_is_refused_at_once(office: Office) -> None:
     assert office.json("changes", "--all") == []
 
 
+@pytest.mark.long_on_postgres
 def test_a_file_is_taken_whole_or_not_at_all(office: Office, tmp_path: Path) -> None:
     """Each bad line is named; a good file proposes each line once, however often it is given."""
     one, two, three, *_ = office.free()
@@ -192,6 +195,7 @@ FILES = [
 ]
 
 
+@pytest.mark.long_on_postgres
 def test_files_that_cannot_be_read(office: Office, tmp_path: Path) -> None:
     """A file that is not as it should be, or holds nothing, is refused with what is wrong."""
     file = tmp_path / "changes.csv"
@@ -227,6 +231,7 @@ def test_by_query(office: Office) -> None:
     assert_equal(office.job, office.sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_duplicates_and_decisions(office: Office) -> None:
     """A create equal to a live milestone needs leave; rejected and withdrawn changes stay so."""
     account = office.sandbox.account
@@ -247,6 +252,7 @@ def test_duplicates_and_decisions(office: Office) -> None:
     assert office.run("show", "nothing")[0] == office.run("audit", "nothing")[0] == 2
 
 
+@pytest.mark.long_on_postgres
 def test_writing_is_off_by_default(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without PUSH__ENABLED nothing is sent; with a token of its own, that one is used to write."""
     id_ = office.free()[0]
@@ -267,6 +273,7 @@ def test_writing_is_off_by_default(office: Office, monkeypatch: pytest.MonkeyPat
     assert office.sandbox.account.milestones[id_]["title"] == "x"
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -65,7 +65,7 @@ def _make_traps(url: str) -> None:
 def test_large_objects_are_undone(postgres: Job) -> None:
     """Postgres before 16 makes one in a transaction that only reads; it does not stay."""
     with Sandbox(milestones=20) as sandbox:
-        postgres.sync(sandbox)
+        postgres.synced(sandbox)
     with queried(postgres.place) as (_, query), suppress(QueryRefused):
         query.asked("select lo_creat(-1)")
     assert postgres.rows("select count(*) from pg_largeobject_metadata") == [(0,)]
@@ -75,7 +75,7 @@ def test_a_text_that_is_no_query_changes_nothing(job: Job, tmp_path: Path) -> No
     """Whatever the text is, the warehouse and the files stay as they are; a select is answered."""
     (tmp_path / "secret.csv").write_text("id\n1\n")
     with Sandbox(milestones=20) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
     others = REFUSED_BY_DUCKDB
     if job.name == "postgres":
         _make_traps(job.url)
@@ -103,6 +103,6 @@ def test_a_text_that_is_no_query_changes_nothing(job: Job, tmp_path: Path) -> No
 def test_reading_cannot_write(job: Job) -> None:
     """What reads the warehouse for a person has no way to write, by our own statements either."""
     with Sandbox(milestones=20) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
     with queried(job.place) as (_, query), pytest.raises(Exception, match=r"read-only|read only"):
         query.rows(_DELETE)

@@ -141,7 +141,10 @@ def test_signals_end_a_run_that_waits_in_the_server(postgres: Job, number: int, 
                 [*command, "--log-format", "json"], env=os.environ | {"PYTHONPATH": str(ROOT)},
                 stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
-            waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+            waits = (
+                "select 1 from pg_stat_activity "
+                "where wait_event_type = 'Lock' and datname = current_database()"
+            )
             while not postgres.rows(waits):
                 assert process.poll() is None
                 time.sleep(0.2)

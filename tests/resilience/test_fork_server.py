@@ -15,6 +15,7 @@ from dlt.common.configuration.container import Container
 
 from tests.support.processes import (
     COMMAND,
+    FIXED,
     ROOT,
     fork_server,
     run_milestones,
@@ -71,8 +72,7 @@ def test_child_has_what_it_is_given(tmp_path: Path) -> None:
 
 def fixed() -> dict[str, str]:
     """What a child has from the server, and may not be without."""
-    names = [name for name in os.environ if name.startswith(("PYTHON", "LC_", "LANG", "DLT_"))]
-    return {name: os.environ[name] for name in names}
+    return {name: value for name, value in os.environ.items() if name.startswith(FIXED)}
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")

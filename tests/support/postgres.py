@@ -182,7 +182,8 @@ def empty_database(server: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     with server_wide(server) as cursor:
         _create(cursor, name)
-        yield server.rpartition("/")[0] + "/" + name
+    yield server.rpartition("/")[0] + "/" + name
+    with server_wide(server) as cursor:
         cursor.execute(f"drop database {name} with (force)")
 
 

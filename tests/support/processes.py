@@ -31,7 +31,7 @@ COMMAND = [sys.executable, "-m", "pipelines.cli"]
 _ENVIRONMENT = dict(os.environ)
 _MAIN = "from tests.support.fork_server import main; main()"
 # What Python and libraries read while they are imported: a child cannot have it otherwise.
-_FIXED = (
+FIXED = (
     "PYTHON", "LC_", "LANG", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_",
     "TERMINAL_WIDTH", "GITHUB_ACTIONS", "TYPER_", "_TYPER", "DLT_",
 )  # fmt: skip
@@ -167,7 +167,7 @@ def _checked(environment: Mapping[str, str]) -> dict[str, str]:
         ValueError: If a variable counts only while a process starts.
     """
     for name in environment.keys() | _ENVIRONMENT.keys():
-        fixed = name.startswith(_FIXED) and name != "PYTHONPATH"
+        fixed = name.startswith(FIXED) and name != "PYTHONPATH"
         if fixed and environment.get(name) != _ENVIRONMENT.get(name):
             raise ValueError(f"{name} is read while Python starts: start a real process")
     return dict(environment)

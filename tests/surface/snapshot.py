@@ -79,7 +79,8 @@ def lived(folder: Path, postgres_url: str, empty_url: str) -> Lived:
 
 _LOCKS = (
     "select classid::bigint, objid::bigint, objsubid, mode from pg_locks "
-    "where locktype = 'advisory' and granted order by 1, 2"
+    "where locktype = 'advisory' and granted "
+    "and database = (select oid from pg_database where datname = current_database()) order by 1, 2"
 )
 
 

@@ -105,7 +105,7 @@ class KantataReader:
 
         Args:
             path: Below the API's address, as ``billing_milestones``.
-            parameters: The query; only what ``kantata-api.md`` lists, since the rest is ignored.
+            parameters: The query; only what ``API.md`` lists, since the rest is ignored.
 
         Raises:
             KantataError: Named by what to do next.

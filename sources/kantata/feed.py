@@ -20,7 +20,7 @@ from .settings import INVOICES, PER_PAGE
 from .values import is_id
 
 EVENTS = "subscribed_events"
-KEPT = timedelta(days=6)  # kantata-api.md section 6: 6, 7 or 9 days, by whom one asks
+KEPT = timedelta(days=6)  # API.md#subscribed-events: 6, 7 or 9 days, by whom one asks
 OVERLAP = timedelta(hours=1)  # events may be that late
 _MILESTONE = "billing_milestone:"
 _VERBS = ("created", "updated", "deleted")

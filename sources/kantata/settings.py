@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 API_URL = "https://api.mavenlink.com/api/v1"
-PER_PAGE = 200  # kantata-api.md section 2: the largest page
-ONLY_PER_REQUEST = 100  # section 11, line 13: the limit is unknown, so keep the URL short
+PER_PAGE = 200  # API.md#pagination: the largest page
+ONLY_PER_REQUEST = 100  # API.md#unknowns, U13: the limit is unknown, so keep the URL short
 MILESTONE_INCLUDES = "workspace,story,invoices,external_references"
 ATTEMPTS = 5
 CONNECT_TIMEOUT = 10.0  # seconds

@@ -120,7 +120,7 @@ class Account(Store):
     def invoice_milestone(self, id: str, draft: bool = False) -> str:
         """Put a milestone on a new invoice; gives the invoice's id.
 
-        Unknown (kantata-api.md section 11, 3), so nasty: the milestone's updated_at stays, and
+        Unknown (API.md#unknowns, U3), so nasty: the milestone's updated_at stays, and
         only an invoice event is raised.
         """
         with self.change() as now:
@@ -142,7 +142,7 @@ class Account(Store):
     def cancel_invoice(self, invoice_id: str) -> None:
         """Cancel an invoice: its milestones can be invoiced again.
 
-        Unknown (kantata-api.md section 11, 4), so nasty: `invoice_id` becomes null, while
+        Unknown (API.md#unknowns, U4), so nasty: `invoice_id` becomes null, while
         `invoice_ids` keeps the cancelled invoice; the milestone tells nobody that it changed.
         """
         with self.change() as now:
@@ -156,7 +156,7 @@ class Account(Store):
         """Delete a draft invoice, and with it its links.
 
         Raises:
-            ValueError: only drafts can be deleted (kantata-api.md section 6).
+            ValueError: only drafts can be deleted (API.md#invoiced).
 
         """
         with self.change() as now:
@@ -220,7 +220,7 @@ class Account(Store):
     def delete_workspace(self, id: str) -> None:
         """Delete a project with its milestones and tasks.
 
-        Unknown (kantata-api.md section 6), so nasty: the milestones raise no events.
+        Unknown (API.md#subscribed-events), so nasty: the milestones raise no events.
         """
         with self.change() as now:
             workspace = self.workspaces.pop(id)
@@ -232,8 +232,8 @@ class Account(Store):
     def save_reference(self, milestone_id: str, fields: Mapping[str, object]) -> str:
         """Create or update a milestone's external reference; gives its id.
 
-        The match key is unknown (kantata-api.md section 8); taken is the subject and service_name,
-        the one that is documented to be unique.
+        The match key is unknown (API.md#reference-endpoints). Here it is the subject and
+        service_name, which is documented to be unique.
         """
         with self.change() as now:
             mine = self.references_of[self.true_milestones[milestone_id]["id"]]

@@ -1,4 +1,4 @@
-"""The envelope of every answer, and the documented error bodies (kantata-api.md section 4)."""
+"""The envelope of every answer, and the documented error bodies (API.md#responses)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ def envelope(
     """Rows of one page by id, as shown, and what they include; `count` is that of the query."""
     results = [{"key": key, "id": id_} for id_ in own]
     maps: dict[str, object] = {"count": count, "meta": window.meta(count), "results": results}
-    # Side-loaded rows of the list's own kind land in the same map (kantata-api.md section 4).
+    # Side-loaded rows of the list's own kind land in the same map (API.md#envelope).
     maps |= side_loads
     maps[key] = {**own, **{i: r for i, r in side_loads.get(key, {}).items() if i not in own}}
     return json_answer(maps)

@@ -1,4 +1,4 @@
-"""Request bodies: JSON or Rails-style forms (kantata-api.md section 5)."""
+"""Request bodies: JSON or Rails-style forms (API.md#base-url-and-formats)."""
 
 import re
 from typing import Any

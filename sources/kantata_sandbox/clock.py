@@ -1,6 +1,6 @@
 """Time as the account shows it: ISO 8601 without fractions, with the offset of its zone.
 
-The zone of the offsets is unknown (kantata-api.md section 11, 18). The sandbox takes Pacific time
+The zone of the offsets is unknown (API.md#unknowns, U18). The sandbox takes Pacific time
 with summer time, the nastiest plausible one: texts of different offsets do not sort as the moments
 they name. The rule is written out, because machines without time zone data exist.
 """

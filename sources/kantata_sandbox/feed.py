@@ -1,4 +1,4 @@
-"""Subscribed Events: what the account remembers of its changes (kantata-api.md section 6)."""
+"""Subscribed Events: what the account remembers of its changes (API.md#subscribed-events)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The filters of GET /billing_milestones: these 17 parameters and no more (section 2)."""
+"""The filters of GET /billing_milestones: exactly these 17 parameters (API.md#list-parameters)."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -67,7 +67,7 @@ def _one_of(field: str, wanted: frozenset[str]) -> Check:
 
 
 def _date_checks(text: str) -> Iterator[Check]:
-    # Milestones without a date are left out (section 6, inferred). A range that is none is
+    # Milestones without a date are left out (API.md#list-parameters). A range that is none is
     # ignored: unknown, and nasty.
     first, colon, last = text.partition(":")
     if colon and len(first) == len(last) == 10:
@@ -75,8 +75,8 @@ def _date_checks(text: str) -> Iterator[Check]:
 
 
 def _reference_checks(store: Store, query: Query) -> Iterator[Check]:
-    # How several reference filters combine is unknown (section 11, 8). Nasty: each may be met by
-    # another reference of the milestone.
+    # How several reference filters combine is unknown (API.md#unknowns, U8). Nasty: each may be met
+    # by another reference of the milestone.
     for name, field in _REFERENCE_FIELDS.items():
         if query.get(name):
             yield _has(store, field, frozenset([query[name]]))

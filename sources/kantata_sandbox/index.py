@@ -1,7 +1,7 @@
 """The order of a million milestones, kept while they come and go, without ever sorting again.
 
 Each milestone is one integer: its second of creation above its id. Ties are broken by the id,
-ascending and as a number, in both directions (kantata-api.md section 5).
+ascending and as a number, in both directions (API.md#sort-order).
 """
 
 from bisect import bisect_left, insort

@@ -1,4 +1,4 @@
-"""The other lists: which rows each shows, and in which order (kantata-api.md sections 6 to 8)."""
+"""The other lists: which rows each shows, and in which order (API.md#side-loaded-records)."""
 
 from collections.abc import Callable, Iterator
 

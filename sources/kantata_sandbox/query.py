@@ -1,4 +1,4 @@
-"""How query parameters are read: leniently and as Ruby does (kantata-api.md section 5)."""
+"""How query parameters are read: leniently and as Ruby does (API.md#parameter-values)."""
 
 import re
 from collections.abc import Mapping

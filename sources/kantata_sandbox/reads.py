@@ -146,7 +146,7 @@ def list_references(call: Call) -> Answer:
 
 
 def _show(call: Call, key: str, lister: Lister) -> Answer:
-    """One row, which default filters may hide as if it did not exist (section 3)."""
+    """One row, which default filters may hide as if it did not exist (API.md#one-milestone)."""
     query = {**call.query, "only": call.id}
     rows = lister(call.account, query)
     if not rows:

@@ -1,4 +1,4 @@
-"""Blank records with the documented fields (kantata-api.md sections 1 and 7), and currencies."""
+"""Blank records with the documented fields (API.md#fields, #side-loaded-records); currencies."""
 
 from typing import Any, NamedTuple
 

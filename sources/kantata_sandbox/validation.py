@@ -1,4 +1,4 @@
-"""What may be written to a milestone or a reference (kantata-api.md sections 3 and 8)."""
+"""What may be written to a milestone or a reference (API.md#writing-milestones)."""
 
 import re
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def _put_workspace(store: Store, item: Record, fields: Record) -> list[Problem]:
 
 
 def _story_problems(store: Store, record: Record) -> list[Problem]:
-    # That the task must be one of the same project is unknown (section 11, 9), and likely.
+    # That the task must be one of the same project is unknown (API.md#unknowns, U9), and likely.
     story_id = record.get("story_id")
     if story_id is None:
         needed = record.get("billing_type") == "upon_completion"

@@ -1,4 +1,4 @@
-"""The endpoints that change something (kantata-api.md sections 3 and 8)."""
+"""The endpoints that change something (API.md#writing-milestones)."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ MAX_BATCH = 100
 def create_milestones(call: Call) -> Answer:
     """POST /billing_milestones: one, or up to 100 of which all or none are created.
 
-    Whether a batch is atomic is unknown (section 11, 6). Its answer is an ordinary page: 20 rows,
-    newest first, unless the query says otherwise (section 3).
+    Whether a batch is atomic is unknown (API.md#unknowns, U6). Its answer is an ordinary page: 20
+    rows, newest first, unless the query says otherwise (API.md#batch-create).
     """
     body = bodies.read(call.body, call.content_type)
     single = "billing_milestone" in body
@@ -54,7 +54,7 @@ def _created(call: Call, ids: list[str]) -> Answer:
 def _editable(call: Call) -> Record:
     """Give the milestone of the path, unless it is invoiced, be it by a draft.
 
-    Status and text of the refusal are unknown (section 11, 5).
+    Status and text of the refusal are unknown (API.md#unknowns, U5).
     """
     if not call.account.sees_milestone(call.id):
         raise not_found()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from sources.kantata import KantataReader
-from sources.kantata.missing import NOT_ALLOWED
+from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.ledger import Belonging, Ledger
 

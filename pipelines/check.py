@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sources.kantata import KantataReader
-from sources.kantata.client import Parameters
+from sources.kantata.api.reader import Parameters
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse.database import opened

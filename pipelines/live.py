@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from sources.kantata import KantataReader
-from sources.kantata.envelope import Page, Record
+from sources.kantata.api.envelope import Page, Record
+from sources.kantata.api.writer import MODEL, SERVICE
 from sources.kantata.errors import KantataIncomplete, KantataMoving
-from sources.kantata.missing import NOT_ALLOWED, show
-from sources.kantata.scan import PATH, Scan
+from sources.kantata.extract.deletions import NOT_ALLOWED, show
+from sources.kantata.extract.scan import PATH, Scan
 from sources.kantata.settings import MILESTONE_INCLUDES, PER_PAGE
-from sources.kantata.writer import MODEL, SERVICE
 from warehouse.change import Action, Change, Image, Units, Value
 
 from .plan import Live, Seen

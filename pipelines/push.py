@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 from sources.kantata import KantataReader
+from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import (
     KantataError,
     KantataForbidden,
@@ -17,7 +18,6 @@ from sources.kantata.errors import (
     KantataUnavailable,
 )
 from sources.kantata.settings import ATTEMPTS
-from sources.kantata.writer import KantataWriter
 from warehouse.change import Action, Change, Status
 from warehouse.errors import ChangeRefused
 from warehouse.ledger import Ledger

@@ -19,8 +19,8 @@ from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
 from sources.kantata import KantataReader
+from sources.kantata.api.transport import Answered, checked_token
 from sources.kantata.errors import KantataMisconfigured
-from sources.kantata.http import Answered, checked_token
 from sources.kantata.settings import API_URL
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")

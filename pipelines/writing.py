@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 
+from sources.kantata.api.transport import Pace
+from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import KantataError, KantataMisconfigured
-from sources.kantata.http import Pace
-from sources.kantata.scan import PATH
+from sources.kantata.extract.scan import PATH
 from sources.kantata.settings import ATTEMPTS
-from sources.kantata.writer import KantataWriter
 from warehouse import audit
 from warehouse.errors import WarehouseError
 from warehouse.ledger import Ledger, opened_ledger

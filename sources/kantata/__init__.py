@@ -10,15 +10,15 @@ from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 from dlt.extract.items import DataItemWithMeta
 from dlt.sources import DltResource
 
-from .account import Task
-from .client import KantataReader
-from .compare import Batch
-from .http import Answered, Exchange
-from .known import Known, Nothing, Wanted
-from .read import read_account
+from .api.reader import KantataReader
+from .api.transport import Answered, Exchange
+from .extract.scan import Progress
+from .extract.strategies import read_account
+from .extract.tables import Task
 from .report import Report
-from .scan import Progress
 from .settings import API_URL, Kind, loaded
+from .state import Known, Nothing, Wanted
+from .transform.diff import Batch
 
 __all__ = [
     "Exchange",

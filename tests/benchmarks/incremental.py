@@ -16,8 +16,8 @@ from pipelines.hold import holding
 from pipelines.place import Place, duckdb_place
 from pipelines.settings import kantata_settings
 from pipelines.sync import Asked, Synced, Watcher, sync
-from sources.kantata.content import digest
 from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES
+from sources.kantata.transform.fingerprint import digest
 from tests.benchmarks.account import serving
 
 MILESTONES = 100_000

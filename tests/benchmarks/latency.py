@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from sources.kantata import KantataReader
-from sources.kantata.scan import Scan
+from sources.kantata.extract.scan import Scan
 from tests.benchmarks.account import serving
 
 MILESTONES = 40_000

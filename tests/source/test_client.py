@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sources.kantata import errors
-from sources.kantata.client import KantataReader
+from sources.kantata.api.reader import KantataReader
 from sources.kantata_sandbox import Fault, Sandbox
 
 LIST = "billing_milestones"

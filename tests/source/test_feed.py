@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sources.kantata.client import KantataReader
-from sources.kantata.compare import Milestones
-from sources.kantata.envelope import Page, Record
-from sources.kantata.feed import Feed
-from sources.kantata.known import Wanted
-from sources.kantata.nested import changes
-from sources.kantata.records import Rows
-from sources.kantata.register import Register
-from sources.kantata.rejects import Rejects
+from sources.kantata.api.envelope import Page, Record
+from sources.kantata.api.reader import KantataReader
+from sources.kantata.extract.feed import Feed
 from sources.kantata.report import Report
 from sources.kantata.settings import BILLING_MILESTONES
+from sources.kantata.state import Wanted
+from sources.kantata.transform.diff import Milestones
+from sources.kantata.transform.milestone_index import Register
+from sources.kantata.transform.nested_drift import changes
+from sources.kantata.transform.rejects import Rejects
+from sources.kantata.transform.rows import Rows
 from sources.kantata_sandbox import Account, Fault, Sandbox
 
 

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from sources.kantata.client import KantataReader
+from sources.kantata.api.reader import KantataReader
 from sources.kantata.errors import KantataError, KantataIncomplete, KantataMoving
-from sources.kantata.scan import Scan
+from sources.kantata.extract.scan import Scan
 from sources.kantata_sandbox import Account, Fault, Sandbox
 
 

@@ -46,11 +46,11 @@ class Point:
 EVERY_RUN = [
     Point("warehouse.tables:prepare"),
     Point("warehouse.runs:begin"),
-    Point("sources.kantata.read:read_account"),
-    Point("sources.kantata.compare:Milestones.flush"),
+    Point("sources.kantata.extract.strategies:read_account"),
+    Point("sources.kantata.transform.diff:Milestones.flush"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item", 4),
-    Point("sources.kantata.account:Account._end"),
+    Point("sources.kantata.extract.tables:Account._end"),
     Point("dlt.extract.extract:Extract.commit_packages"),
     Point("warehouse.runs:end"),
     Point("dlt.normalize.normalize:Normalize.map_single"),
@@ -81,17 +81,17 @@ FIRST_RUN = [
     Point("warehouse.definitions:define_mart", 5),
 ]
 SCAN = [
-    Point("sources.kantata.scan:Scan._page", 2),
-    Point("sources.kantata.read:_Scanned.batches", 2),
-    Point("sources.kantata.missing:judge"),
-    Point("sources.kantata.compare:Milestones.gone"),
+    Point("sources.kantata.extract.scan:Scan._page", 2),
+    Point("sources.kantata.extract.strategies:_Scanned.batches", 2),
+    Point("sources.kantata.extract.deletions:judge"),
+    Point("sources.kantata.transform.diff:Milestones.gone"),
     Point("warehouse.fill:fill", 4),
 ]
 INCREMENTAL_RUN = [
-    Point("sources.kantata.feed:Feed.changes"),
-    Point("sources.kantata.read:_Fed.batches", 2),
-    Point("sources.kantata.missing:judge"),
-    Point("sources.kantata.compare:Milestones.gone"),
+    Point("sources.kantata.extract.feed:Feed.changes"),
+    Point("sources.kantata.extract.strategies:_Fed.batches", 2),
+    Point("sources.kantata.extract.deletions:judge"),
+    Point("sources.kantata.transform.diff:Milestones.gone"),
     Point("warehouse.fill:fill", 4),
 ]
 WAREHOUSES = {

@@ -18,7 +18,7 @@ from typing import Any
 
 from pipelines.push import Push
 from sources.kantata import KantataReader
-from sources.kantata.writer import KantataWriter
+from sources.kantata.api.writer import KantataWriter
 from tests.support.kill_points import DIED, code_of
 from tests.support.processes import start_function
 from tests.support.writing_desk import Desk
@@ -36,10 +36,10 @@ MODULES = (
     "pipelines.reconcile:Reconcile._stopping", "pipelines.reconcile:Reconcile._verify",
     "pipelines.reconcile:_Stopping.__enter__", "pipelines.reconcile:_Stopping.__exit__",
     "pipelines.reconcile:_wrong", "pipelines.reconcile:chunks",
-    "sources.kantata.writer:KantataWriter._send", "sources.kantata.writer:KantataWriter.create",
-    "sources.kantata.writer:KantataWriter.delete", "sources.kantata.writer:KantataWriter.update",
-    "sources.kantata.writer:KantataWriter.wait_turn", "sources.kantata.writer:_never_left",
-    "sources.kantata.writer:_understood", "sources.kantata.writer:_wire",
+    "sources.kantata.api.writer:KantataWriter._send", "sources.kantata.api.writer:KantataWriter.create",
+    "sources.kantata.api.writer:KantataWriter.delete", "sources.kantata.api.writer:KantataWriter.update",
+    "sources.kantata.api.writer:KantataWriter.wait_turn", "sources.kantata.api.writer:_never_left",
+    "sources.kantata.api.writer:_understood", "sources.kantata.api.writer:_wire",
 )  # fmt: skip
 # Of their module only these are traced, and must be reached, too.
 FUNCTIONS = (

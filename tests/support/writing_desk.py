@@ -14,7 +14,7 @@ from pipelines.plan import Step
 from pipelines.push import Push, Pushed
 from pipelines.reconcile import Reconcile
 from sources.kantata import KantataReader
-from sources.kantata.writer import KantataWriter
+from sources.kantata.api.writer import KantataWriter
 from sources.kantata_sandbox import Sandbox
 from warehouse.change import Action, Change, Draft, Status
 from warehouse.ledger import Ledger, opened_ledger

@@ -24,9 +24,9 @@ from pipelines.signals import Stopped
 from pipelines.sync import utc_now
 from pipelines.values import FOR_CREATE, WRITABLE
 from sources.kantata import kantata
-from sources.kantata.content import digest, mark, row_hash, with_kept
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import Kind
+from sources.kantata.transform.fingerprint import digest, mark, row_hash, with_kept
 from warehouse.change import TRANSITIONS, Action, Draft, Status, twin
 from warehouse.errors import WarehouseError
 from warehouse.ledger import opened_ledger

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sources.kantata.content import digest, mark, row_hash, with_kept, xor
+from sources.kantata.transform.fingerprint import digest, mark, row_hash, with_kept, xor
 
 RECORD = {"id": "7", "amount_in_cents": 50_000, "data": {"a": 1, "b": [1, 2]}, "x_ids": ["1", "2"]}
 SAME = {

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.kantata.content import digest
-from sources.kantata.records import Read, Rows, column_name
 from sources.kantata.settings import BILLING_MILESTONES, Kind, reserved
-from sources.kantata.values import arrow_type, as_text, column, kind_of, shown
+from sources.kantata.transform.conversion import arrow_type, as_text, column, kind_of, shown
+from sources.kantata.transform.fingerprint import digest
+from sources.kantata.transform.rows import Read, Rows, column_name
 
 _NOW = datetime(2026, 11, 1, tzinfo=UTC)
 _JSON = st.one_of(

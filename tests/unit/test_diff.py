@@ -10,15 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sources.kantata.compare import Batch, Milestones, SideTable
-from sources.kantata.content import OF_A_ROW, digest, row_hash, with_kept
-from sources.kantata.envelope import Page, Record
-from sources.kantata.known import Nothing
-from sources.kantata.records import Read, Rows
-from sources.kantata.register import DELETED, LOST, Register
-from sources.kantata.rejects import Rejects
+from sources.kantata.api.envelope import Page, Record
 from sources.kantata.report import Report
 from sources.kantata.settings import BILLING_MILESTONES, WORKSPACES
+from sources.kantata.state import Nothing
+from sources.kantata.transform.diff import Batch, Milestones, SideTable
+from sources.kantata.transform.fingerprint import OF_A_ROW, digest, row_hash, with_kept
+from sources.kantata.transform.milestone_index import DELETED, LOST, Register
+from sources.kantata.transform.rejects import Rejects
+from sources.kantata.transform.rows import Read, Rows
 
 NOW = datetime(2027, 1, 2, tzinfo=UTC)
 BEFORE, LATER = NOW - timedelta(hours=1), NOW + timedelta(seconds=1)

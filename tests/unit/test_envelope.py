@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sources.kantata.envelope import Page, error_messages, read_page
+from sources.kantata.api.envelope import Page, error_messages, read_page
 from sources.kantata.errors import KantataUnavailable
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sources.kantata.nested import changes
+from sources.kantata.transform.nested_drift import changes
 
 CASES = {  # held as JSON text, read -> path and kind of each change
     "nothing new": (['{"a": 1}'], [{"a": 2}], []),

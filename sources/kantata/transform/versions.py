@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from .settings import VALUES, VERSIONS
-from .values import table_of
+from ..settings import VALUES, VERSIONS
+from .conversion import table_of
 
 
 def with_values(versions: list[dict[str, Any]], rows: pa.Table) -> pa.Table:

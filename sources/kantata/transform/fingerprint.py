@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from .envelope import Record
+from ..api.envelope import Record
 
 HASH_VERSION = "1:"  # so that a later release can tell its hashes from these
 OF_A_ROW = "row "  # before the hash of a version that was made of a row, not of a record received

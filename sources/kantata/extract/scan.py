@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from queue import Empty, Full, Queue
 
-from .client import KantataReader, Parameters
-from .envelope import Page
-from .errors import KantataIncomplete, KantataMisconfigured, KantataMoving
-from .settings import ATTEMPTS, MILESTONE_INCLUDES, PER_PAGE
+from ..api.envelope import Page
+from ..api.reader import KantataReader, Parameters
+from ..errors import KantataIncomplete, KantataMisconfigured, KantataMoving
+from ..settings import ATTEMPTS, MILESTONE_INCLUDES, PER_PAGE
 
 PATH = "billing_milestones"
 ORDER = "created_at:asc"

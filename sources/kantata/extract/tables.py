@@ -9,17 +9,10 @@ from itertools import islice
 
 import orjson
 
-from .client import KantataReader
-from .compare import Batch, Milestones, SideTable
-from .envelope import Page, Record
-from .known import Known, Wanted
-from .missing import NOT_ALLOWED, Singly, judge, show
-from .records import Rows, column_name
-from .register import DELETED, LOST, Register, digest_of
-from .rejects import Rejects
-from .report import Report
-from .scan import PATH
-from .settings import (
+from ..api.envelope import Page, Record
+from ..api.reader import KantataReader
+from ..report import Report
+from ..settings import (
     BILLING_MILESTONES,
     CURRENCIES,
     INVOICES,
@@ -30,7 +23,14 @@ from .settings import (
     Table,
     undeclared_table,
 )
-from .values import is_id
+from ..state import Known, Wanted
+from ..transform.conversion import is_id
+from ..transform.diff import Batch, Milestones, SideTable
+from ..transform.milestone_index import DELETED, LOST, Register, digest_of
+from ..transform.rejects import Rejects
+from ..transform.rows import Rows, column_name
+from .deletions import NOT_ALLOWED, Singly, judge, show
+from .scan import PATH
 
 _MISSING, _BACK = " is missing; its last values stay", " is there again"
 _MOST_WITHIN = 20  # changes within objects that one run tells

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 
-from .client import KantataReader
-from .envelope import Page
-from .errors import KantataForbidden, KantataMisaddressed, KantataRefused
+from ..api.envelope import Page
+from ..api.reader import KantataReader
+from ..errors import KantataForbidden, KantataMisaddressed, KantataRefused
+from ..settings import MILESTONE_INCLUDES, ONLY_PER_REQUEST, WORKSPACES
 from .scan import PATH
-from .settings import MILESTONE_INCLUDES, ONLY_PER_REQUEST, WORKSPACES
 
 NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
 _ASKED_SINGLY = 20

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from .content import row_hash
-from .records import Reject
-from .settings import REJECTS
-from .values import table_of
+from ..settings import REJECTS
+from .conversion import table_of
+from .fingerprint import row_hash
+from .rows import Reject
 
 
 class Rejects:

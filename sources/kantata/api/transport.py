@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from .errors import KantataMisaddressed, KantataMisconfigured, KantataUnavailable
+from ..errors import KantataMisaddressed, KantataMisconfigured, KantataUnavailable
 
 _OBJECT = re.compile(
     r"^<[^>]*>:? ?|^HTTPS?Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from .client import KantataReader, Parameters
-from .envelope import Page
-from .errors import KantataError, KantataThrottled, KantataUnauthorized
-from .known import Wanted
-from .settings import INVOICES, PER_PAGE
-from .values import is_id
+from ..api.envelope import Page
+from ..api.reader import KantataReader, Parameters
+from ..errors import KantataError, KantataThrottled, KantataUnauthorized
+from ..settings import INVOICES, PER_PAGE
+from ..state import Wanted
+from ..transform.conversion import is_id
 
 EVENTS = "subscribed_events"
 KEPT = timedelta(days=6)  # API.md#subscribed-events: 6, 7 or 9 days, by whom one asks

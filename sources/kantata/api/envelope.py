@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from .errors import KantataUnavailable
+from ..errors import KantataUnavailable
 
 Record = dict[str, Any]  # one JSON object of Kantata's: anything may be in it
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import orjson
 
-from .values import kind_of
+from .conversion import kind_of
 
 ROWS_LOOKED_AT = 100  # of a batch: a new field is in more rows than these, or in few
 _DEEPEST = 4

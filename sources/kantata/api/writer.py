@@ -15,15 +15,17 @@ import requests
 from requests.exceptions import ConnectTimeout, RequestException
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from .envelope import error_messages
-from .errors import (
+from ..errors import (
     KantataNeverArrived,
     KantataOutcomeUnknown,
     KantataRefused,
     KantataThrottled,
     KantataUnauthorized,
 )
-from .http import (
+from ..extract.scan import PATH
+from ..settings import CONNECT_TIMEOUT, READ_TIMEOUT
+from .envelope import error_messages
+from .transport import (
     Answered,
     Bearer,
     Pace,
@@ -33,8 +35,6 @@ from .http import (
     reason,
     retry_after,
 )
-from .scan import PATH
-from .settings import CONNECT_TIMEOUT, READ_TIMEOUT
 
 # How what we create is found again: by an external reference that names the change.
 SERVICE = "milestones"

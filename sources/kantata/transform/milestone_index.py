@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from .content import DIGEST_BYTES, HASH_VERSION, OF_A_ROW
+from .fingerprint import DIGEST_BYTES, HASH_VERSION, OF_A_ROW
 
 # What stands for the content of a milestone that is gone: no digest of a record is like these.
 DELETED = b"deleted".rjust(DIGEST_BYTES, b"\0")

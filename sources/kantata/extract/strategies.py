@@ -6,18 +6,18 @@ import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .account import Account, Task, some
-from .client import KantataReader
-from .compare import Batch
-from .envelope import Page
-from .errors import KantataFieldLost
+from ..api.envelope import Page
+from ..api.reader import KantataReader
+from ..errors import KantataFieldLost
+from ..settings import CURRENCIES, MILESTONE_INCLUDES
+from ..state import Known
+from ..transform.diff import Batch
+from ..transform.milestone_index import Register
+from ..transform.rejects import Rejects, storable
+from .deletions import NOT_ALLOWED, Singly, show
 from .feed import Feed, NoFeed
-from .known import Known
-from .missing import NOT_ALLOWED, Singly, show
-from .register import Register
-from .rejects import Rejects, storable
 from .scan import PATH, Progress, Scan
-from .settings import CURRENCIES, MILESTONE_INCLUDES
+from .tables import Account, Task, some
 
 _FEW = 20  # so many milestones may vanish at once without a question
 _SCAN_IS_CHEAPER = 2_000  # changed milestones, or a fifth of all

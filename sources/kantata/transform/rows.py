@@ -16,12 +16,12 @@ from datetime import datetime
 import orjson
 import pyarrow as pa
 
-from . import nested
-from .content import digest, mark, row_hash, with_kept, xor
-from .envelope import Record
-from .known import Nothing
-from .settings import BILLING_MILESTONES, GONE_COLUMNS, Kind, Table, loaded, reserved
-from .values import Misfit, arrow_type, as_text, column, exact, kind_of, shown
+from ..api.envelope import Record
+from ..settings import BILLING_MILESTONES, GONE_COLUMNS, Kind, Table, loaded, reserved
+from ..state import Nothing
+from . import nested_drift
+from .conversion import Misfit, arrow_type, as_text, column, exact, kind_of, shown
+from .fingerprint import digest, mark, row_hash, with_kept, xor
 
 VARIANT = "__v_text"
 _MOST_SHAPES = 1_000  # different sets of fields to remember
@@ -195,7 +195,7 @@ class Rows:
 
     def _look_within(self, reads: list[Read]) -> None:
         """Note what is new within objects, compared with the same rows as they are held."""
-        some = [read for read in reads if read.before][: nested.ROWS_LOOKED_AT]
+        some = [read for read in reads if read.before][: nested_drift.ROWS_LOOKED_AT]
         objects = {
             field: column_name(field, self._taken)
             for read in some
@@ -209,7 +209,9 @@ class Rows:
             for field, name in objects.items():
                 texts = [text for text in held.column(name).to_pylist() if text is not None]
                 if texts:
-                    self.nested += nested.changes(name, texts, [r.record.get(field) for r in some])
+                    self.nested += nested_drift.changes(
+                        name, texts, [r.record.get(field) for r in some]
+                    )
 
     def _gone(self, rows: int) -> dict[str, pa.Array]:
         """What tells that a milestone is gone; null in the row of one that was read."""

@@ -17,8 +17,7 @@ import orjson
 import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from .envelope import Page, error_messages, read_page
-from .errors import (
+from ..errors import (
     KantataForbidden,
     KantataMisaddressed,
     KantataRefused,
@@ -26,7 +25,9 @@ from .errors import (
     KantataUnauthorized,
     KantataUnavailable,
 )
-from .http import (
+from ..settings import ATTEMPTS, CONNECT_TIMEOUT, ONLY_PER_REQUEST, PER_PAGE, READ_TIMEOUT
+from .envelope import Page, error_messages, read_page
+from .transport import (
     Answered,
     Bearer,
     Pace,
@@ -37,7 +38,6 @@ from .http import (
     reason,
     retry_after,
 )
-from .settings import ATTEMPTS, CONNECT_TIMEOUT, ONLY_PER_REQUEST, PER_PAGE, READ_TIMEOUT
 
 Parameters = Mapping[str, str | int]
 

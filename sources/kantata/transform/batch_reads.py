@@ -8,7 +8,7 @@ from operator import is_
 
 import pyarrow as pa
 
-from .records import Read, Reject
+from .rows import Read, Reject
 
 
 @dataclass

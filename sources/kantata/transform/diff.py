@@ -13,15 +13,15 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from .content import OF_A_ROW, digest, row_hash
-from .envelope import Page, Record
-from .records import Read, Rows
-from .register import DELETED, LOST, Register
+from ..api.envelope import Page, Record
+from ..report import Report
+from ..settings import BATCH_ROWS, LINKS, VALUES, Kind
+from .batch_reads import Story, rows_of, stories
+from .conversion import exact, table_of
+from .fingerprint import OF_A_ROW, digest, row_hash
+from .milestone_index import DELETED, LOST, Register
 from .rejects import Rejects, storable
-from .report import Report
-from .settings import BATCH_ROWS, LINKS, VALUES, Kind
-from .story import Story, rows_of, stories
-from .values import exact, table_of
+from .rows import Read, Rows
 from .versions import with_values, with_values_of
 
 Batch = tuple[str, pa.Table]

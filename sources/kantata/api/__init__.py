@@ -1,0 +1,1 @@
+"""The wire: requests, answers and errors of the Kantata API."""

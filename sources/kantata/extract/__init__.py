@@ -1,0 +1,1 @@
+"""What a run reads: full scan or event feed, and which milestones are gone."""

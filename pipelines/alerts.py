@@ -14,10 +14,10 @@ from pathlib import Path
 import pendulum
 import requests
 
-from warehouse import told
+from warehouse import alert_state
+from warehouse.alert_state import Told
 from warehouse.database import opened
 from warehouse.errors import WarehouseError
-from warehouse.told import Told
 
 from .place import LOADER_FILE, Place
 from .settings import AlertSettings, without_secrets
@@ -208,7 +208,7 @@ def alert(
     path = Path(LOADER_FILE).parent / f"alerts-{destination}-{job}.json"
     remembered = Told() if destination == "duckdb" else _remembered(place, job)
     asked = remembered is not None
-    before = told.later(told.from_file(path), remembered or Told())
+    before = alert_state.later(alert_state.from_file(path), remembered or Told())
     called = f"milestones {job}, {destination} on {socket.gethostname()},"
     verdict = judge(before, ended, settings.after, called, now, asked)
     what = verdict.told
@@ -223,7 +223,7 @@ def alert(
     if what == before:
         return
     try:
-        told.to_file(path, what)
+        alert_state.to_file(path, what)
     except WarehouseError as error:
         note(f"the alert may come again: {error}")
     if asked or what.saved_at == now:
@@ -236,7 +236,7 @@ def _remembered(place: Place | None, job: str) -> Told | None:
         return None
     try:
         with opened(place.destination) as database:
-            return told.from_warehouse(database, job)
+            return alert_state.from_warehouse(database, job)
     except WarehouseError:
         return None  # it is down
 
@@ -246,7 +246,7 @@ def _remember(place: Place | None, job: str, what: Told) -> None:
         return
     try:
         with opened(place.destination) as database:
-            told.to_warehouse(database, job, what)
+            alert_state.to_warehouse(database, job, what)
     except WarehouseError:
         pass  # the file knows, and the next run that has news writes both
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warehouse.change import Action
 from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import Action
 
 from .query import Query, QueryRefused
 from .values import FOR_CREATE

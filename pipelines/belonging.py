@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from sources.kantata import KantataReader
 from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.ledger import Belonging, Ledger
+from warehouse.ledger.store import Belonging, Ledger
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 

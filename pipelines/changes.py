@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from warehouse.change import OPEN, Change, Status
 from warehouse.errors import ChangeRefused
-from warehouse.ledger import Ledger
+from warehouse.ledger.change import OPEN, Change, Status
+from warehouse.ledger.store import Ledger
 
 from . import proposing, show, show_changes, writing
 from .asks import refuse_all

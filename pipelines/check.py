@@ -12,7 +12,7 @@ from sources.kantata.errors import KantataError
 from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse.database import opened
 from warehouse.errors import WarehouseBusy, WarehouseError, WarehouseUnwritable
-from warehouse.lock import file_lock
+from warehouse.locks import file_lock
 
 from .place import Place
 from .settings import KantataSettings

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from warehouse.errors import ChangeRefused
-from warehouse.ledger import Ledger, opened_ledger
+from warehouse.ledger.store import Ledger, opened_ledger
 
 from .ledgers import no_ledger
 from .place import Place, ledger_url

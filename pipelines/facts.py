@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from warehouse.change import Image, Value, twin
 from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import Image, Value, twin
 
 from .asks import Ask
 from .live import IMAGE, image, invoiced

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from warehouse.change import OPEN, Action, Change, Draft, Image, Value
 from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import OPEN, Action, Change, Draft, Image, Value
 
 from .asks import Ask
 

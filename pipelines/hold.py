@@ -13,10 +13,11 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import LOADED
-from warehouse import lock, tables
+from warehouse import locks
 from warehouse.database import Database, load_failure, no_room, opened, reason
 from warehouse.errors import WarehouseError, WarehouseUnavailable, WarehouseUnwritable
 from warehouse.publish import publish
+from warehouse.raw import schema
 
 from .place import Place
 from .signals import Stopped
@@ -45,7 +46,7 @@ def holding(
     place: Place,
     wait: float = 0.0,
     note: Callable[[str], None] | None = None,
-    patience: float = lock.PATIENCE,
+    patience: float = locks.PATIENCE,
 ) -> Iterator[Hold]:
     """Hold the lock of a warehouse, on this machine and on its server.
 
@@ -59,12 +60,12 @@ def holding(
         WarehouseBusy: If another run has it.
         WarehouseError: If it cannot be had.
     """
-    file_lock = lock.file_lock(place.lock, wait=wait, note=note, patience=patience)
+    file_lock = locks.file_lock(place.lock, wait=wait, note=note, patience=patience)
     with file_lock, spoken_for(place):
         if place.loader:
             yield Hold(place, None)
             return
-        with opened(place.destination) as server, lock.server_lock(server, wait, note, patience):
+        with opened(place.destination) as server, locks.server_lock(server, wait, note, patience):
             yield Hold(place, server)
 
 
@@ -110,7 +111,7 @@ def prepare(database: Database) -> None:
     Raises:
         WarehouseMisconfigured: If a later release has written this warehouse.
     """
-    tables.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
+    schema.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
 
 
 def still_held(hold: Hold) -> None:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from warehouse.change import Change
 from warehouse.errors import WarehouseError
+from warehouse.ledger.change import Change
 
 from .place import Place
 from .query import queried, rows_of

@@ -14,7 +14,7 @@ from sources.kantata.errors import KantataIncomplete, KantataMoving
 from sources.kantata.extract.deletions import NOT_ALLOWED, show
 from sources.kantata.extract.scan import PATH, Scan
 from sources.kantata.settings import MILESTONE_INCLUDES, PER_PAGE
-from warehouse.change import Action, Change, Image, Units, Value
+from warehouse.ledger.change import Action, Change, Image, Units, Value
 
 from .plan import Live, Seen
 

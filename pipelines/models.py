@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from warehouse import models, runs
 from warehouse.errors import WarehouseError
-from warehouse.models import Finding, Severity
+from warehouse.models import build
+from warehouse.models.build import Finding, Severity
+from warehouse.raw import runs
 
 from .hold import holding, left_by_runs, prepare, publish_to_readers
 from .place import Place
@@ -29,7 +30,7 @@ def rebuild(place: Place) -> list[str]:
                     "a run loaded rows and ended before they were proven: run `milestones sync` "
                     "first. The marts stay as they were."
                 )
-            warnings = models.refresh(database, models_day(latest[0], place.timezone), always=True)
+            warnings = build.refresh(database, models_day(latest[0], place.timezone), always=True)
         publish_to_readers(place)
     return warnings
 
@@ -41,11 +42,11 @@ def find(place: Place) -> list[Finding]:
         WarehouseError: If there are none.
     """
     with holding(place) as hold, left_by_runs(hold) as database:
-        if not models.are_built(database):
+        if not build.are_built(database):
             raise WarehouseError(
                 "the marts are not there, or not all of them: run `milestones sync`"
             )
-        return models.find(database)
+        return build.find(database)
 
 
 def exit_code(findings: list[Finding]) -> int:

@@ -10,11 +10,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from sources.kantata import loaded_before
-from warehouse import contents, models, proof, runs
-from warehouse.change import Event
 from warehouse.database import Database, opened
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
-from warehouse.ledger import Ledger, opened_ledger
+from warehouse.ledger.change import Event
+from warehouse.ledger.store import Ledger, opened_ledger
+from warehouse.models import build
+from warehouse.raw import export, proof, runs
 
 from .hold import Hold, fresh_pipeline, holding, left_by_runs, load, prepare
 from .place import Place, ledger_url
@@ -61,12 +62,12 @@ def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -
             rows = _copy(old, to)
             changes, kept = _move_ledger(source, target, now)
             with opened(target.destination) as new:
-                contents.copy_by_sql(old, new)
+                export.copy_by_sql(old, new)
         phase("building marts")
         with opened(target.destination) as database:
             proven = runs.latest(database.rows(runs.LATEST_PROVEN))
             if proven and not runs.past(database).unfinished:  # else the next sync builds them
-                models.refresh(database, models_day(proven[0], target.timezone), always=True)
+                build.refresh(database, models_day(proven[0], target.timezone), always=True)
     return Moved(rows, changes, kept)
 
 
@@ -88,10 +89,10 @@ def _copy(old: Database, to: Hold) -> dict[str, int]:
     """Copy what dlt loads, and prove it."""
     pipeline = fresh_pipeline(to.place)
     pipeline.sync_destination()
-    pipeline.extract(loaded_before(contents.batches(old)), loader_file_format="parquet")
+    pipeline.extract(loaded_before(export.batches(old)), loader_file_format="parquet")
     load(pipeline)
     with opened(to.place.destination) as new:
-        held, moved = contents.counts(old), contents.counts(new)
+        held, moved = export.counts(old), export.counts(new)
         if {t: moved.get(t, 0) for t in held} != held or (
             proof.live_totals(old) != proof.live_totals(new)
         ):

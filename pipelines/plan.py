@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from warehouse.change import Action, Change, Image, Status, Units, Value, twin, worded
+from warehouse.ledger.change import Action, Change, Image, Status, Units, Value, twin, worded
 
 _INVOICES = ("invoice_id", "invoice_ids")
 

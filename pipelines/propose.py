@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from warehouse.change import OPEN, Action, Change, Draft, Image, Status, Value
 from warehouse.errors import ChangeRefused
-from warehouse.ledger import Ledger
+from warehouse.ledger.change import OPEN, Action, Change, Draft, Image, Status, Value
+from warehouse.ledger.store import Ledger
 
 from .asks import Ask, refuse_all
 from .facts import Facts

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from warehouse.change import Action
 from warehouse.errors import ChangeRefused
-from warehouse.ledger import opened_ledger
+from warehouse.ledger.change import Action
+from warehouse.ledger.store import opened_ledger
 
 from . import asks as reading
 from . import propose as asking

@@ -18,9 +18,9 @@ from sources.kantata.errors import (
     KantataUnavailable,
 )
 from sources.kantata.settings import ATTEMPTS
-from warehouse.change import Action, Change, Status
 from warehouse.errors import ChangeRefused
-from warehouse.ledger import Ledger
+from warehouse.ledger.change import Action, Change, Status
+from warehouse.ledger.store import Ledger
 
 from .plan import Conflict, Later, NoOp, Step, Write, build_plan, settle
 from .pushed import Pushed as Pushed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sources.kantata.errors import KantataError
-from warehouse.change import Change, Status
 from warehouse.errors import WarehouseError
+from warehouse.ledger.change import Change, Status
 
 
 @dataclass

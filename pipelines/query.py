@@ -13,7 +13,7 @@ from dlt.destinations.exceptions import DatabaseException
 
 from warehouse.database import Database, opened, reason
 from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.lock import file_lock
+from warehouse.locks import file_lock
 
 from .place import Place
 

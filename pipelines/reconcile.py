@@ -12,8 +12,8 @@ from typing import TypeVar
 from sources.kantata import KantataReader
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import ONLY_PER_REQUEST
-from warehouse.change import Action, Change, Status, Units
-from warehouse.ledger import Ledger
+from warehouse.ledger.change import Action, Change, Status, Units
+from warehouse.ledger.store import Ledger
 
 from .belonging import check_belonging
 from .live import read_live, read_milestones, read_units

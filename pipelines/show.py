@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from warehouse.models import Finding
-from warehouse.runs import Run
+from warehouse.models.build import Finding
+from warehouse.raw.runs import Run
 
 from .sync import Synced, Watcher
 from .text import visible

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from warehouse.change import Action, Change, Event, Status, Value
+from warehouse.ledger.change import Action, Change, Event, Status, Value
 
 from .labels import Labels
 from .plan import Conflict, Later, NoOp, Step, Write

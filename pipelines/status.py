@@ -11,9 +11,9 @@ import pendulum
 from rich.markup import escape
 from rich.table import Table
 
-from warehouse import runs
 from warehouse.errors import WarehouseError
-from warehouse.runs import Run, RunStatus
+from warehouse.raw import runs
+from warehouse.raw.runs import Run, RunStatus
 
 from . import show
 from .place import Place

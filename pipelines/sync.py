@@ -16,11 +16,12 @@ import pendulum
 import pyarrow as pa
 
 from sources.kantata import Exchange, Report, Wanted, kantata
-from warehouse import models, proof, runs, tables
 from warehouse.database import opened
 from warehouse.errors import WarehouseError, WarehouseUnproven
-from warehouse.known import Holdings
-from warehouse.runs import Past, Run, RunStatus
+from warehouse.models import build
+from warehouse.raw import proof, runs, schema
+from warehouse.raw.runs import Past, Run, RunStatus
+from warehouse.raw.state import Holdings
 
 from .hold import (
     Hold,
@@ -142,17 +143,17 @@ def sync(
             watcher.phase("building marts")
             still_held(hold)
             with opened(pipeline.destination) as database:
-                run.warnings += models.refresh(database, models_day(run, place.timezone))
+                run.warnings += build.refresh(database, models_day(run, place.timezone))
         if place.published:
             watcher.phase("publishing")
             publish_to_readers(place)
         return Synced(run, rejected, units, place.published)
 
 
-def models_day(run: Run, timezone: str) -> models.Day:
+def models_day(run: Run, timezone: str) -> build.Day:
     """What marts are built for after a run: the day Kantata's clock had at its start."""
     moment = pendulum.instance(run.cursor_at or run.started_at)
-    return models.Day(run.run_id, moment.in_timezone(timezone).date(), timezone)
+    return build.Day(run.run_id, moment.in_timezone(timezone).date(), timezone)
 
 
 def _begun(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, Past]:
@@ -162,7 +163,7 @@ def _begun(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, Past]:
         runs.end_killed(database)
         past = runs.past(database)
         if past.unfinished:
-            tables.remove_orphans(database)
+            schema.remove_orphans(database)
         run = Run(runs.next_id(now(), past.last_id), "undecided", "", started_at=now())
         runs.begin(database, run)
         return run, past

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import date
 
-from warehouse.change import Value
 from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import Value
 
 from .text import unseen
 

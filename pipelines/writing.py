@@ -10,9 +10,9 @@ from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import KantataError, KantataMisconfigured
 from sources.kantata.extract.scan import PATH
 from sources.kantata.settings import ATTEMPTS
-from warehouse import audit
 from warehouse.errors import WarehouseError
-from warehouse.ledger import Ledger, opened_ledger
+from warehouse.ledger import mirror
+from warehouse.ledger.store import Ledger, opened_ledger
 
 from .hold import Hold, holding, left_by_runs, prepare, publish_to_readers
 from .ledgers import no_ledger
@@ -132,9 +132,9 @@ def _show(
                 result.doubts += _of_the_touched(synced, result.touched)
             with left_by_runs(hold) as database:
                 prepare(database)
-                if audit.is_current(database, events):
+                if mirror.is_current(database, events):
                     return
-                audit.copy(database, changes, events)
+                mirror.copy(database, changes, events)
             publish_to_readers(hold.place)
     except (KantataError, WarehouseError) as error:
         if not (result.touched or result.changes or result.doubts):

@@ -18,8 +18,8 @@ from pipelines.hold import prepare
 from pipelines.place import place
 from tests.benchmarks.account import ROOT
 from tests.support.postgres import server
-from warehouse import models
 from warehouse.database import Database, opened
+from warehouse.models import build
 
 MILESTONES = 1_000_000
 # Row n of either engine's series; each text is the same on both.
@@ -93,7 +93,7 @@ def fill(database: Database, milestones: int) -> None:
 def measure(name: str, milestones: int) -> None:
     """Print what a refresh and each question cost on one warehouse."""
     destination = place(name).destination
-    day = models.Day("run", date(2026, 9, 15), "Europe/Berlin")
+    day = build.Day("run", date(2026, 9, 15), "Europe/Berlin")
     with opened(destination) as database:
         prepare(database)
         fill(database, milestones)
@@ -103,7 +103,7 @@ def measure(name: str, milestones: int) -> None:
             if what == "next":
                 for statement in _CHANGE.split(";"):
                     database.run(statement)
-            warnings = models.refresh(database, day, always=what == "always")
+            warnings = build.refresh(database, day, always=what == "always")
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{name}: {what} refresh of {milestones:,} with 3 versions each: {seconds:.1f} s, "

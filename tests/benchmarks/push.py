@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sources.kantata_sandbox import Sandbox
 from tests.support.writing_desk import Desk
-from warehouse.change import Action
+from warehouse.ledger.change import Action
 
 LATENCY_MS = 50
 CHANGES = 1000

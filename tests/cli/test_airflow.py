@@ -19,7 +19,7 @@ from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
 from tests.support.writing_desk import Desk
-from warehouse.change import Action, Status
+from warehouse.ledger.change import Action, Status
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv-airflow"

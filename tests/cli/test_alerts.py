@@ -18,8 +18,8 @@ from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.job import Job
 from tests.support.webhook import Webhook, webhook
 from tests.support.writing_desk import Desk
-from warehouse.change import Action
-from warehouse.told import Told
+from warehouse.alert_state import Told
+from warehouse.ledger.change import Action
 
 ONE_ROW = ("row 1 is rejected",)
 ONCE = "leaves to a person what happened while it wrote back (told once"

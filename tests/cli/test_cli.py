@@ -19,7 +19,7 @@ from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
 from tests.support.processes import COMMAND, ROOT, run_milestones
-from warehouse.lock import file_lock
+from warehouse.locks import file_lock
 
 
 def milestones(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

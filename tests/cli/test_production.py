@@ -23,8 +23,8 @@ from tests.support.job import Job
 from tests.support.postgres import binaries, empty_database
 from tests.support.processes import run_milestones, start_function
 from tests.support.writing_desk import Desk
-from warehouse.change import Action, Change, Event, Status
-from warehouse.ledger import opened_ledger
+from warehouse.ledger.change import Action, Change, Event, Status
+from warehouse.ledger.store import opened_ledger
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "pipelines" / "PRODUCTION.md").read_text()

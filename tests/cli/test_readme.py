@@ -17,7 +17,7 @@ from pipelines.cli import app
 from sources.kantata.settings import LOADED
 from sources.kantata_sandbox import Sandbox
 from tests.support.processes import run_milestones
-from warehouse import models
+from warehouse.models import build
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -88,5 +88,5 @@ def test_commands_and_options_exist() -> None:
 def test_tables_are_listed() -> None:
     """Every raw table and every mart is in the README."""
     ours = ("sync_runs", "change_requests", "change_events")
-    for table in (*LOADED, *ours, *(model.name for model in models.marts())):
+    for table in (*LOADED, *ours, *(model.name for model in build.marts())):
         assert f"`{table}`" in README

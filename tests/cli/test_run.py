@@ -18,7 +18,7 @@ from tests.support.equality import assert_equal
 from tests.support.job import Job
 from tests.support.processes import Forked, start_milestones
 from tests.support.writing_desk import Desk
-from warehouse.change import Action, Status
+from warehouse.ledger.change import Action, Status
 
 PATIENCE = 600  # seconds
 

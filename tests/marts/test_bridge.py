@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from pipelines.hold import prepare
 from tests.support.job import Job
 from tests.support.lives import Seen, Step, bridge, rows_of, step
-from warehouse import models
 from warehouse.database import opened
+from warehouse.models import build
 
 EXAMPLES = int(os.environ.get("MILESTONES_BRIDGES", "24"))
 UNITS = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}
@@ -175,7 +175,7 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
     def closes(history: list[list[Observed]], zone: str) -> None:
         load(job, history)
         with opened(job.place.destination) as database:
-            warnings = models.refresh(database, models.Day("run", TODAY, zone), always=True)
+            warnings = build.refresh(database, build.Day("run", TODAY, zone), always=True)
         lives = [understood(life, zone) for life in history]
         used = {version.currency for steps in lives for version in steps}
         assert all("known_currencies" in warning for warning in warnings)

@@ -14,8 +14,8 @@ import pytest
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.job import Job
 from tests.support.lives import Lives, Record, due, moves
-from warehouse import models
 from warehouse.database import opened
+from warehouse.models import build
 
 Row = tuple[Any, ...]
 ZONES = (
@@ -251,8 +251,8 @@ def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
         job.sync(sandbox)
     observed(job, {id_: (first, moment) for id_, moment in zip(ids, moments, strict=True)})
     with opened(job.place.destination) as database:
-        day = models.Day("run", NOON.date(), zone)
-        assert models.refresh(database, day, always=True) == []
+        day = build.Day("run", NOON.date(), zone)
+        assert build.refresh(database, day, always=True) == []
     increased: Counter[date] = Counter()
     for number, moment in enumerate(moments):
         increased[moment.astimezone(ZoneInfo(zone)).date().replace(day=1)] += 2**number
@@ -277,7 +277,7 @@ def test_times_never_go_back(job: Job) -> None:
             sandbox.account.update_milestone(id_, title=str(number))
     observed(job, {id_: moments})
     with opened(job.place.destination) as database:
-        assert models.refresh(database, models.Day("run", NOON.date(), "UTC"), always=True) == []
+        assert build.refresh(database, build.Day("run", NOON.date(), "UTC"), always=True) == []
     rows = job.rows(
         "select version, valid_from, valid_to, title from kantata_marts.billing_milestone_history "
         "order by version"

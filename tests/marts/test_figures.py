@@ -16,11 +16,11 @@ from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
 from tests.support.kill_points import Point, died
-from warehouse import models
 from warehouse.database import opened
 from warehouse.errors import WarehouseChecksFailed, WarehouseError
+from warehouse.models import build
 
-DAY = models.Day("run", date(2026, 11, 20), "Europe/Berlin")
+DAY = build.Day("run", date(2026, 11, 20), "Europe/Berlin")
 BRIDGE = "select * from kantata_marts.backlog_bridge order by currency, month"
 MOVES = "select sum(date_moves), sum(amount_moves) from kantata_marts.milestone_slippage"
 LINE = (
@@ -104,7 +104,7 @@ def test_unproven_rows_are_not_built(job: Job) -> None:
         job.synced(sandbox)
         before = job.rows(BRIDGE)
         account.create_milestone(title="loaded by the run that died")
-        assert died(job, sandbox, Point("warehouse.proof:differences"))
+        assert died(job, sandbox, Point("warehouse.raw.proof:differences"))
         with pytest.raises(WarehouseError, match="milestones sync` first"):
             rebuild(job.place)
         assert job.rows(BRIDGE) == before
@@ -254,7 +254,7 @@ def test_first_row_told_is_always_the_same(job: Job) -> None:
         job.run("drop table kantata.kept")
         job.run("delete from kantata.workspaces")
         with opened(job.place.destination) as database:
-            told.append([str(f) for f in models.find(database) if f.check == "known_projects"])
+            told.append([str(f) for f in build.find(database) if f.check == "known_projects"])
     assert told[0] == told[1] != [[]]
 
 
@@ -308,16 +308,16 @@ def test_each_check_can_fire(job: Job) -> None:
     """Each check sees what it is there for; those that tell of wrong figures are blocking."""
     with Sandbox(milestones=60) as sandbox:
         job.synced(sandbox)
-    assert {c.name for c in models.checks() if not c.name.startswith("grain")} <= SEEN.keys()
+    assert {c.name for c in build.checks() if not c.name.startswith("grain")} <= SEEN.keys()
     for check, statements in SEEN.items():
         for statement in statements:
             with opened(job.place.destination) as database:
                 database.run("begin transaction")
                 database.run(statement)
-                found = {finding.check: finding for finding in models.find(database)}
+                found = {finding.check: finding for finding in build.find(database)}
                 database.run("rollback")
             assert check in found, (check, statement)
-            blocking = found[check].severity is models.Severity.BLOCKING
+            blocking = found[check].severity is build.Severity.BLOCKING
             assert blocking == (check.partition("_")[0] in BLOCKING)
 
 
@@ -325,9 +325,9 @@ def test_grain_of_each_relation(job: Job) -> None:
     """Each table and view has a check of its grain, and each sees a row that is there twice."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
-    relations = [*(m for m in models.staging() if m.kind != "step"), *models.marts()]
-    assert {f"grain_of_{r.name}" for r in relations} <= {c.name for c in models.checks()}
-    tables = [model for model in models.marts() if model.kind != "view"]
+    relations = [*(m for m in build.staging() if m.kind != "step"), *build.marts()]
+    assert {f"grain_of_{r.name}" for r in relations} <= {c.name for c in build.checks()}
+    tables = [model for model in build.marts() if model.kind != "view"]
     with opened(job.place.destination) as database:
         database.run("begin transaction")
         for model in tables:
@@ -335,6 +335,6 @@ def test_grain_of_each_relation(job: Job) -> None:
                 database.run(f"drop index kantata_marts.{model.name}_0")
             row = f"(select * from kantata_marts.{model.name} limit 1)"
             database.run(f"insert into kantata_marts.{model.name} {row}")
-        found = {finding.check for finding in models.find(database)}
+        found = {finding.check for finding in build.find(database)}
         database.run("rollback")
     assert {f"grain_of_{model.name}" for model in tables} <= found

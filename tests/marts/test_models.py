@@ -11,11 +11,11 @@ from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
 from tests.support.kill_points import Point, died
-from warehouse import models
 from warehouse.database import opened
 from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
+from warehouse.models import build
 
-DAY = models.Day("run", date(2026, 11, 20), "Europe/Berlin")
+DAY = build.Day("run", date(2026, 11, 20), "Europe/Berlin")
 
 
 def test_marts_show_the_account(job: Job) -> None:
@@ -57,7 +57,7 @@ def test_every_column_is_documented(job: Job) -> None:
         else "select attname, col_description(attrelid, attnum) from pg_attribute "
         "where attrelid = 'kantata_marts.{}'::regclass and attnum > 0 order by attnum"
     )
-    for model in models.marts():
+    for model in build.marts():
         assert model.about, model.name
         assert dict(job.rows(told.format(model.name))) == model.columns, model.name
         assert [row[0] for row in job.rows(told.format(model.name))] == list(model.columns)
@@ -100,7 +100,7 @@ def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
         job.synced(sandbox)
         id_ = open_ids(account)[0]
         account.update_milestone(id_, title="loaded by the run that died")
-        assert died(job, sandbox, Point("warehouse.proof:differences"))
+        assert died(job, sandbox, Point("warehouse.raw.proof:differences"))
         assert job.sync(sandbox).run.changed == 0
         titles = "select title from kantata_marts.{} where id = '{}' order by 1"
         assert job.rows(titles.format("billing_milestones", id_)) == [
@@ -156,11 +156,11 @@ def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
     with opened(job.place.destination) as database:
         if blocking:
             with pytest.raises(WarehouseChecksFailed, match=said):
-                models.refresh(database, DAY, always=True)
+                build.refresh(database, DAY, always=True)
         else:
-            warnings = models.refresh(database, DAY, always=True)
+            warnings = build.refresh(database, DAY, always=True)
             assert any(f"check {check} finds" in warning for warning in warnings)
-            assert check in {finding.check for finding in models.find(database)}
+            assert check in {finding.check for finding in build.find(database)}
     if blocking:
         assert job.rows("select * from kantata_marts.billing_milestones order by id") == before
 
@@ -177,11 +177,11 @@ def test_blocking_checks_of_sums(job: Job) -> None:
             job.synced(sandbox)
             job.run(statement)
             with opened(job.place.destination) as database:
-                found = {f.check: f for f in models.find(database)}
-                assert found[check].severity is models.Severity.BLOCKING
+                found = {f.check: f for f in build.find(database)}
+                assert found[check].severity is build.Severity.BLOCKING
                 assert found[check].rows
-                models.refresh(database, DAY, always=True)
-                assert models.find(database) == []
+                build.refresh(database, DAY, always=True)
+                assert build.find(database) == []
 
 
 def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:

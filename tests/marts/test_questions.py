@@ -20,7 +20,7 @@ from tests.support.accounts import open_ids
 from tests.support.answers import ZONE, Rows, Told, Truth, months_later
 from tests.support.job import Job
 from tests.support.lives import Lives
-from warehouse import models
+from warehouse.models import build
 
 PAGE = (Path(__file__).parents[2] / "warehouse" / "ANALYSTS.md").read_text()
 QUESTIONS = re.findall(r"### (\d+)\. [^\n]*\n[^#]*?```sql\n(.*?);\n```", PAGE, re.DOTALL)
@@ -171,4 +171,4 @@ def assert_answers(ask: Ask, truth: Truth, told: Told, monday: datetime) -> None
 
 def test_dictionary_is_that_of_the_models() -> None:
     """The page's data dictionary is what the SQL files say."""
-    assert PAGE.partition("## Data dictionary\n\n")[2] == models.dictionary()
+    assert PAGE.partition("## Data dictionary\n\n")[2] == build.dictionary()

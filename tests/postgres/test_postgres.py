@@ -16,9 +16,9 @@ from tests.support.equality import assert_equal
 from tests.support.job import Job
 from tests.support.postgres import replica
 from tests.support.writing_desk import Desk
-from warehouse import models
-from warehouse.change import Action, Status
 from warehouse.errors import WarehouseError
+from warehouse.ledger.change import Action, Status
+from warehouse.models import build
 
 
 def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +41,7 @@ def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.Mo
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("set role milestones_reader")
-        for model in models.marts():
+        for model in build.marts():
             cursor.execute(f"select count(*) from kantata_marts.{model.name}")
             assert cursor.fetchall()[0][0] > 0
         for table in ("kantata.billing_milestones", "kantata.sync_runs", "kantata_stg.today"):

@@ -22,7 +22,7 @@ from tests.support.hourly import Hour, hour
 from tests.support.job import Job
 from tests.support.webhook import Webhook, webhook
 from tests.support.writing_desk import Desk
-from warehouse.change import Action, Change
+from warehouse.ledger.change import Action, Change
 
 HOURS = int(os.environ.get("MILESTONES_SOAK", "12"))
 SEED = int(os.environ.get("MILESTONES_SOAK_SEED", "7"))

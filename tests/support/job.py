@@ -19,7 +19,7 @@ from pipelines.settings import kantata_settings
 from pipelines.sync import Asked, Synced, Watcher, sync
 from sources.kantata_sandbox import Sandbox
 from tests.support.first_sync import duckdb_synced, postgres_synced
-from warehouse.lock import PATIENCE
+from warehouse.locks import PATIENCE
 
 
 def _real_time() -> datetime:

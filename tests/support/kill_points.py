@@ -44,15 +44,15 @@ class Point:
 
 # What every run reaches, in this order.
 EVERY_RUN = [
-    Point("warehouse.tables:prepare"),
-    Point("warehouse.runs:begin"),
+    Point("warehouse.raw.schema:prepare"),
+    Point("warehouse.raw.runs:begin"),
     Point("sources.kantata.extract.strategies:read_account"),
     Point("sources.kantata.transform.diff:Milestones.flush"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item", 4),
     Point("sources.kantata.extract.tables:Account._end"),
     Point("dlt.extract.extract:Extract.commit_packages"),
-    Point("warehouse.runs:end"),
+    Point("warehouse.raw.runs:end"),
     Point("dlt.normalize.normalize:Normalize.map_single"),
     Point("dlt.normalize.normalize:Normalize.spool_files"),
     Point("dlt.load.load:Load.load_single_package"),
@@ -67,32 +67,32 @@ EVERY_RUN = [
     Point("dlt.destinations.job_client_impl:SqlLoadJob.run", 3),
     Point("dlt.load.load:Load.complete_package"),
     Point("dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"),
-    Point("warehouse.proof:differences"),
-    Point("warehouse.models:refresh"),
-    Point("warehouse.models:find"),
-    Point("warehouse.runs:end", 2),
+    Point("warehouse.raw.proof:differences"),
+    Point("warehouse.models.build:refresh"),
+    Point("warehouse.models.build:find"),
+    Point("warehouse.raw.runs:end", 2),
 ]
 FIRST_RUN = [
     Point("warehouse.database:Database.ensure_schema", 2),
     Point("dlt.destinations.job_client_impl:SqlJobClientBase._commit_schema_update", 2),
     Point("dlt.destinations.insert_job_client:InsertValuesLoadJob.run"),
-    Point("warehouse.definitions:define_staging"),
-    Point("warehouse.definitions:define_mart"),
-    Point("warehouse.definitions:define_mart", 5),
+    Point("warehouse.models.ddl:define_staging"),
+    Point("warehouse.models.ddl:define_mart"),
+    Point("warehouse.models.ddl:define_mart", 5),
 ]
 SCAN = [
     Point("sources.kantata.extract.scan:Scan._page", 2),
     Point("sources.kantata.extract.strategies:_Scanned.batches", 2),
     Point("sources.kantata.extract.deletions:judge"),
     Point("sources.kantata.transform.diff:Milestones.gone"),
-    Point("warehouse.fill:fill", 4),
+    Point("warehouse.models.refresh:fill", 4),
 ]
 INCREMENTAL_RUN = [
     Point("sources.kantata.extract.feed:Feed.changes"),
     Point("sources.kantata.extract.strategies:_Fed.batches", 2),
     Point("sources.kantata.extract.deletions:judge"),
     Point("sources.kantata.transform.diff:Milestones.gone"),
-    Point("warehouse.fill:fill", 4),
+    Point("warehouse.models.refresh:fill", 4),
 ]
 WAREHOUSES = {
     "duckdb": [

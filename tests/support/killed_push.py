@@ -22,7 +22,7 @@ from sources.kantata.api.writer import KantataWriter
 from tests.support.kill_points import DIED, code_of
 from tests.support.processes import start_function
 from tests.support.writing_desk import Desk
-from warehouse.ledger import opened_ledger
+from warehouse.ledger.store import opened_ledger
 
 # Every function of their modules is traced; these must be reached.
 MODULES = (
@@ -43,8 +43,8 @@ MODULES = (
 )  # fmt: skip
 # Of their module only these are traced, and must be reached, too.
 FUNCTIONS = (
-    "warehouse.ledger:Ledger.move", "warehouse.ledger:Ledger.sending",
-    "warehouse.ledger:Ledger.pushing", "warehouse.ledger:Ledger._note",
+    "warehouse.ledger.store:Ledger.move", "warehouse.ledger.store:Ledger.sending",
+    "warehouse.ledger.store:Ledger.pushing", "warehouse.ledger.store:Ledger._note",
 )  # fmt: skip
 # What a push reaches only if it finds a change whose outcome is unknown.
 OF_UNKNOWNS = (

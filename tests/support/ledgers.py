@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg2
 
-from warehouse.change import Action, Draft
-from warehouse.ledger import Ledger, opened_ledger
+from warehouse.ledger.change import Action, Draft
+from warehouse.ledger.store import Ledger, opened_ledger
 
 
 @dataclass

@@ -16,8 +16,8 @@ from pipelines.reconcile import Reconcile
 from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata_sandbox import Sandbox
-from warehouse.change import Action, Change, Draft, Status
-from warehouse.ledger import Ledger, opened_ledger
+from warehouse.ledger.change import Action, Change, Draft, Status
+from warehouse.ledger.store import Ledger, opened_ledger
 
 WRITES = {Action.CREATE: "POST", Action.UPDATE: "PUT", Action.DELETE: "DELETE"}
 

@@ -27,13 +27,13 @@ from sources.kantata import kantata
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import Kind
 from sources.kantata.transform.fingerprint import digest, mark, row_hash, with_kept
-from warehouse.change import TRANSITIONS, Action, Draft, Status, twin
 from warehouse.errors import WarehouseError
-from warehouse.ledger import opened_ledger
-from warehouse.ledger_tables import LEDGER_VERSION, LOCK
-from warehouse.models import Severity
-from warehouse.runs import RunStatus
-from warehouse.tables import WAREHOUSE_VERSION
+from warehouse.ledger.change import TRANSITIONS, Action, Draft, Status, twin
+from warehouse.ledger.schema import LEDGER_VERSION, LOCK
+from warehouse.ledger.store import opened_ledger
+from warehouse.models.build import Severity
+from warehouse.raw.runs import RunStatus
+from warehouse.raw.schema import WAREHOUSE_VERSION
 
 _ENUMS: Mapping[str, type[StrEnum]] = {
     "action": Action,

@@ -18,7 +18,7 @@ import pytest
 
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
-from warehouse import models
+from warehouse.models import build
 from warehouse.publish import publish
 
 # Every figure of one state: the marts among themselves, and with the raw tables.
@@ -104,8 +104,8 @@ def test_it_works_under_any_name() -> None:
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
     shutil.copy("milestones.duckdb", "finance 2027.duckdb")
-    names = [f"kantata_marts.{model.name}" for model in models.marts()]
-    names += [f"kantata_stg.{model.name}" for model in models.staging()]
+    names = [f"kantata_marts.{model.name}" for model in build.marts()]
+    names += [f"kantata_stg.{model.name}" for model in build.staging()]
     with duckdb.connect("finance 2027.duckdb", read_only=True) as connection:
         for name in names:
             connection.execute(f"select * from {name}").fetchall()

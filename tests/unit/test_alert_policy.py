@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipelines.alerts import Condition, Ended, judge
-from warehouse.told import Told
+from warehouse.alert_state import Told
 
 NOW = datetime(2027, 1, 2, 12, tzinfo=UTC)
 AFTER = timedelta(hours=6)

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from warehouse.change import OPEN, TRANSITIONS, Action, Change, Draft, Status, twin, worded
+from warehouse.ledger.change import OPEN, TRANSITIONS, Action, Change, Draft, Status, twin, worded
 
 TABLE = """
     proposed  -> approved rejected withdrawn

@@ -6,8 +6,8 @@ import pytest
 
 from pipelines.asks import Ask
 from pipelines.held import Held
-from warehouse.change import Action, Change, Draft, Image, Status
 from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import Action, Change, Draft, Image, Status
 
 SEEN = {"title": "Kick-off", "amount_in_cents": 50_000, "currency": "USD"}
 NEW = {

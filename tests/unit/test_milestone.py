@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.live import IMAGE, image, invoiced
-from warehouse.change import Value
+from warehouse.ledger.change import Value
 
 VALUES = {
     "text": ({"title": "Kick-off"}, "title", "Kick-off"),

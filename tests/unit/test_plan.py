@@ -21,7 +21,7 @@ from pipelines.plan import (
     expected,
     settle,
 )
-from warehouse.change import Action, Change, Image, Status
+from warehouse.ledger.change import Action, Change, Image, Status
 
 BEFORE_SENT, SENT, AFTER_SENT = (datetime(2027, 1, day, 12, tzinfo=UTC) for day in (1, 2, 3))
 KICK_OFF = {

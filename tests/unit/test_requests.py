@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.asks import Ask, from_csv, one, refuse_all
-from warehouse.change import Action
 from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import Action
 
 WHY = "as agreed"
 

@@ -11,14 +11,14 @@ import psycopg2
 import pytest
 
 from tests.support.ledgers import Kind, create, draft
-from warehouse.change import OPEN, TRANSITIONS, Action, Change, Status
 from warehouse.errors import (
     ChangeRefused,
     WarehouseMisconfigured,
     WarehouseUnavailable,
     WarehouseUnwritable,
 )
-from warehouse.ledger import LEDGER_VERSION, Ledger, opened_ledger
+from warehouse.ledger.change import OPEN, TRANSITIONS, Action, Change, Status
+from warehouse.ledger.store import LEDGER_VERSION, Ledger, opened_ledger
 
 # How a change gets into each status.
 WAYS = {

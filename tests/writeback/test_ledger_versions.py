@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 
 from tests.support.ledgers import Kind, create, draft
-from warehouse.change import Status
 from warehouse.errors import WarehouseUnwritable
-from warehouse.ledger import LEDGER_VERSION, Belonging, opened_ledger
+from warehouse.ledger.change import Status
+from warehouse.ledger.store import LEDGER_VERSION, Belonging, opened_ledger
 
 HERE = Path(__file__).parent
 # What SQL says of the shape of a ledger.

@@ -15,8 +15,8 @@ from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.processes import Forked, run_milestones, start_milestones
 from tests.support.writing_desk import WRITES, Desk
-from warehouse.change import Action, Status
 from warehouse.errors import WarehouseBusy
+from warehouse.ledger.change import Action, Status
 
 
 def test_edits_are_never_overwritten(desk: Desk) -> None:

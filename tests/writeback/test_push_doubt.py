@@ -13,8 +13,8 @@ from sources.kantata.errors import KantataForbidden, KantataOutcomeUnknown
 from sources.kantata_sandbox import Fault, Sandbox
 from sources.kantata_sandbox.account import Account
 from tests.support.writing_desk import Desk
-from warehouse.change import Action, Status
 from warehouse.errors import WarehouseBusy, WarehouseMisconfigured
+from warehouse.ledger.change import Action, Status
 
 
 def test_a_create_whose_project_vanished_stays_unknown(file_desk: Desk) -> None:

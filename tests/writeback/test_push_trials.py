@@ -15,7 +15,7 @@ from sources.kantata_sandbox import Fault
 from tests.support.killed_push import FUNCTIONS, MODULES, OF_UNKNOWNS, Trial, killed
 from tests.support.sampling import sample, seed
 from tests.support.writing_desk import WRITES, Desk
-from warehouse.change import Action, Change, Status
+from warehouse.ledger.change import Action, Change, Status
 
 _LONG = [pytest.mark.long, pytest.mark.timeout(0)]  # every line takes an hour
 # How often a write must be sent in all, and what goes wrong with it first. Those that are executed

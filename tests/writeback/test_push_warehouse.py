@@ -7,7 +7,7 @@ from threading import Timer
 
 from sources.kantata_sandbox import Fault
 from tests.support.office import Office
-from warehouse.lock import file_lock
+from warehouse.locks import file_lock
 
 
 def _approved(office: Office, id_: str) -> str:

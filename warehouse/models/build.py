@@ -16,11 +16,12 @@ from typing import Any
 
 from dlt.destinations.exceptions import DatabaseException
 
-from .database import DATASET, Database, reason
-from .definitions import are_whole, define_mart, define_staging, ensure_indexes
-from .errors import WarehouseChecksFailed
-from .fill import IN_CHANGED, fill, fill_values, find_changed
-from .relations import (
+from warehouse.database import DATASET, Database, reason
+from warehouse.errors import WarehouseChecksFailed
+
+from .ddl import are_whole, define_mart, define_staging, ensure_indexes
+from .refresh import IN_CHANGED, fill, fill_values, find_changed
+from .sql_files import (
     MARTS,
     STAGING,
     Model,

@@ -10,8 +10,9 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from .errors import WarehouseMisconfigured, WarehouseUnavailable, WarehouseUnwritable
-from .ledger_tables import SCHEMA
+from warehouse.errors import WarehouseMisconfigured, WarehouseUnavailable, WarehouseUnwritable
+
+from .schema import SCHEMA
 
 
 def engine_of(url: str) -> sa.Engine:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from .database import DATASET, Database
+from warehouse.database import DATASET, Database
 
 # Written by SQL, not by dlt.
 _BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs")

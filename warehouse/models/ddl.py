@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from .database import Database
-from .relations import MARTS, STAGING, Model, marts, staging
+from warehouse.database import Database
+
+from .sql_files import MARTS, STAGING, Model, marts, staging
 
 _TODAY = {
     "as_of": "date not null",

@@ -20,12 +20,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from . import ledger_tables as tables
+from warehouse.errors import ChangeRefused
+from warehouse.locks import file_lock, wait_for
+
+from . import schema as tables
 from .change import OPEN, TRANSITIONS, Action, Change, Draft, Event, Status
-from .errors import ChangeRefused
-from .ledger_engine import engine_of, failure
-from .ledger_tables import LEDGER_VERSION
-from .lock import file_lock, wait_for
+from .engine import engine_of, failure
+from .schema import LEDGER_VERSION
 
 __all__ = ["LEDGER_VERSION", "Belonging", "Ledger", "opened_ledger"]
 _AT_ONCE = 500  # rows in one statement

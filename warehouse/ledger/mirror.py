@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from warehouse.database import DATASET, Database
+
 from .change import Change, Event
-from .database import DATASET, Database
 
 
 def copy(database: Database, changes: Sequence[Change], events: Sequence[Event]) -> None:

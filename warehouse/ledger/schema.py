@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from warehouse.errors import WarehouseMisconfigured
+
 from .change import OPEN, Status
-from .errors import WarehouseMisconfigured
 
 LEDGER_VERSION = 2  # of the tables' shape
 SCHEMA = "kantata_ledger"  # on Postgres

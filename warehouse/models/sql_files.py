@@ -16,7 +16,7 @@ from graphlib import TopologicalSorter
 from importlib.resources import files
 from itertools import takewhile
 
-from .database import DATASET
+from warehouse.database import DATASET
 
 STAGING, MARTS = f"{DATASET}_stg", f"{DATASET}_marts"
 _OPTION = re.compile(r"(grain|index|kind|severity): (.+)")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from .database import DATASET, Database
+from warehouse.database import DATASET, Database
 
 # The latest version and the links of each milestone beside it. Each side may hold ids the other
 # lacks, since dlt loads the tables one after another and a crash may fall in between. With

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .database import DATASET, Database
-from .relations import MARTS, STAGING, Model
-from .tables import VALUES
+from warehouse.database import DATASET, Database
+from warehouse.raw.schema import VALUES
+
+from .sql_files import MARTS, STAGING, Model
 
 IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 

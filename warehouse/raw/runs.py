@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from .database import DATASET, Database
+from warehouse.database import DATASET, Database
 
 
 class RunStatus(StrEnum):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from .database import DATASET, Database
-from .errors import WarehouseMisconfigured
-from .relations import MARTS
+from warehouse.database import DATASET, Database
+from warehouse.errors import WarehouseMisconfigured
+from warehouse.models.sql_files import MARTS
 
 # What a version has of its row.
 VALUES = {

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from .database import DATASET, Database
+from warehouse.database import DATASET, Database
 
 _SUMS = (
     f"select currency, count(*), sum(amount_in_cents) from {DATASET}.billing_milestones "

@@ -1,0 +1,1 @@
+"""The ledger of changes: proposals, approvals and what happened to them."""

@@ -1,0 +1,1 @@
+"""The marts and their checks: SQL files, and building them."""

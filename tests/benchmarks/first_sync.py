@@ -17,10 +17,10 @@ import orjson
 import pyarrow as pa
 import requests
 
-from pipelines.hold import holding
-from pipelines.place import duckdb_place
-from pipelines.settings import kantata_settings
-from pipelines.sync import Asked, Watcher, sync
+from pipelines.config.settings import kantata_settings
+from pipelines.config.targets import duckdb_place
+from pipelines.sync.pipeline import Asked, Watcher, sync
+from pipelines.sync.session import holding
 from sources.kantata.settings import BATCH_ROWS, MILESTONE_INCLUDES
 from tests.benchmarks.account import serving
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import orjson
 import requests
 
-from pipelines.hold import holding
-from pipelines.place import Place, duckdb_place
-from pipelines.settings import kantata_settings
-from pipelines.sync import Asked, Synced, Watcher, sync
+from pipelines.config.settings import kantata_settings
+from pipelines.config.targets import Place, duckdb_place
+from pipelines.sync.pipeline import Asked, Synced, Watcher, sync
+from pipelines.sync.session import holding
 from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES
 from sources.kantata.transform.fingerprint import digest
 from tests.benchmarks.account import serving

@@ -14,8 +14,8 @@ import time
 from datetime import date
 from pathlib import Path
 
-from pipelines.hold import prepare
-from pipelines.place import place
+from pipelines.config.targets import place
+from pipelines.sync.session import prepare
 from tests.benchmarks.account import ROOT
 from tests.support.postgres import server
 from warehouse.database import Database, opened

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.alerts import Ended, alert, judge
-from pipelines.place import ledger_url
-from pipelines.run import run
-from pipelines.settings import alert_settings
-from pipelines.sync import Watcher
+from pipelines.config.settings import alert_settings
+from pipelines.config.targets import ledger_url
+from pipelines.ops.alerts import Ended, alert, judge
+from pipelines.ops.job import run
+from pipelines.sync.pipeline import Watcher
 from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.job import Job

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.place import ledger_url
-from pipelines.sync import utc_now
+from pipelines.config.targets import ledger_url
+from pipelines.sync.pipeline import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 from sources.kantata.settings import LOADED
 from sources.kantata_sandbox import Sandbox
 from tests.support.processes import run_milestones

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.log import MOST, Log
+from pipelines.ops.json_log import MOST, Log
 from sources.kantata import Exchange
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.equality import assert_equal

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, given, settings
 
-from pipelines.hold import prepare
+from pipelines.sync.session import prepare
 from tests.support.job import Job
 from tests.support.lives import Seen, Step, bridge, rows_of, step
 from warehouse.database import opened

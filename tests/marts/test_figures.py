@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.hold import holding
-from pipelines.models import rebuild
-from pipelines.settings import kantata_settings
-from pipelines.sync import Asked, Watcher, sync
+from pipelines.config.settings import kantata_settings
+from pipelines.ops.marts import rebuild
+from pipelines.sync.pipeline import Asked, Watcher, sync
+from pipelines.sync.session import holding
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job

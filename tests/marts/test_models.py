@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from pipelines.models import rebuild
+from pipelines.ops.marts import rebuild
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job

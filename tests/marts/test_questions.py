@@ -14,7 +14,7 @@ import duckdb
 import psycopg2
 import pytest
 
-from pipelines.models import rebuild
+from pipelines.ops.marts import rebuild
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids
 from tests.support.answers import ZONE, Rows, Told, Truth, months_later

@@ -7,9 +7,9 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from pipelines.settings import PushSettings, kantata_settings
-from pipelines.sync import Watcher
-from pipelines.writing import push
+from pipelines.config.settings import PushSettings, kantata_settings
+from pipelines.sync.pipeline import Watcher
+from pipelines.writeback.service import push
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.equality import assert_equal

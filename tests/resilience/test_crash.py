@@ -12,7 +12,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from pipelines.models import rebuild
+from pipelines.ops.marts import rebuild
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job

@@ -9,7 +9,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from pipelines.place import duckdb_place
+from pipelines.config.targets import duckdb_place
 from warehouse.database import opened
 
 

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from pipelines.sync import Synced
+from pipelines.sync.pipeline import Synced
 from sources.kantata.errors import (
     KantataIncomplete,
     KantataMisaddressed,

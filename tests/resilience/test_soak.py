@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.place import ledger_url
+from pipelines.config.targets import ledger_url
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.hourly import Hour, hour

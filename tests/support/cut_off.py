@@ -7,9 +7,9 @@ import sys
 import threading
 from types import FrameType
 
-from pipelines.move import move
-from pipelines.place import place
-from pipelines.sync import utc_now
+from pipelines.config.targets import place
+from pipelines.ops.migrate import move
+from pipelines.sync.pipeline import utc_now
 
 
 def move_until(file: str, function: str) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 
 _FORKS = mp.get_context("forkserver")  # each run is a process; imports are paid once
-_FORKS.set_forkserver_preload(["pipelines.run", "dlt.destinations.impl.duckdb.duckdb"])
+_FORKS.set_forkserver_preload(["pipelines.ops.job", "dlt.destinations.impl.duckdb.duckdb"])
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def _run(
 ) -> None:
     os.chdir(folder)
     os.environ.update(settings)
-    from pipelines.run import run
-    from pipelines.sync import Watcher
+    from pipelines.ops.job import run
+    from pipelines.sync.pipeline import Watcher
 
     needs: tuple[str, ...] = ()
     happened: tuple[str, ...] = ()

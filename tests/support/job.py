@@ -13,10 +13,10 @@ from typing import Any
 import duckdb
 import psycopg2
 
-from pipelines.hold import holding
-from pipelines.place import Place, place
-from pipelines.settings import kantata_settings
-from pipelines.sync import Asked, Synced, Watcher, sync
+from pipelines.config.settings import kantata_settings
+from pipelines.config.targets import Place, place
+from pipelines.sync.pipeline import Asked, Synced, Watcher, sync
+from pipelines.sync.session import holding
 from sources.kantata_sandbox import Sandbox
 from tests.support.first_sync import duckdb_synced, postgres_synced
 from warehouse.locks import PATIENCE

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
-from pipelines.hold import holding
-from pipelines.place import place
-from pipelines.settings import kantata_settings
-from pipelines.sync import Asked, Watcher, sync
+from pipelines.config.settings import kantata_settings
+from pipelines.config.targets import place
+from pipelines.sync.pipeline import Asked, Watcher, sync
+from pipelines.sync.session import holding
 from sources.kantata_sandbox import Sandbox
 from tests.support.fork_server import found
 from tests.support.job import Job
@@ -105,7 +105,7 @@ WAREHOUSES = {
     "postgres": [
         Point("dlt.destinations._adbc_jobs:AdbcParquetCopyJob.run"),
         Point("dlt.destinations._adbc_jobs:AdbcParquetCopyJob.run", 3),
-        Point("pipelines.hold:still_held", 2),
+        Point("pipelines.sync.session:still_held", 2),
     ],
 }
 SCENARIOS = {"first runs": FIRST_RUN, "scans": SCAN, "incremental runs": INCREMENTAL_RUN}

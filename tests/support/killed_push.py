@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from types import CodeType, FrameType
 from typing import Any
 
-from pipelines.push import Push
+from pipelines.writeback.push import Push
 from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from tests.support.kill_points import DIED, code_of
@@ -26,16 +26,16 @@ from warehouse.ledger.store import opened_ledger
 
 # Every function of their modules is traced; these must be reached.
 MODULES = (
-    "pipelines.push:Push.__init__", "pipelines.push:Push._again", "pipelines.push:Push._is_old",
-    "pipelines.push:Push._push", "pipelines.push:Push._push_all", "pipelines.push:Push._request_id",
-    "pipelines.push:Push._sent", "pipelines.push:Push._take", "pipelines.push:Push._write",
-    "pipelines.push:Push.push", "pipelines.push:_described", "pipelines.push:_send",
-    "pipelines.reconcile:Reconcile.__init__", "pipelines.reconcile:Reconcile._begin",
-    "pipelines.reconcile:Reconcile._done", "pipelines.reconcile:Reconcile._live",
-    "pipelines.reconcile:Reconcile._now", "pipelines.reconcile:Reconcile._reconcile",
-    "pipelines.reconcile:Reconcile._stopping", "pipelines.reconcile:Reconcile._verify",
-    "pipelines.reconcile:_Stopping.__enter__", "pipelines.reconcile:_Stopping.__exit__",
-    "pipelines.reconcile:_wrong", "pipelines.reconcile:chunks",
+    "pipelines.writeback.push:Push.__init__", "pipelines.writeback.push:Push._again", "pipelines.writeback.push:Push._is_old",
+    "pipelines.writeback.push:Push._push", "pipelines.writeback.push:Push._push_all", "pipelines.writeback.push:Push._request_id",
+    "pipelines.writeback.push:Push._sent", "pipelines.writeback.push:Push._take", "pipelines.writeback.push:Push._write",
+    "pipelines.writeback.push:Push.push", "pipelines.writeback.push:_described", "pipelines.writeback.push:_send",
+    "pipelines.writeback.reconcile:Reconcile.__init__", "pipelines.writeback.reconcile:Reconcile._begin",
+    "pipelines.writeback.reconcile:Reconcile._done", "pipelines.writeback.reconcile:Reconcile._live",
+    "pipelines.writeback.reconcile:Reconcile._now", "pipelines.writeback.reconcile:Reconcile._reconcile",
+    "pipelines.writeback.reconcile:Reconcile._stopping", "pipelines.writeback.reconcile:Reconcile._verify",
+    "pipelines.writeback.reconcile:_Stopping.__enter__", "pipelines.writeback.reconcile:_Stopping.__exit__",
+    "pipelines.writeback.reconcile:_wrong", "pipelines.writeback.reconcile:chunks",
     "sources.kantata.api.writer:KantataWriter._send", "sources.kantata.api.writer:KantataWriter.create",
     "sources.kantata.api.writer:KantataWriter.delete", "sources.kantata.api.writer:KantataWriter.update",
     "sources.kantata.api.writer:KantataWriter.wait_turn", "sources.kantata.api.writer:_never_left",
@@ -48,8 +48,8 @@ FUNCTIONS = (
 )  # fmt: skip
 # What a push reaches only if it finds a change whose outcome is unknown.
 OF_UNKNOWNS = (
-    "pipelines.reconcile:Reconcile._possible", "pipelines.reconcile:Reconcile._too_early",
-    "pipelines.reconcile:Reconcile._move",
+    "pipelines.writeback.reconcile:Reconcile._possible", "pipelines.writeback.reconcile:Reconcile._too_early",
+    "pipelines.writeback.reconcile:Reconcile._move",
 )  # fmt: skip
 _TRACED = {name.partition(":")[0] for name in MODULES}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
 

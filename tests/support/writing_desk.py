@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from pipelines.live import image
-from pipelines.plan import Step
-from pipelines.push import Push, Pushed
-from pipelines.reconcile import Reconcile
+from pipelines.writeback.plan import Step
+from pipelines.writeback.push import Push, Pushed
+from pipelines.writeback.reconcile import Reconcile
+from pipelines.writeback.remote_state import image
 from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata_sandbox import Sandbox

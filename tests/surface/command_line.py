@@ -13,7 +13,7 @@ from typing import Any
 import typer.main
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 
 
 @dataclass(frozen=True)

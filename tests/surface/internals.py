@@ -14,15 +14,15 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from pipelines.alerts import Condition
-from pipelines.hold import holding
-from pipelines.options import LogFormat, Warehouse
-from pipelines.place import ledger_url, place
-from pipelines.run import Part
-from pipelines.settings import alert_settings, kantata_settings, push_settings
-from pipelines.signals import Stopped
-from pipelines.sync import utc_now
-from pipelines.values import FOR_CREATE, WRITABLE
+from pipelines.cli.options import LogFormat, Warehouse
+from pipelines.config.settings import alert_settings, kantata_settings, push_settings
+from pipelines.config.targets import ledger_url, place
+from pipelines.ops.alerts import Condition
+from pipelines.ops.job import Part
+from pipelines.runtime.signals import Stopped
+from pipelines.sync.pipeline import utc_now
+from pipelines.sync.session import holding
+from pipelines.writeback.fields import FOR_CREATE, WRITABLE
 from sources.kantata import kantata
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import Kind

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.models import rebuild
+from pipelines.ops.marts import rebuild
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.accounts import open_ids, smallest_project, versions
 from tests.support.equality import assert_equal, ids_where

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.alerts import Condition, Ended, judge
+from pipelines.ops.alerts import Condition, Ended, judge
 from warehouse.alert_state import Told
 
 NOW = datetime(2027, 1, 2, 12, tzinfo=UTC)

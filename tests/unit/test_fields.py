@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.values import checked_text, value_of
+from pipelines.writeback.fields import checked_text, value_of
 from warehouse.errors import ChangeRefused
 
 TAKEN = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.asks import Ask
-from pipelines.held import Held
+from pipelines.writeback.ledger_lookup import Held
+from pipelines.writeback.requests import Ask
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Draft, Image, Status
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from pipelines.plan import (
+from pipelines.writeback.plan import (
     Conflict,
     Later,
     Live,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.asks import Ask, from_csv, one, refuse_all
+from pipelines.writeback.requests import Ask, from_csv, one, refuse_all
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
 

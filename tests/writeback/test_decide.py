@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 from tests.support.office import Office
 
 on_duckdb = pytest.mark.parametrize("job", ["duckdb"], indirect=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.plan import Conflict, Later, NoOp, Write
+from pipelines.writeback.plan import Conflict, Later, NoOp, Write
 from sources.kantata.errors import KantataForbidden, KantataOutcomeUnknown
 from sources.kantata_sandbox import Fault, Sandbox
 from sources.kantata_sandbox.account import Account

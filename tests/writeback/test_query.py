@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from pipelines.query import QueryRefused, queried
+from pipelines.sync.query import QueryRefused, queried
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
 

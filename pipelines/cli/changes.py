@@ -1,0 +1,255 @@
+"""Commands around changes: decide, plan, push, audit; those that propose are beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from pipelines.config.ledgers import no_ledger
+from pipelines.config.settings import kantata_settings, push_settings
+from pipelines.config.targets import Place, ledger_url, place
+from pipelines.runtime.signals import stoppable
+from pipelines.writeback import service
+from pipelines.writeback.approvals import desk, now, who_is
+from pipelines.writeback.fields import checked_text
+from pipelines.writeback.push import Pushed
+from pipelines.writeback.requests import refuse_all
+from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import OPEN, Change, Status
+from warehouse.ledger.store import Ledger
+
+from . import propose, render_changes, render_runs
+from .errors import ending
+from .labels import labels
+from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
+from .render_changes import SHORT
+
+ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID")]
+ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.add_typer(propose.propose, name="propose")
+    for command in (changes, show_one, approve, reject, withdraw, plan, push, reconcile, audit):
+        name = "show" if command is show_one else command.__name__
+        app.command(name)(command)
+
+
+def changes(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are done.")] = False,
+    destination: DestinationOption = Warehouse.DUCKDB,
+    as_json: JsonOption = False,
+) -> None:
+    """List changes: what is open, or all."""
+    with ending(as_json):
+        where = place(destination)
+        if _nothing_yet(where, as_json):
+            return
+        with desk(where) as ledger:
+            found = ledger.changes(None if everything else OPEN)
+        _show(found, where, as_json)
+
+
+def _nothing_yet(where: Place, as_json: bool) -> bool:
+    """Whether there is no ledger; then that is told."""
+    if why := no_ledger(ledger_url(where)):
+        render_runs.plain(why)
+        if as_json:
+            render_runs.print_json([])
+    return bool(why)
+
+
+def _show(found: list[Change], where: Place, as_json: bool) -> None:
+    known = labels(where, found)
+    if as_json:
+        render_runs.print_json([render_changes.change_json(change, known) for change in found])
+    else:
+        render_changes.listed(found, known)
+
+
+def show_one(
+    change_id: ChangeArgument,
+    destination: DestinationOption = Warehouse.DUCKDB,
+    as_json: JsonOption = False,
+) -> None:
+    """Show all of one change."""
+    with ending(as_json):
+        where = place(destination)
+        with desk(where) as ledger:
+            change = ledger.change(change_id)
+        known = labels(where, [change])
+        if as_json:
+            render_runs.print_json(render_changes.change_json(change, known))
+        else:
+            render_changes.whole(change, known)
+
+
+def approve(
+    change_ids: ChangesArgument,
+    who: WhoOption = None,
+    digest: Annotated[
+        str | None,
+        typer.Option("--digest", help="Approve only if the change has it, as `changes` showed."),
+    ] = None,
+    destination: DestinationOption = Warehouse.DUCKDB,
+    as_json: JsonOption = False,
+) -> None:
+    """Approve changes that another person proposed."""
+
+    def decide(ledger: Ledger, change: Change) -> Change:
+        if digest is not None and not change.digest.startswith(digest.strip().lower()):
+            raise ChangeRefused(
+                f"change {change.change_id} has the digest {change.digest[:SHORT]}, not "
+                f"{digest}: it is not what was looked at"
+            )
+        return ledger.approve(change, who_is(who))
+
+    with ending(as_json):
+        if digest is not None and (len(digest.strip()) < SHORT or len(change_ids) > 1):
+            raise ChangeRefused(f"--digest is for one change, and has {SHORT} characters or more")
+        _decide(change_ids, destination, as_json, decide)
+
+
+def reject(
+    change_ids: ChangesArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    destination: DestinationOption = Warehouse.DUCKDB,
+    as_json: JsonOption = False,
+) -> None:
+    """Reject changes, and say why."""
+    _end(change_ids, Status.REJECTED, reason, who, destination, as_json)
+
+
+def withdraw(
+    change_ids: ChangesArgument,
+    reason: ReasonOption = "withdrawn",
+    who: WhoOption = None,
+    destination: DestinationOption = Warehouse.DUCKDB,
+    as_json: JsonOption = False,
+) -> None:
+    """Take changes back before they are sent."""
+    _end(change_ids, Status.WITHDRAWN, reason, who, destination, as_json)
+
+
+def _end(
+    change_ids: list[str],
+    status: Status,
+    reason: str,
+    who: str | None,
+    destination: Warehouse,
+    as_json: bool,
+) -> None:
+    with ending(as_json):
+        if not checked_text("--reason", reason).strip():
+            raise ChangeRefused("--reason is empty: say why, an auditor reads it")
+        _decide(
+            change_ids, destination, as_json,
+            lambda ledger, change: ledger.move(change, status, who_is(who), reason.strip()),
+        )  # fmt: skip
+
+
+def _decide(
+    change_ids: list[str],
+    destination: Warehouse,
+    as_json: bool,
+    decide: Callable[[Ledger, Change], Change],
+) -> None:
+    """Decide on each change; one that cannot be decided on does not hold up the others."""
+    done: list[Change] = []
+    refused: dict[str, str] = {}
+    where = place(destination)
+    with desk(where) as ledger:
+        for change_id in dict.fromkeys(change_ids):
+            try:
+                done.append(decide(ledger, ledger.change(change_id)))
+            except ChangeRefused as error:
+                refused[change_id] = str(error)
+    if as_json and refused:
+        known = labels(where, done)
+        render_runs.print_json(
+            {
+                "error": "\n".join(refused.values()),
+                "exit_code": ChangeRefused.exit_code,
+                "changes": [render_changes.change_json(change, known) for change in done],
+                "refused": [{"change_id": id_, "why": why} for id_, why in refused.items()],
+            }
+        )
+        raise typer.Exit(ChangeRefused.exit_code)
+    if as_json or done:
+        _show(done, where, as_json)
+    refuse_all(list(refused.values()), "")
+
+
+def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
+    """Show what push would do now against the live account; nothing is written."""
+    with ending(as_json), stoppable():
+        _plan(destination, as_json)
+
+
+def _plan(destination: Warehouse, as_json: bool) -> None:
+    where = place(destination)
+    if _nothing_yet(where, as_json):
+        return
+    steps = service.plan(kantata_settings(), push_settings(), where, now)
+    known = labels(where, (step.change for step in steps))
+    if as_json:
+        render_runs.print_json(render_changes.plan_json(steps, known))
+    else:
+        render_changes.plan(steps, known)
+
+
+def push(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="The same as plan.")] = False,
+    destination: DestinationOption = Warehouse.DUCKDB,
+    as_json: JsonOption = False,
+) -> None:
+    """Write approved changes to Kantata, each at most once."""
+    with ending(as_json), stoppable():
+        if dry_run:
+            _plan(destination, as_json)
+            return
+        where = place(destination)
+        with render_runs.watcher() as watcher:
+            result = service.push(kantata_settings(), push_settings(), where, watcher, now)
+        _told(result, where, as_json)
+
+
+def reconcile(
+    destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False
+) -> None:
+    """Find out what became of changes that may have been written; send nothing."""
+    with ending(as_json), stoppable():
+        where = place(destination)
+        with render_runs.watcher() as watcher:
+            result = service.reconcile(kantata_settings(), push_settings(), where, watcher, now)
+        _told(result, where, as_json)
+
+
+def _told(result: Pushed, where: Place, as_json: bool) -> None:
+    known = labels(where, [*result.changes, *(change for change, _ in result.waiting)])
+    if as_json:
+        render_runs.print_json(render_changes.pushed_json(result, known))
+    else:
+        render_changes.pushed(result, known)
+        if result.stopped is not None:
+            render_runs.plain(f"milestones: {result.stopped}")
+    raise typer.Exit(result.exit_code)
+
+
+def audit(
+    change_id: ChangeArgument,
+    destination: DestinationOption = Warehouse.DUCKDB,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what happened to a change, and who did it."""
+    with ending(as_json), desk(place(destination)) as ledger:
+        ledger.change(change_id)
+        events = ledger.events(change_id)
+        if as_json:
+            render_runs.print_json([vars(event) for event in events])
+        else:
+            render_changes.audit(events)

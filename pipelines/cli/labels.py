@@ -1,0 +1,43 @@
+"""What the warehouse calls things that changes are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from pipelines.config.targets import Place
+from pipelines.sync.query import queried, rows_of
+from warehouse.errors import WarehouseError
+from warehouse.ledger.change import Change
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names and units; whatever the warehouse does not tell is left out.
+
+    Args:
+        units: What a subunit of each currency is worth.
+        projects: Titles by id.
+    """
+
+    units: Mapping[str, Decimal] = field(default_factory=dict)
+    projects: Mapping[str, str] = field(default_factory=dict)
+
+
+def labels(place: Place, changes: Iterable[Change]) -> Labels:
+    """What these changes need to be shown; nothing if the warehouse cannot be asked."""
+    # What was done is told in any case: the warehouse only helps to tell it.
+    with suppress(WarehouseError, OSError), queried(place) as (_, query):
+        units = query.rows("select iso_code, unit_per_subunit from kantata.currencies")
+        projects = rows_of(
+            query,
+            "select id, title from kantata.workspaces where id",
+            {change.workspace_id for change in changes},
+        )
+        return Labels(
+            {code: Decimal(unit) for code, unit in units if unit is not None},
+            {row["id"]: row["title"] for row in projects if row["title"]},
+        )
+    return Labels()

@@ -1,0 +1,191 @@
+"""Changes as a person reads them: before and after, in the currency's own money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from pipelines.runtime.text import visible
+from pipelines.writeback.plan import Conflict, Later, NoOp, Step, Write
+from pipelines.writeback.push import Pushed
+from warehouse.ledger.change import Action, Change, Event, Status, Value
+
+from .labels import Labels
+from .render_runs import exact, money, out
+
+SHORT = 12  # characters of a digest that are shown, and enough to name it
+_COLOURS = {
+    Status.APPLIED: "green",
+    Status.CONFLICT: "red",
+    Status.FAILED: "red",
+    Status.UNKNOWN: "yellow",
+}
+
+
+def listed(changes: Sequence[Change], known: Labels) -> None:
+    """Changes, some lines each: an id is never cut, since it is what one types next."""
+    for change in changes:
+        _headed(status(change.status), change, known)
+        for line in lines(change, known):
+            _line(line)
+        _line(f"reason: {change.reason}")
+        by = f", approved by {change.approver}" if change.approver else ""
+        _line(f"proposed by {change.proposer}{by}; digest {change.digest[:SHORT]}")
+    if not changes:
+        out.print("no changes")
+
+
+def _headed(what: str, change: Change, known: Labels) -> None:
+    """Which change it is, and which milestone, by the names a person knows."""
+    target = f"milestone {change.milestone_id}" if change.milestone_id else "a milestone"
+    out.print(
+        f"{escape(visible(change.change_id))}  {what}  {change.action} {escape(visible(target))}",
+        soft_wrap=True,
+    )
+    _line(f"milestone: {(change.before or change.after).get('title')}")
+    project = known.projects.get(change.workspace_id)
+    _line(f"project: {f'{project} ' if project else ''}({change.workspace_id})")
+
+
+def _line(text: str) -> None:
+    """A line below a change; on a terminal it is broken so that it stays below it."""
+    shown = Text(visible(text))
+    if out.is_terminal:
+        out.print(Padding(shown, (0, 0, 0, 4)))
+    else:
+        out.print(Text("    ") + shown, soft_wrap=True)
+
+
+def status(value: Status) -> str:
+    """A status in its colour."""
+    colour = _COLOURS.get(value, "default")
+    return f"[{colour}]{value}[/]"
+
+
+def lines(change: Change, known: Labels) -> list[str]:
+    """What a change does, a line each."""
+    if change.action is Action.DELETE:
+        amount = _value("amount_in_cents", change.before.get("amount_in_cents"), change, known)
+        return [f"amount: {amount}, to be deleted"]
+    if change.action is Action.CREATE:
+        fields = ((n, v) for n, v in change.after.items() if n not in ("workspace_id", "title"))
+        return [f"{_label(n)}: {_value(n, v, change, known)}" for n, v in fields]
+    return [
+        f"{_label(name)}: {_value(name, change.before.get(name), change, known)} → "
+        f"{_value(name, value, change, known)}"
+        for name, value in change.after.items()
+    ]
+
+
+def _label(name: str) -> str:
+    return "amount" if name == "amount_in_cents" else name
+
+
+def _value(name: str, value: Value, change: Change, known: Labels) -> str:
+    if value is None:
+        return "none"
+    if name == "amount_in_cents" and isinstance(value, int):
+        unit = known.units.get(change.currency or "")
+        return f"{money(value, unit)} {change.currency or ''}".strip()
+    return str(value)
+
+
+def whole(change: Change, known: Labels) -> None:
+    """All of one change."""
+    listed([change], known)
+    if change.outcome:
+        _line(change.outcome)
+
+
+def change_json(change: Change, known: Labels) -> dict[str, object]:
+    """A change as JSON."""
+    unit = known.units.get(change.currency or "")
+    amounts = [fields.get("amount_in_cents") for fields in (change.before, change.after)]
+    before, after = (exact(a, unit) if isinstance(a, int) else None for a in amounts)
+    return {
+        "change_id": change.change_id,
+        "status": change.status,
+        "action": change.action,
+        "milestone_id": change.milestone_id,
+        "workspace_id": change.workspace_id,
+        "project": known.projects.get(change.workspace_id),
+        "currency": change.currency,
+        "before": dict(change.before),
+        "after": dict(change.after),
+        "amount_before": before,
+        "amount_after": after,
+        "reason": change.reason,
+        "proposer": change.proposer,
+        "approver": change.approver,
+        "digest": change.digest,
+        "approved_digest": change.approved_digest,
+        "proposed_at": change.proposed_at.isoformat() if change.proposed_at else None,
+        "sent_at": change.sent_at.isoformat() if change.sent_at else None,
+        "attempts": change.attempts,
+        "outcome": change.outcome,
+    }
+
+
+def plan(steps: Sequence[Step], known: Labels) -> None:
+    """What a push would do."""
+    what = {Write: "write", NoOp: "nothing to do", Conflict: "conflict", Later: "later"}
+    for step in steps:
+        _headed(f"[bold]{what[type(step)]}[/]", step.change, known)
+        for line in lines(step.change, known):
+            _line(line)
+        if not isinstance(step, Write):
+            _line(step.why)
+    writes = sum(isinstance(step, Write) for step in steps)
+    out.print(f"{writes} of {len(steps)} approved changes would be written")
+
+
+def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
+    """What a push would do, as JSON."""
+    return [
+        change_json(step.change, known)
+        | {
+            "step": type(step).__name__.lower(),
+            "why": "" if isinstance(step, Write) else step.why,
+        }
+        for step in steps
+    ]
+
+
+def pushed(result: Pushed, known: Labels) -> None:
+    """What a push did."""
+    for change in result.changes:
+        _headed(status(change.status), change, known)
+        _line(change.outcome)
+    for change, why in result.waiting:
+        _headed("[yellow]left[/]", change, known)
+        _line(why)
+    for doubt in result.doubts:
+        out.print(f"[yellow]needs a person:[/] {escape(visible(doubt))}", soft_wrap=True)
+    if result.more:
+        out.print(f"{result.more} more approved: max_changes was reached, or it ended early")
+    applied = sum(change.status is Status.APPLIED for change in result.changes)
+    out.print(f"{applied} applied, {len(result.changes) - applied} not, {len(result.waiting)} left")
+
+
+def pushed_json(result: Pushed, known: Labels) -> dict[str, object]:
+    """What a push did, as JSON."""
+    return {
+        "exit_code": result.exit_code,
+        "changes": [change_json(change, known) for change in result.changes],
+        "waiting": [{"change_id": c.change_id, "why": why} for c, why in result.waiting],
+        "doubts": result.doubts,
+        "more_approved": result.more,
+        "error": str(result.stopped) if result.stopped else None,
+    }
+
+
+def audit(events: Sequence[Event]) -> None:
+    """What happened to a change, a line each."""
+    for event in events:
+        moved = f"{event.before} → {event.after}" if event.before else str(event.after)
+        request = f" (request {event.request_id})" if event.request_id else ""
+        told = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.who}  {moved}: {event.what}{request}"
+        out.print(visible(told), markup=False, soft_wrap=True)

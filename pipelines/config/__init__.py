@@ -1,0 +1,1 @@
+"""Settings, secrets and targets, read the way dlt reads them."""

@@ -1,0 +1,1 @@
+"""The scheduled job, alerts, checks and migration."""

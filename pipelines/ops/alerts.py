@@ -1,0 +1,277 @@
+"""Alerts: a webhook hears once of each change of state, in one message that says what to do."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+import pendulum
+import requests
+
+from pipelines.config.settings import AlertSettings, without_secrets
+from pipelines.config.targets import LOADER_FILE, Place
+from warehouse import alert_state
+from warehouse.alert_state import Told
+from warehouse.database import opened
+from warehouse.errors import WarehouseError
+
+_ANSWERS_WITHIN = 15.0  # seconds for the whole call: requests' own timeout is for each read
+_WHEN_STOPPED = 1.5  # seconds: a load that drains may have had eight of the ten since the signal
+_STOPPED = (130, 143)
+_VARIES = re.compile(r"\S*\d\S*")  # counts, times, ids: they differ though the cause is the same
+_SHOWN = 10  # matters in one message
+_LONGEST = 3_000  # characters; Slack shows no more than about that many
+
+
+class Condition(StrEnum):
+    """How a job stands, for whoever is on call."""
+
+    WELL = "well"
+    PERSON = "needs a person"  # done and published, and something is left to a person
+    FAILED = "failed"  # the last good state stands, and trying again will not help
+    LATE = "late"  # nothing succeeded for too long, for whatever reason
+
+
+_DONE = (Condition.WELL, Condition.PERSON)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Args:
+        exit_code: As in the README.
+        matters: What needs a person, or why it failed; a line each, the same as long as it is.
+        kind: Of a failure: the name of its error, which says what to do next.
+        happened: What happened once and needs a person: no later run tells whether it is settled.
+    """
+
+    exit_code: int
+    matters: tuple[str, ...] = ()
+    kind: str = ""
+    happened: tuple[str, ...] = ()
+
+    @property
+    def cause(self) -> str:
+        """What makes a failure another one than that of the hour before."""
+        return _VARIES.sub("#", f"{self.kind}: {' '.join(self.matters)}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to remember, and what to tell; nothing if no state changed.
+
+    Args:
+        told: What to remember, once it was told.
+        message: What to tell; empty for nothing.
+    """
+
+    told: Told
+    message: str = ""
+
+
+def judge(
+    before: Told, ended: Ended, after: timedelta, job: str, now: datetime, asked: bool = True
+) -> Verdict:
+    """What changed for whoever is on call.
+
+    Args:
+        before: What was told last.
+        ended: How the run ended.
+        after: How long there may be no success.
+        job: What to call the job in a message.
+        now: The time of this machine, UTC.
+        asked: Whether ``before`` is all that is known; if not, what other machines told stands.
+    """
+    success = ended.exit_code in (0, 3)
+    last_success = now if success else before.last_success or now
+    was = Condition(before.condition or Condition.WELL)
+    condition, matters = _state(
+        was, before, ended, now - _counts_from(before, last_success) > after
+    )
+    # What happened in a push and was told may last, and is told by the next sync as what lasts.
+    goes_on = condition is was or (was, condition) == (Condition.WELL, Condition.PERSON)
+    new = [matter for matter in matters if not goes_on or matter not in before.matters]
+    changed = bool(new) or not goes_on
+    untold = dict.fromkeys((*before.untold, *ended.happened))
+    happened = [line for line in untold if line not in before.matters]
+    if not (changed or happened or success) and before.saved_at:
+        return Verdict(before)  # no news; a run that goes on beside this one may have some
+    shown = new if condition is Condition.PERSON else ended.matters
+    parts = [_message(job, condition, before, shown, last_success, now)] if changed else []
+    if happened:
+        parts.append(_once("It" if parts else job, happened))
+    known = dict.fromkeys((*matters, *ended.happened)) if condition in _DONE else matters
+    told = Told(
+        condition,
+        tuple(known),  # what is settled is forgotten, so that it is told again if it comes back
+        now if changed or condition is not was else before.since,
+        last_success,
+        now if asked or parts else before.saved_at,
+    )
+    return Verdict(told, "\n".join(parts))
+
+
+def _counts_from(before: Told, last_success: datetime) -> datetime:
+    """Since when no success is lateness: whoever was told of a failure mends it first."""
+    if before.condition == Condition.FAILED and before.since:
+        return max(before.since, last_success)
+    return last_success
+
+
+def _state(
+    was: Condition, before: Told, ended: Ended, late: bool
+) -> tuple[Condition, Sequence[str]]:
+    """The condition, and what it is told by."""
+    if ended.exit_code in (0, 3):
+        return (Condition.PERSON if ended.matters else Condition.WELL), ended.matters
+    if ended.exit_code in (1, 2):
+        if was is Condition.LATE and ended.cause in before.matters:
+            return was, before.matters  # it was told before it became late
+        return Condition.FAILED, (ended.cause,)
+    # Try again later, or stopped: no news, unless this goes on for too long.
+    if late and was is not Condition.LATE:
+        return Condition.LATE, before.matters if was is Condition.FAILED else ()
+    return was, before.matters
+
+
+def _message(
+    job: str,
+    condition: Condition,
+    before: Told,
+    matters: Sequence[str],
+    last_success: datetime,
+    now: datetime,
+) -> str:
+    if condition is Condition.WELL:
+        since = f" for {_for(before.since, now)}" if before.since else ""
+        was = {
+            Condition.PERSON: "needed a person",
+            Condition.FAILED: "failed",
+            Condition.LATE: "was late",
+        }
+        return f"{job} is well again. It {was[Condition(before.condition)]}{since}."
+    says = {
+        Condition.PERSON: "is done, and needs a person:",
+        Condition.FAILED: "failed, and will until a person acts; the last good state stands:",
+        Condition.LATE: f"has not succeeded since {last_success:%Y-%m-%d %H:%M} UTC. It was told:",
+    }[condition]
+    return "\n".join([f"{job} {says}", *_listed(matters, "milestones status")])
+
+
+def _once(who: str, happened: Sequence[str]) -> str:
+    """What nobody will say is settled, since no later run looks at it again."""
+    says = "leaves to a person what happened while it wrote back (told once, with no all-clear):"
+    return "\n".join([f"{who} {says}", *_listed(happened, "milestones changes --all")])
+
+
+def _listed(matters: Sequence[str], command: str) -> list[str]:
+    lines = [f"• {matter}" for matter in matters[:_SHOWN]]
+    if len(matters) > _SHOWN:
+        lines.append(f"• and {len(matters) - _SHOWN} more: see `{command}`")
+    return lines
+
+
+def _for(since: datetime, now: datetime) -> str:
+    return pendulum.instance(since).diff_for_humans(pendulum.instance(now), absolute=True)
+
+
+def alert(
+    settings: AlertSettings,
+    destination: str,
+    place: Place | None,
+    job: str,
+    ended: Ended,
+    now: datetime,
+    note: Callable[[str], None],
+) -> None:
+    """Tell the webhook what changed, if anything did. Whatever fails here is noted, not raised.
+
+    Args:
+        settings: ``[alerts]``.
+        destination: ``duckdb`` or ``postgres``.
+        place: The warehouse; None if it is not to be asked.
+        job: What to call the job; each has a state of its own.
+        ended: How its run ended.
+        now: The time of this machine, UTC.
+        note: Told in one line what went wrong.
+    """
+    if not settings.webhook_url:
+        return
+    path = Path(LOADER_FILE).parent / f"alerts-{destination}-{job}.json"
+    remembered = Told() if destination == "duckdb" else _remembered(place, job)
+    asked = remembered is not None
+    before = alert_state.later(alert_state.from_file(path), remembered or Told())
+    called = f"milestones {job}, {destination} on {socket.gethostname()},"
+    verdict = judge(before, ended, settings.after, called, now, asked)
+    what = verdict.told
+    within = _WHEN_STOPPED if ended.exit_code in _STOPPED else _ANSWERS_WITHIN
+    if verdict.message and (failed := _send(settings.webhook_url, verdict.message, within)):
+        note(f"the alert was not sent, and will be tried again by the next run: {failed}")
+        # The next run meets the same state again, but not what happened in this one.
+        untold = tuple(dict.fromkeys((*before.untold, *ended.happened)))
+        what = replace(before, untold=untold, saved_at=now if asked else before.saved_at)
+        if untold == before.untold:
+            return
+    if what == before:
+        return
+    try:
+        alert_state.to_file(path, what)
+    except WarehouseError as error:
+        note(f"the alert may come again: {error}")
+    if asked or what.saved_at == now:
+        _remember(place, job, what)
+
+
+def _remembered(place: Place | None, job: str) -> Told | None:
+    """What the warehouse says; None if it was not asked, which is not that it says nothing."""
+    if place is None:
+        return None
+    try:
+        with opened(place.destination) as database:
+            return alert_state.from_warehouse(database, job)
+    except WarehouseError:
+        return None  # it is down
+
+
+def _remember(place: Place | None, job: str, what: Told) -> None:
+    if place is None or place.loader:
+        return
+    try:
+        with opened(place.destination) as database:
+            alert_state.to_warehouse(database, job, what)
+    except WarehouseError:
+        pass  # the file knows, and the next run that has news writes both
+
+
+def _send(url: str, message: str, within: float) -> str:
+    """Send a message, within so many seconds; gives why that failed, without the address."""
+    said: list[str] = []
+    # In a thread: no timeout of requests bounds a name that is not found or a header that drips.
+    call = threading.Thread(target=lambda: said.append(_post(url, message)), daemon=True)
+    call.start()
+    call.join(within)
+    return said[0] if said else f"no answer from the webhook within {within:g} seconds"
+
+
+def _post(url: str, message: str) -> str:
+    text = _for_slack(without_secrets(message)[:_LONGEST])
+    try:
+        with requests.post(
+            url, json={"text": text}, timeout=_ANSWERS_WITHIN, allow_redirects=False, stream=True
+        ) as answer:  # streamed, since its status says all
+            taken = answer.ok and not answer.is_redirect
+            return "" if taken else f"the webhook said {answer.status_code}"
+    except Exception as error:  # an alert must not fail a run, and its words may have the address
+        return f"no answer from the webhook ({type(error).__name__})"
+
+
+def _for_slack(text: str) -> str:
+    """Text that others wrote, so that nothing in it is a link, or calls everybody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,102 @@
+"""The log of an unattended run: JSON lines on stderr, one for each thing worth telling.
+
+However long the account or the trouble, a run writes no more than ``MOST`` lines of one kind; how
+many were left out stands in the last line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+
+from pipelines.config.settings import without_secrets
+from pipelines.sync.pipeline import Now, Watcher, utc_now
+from sources.kantata import Exchange
+
+MOST = 200  # lines of one kind in one run
+_PROGRESS_EVERY = 30.0  # seconds
+
+
+class Log:
+    """Writes JSON lines: ``at``, ``level``, ``event``, ``run_id`` and what belongs to the event.
+
+    Args:
+        now: Gives the time.
+    """
+
+    def __init__(self, now: Now = utc_now) -> None:
+        self._now = now
+        self._run_id: str | None = None
+        self._began = self._phase_began = self._progress_at = time.monotonic()
+        self._phase: str | None = None
+        self._written: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def watcher(self) -> Watcher:
+        """Whom to tell, so that it is logged."""
+        return Watcher(
+            began=self._run, phase=self._next_phase, progress=self._progress, note=self._note,
+            answered=self._answered,
+        )  # fmt: skip
+
+    def line(self, event: str, level: str = "info", **values: object) -> None:
+        """Write one line."""
+        kind = event if level == "info" else f"{event}, {level}"
+        with self._lock:
+            self._written[kind] += 1
+            if self._written[kind] > MOST:
+                return
+            head = {"at": self._now().isoformat(timespec="milliseconds"), "level": level}
+            head |= {"event": event, "run_id": self._run_id or ""}
+            _write(without_secrets(json.dumps(head | values, default=str)) + "\n")
+
+    def end(self, exit_code: int, **values: object) -> None:
+        """Write how it ended, as the last line."""
+        self._end_phase()
+        left_out = {kind: n - MOST for kind, n in self._written.items() if n > MOST}
+        level = {0: "info", 3: "warning"}.get(exit_code, "error")
+        seconds = _since(self._began)
+        self.line("end", level, exit_code=exit_code, seconds=seconds, left_out=left_out, **values)
+
+    def _run(self, run_id: str) -> None:
+        self._run_id = run_id
+        self.line("begin")
+
+    def _next_phase(self, name: str) -> None:
+        self._end_phase()
+        self._phase, self._phase_began = name, time.monotonic()
+
+    def _end_phase(self) -> None:
+        if self._phase is not None:
+            self.line("phase", phase=self._phase, seconds=_since(self._phase_began))
+        self._phase = None
+
+    def _progress(self, rows: int, read: int, pages: int) -> None:
+        if time.monotonic() - self._progress_at >= _PROGRESS_EVERY:
+            self._progress_at = time.monotonic()
+            self.line("progress", milestones=rows, page=read, pages=pages)
+
+    def _note(self, text: str) -> None:
+        self.line("note", message=text)
+
+    def _answered(self, exchange: Exchange) -> None:
+        good = 200 <= exchange.status < 300
+        values = vars(exchange) | {"seconds": round(exchange.seconds, 3)}
+        self.line("request", "info" if good else "warning", **values)
+
+
+def _write(line: str) -> None:
+    try:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    except OSError:
+        # A log that cannot be written must not stop the run. Python keeps what it could not write,
+        # tries again when the process ends, and would end it with 120: so it is given up.
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)

@@ -1,0 +1,186 @@
+"""`milestones move`: a warehouse and its ledger from DuckDB to Postgres, versions included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from pipelines.config.targets import Place, ledger_url
+from pipelines.sync.pipeline import Now, models_day
+from pipelines.sync.session import Hold, fresh_pipeline, holding, left_by_runs, load, prepare
+from sources.kantata import loaded_before
+from warehouse.database import Database, opened
+from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
+from warehouse.ledger.change import Event
+from warehouse.ledger.store import Ledger, opened_ledger
+from warehouse.models import build
+from warehouse.raw import export, proof, runs
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What was moved.
+
+    Args:
+        rows: By raw table.
+        changes: Of the ledger; None if it stays where it is.
+        old_ledger: Where the old one is kept; None if there was none.
+    """
+
+    rows: dict[str, int]
+    changes: int | None
+    old_ledger: Path | None
+
+
+def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -> Moved:
+    """Copy all that a DuckDB warehouse and its ledger hold to an empty Postgres.
+
+    The DuckDB files stay, but for the ledger, which is renamed so that nothing is sent from both.
+    Cut off anywhere, or whole, it can be run again until the job has run on Postgres: every step
+    writes what is there once more, and what has come since.
+
+    Args:
+        source: The DuckDB warehouse.
+        target: The Postgres one.
+        phase: Told what is being done.
+        now: Gives the time of this machine, UTC.
+
+    Raises:
+        WarehouseError: If there is nothing to move, or the target holds something else.
+    """
+    with holding(source) as from_, holding(target) as to:
+        with left_by_runs(from_) as old:
+            phase("copying")
+            prepare(old)
+            _check_target(old, to)
+            _check_put_away(source, target, now)
+            rows = _copy(old, to)
+            changes, kept = _move_ledger(source, target, now)
+            with opened(target.destination) as new:
+                export.copy_by_sql(old, new)
+        phase("building marts")
+        with opened(target.destination) as database:
+            proven = runs.latest(database.rows(runs.LATEST_PROVEN))
+            if proven and not runs.past(database).unfinished:  # else the next sync builds them
+                build.refresh(database, models_day(proven[0], target.timezone), always=True)
+    return Moved(rows, changes, kept)
+
+
+def _check_target(old: Database, to: Hold) -> None:
+    """See that nothing ran on Postgres but what was moved there: each run leaves a row."""
+    ran = "select run_id from kantata.sync_runs"
+    with opened(to.place.destination) as new:
+        prepare(new)
+        there, here = sorted(new.rows(ran)), sorted(old.rows(ran))
+    if there != here[: len(there)]:
+        raise WarehouseMisconfigured(
+            "this Postgres holds a warehouse already. If a move made it, go on there: milestones "
+            "run --destination postgres. Else name an empty database in "
+            "DESTINATION__POSTGRES__CREDENTIALS"
+        )
+
+
+def _copy(old: Database, to: Hold) -> dict[str, int]:
+    """Copy what dlt loads, and prove it."""
+    pipeline = fresh_pipeline(to.place)
+    pipeline.sync_destination()
+    pipeline.extract(loaded_before(export.batches(old)), loader_file_format="parquet")
+    load(pipeline)
+    with opened(to.place.destination) as new:
+        held, moved = export.counts(old), export.counts(new)
+        if {t: moved.get(t, 0) for t in held} != held or (
+            proof.live_totals(old) != proof.live_totals(new)
+        ):
+            raise WarehouseUnproven(
+                f"what arrived is not what there is: {moved} instead of {held}. Nothing reads it "
+                "yet; run it again"
+            )
+    return held
+
+
+def _ledger_file(source: Place, target: Place) -> Path | None:
+    """The old ledger's file; None if it is none, or if the new one is a file too."""
+    old_url, new_url = sa.make_url(ledger_url(source)), ledger_url(target)
+    if old_url.get_backend_name() != "sqlite" or new_url.startswith("sqlite"):
+        return None
+    return Path(old_url.database or "")
+
+
+def _put_away_as(file: Path) -> Path:
+    return file.with_name(f"{file.name}.moved")
+
+
+def _check_put_away(source: Place, target: Place, now: Now) -> None:
+    """See that no ledger stays behind which an earlier move, to another database, put away.
+
+    Raises:
+        WarehouseMisconfigured: If one would.
+    """
+    file = _ledger_file(source, target)
+    if file is None or not (kept := _put_away_as(file)).exists():
+        return
+    if _events(file, now):
+        raise WarehouseMisconfigured(
+            f"there are two ledgers, {file} and {kept}, which an earlier move put away. Only one "
+            "can be moved: see which counts, and take the other one out of this folder"
+        )
+    with opened_ledger(ledger_url(target), now) as new:
+        there, put_away = new.events(), _events(kept, now)
+    if there[: len(put_away)] != put_away:
+        raise WarehouseMisconfigured(
+            f"the ledger {file} was put away as {kept} by an earlier move, to another database, "
+            f"and its {len(put_away):,} events are not in this Postgres. To move it here: "
+            f"mv '{kept}' '{file}'. To leave it behind: take it out of this folder"
+        )
+
+
+def _events(file: Path, now: Now) -> list[Event]:
+    """What a ledger's file holds; nothing if there is none."""
+    if not file.exists():
+        return []
+    with opened_ledger(f"sqlite:///{file}", now) as ledger:
+        return ledger.events()
+
+
+def _move_ledger(source: Place, target: Place, now: Now) -> tuple[int | None, Path | None]:
+    """Move the ledger too, if it is a file and its new place is a database."""
+    file = _ledger_file(source, target)
+    if file is None:
+        return None, None
+    kept = _put_away_as(file)
+    _check_put_away(source, target, now)  # again, since copying took its time
+    with ExitStack() as stack:
+        new = stack.enter_context(opened_ledger(ledger_url(target), now))
+        stack.enter_context(new.pushing())
+        if kept.exists():  # and this Postgres holds it
+            return len(new.changes()), kept
+        if not file.exists():
+            return None, None
+        old = stack.enter_context(opened_ledger(ledger_url(source), now))
+        stack.enter_context(old.pushing())
+        _bring_up(new, old, file)
+        return len(old.changes()), _put_away(file, kept)
+
+
+def _bring_up(new: Ledger, old: Ledger, file: Path) -> None:
+    """Write what is not on Postgres yet, unless something else happened there."""
+    there, here = new.events(), old.events()
+    if here and there[: len(here)] == here and len(there) > len(here):
+        return  # it went on there, and not here
+    if there == here[: len(there)]:
+        new.take_over(old)
+    if (new.changes(), new.events()) != (old.changes(), here):
+        raise WarehouseError(
+            f"the ledger on Postgres holds what {file} does not, so {file} stays: see what "
+            "happened in either by `milestones changes --all`, and decide by hand which counts"
+        )
+
+
+def _put_away(file: Path, kept: Path) -> Path:
+    """Rename a ledger, so that nothing is sent from it any more."""
+    file.rename(kept)
+    return kept

@@ -1,0 +1,1 @@
+"""What every command needs while it runs: signals, clock, exit codes."""

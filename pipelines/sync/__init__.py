@@ -1,0 +1,1 @@
+"""From the account to the warehouse."""

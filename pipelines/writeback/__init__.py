@@ -1,0 +1,1 @@
+"""From approved changes to the account."""

@@ -1,0 +1,55 @@
+"""Where a command works on changes: the ledger, and who works on it."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from pipelines.config.ledgers import no_ledger
+from pipelines.config.targets import Place, ledger_url
+from warehouse.errors import ChangeRefused
+from warehouse.ledger.store import Ledger, opened_ledger
+
+from .fields import checked_text
+
+
+@contextmanager
+def desk(where: Place) -> Iterator[Ledger]:
+    """Open the ledger to look into it, or to decide: only who proposes makes a new one.
+
+    Args:
+        where: The warehouse it belongs to.
+
+    Raises:
+        ChangeRefused: If there is none yet.
+        WarehouseError: If it cannot be opened.
+    """
+    url = ledger_url(where)
+    if why := no_ledger(url):
+        raise ChangeRefused(why)
+    with opened_ledger(url, now) as ledger:
+        yield ledger
+
+
+def now() -> datetime:
+    """The time of this machine, UTC."""
+    return datetime.now(UTC)
+
+
+def who_is(name: str | None) -> str:
+    """Who works on a change: the name given, or the system's user.
+
+    Raises:
+        ChangeRefused: If the name is none.
+    """
+    try:
+        found = getpass.getuser() if name is None else checked_text("--as", name).strip()
+    except (OSError, KeyError):  # a container may have no name for its user
+        raise ChangeRefused(
+            "the system has no name for its user: say who it is, --as NAME"
+        ) from None
+    if not found:
+        raise ChangeRefused("--as is empty: say who it is")
+    return " ".join(found.split())

@@ -1,0 +1,122 @@
+"""What the warehouse shows of what is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from pipelines.sync.query import Query, rows_of
+from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import Image, Value, twin
+
+from .remote_state import IMAGE, image, invoiced
+from .requests import Ask
+
+
+class Facts:
+    """What the warehouse shows of what is asked about.
+
+    Args:
+        query: The warehouse.
+        asks: What is asked.
+    """
+
+    def __init__(self, query: Query, asks: Sequence[Ask]) -> None:
+        ids = {ask.milestone_id for ask in asks if ask.milestone_id}
+        projects = {p for ask in asks if (p := ask.fields.get("workspace_id", "").strip())}
+        columns = ", ".join(("id", *IMAGE, "deleted_at", "access_lost_at"))
+        table = "kantata.billing_milestones"
+        self._rows = {
+            row["id"]: row
+            for row in rows_of(query, f"select {columns} from {table} where id", ids)  # noqa: S608 - names of ours
+        }
+        self._twins: dict[tuple[Value, ...], list[str]] = {}
+        for row in rows_of(
+            query,
+            f"select {columns} from {table} where deleted_at is null and workspace_id",  # noqa: S608 - names of ours
+            projects,
+        ):
+            self._twins.setdefault(tuple(twin(_image(row))), []).append(row["id"])
+        self._projects = {
+            row["id"]: row["currency"]
+            for row in rows_of(
+                query, "select id, currency from kantata.workspaces where id", projects
+            )
+        }
+        stories = {s for ask in asks if (s := ask.fields.get("story_id", "").strip())}
+        stories |= {str(row["story_id"]) for row in self._rows.values() if row["story_id"]}
+        self._stories = {
+            row["id"]: row["workspace_id"]
+            for row in rows_of(
+                query, "select id, workspace_id from kantata.stories where id", stories
+            )
+        }
+        invoices = {
+            id_
+            for row in self._rows.values()
+            for id_ in str(_image(row)["invoice_ids"] or "").split(",")
+        }
+        self._statuses = {
+            row["id"]: row["status"]
+            for row in rows_of(query, "select id, status from kantata.invoices where id", invoices)
+        }
+
+    def milestone(self, id_: str | None) -> Image:
+        """A milestone that can be written to.
+
+        Raises:
+            ChangeRefused: If there is none.
+        """
+        if not id_:
+            raise ChangeRefused("milestone_id is missing")
+        if (row := self._rows.get(id_)) is None:
+            raise ChangeRefused(f"the warehouse knows no milestone {id_}")
+        if row["deleted_at"] is not None:
+            raise ChangeRefused(f"milestone {id_} is deleted")
+        if row["access_lost_at"] is not None:
+            raise ChangeRefused(f"milestone {id_} cannot be read any more: its project is hidden")
+        return _image(row)
+
+    def shows(self, id_: str | None, wanted: Image) -> bool:
+        """Whether a milestone is like that."""
+        row = self._rows.get(id_ or "")
+        return row is not None and wanted.items() <= _image(row).items()
+
+    def invoiced(self, found: Image) -> str:
+        """Why a milestone counts as invoiced; empty if it does not."""
+        return invoiced(found, self._statuses)
+
+    def project(self, id_: str) -> str | None:
+        """The currency of a project.
+
+        Raises:
+            ChangeRefused: If there is no such project.
+        """
+        if id_ not in self._projects:
+            raise ChangeRefused(f"the warehouse knows no project {id_}")
+        currency = self._projects[id_]
+        return None if currency is None else str(currency)
+
+    def project_of_story(self, id_: str) -> str | None:
+        """The project of a task; None if the warehouse does not know it."""
+        project = self._stories.get(id_)
+        return None if project is None else str(project)
+
+    def twins(self, after: Image) -> list[str]:
+        """Milestones that look the same to a person."""
+        return self._twins.get(tuple(twin(after)), [])
+
+
+def _image(row: Mapping[str, Any]) -> Image:
+    """The warehouse's row as the wire would have it."""
+    linked = row["invoice_ids"]
+    day = row["date_to_invoice"]
+    return image(
+        {
+            **row,
+            "invoice_ids": orjson.loads(linked) if linked else None,
+            "date_to_invoice": None if day is None else day.isoformat(),
+        }
+    )

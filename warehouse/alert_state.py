@@ -16,7 +16,7 @@ from .errors import WarehouseUnwritable
 
 
 @dataclass(frozen=True)
-class Told:
+class AlertState:
     """The state that was told last.
 
     Args:
@@ -40,15 +40,15 @@ class Told:
 _TIMES = ("since", "last_success", "saved_at")
 
 
-def from_file(path: Path) -> Told:
+def from_file(path: Path) -> AlertState:
     """What the file says; nothing if there is none, or it is not whole."""
     try:
-        return _read(path.read_text())
+        return _from_json(path.read_text())
     except (OSError, ValueError, TypeError, KeyError):
-        return Told()
+        return AlertState()
 
 
-def to_file(path: Path, told: Told) -> None:
+def to_file(path: Path, told: AlertState) -> None:
     """Note it, whole or not at all.
 
     Raises:
@@ -57,25 +57,25 @@ def to_file(path: Path, told: Told) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
-        new.write_text(_written(told))
+        new.write_text(_to_json(told))
         new.replace(path)
     except OSError as error:
         raise WarehouseUnwritable(f"cannot write {path}: {error.strerror}") from None
 
 
-def from_warehouse(database: Database, job: str) -> Told:
+def from_warehouse(database: Database, job: str) -> AlertState:
     """What the warehouse says of a job; nothing if it says nothing.
 
     Raises:
         WarehouseError: If it cannot be asked.
     """
     if "alerts" not in database.tables():
-        return Told()
+        return AlertState()
     rows = database.rows(f"select told from {DATASET}.alerts where job = %s", job)
-    return _read(rows[0][0]) if rows else Told()
+    return _from_json(rows[0][0]) if rows else AlertState()
 
 
-def to_warehouse(database: Database, job: str, told: Told) -> None:
+def to_warehouse(database: Database, job: str, told: AlertState) -> None:
     """Note it in the warehouse, if a run has made its tables.
 
     Raises:
@@ -85,22 +85,22 @@ def to_warehouse(database: Database, job: str, told: Told) -> None:
         return
     with database.transaction():
         database.run(f"delete from {DATASET}.alerts where job = %s", job)
-        database.run(f"insert into {DATASET}.alerts values (%s, %s)", job, _written(told))
+        database.run(f"insert into {DATASET}.alerts values (%s, %s)", job, _to_json(told))
 
 
-def later(one: Told, other: Told) -> Told:
+def newer(one: AlertState, other: AlertState) -> AlertState:
     """The one that was noted later; the first if neither knows when."""
     if other.saved_at and (one.saved_at is None or other.saved_at > one.saved_at):
         return other
     return one
 
 
-def _written(told: Told) -> str:
+def _to_json(told: AlertState) -> str:
     return json.dumps(asdict(told), default=lambda moment: moment.isoformat())
 
 
-def _read(text: str) -> Told:
+def _from_json(text: str) -> AlertState:
     values = json.loads(text)
     times = {n: values[n] and datetime.fromisoformat(values[n]) for n in _TIMES}
     lines = {n: tuple(values.get(n, ())) for n in ("matters", "untold")}
-    return Told(**values | times | lines)
+    return AlertState(**values | times | lines)

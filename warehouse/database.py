@@ -94,7 +94,7 @@ class Database:
             values = [value for row in chunk for value in row]
             self.run(f"insert into {table} values {', '.join([marks] * len(chunk))}", *values)
 
-    def named(self, sql: str) -> list[dict[str, Any]]:
+    def records(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, each by the names of its columns."""
         names, rows = self.table(sql)
         return [dict(zip(names, row, strict=True)) for row in rows]
@@ -143,7 +143,7 @@ _DLT_TYPES = {
 
 
 @contextmanager
-def opened(destination: Destination[Any, Any]) -> Iterator[Database]:
+def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
     """A connection to a destination.
 
     It is not had of a pipeline: dlt would read its working folder, which a run may be writing, or
@@ -171,16 +171,16 @@ def opened(destination: Destination[Any, Any]) -> Iterator[Database]:
         with closing(Database(client)) as database:
             yield database
     except (DatabaseException, PipelineStepFailed) as error:
-        if not _of_the_database(error):
+        if not _is_database_error(error):
             raise
-        if no_room(error):
+        if is_disk_full(error):
             raise WarehouseUnwritable(f"cannot write the warehouse: {reason(error)}") from error
-        raise failure(f"the warehouse failed: {reason(error)}") from error
+        raise classify_failure(f"the warehouse failed: {reason(error)}") from error
     finally:
         client.close_connection()
 
 
-def _of_the_database(error: BaseException) -> bool:
+def _is_database_error(error: BaseException) -> bool:
     """Whether a statement failed, be it within a step of dlt's."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, DatabaseException):
@@ -188,7 +188,7 @@ def _of_the_database(error: BaseException) -> bool:
     return seen is not None
 
 
-def failure(said: str) -> WarehouseError:
+def classify_failure(said: str) -> WarehouseError:
     """What the warehouse's words mean: a right or memory is lacking, or a failure may pass."""
     if any(words in said for words in _NO_MEMORY):
         return WarehouseMisconfigured(
@@ -205,10 +205,10 @@ def load_failure(error: BaseException) -> WarehouseError:
     """Why dlt could not load, in the server's own words: a driver's may have the password."""
     said = re.findall(r"(?:ERROR|FATAL): +(.+)", str(error))
     inner = reason(error) if "Failed to connect" not in str(error) else "no connection"
-    return failure(f"loading failed: {said[-1] if said else inner}")
+    return classify_failure(f"loading failed: {said[-1] if said else inner}")
 
 
-def no_room(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether it tells of a full disk, or one that may not be written to."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return True

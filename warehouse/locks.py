@@ -70,15 +70,17 @@ def file_lock(
         ) from None
     try:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        wait_for(partial(_taken, file, kind), partial(_described, file), wait, note, patience)
+        acquire(
+            partial(_try_flock, file, kind), partial(_describe_holder, file), wait, note, patience
+        )
         if kind == fcntl.LOCK_EX:
-            _sign(file)
+            _write_holder(file)
         yield
     finally:
         os.close(file)
 
 
-def wait_for(
+def acquire(
     take: Callable[[], bool],
     busy: Callable[[], str],
     wait: float,
@@ -108,7 +110,7 @@ def wait_for(
         time.sleep(_POLL)
 
 
-def _taken(file: int, kind: int) -> bool:
+def _try_flock(file: int, kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -116,7 +118,7 @@ def _taken(file: int, kind: int) -> bool:
     return True
 
 
-def _sign(file: int) -> None:
+def _write_holder(file: int) -> None:
     """Write down who holds the lock."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
@@ -124,8 +126,8 @@ def _sign(file: int) -> None:
     os.pwrite(file, json.dumps(me).encode(), 0)
 
 
-def _described(file: int) -> str:
-    if _taken(file, fcntl.LOCK_SH):  # then no run has it: who signed it last has ended
+def _describe_holder(file: int) -> str:
+    if _try_flock(file, fcntl.LOCK_SH):  # then no run has it: who signed it last has ended
         fcntl.flock(file, fcntl.LOCK_UN)
         return _READ
     try:
@@ -153,8 +155,8 @@ def server_lock(
     _name(database, "waits")
     for setting, value in _KEEPALIVES.items():
         database.run("select set_config(%s, %s, false)", setting, value)
-    take = partial(_server_taken, database)
-    wait_for(take, partial(_holder, database), wait, note, patience)
+    take = partial(_try_advisory_lock, database)
+    acquire(take, partial(_holder, database), wait, note, patience)
     _name(database, datetime.now(UTC).strftime(_SINCE))
     yield
 
@@ -165,7 +167,7 @@ def _name(database: Database, since: str) -> None:
     database.run("select set_config('application_name', %s, false)", name[:63])
 
 
-def _server_taken(database: Database) -> bool:
+def _try_advisory_lock(database: Database) -> bool:
     return bool(database.rows("select pg_try_advisory_lock(%s, %s)", *_KEYS)[0][0])
 
 

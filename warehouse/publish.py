@@ -39,7 +39,7 @@ def publish(loader: Path, target: Path) -> None:
     try:
         _checkpoint(loader)
         file.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(loader, file)
+        _reserve_space(loader, file)
         _copy(loader, copy, file)
         # What somebody wrote into the old file and left in its log must not get into the new one;
         # DuckDB calls the log as the file was called that was opened.
@@ -62,11 +62,11 @@ def _copy(loader: Path, copy: Path, old: Path) -> None:
     shutil.copyfile(loader, copy)
     with copy.open("rb") as file:
         if old.exists():
-            _make_alike(copy, old.stat())
+            _copy_permissions(copy, old.stat())
         os.fsync(file.fileno())
 
 
-def _make_alike(copy: Path, old: os.stat_result) -> None:
+def _copy_permissions(copy: Path, old: os.stat_result) -> None:
     for owner in (old.st_uid, -1):  # only root may give a file away, a member may give its group
         with suppress(PermissionError):
             os.chown(copy, owner, old.st_gid)
@@ -85,7 +85,7 @@ def _checkpoint(loader: Path) -> None:
         connection.execute("checkpoint")
 
 
-def _make_room(loader: Path, target: Path) -> None:
+def _reserve_space(loader: Path, target: Path) -> None:
     """Take away copies that killed runs left, and see whether a new one fits."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
         left.unlink(missing_ok=True)

@@ -13,26 +13,26 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from pipelines.config.settings import duration, kantata_settings, without_secrets
-from pipelines.config.targets import place
-from pipelines.ops.job import Part, Ran
-from pipelines.ops.job import run as run_all
-from pipelines.ops.json_log import Log
-from pipelines.ops.marts import exit_code, find, rebuild
-from pipelines.ops.migrate import move
-from pipelines.ops.preflight import check as run_check
+from pipelines.config.settings import duration, kantata_settings, mask_secrets
+from pipelines.config.targets import configured_target
+from pipelines.ops.job import JobResult, Part
+from pipelines.ops.job import run_job as run_all
+from pipelines.ops.json_log import JsonLog
+from pipelines.ops.marts import check_marts, findings_exit_code, rebuild_marts
+from pipelines.ops.migrate import migrate
+from pipelines.ops.preflight import preflight as run_check
 from pipelines.ops.status import print_status, status_json
-from pipelines.ops.status import status as read_status
-from pipelines.runtime.signals import stoppable
-from pipelines.sync.pipeline import NEEDS_A_PERSON, Asked, utc_now
+from pipelines.ops.status import read_status as read_status
+from pipelines.runtime.signals import stop_on_signals
+from pipelines.sync.pipeline import ACTION_REQUIRED, SyncOptions, utc_now
 from pipelines.sync.pipeline import sync as run_sync
-from pipelines.sync.session import holding
+from pipelines.sync.session import locked
 from sources.kantata.errors import KantataError
 from sources.kantata_sandbox import serve
 
 from . import changes, render_changes, render_runs
 from .demo import demo as run_demo
-from .errors import ending
+from .errors import handle_errors
 from .labels import Labels, labels
 from .options import DestinationOption, JsonOption, LogFormat, WaitOption, Warehouse
 
@@ -42,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Billing milestones of Kantata OX in DuckDB or Postgres, proven to the cent.",
 )
-changes.add_to(app)
+changes.add_commands(app)
 
 
 @app.command()
@@ -64,18 +64,21 @@ def sync(
     as_json: JsonOption = False,
 ) -> None:
     """Read what changed, or everything; load it, prove it, publish it."""
-    with ending(as_json), stoppable():
+    with handle_errors(as_json), stop_on_signals():
         if projects and not allow_deletes:
             raise typer.BadParameter(f"{projects[0]}: a project is only for --allow-deletes")
-        asked = Asked(full, allow_deletes and not projects, frozenset(projects or ()))
-        warehouse = place(destination)
+        asked = SyncOptions(full, allow_deletes and not projects, frozenset(projects or ()))
+        warehouse = configured_target(destination)
         settings = kantata_settings()
-        with render_runs.watcher() as watcher, holding(warehouse, wait, watcher.note) as hold:
-            result = run_sync(settings, hold, asked, watcher)
+        with (
+            render_runs.console_observer() as observer,
+            locked(warehouse, wait, observer.note) as lock,
+        ):
+            result = run_sync(settings, lock, asked, observer)
         if as_json:
-            render_runs.print_json(render_runs.synced_json(result))
+            render_runs.print_json(render_runs.sync_json(result))
         else:
-            render_runs.synced(result)
+            render_runs.render_sync(result)
         raise typer.Exit(result.exit_code)
 
 
@@ -92,27 +95,33 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """What cron starts: sync; push, if that is enabled; alerts, if a person is needed."""
-    log = Log() if log_format is LogFormat.JSON else None
-    with ending(as_json, log), stoppable():
-        with render_runs.watcher() if log is None else nullcontext(log.watcher()) as watcher:
-            ran = run_all(destination, only, wait, watcher)
+    log = JsonLog() if log_format is LogFormat.JSON else None
+    with handle_errors(as_json, log), stop_on_signals():
+        with (
+            render_runs.console_observer()
+            if log is None
+            else nullcontext(log.observer()) as observer
+        ):
+            ran = run_all(destination, only, wait, observer)
         if log is not None:
-            log.end(ran.exit_code, needs=ran.needs, **_figures(ran))
-        known = labels(place(destination), ran.pushed.changes) if ran.pushed else Labels()
+            log.end(ran.exit_code, needs=ran.needs, **_job_figures(ran))
+        known = (
+            labels(configured_target(destination), ran.pushed.changes) if ran.pushed else Labels()
+        )
         if as_json:
             render_runs.print_json(
                 {
                     "exit_code": ran.exit_code,
-                    "sync": render_runs.synced_json(ran.synced) if ran.synced else None,
-                    "push": render_changes.pushed_json(ran.pushed, known) if ran.pushed else None,
+                    "sync": render_runs.sync_json(ran.synced) if ran.synced else None,
+                    "push": render_changes.push_json(ran.pushed, known) if ran.pushed else None,
                 }
             )
         elif log is None:
-            _show_ran(ran, known)
+            _render_job(ran, known)
         raise typer.Exit(ran.exit_code)
 
 
-def _figures(ran: Ran) -> dict[str, object]:
+def _job_figures(ran: JobResult) -> dict[str, object]:
     """What a run did, in numbers."""
     figures: dict[str, object] = {}
     if ran.synced:
@@ -125,13 +134,13 @@ def _figures(ran: Ran) -> dict[str, object]:
     return figures
 
 
-def _show_ran(ran: Ran, known: Labels) -> None:
+def _render_job(ran: JobResult, known: Labels) -> None:
     if ran.synced:
-        render_runs.synced(ran.synced)
+        render_runs.render_sync(ran.synced)
     if ran.pushed:
-        render_changes.pushed(ran.pushed, known)
+        render_changes.render_push(ran.pushed, known)
     if ran.stopped is not None:
-        render_runs.plain(without_secrets(f"milestones: {ran.stopped}"))
+        render_runs.print_err(mask_secrets(f"milestones: {ran.stopped}"))
 
 
 @app.command()
@@ -143,9 +152,9 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Ask everything a run depends on: one line each, with the way out."""
-    with ending(as_json), stoppable():
+    with handle_errors(as_json), stop_on_signals():
         answers = []
-        for answer in run_check(kantata_settings(), place(destination), probe):
+        for answer in run_check(kantata_settings(), configured_target(destination), probe):
             answers.append(answer)
             if not as_json:
                 mark = "[red]✗[/]" if answer.exit_code else "[green]✓[/]"
@@ -166,61 +175,64 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how fresh the warehouse is, its last runs, and what is due when."""
-    with ending(as_json):
+    with handle_errors(as_json):
         most = duration(fail_if_older_than or "999999d", "--fail-if-older-than")
-        found = read_status(place(destination))
+        found = read_status(configured_target(destination))
         if as_json:
             render_runs.print_json(status_json(found))
         else:
             print_status(found)
         if fail_if_older_than and not found.is_fresh(most, utc_now()):
             if not as_json:
-                render_runs.plain(f"milestones: no run was proven within {fail_if_older_than}")
+                render_runs.print_err(f"milestones: no run was proven within {fail_if_older_than}")
             raise typer.Exit(1)
 
 
 @app.command()
 def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
     """Build the marts anew from what the last proven run left; `sync` does it by itself."""
-    with ending(as_json), stoppable():
-        warnings = rebuild(place(destination))
-        code = NEEDS_A_PERSON if warnings else 0
+    with handle_errors(as_json), stop_on_signals():
+        warnings = rebuild_marts(configured_target(destination))
+        code = ACTION_REQUIRED if warnings else 0
         if as_json:
             render_runs.print_json({"warnings": warnings, "exit_code": code})
         else:
-            render_runs.models(warnings)
+            render_runs.render_marts(warnings)
         raise typer.Exit(code)
 
 
 @app.command()
 def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
     """Check the marts: what is wrong is shown, with its first rows."""
-    with ending(as_json), stoppable():
-        findings = find(place(destination))
+    with handle_errors(as_json), stop_on_signals():
+        findings = check_marts(configured_target(destination))
         if as_json:
             render_runs.print_json([vars(finding) for finding in findings])
         else:
-            render_runs.findings(findings)
-        raise typer.Exit(exit_code(findings))
+            render_runs.render_findings(findings)
+        raise typer.Exit(findings_exit_code(findings))
 
 
 @app.command("move")
 def move_command(as_json: JsonOption = False) -> None:
     """Move the DuckDB warehouse and its ledger to an empty Postgres, versions included."""
-    with ending(as_json), stoppable():
-        with render_runs.watcher() as watcher:
-            source, target = place(Warehouse.DUCKDB), place(Warehouse.POSTGRES)
-            moved = move(source, target, watcher.phase, utc_now)
+    with handle_errors(as_json), stop_on_signals():
+        with render_runs.console_observer() as observer:
+            source, target = (
+                configured_target(Warehouse.DUCKDB),
+                configured_target(Warehouse.POSTGRES),
+            )
+            moved = migrate(source, target, observer.phase, utc_now)
         if as_json:
             render_runs.print_json(vars(moved))
             return
         rows = ", ".join(f"{count:,} {table}" for table, count in moved.rows.items() if count)
-        render_runs.plain_out(f"moved: {rows}")
+        render_runs.print_out(f"moved: {rows}")
         if moved.changes is not None:
-            render_runs.plain_out(
+            render_runs.print_out(
                 f"moved {moved.changes:,} changes; the old ledger is {moved.old_ledger}"
             )
-        render_runs.plain_out("from now on: milestones run --destination postgres")
+        render_runs.print_out("from now on: milestones run --destination postgres")
 
 
 @app.command()
@@ -238,7 +250,7 @@ def sandbox(
         print(f"export KANTATA_API_URL={url}")
         print(f"export KANTATA_ACCESS_TOKEN={token}", flush=True)
 
-    with ending(as_json=False):
+    with handle_errors(as_json=False):
         try:
             serve(port, milestones, seed, latency, token, ready)
         except OSError as error:
@@ -248,7 +260,7 @@ def sandbox(
 @app.command()
 def demo() -> None:
     """Sync a sandbox, change it, sync it again, and show what changed. Needs no token."""
-    with ending(as_json=False), stoppable():
+    with handle_errors(as_json=False), stop_on_signals():
         run_demo()
 
 

@@ -7,30 +7,30 @@ from typing import Annotated
 
 import typer
 
-from pipelines.config.ledgers import no_ledger
+from pipelines.config.ledgers import why_no_ledger
 from pipelines.config.settings import kantata_settings, push_settings
-from pipelines.config.targets import Place, ledger_url, place
-from pipelines.runtime.signals import stoppable
+from pipelines.config.targets import Target, configured_target, ledger_url
+from pipelines.runtime.signals import stop_on_signals
 from pipelines.writeback import service
-from pipelines.writeback.approvals import desk, now, who_is
-from pipelines.writeback.fields import checked_text
-from pipelines.writeback.push import Pushed
-from pipelines.writeback.requests import refuse_all
+from pipelines.writeback.approvals import current_actor, now, open_ledger
+from pipelines.writeback.fields import check_text
+from pipelines.writeback.requests import refuse_problems
+from pipelines.writeback.result import PushResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import OPEN, Change, Status
 from warehouse.ledger.store import Ledger
 
 from . import propose, render_changes, render_runs
-from .errors import ending
+from .errors import handle_errors
 from .labels import labels
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
-from .render_changes import SHORT
+from .render_changes import DIGEST_LENGTH
 
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID")]
 ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...")]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.add_typer(propose.propose, name="propose")
     for command in (changes, show_one, approve, reject, withdraw, plan, push, reconcile, audit):
@@ -44,30 +44,30 @@ def changes(
     as_json: JsonOption = False,
 ) -> None:
     """List changes: what is open, or all."""
-    with ending(as_json):
-        where = place(destination)
-        if _nothing_yet(where, as_json):
+    with handle_errors(as_json):
+        where = configured_target(destination)
+        if _has_no_ledger(where, as_json):
             return
-        with desk(where) as ledger:
+        with open_ledger(where) as ledger:
             found = ledger.changes(None if everything else OPEN)
-        _show(found, where, as_json)
+        _render(found, where, as_json)
 
 
-def _nothing_yet(where: Place, as_json: bool) -> bool:
+def _has_no_ledger(where: Target, as_json: bool) -> bool:
     """Whether there is no ledger; then that is told."""
-    if why := no_ledger(ledger_url(where)):
-        render_runs.plain(why)
+    if why := why_no_ledger(ledger_url(where)):
+        render_runs.print_err(why)
         if as_json:
             render_runs.print_json([])
     return bool(why)
 
 
-def _show(found: list[Change], where: Place, as_json: bool) -> None:
+def _render(found: list[Change], where: Target, as_json: bool) -> None:
     known = labels(where, found)
     if as_json:
         render_runs.print_json([render_changes.change_json(change, known) for change in found])
     else:
-        render_changes.listed(found, known)
+        render_changes.render_list(found, known)
 
 
 def show_one(
@@ -76,15 +76,15 @@ def show_one(
     as_json: JsonOption = False,
 ) -> None:
     """Show all of one change."""
-    with ending(as_json):
-        where = place(destination)
-        with desk(where) as ledger:
+    with handle_errors(as_json):
+        where = configured_target(destination)
+        with open_ledger(where) as ledger:
             change = ledger.change(change_id)
         known = labels(where, [change])
         if as_json:
             render_runs.print_json(render_changes.change_json(change, known))
         else:
-            render_changes.whole(change, known)
+            render_changes.render_change(change, known)
 
 
 def approve(
@@ -102,15 +102,17 @@ def approve(
     def decide(ledger: Ledger, change: Change) -> Change:
         if digest is not None and not change.digest.startswith(digest.strip().lower()):
             raise ChangeRefused(
-                f"change {change.change_id} has the digest {change.digest[:SHORT]}, not "
+                f"change {change.change_id} has the digest {change.digest[:DIGEST_LENGTH]}, not "
                 f"{digest}: it is not what was looked at"
             )
-        return ledger.approve(change, who_is(who))
+        return ledger.approve(change, current_actor(who))
 
-    with ending(as_json):
-        if digest is not None and (len(digest.strip()) < SHORT or len(change_ids) > 1):
-            raise ChangeRefused(f"--digest is for one change, and has {SHORT} characters or more")
-        _decide(change_ids, destination, as_json, decide)
+    with handle_errors(as_json):
+        if digest is not None and (len(digest.strip()) < DIGEST_LENGTH or len(change_ids) > 1):
+            raise ChangeRefused(
+                f"--digest is for one change, and has {DIGEST_LENGTH} characters or more"
+            )
+        _decide_each(change_ids, destination, as_json, decide)
 
 
 def reject(
@@ -121,7 +123,7 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:
     """Reject changes, and say why."""
-    _end(change_ids, Status.REJECTED, reason, who, destination, as_json)
+    _close(change_ids, Status.REJECTED, reason, who, destination, as_json)
 
 
 def withdraw(
@@ -132,10 +134,10 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Take changes back before they are sent."""
-    _end(change_ids, Status.WITHDRAWN, reason, who, destination, as_json)
+    _close(change_ids, Status.WITHDRAWN, reason, who, destination, as_json)
 
 
-def _end(
+def _close(
     change_ids: list[str],
     status: Status,
     reason: str,
@@ -143,16 +145,16 @@ def _end(
     destination: Warehouse,
     as_json: bool,
 ) -> None:
-    with ending(as_json):
-        if not checked_text("--reason", reason).strip():
+    with handle_errors(as_json):
+        if not check_text("--reason", reason).strip():
             raise ChangeRefused("--reason is empty: say why, an auditor reads it")
-        _decide(
+        _decide_each(
             change_ids, destination, as_json,
-            lambda ledger, change: ledger.move(change, status, who_is(who), reason.strip()),
+            lambda ledger, change: ledger.move(change, status, current_actor(who), reason.strip()),
         )  # fmt: skip
 
 
-def _decide(
+def _decide_each(
     change_ids: list[str],
     destination: Warehouse,
     as_json: bool,
@@ -161,8 +163,8 @@ def _decide(
     """Decide on each change; one that cannot be decided on does not hold up the others."""
     done: list[Change] = []
     refused: dict[str, str] = {}
-    where = place(destination)
-    with desk(where) as ledger:
+    where = configured_target(destination)
+    with open_ledger(where) as ledger:
         for change_id in dict.fromkeys(change_ids):
             try:
                 done.append(decide(ledger, ledger.change(change_id)))
@@ -180,26 +182,26 @@ def _decide(
         )
         raise typer.Exit(ChangeRefused.exit_code)
     if as_json or done:
-        _show(done, where, as_json)
-    refuse_all(list(refused.values()), "")
+        _render(done, where, as_json)
+    refuse_problems(list(refused.values()), "")
 
 
 def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
     """Show what push would do now against the live account; nothing is written."""
-    with ending(as_json), stoppable():
+    with handle_errors(as_json), stop_on_signals():
         _plan(destination, as_json)
 
 
 def _plan(destination: Warehouse, as_json: bool) -> None:
-    where = place(destination)
-    if _nothing_yet(where, as_json):
+    where = configured_target(destination)
+    if _has_no_ledger(where, as_json):
         return
-    steps = service.plan(kantata_settings(), push_settings(), where, now)
+    steps = service.plan_changes(kantata_settings(), push_settings(), where, now)
     known = labels(where, (step.change for step in steps))
     if as_json:
         render_runs.print_json(render_changes.plan_json(steps, known))
     else:
-        render_changes.plan(steps, known)
+        render_changes.render_plan(steps, known)
 
 
 def push(
@@ -208,35 +210,37 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Write approved changes to Kantata, each at most once."""
-    with ending(as_json), stoppable():
+    with handle_errors(as_json), stop_on_signals():
         if dry_run:
             _plan(destination, as_json)
             return
-        where = place(destination)
-        with render_runs.watcher() as watcher:
-            result = service.push(kantata_settings(), push_settings(), where, watcher, now)
-        _told(result, where, as_json)
+        where = configured_target(destination)
+        with render_runs.console_observer() as observer:
+            result = service.push_changes(kantata_settings(), push_settings(), where, observer, now)
+        _render_push(result, where, as_json)
 
 
 def reconcile(
     destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False
 ) -> None:
     """Find out what became of changes that may have been written; send nothing."""
-    with ending(as_json), stoppable():
-        where = place(destination)
-        with render_runs.watcher() as watcher:
-            result = service.reconcile(kantata_settings(), push_settings(), where, watcher, now)
-        _told(result, where, as_json)
+    with handle_errors(as_json), stop_on_signals():
+        where = configured_target(destination)
+        with render_runs.console_observer() as observer:
+            result = service.reconcile_changes(
+                kantata_settings(), push_settings(), where, observer, now
+            )
+        _render_push(result, where, as_json)
 
 
-def _told(result: Pushed, where: Place, as_json: bool) -> None:
+def _render_push(result: PushResult, where: Target, as_json: bool) -> None:
     known = labels(where, [*result.changes, *(change for change, _ in result.waiting)])
     if as_json:
-        render_runs.print_json(render_changes.pushed_json(result, known))
+        render_runs.print_json(render_changes.push_json(result, known))
     else:
-        render_changes.pushed(result, known)
+        render_changes.render_push(result, known)
         if result.stopped is not None:
-            render_runs.plain(f"milestones: {result.stopped}")
+            render_runs.print_err(f"milestones: {result.stopped}")
     raise typer.Exit(result.exit_code)
 
 
@@ -246,10 +250,10 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to a change, and who did it."""
-    with ending(as_json), desk(place(destination)) as ledger:
+    with handle_errors(as_json), open_ledger(configured_target(destination)) as ledger:
         ledger.change(change_id)
         events = ledger.events(change_id)
         if as_json:
             render_runs.print_json([vars(event) for event in events])
         else:
-            render_changes.audit(events)
+            render_changes.render_audit(events)

@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.config.settings import KantataSettings
-from pipelines.config.targets import Place, duckdb_place
-from pipelines.sync.pipeline import Asked, sync
-from pipelines.sync.session import holding
+from pipelines.config.targets import Target, duckdb_target
+from pipelines.sync.pipeline import SyncOptions, sync
+from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
 
 from . import render_runs
@@ -59,21 +59,21 @@ def demo() -> None:
         KantataError, WarehouseError, Stopped: As ``sync`` does.
     """
     shutil.rmtree(FOLDER, ignore_errors=True)
-    place = duckdb_place(FOLDER / "loader.duckdb", PUBLISHED)
+    target = duckdb_target(FOLDER / "loader.duckdb", PUBLISHED)
     with Sandbox(milestones=MILESTONES) as sandbox:
         settings = KantataSettings()
         settings.kantata_api_url, settings.kantata_access_token = sandbox.url, sandbox.token
         render_runs.out.print(f"[bold]1. A sandbox of {MILESTONES:,} milestones, synced[/]")
-        _sync(settings, place, Asked())
+        _sync(settings, target, SyncOptions())
         last = _change(sandbox.account)
         render_runs.out.print(
             "\n[bold]2. Seven changes in it: its events tell of six, which are read[/]"
         )
-        _sync(settings, place, Asked())
+        _sync(settings, target, SyncOptions())
         render_runs.out.print(
             "\n[bold]3. A full scan, due once a day, finds the one nobody told of[/]"
         )
-        _sync(settings, place, Asked(full=True))
+        _sync(settings, target, SyncOptions(full=True))
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
         render_runs.out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
         render_runs.out.print(_changes_table(warehouse.execute(_CHANGES, [last]).fetchall()))
@@ -83,10 +83,10 @@ def demo() -> None:
     render_runs.out.print(escape(_TRY), soft_wrap=True)
 
 
-def _sync(settings: KantataSettings, place: Place, asked: Asked) -> None:
-    with render_runs.watcher() as watcher, holding(place) as hold:
-        result = sync(settings, hold, asked, watcher)
-    render_runs.synced(result)
+def _sync(settings: KantataSettings, target: Target, asked: SyncOptions) -> None:
+    with render_runs.console_observer() as observer, locked(target) as lock:
+        result = sync(settings, lock, asked, observer)
+    render_runs.render_sync(result)
 
 
 def _change(account: Account) -> int:
@@ -112,14 +112,14 @@ def _changes_table(rows: list[tuple[Any, ...]]) -> Table:
         old_amount, amount, old_due, due, old_invoice, invoice = fields
         changes: dict[str, tuple[str, str]] = defaultdict(lambda: ("", ""))
         if old_amount != amount:
-            before = "" if old_amount is None else render_runs.money(old_amount, unit)
-            changes[f"amount, {currency}"] = (before, render_runs.money(amount, unit))
+            before = "" if old_amount is None else render_runs.format_amount(old_amount, unit)
+            changes[f"amount, {currency}"] = (before, render_runs.format_amount(amount, unit))
         if old_due != due:
             changes["date"] = (old_due or "", due or "none")
         if old_invoice != invoice:
             changes["invoice"] = (old_invoice or "none", invoice or "none")
         if what == "deleted":
-            changes[f"amount, {currency}"] = (render_runs.money(amount, unit), "")
+            changes[f"amount, {currency}"] = (render_runs.format_amount(amount, unit), "")
         for name, (before, after) in changes.items():
             table.add_row(id_, escape(title), f"{what}: {name}", before, after)
     return table
@@ -130,5 +130,5 @@ def _chart(rows: list[tuple[Any, ...]]) -> Table:
     most = max((subunits for _, subunits, _ in rows), default=0)
     for month, subunits, unit in rows:
         bar = Bar(max(most, 1), 0, max(0, subunits), width=40, color="green")
-        table.add_row(month, f"{render_runs.money(subunits, unit):>14}", bar)
+        table.add_row(month, f"{render_runs.format_amount(subunits, unit):>14}", bar)
     return table

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import typer
 
-from pipelines.config.settings import without_secrets
-from pipelines.ops.json_log import Log
-from pipelines.runtime.signals import Stopped, last_words
+from pipelines.config.settings import mask_secrets
+from pipelines.ops.json_log import JsonLog
+from pipelines.runtime.signals import Stopped, on_forced_exit
 from sources.kantata.errors import KantataError
 from warehouse.errors import WarehouseError
 
@@ -24,7 +24,7 @@ ERROR_LOG = Path(".milestones/error.log")
 
 
 @contextmanager
-def ending(as_json: bool, log: Log | None = None) -> Iterator[None]:
+def handle_errors(as_json: bool, log: JsonLog | None = None) -> Iterator[None]:
     """Turn every failure into one line, or one JSON value, and its exit code.
 
     Args:
@@ -32,40 +32,40 @@ def ending(as_json: bool, log: Log | None = None) -> Iterator[None]:
         log: Where the line goes; None for stderr.
     """
     try:
-        with last_words(partial(_tell, as_json=as_json, log=log)):
+        with on_forced_exit(partial(_report, as_json=as_json, log=log)):
             yield
     except (KantataError, WarehouseError, Stopped) as error:
         _fail(str(error), error.exit_code, as_json, log)
     except (typer.Exit, typer.BadParameter):
         raise
     except Exception as error:  # a mistake of ours is still told in one line
-        where = _keep(traceback.format_exc())
+        where = _save_traceback(traceback.format_exc())
         _fail(f"{type(error).__name__}: {error}".splitlines()[0] + where, 1, as_json, log)
 
 
-def _fail(message: str, exit_code: int, as_json: bool, log: Log | None) -> None:
-    _tell(message, exit_code, as_json, log)
+def _fail(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:
+    _report(message, exit_code, as_json, log)
     if exit_code > 128:
         os._exit(exit_code)  # a load that would not end in time must not hold the process
     raise typer.Exit(exit_code)
 
 
-def _tell(message: str, exit_code: int, as_json: bool, log: Log | None) -> None:
-    message = without_secrets(message)
+def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:
+    message = mask_secrets(message)
     if log is not None:
         log.end(exit_code, error=message)
     if as_json:
         render_runs.print_json({"error": message, "exit_code": exit_code})
     elif log is None:
-        render_runs.plain(f"milestones: {message}")
+        render_runs.print_err(f"milestones: {message}")
     sys.stdout.flush()
 
 
-def _keep(trace: str) -> str:
+def _save_traceback(trace: str) -> str:
     """Keep a traceback for whoever mends it; gives where."""
     try:
         ERROR_LOG.parent.mkdir(parents=True, exist_ok=True)
-        ERROR_LOG.write_text(without_secrets(trace))
+        ERROR_LOG.write_text(mask_secrets(trace))
     except OSError:
         return ""
     return f" (details: {ERROR_LOG})"

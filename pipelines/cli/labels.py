@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from pipelines.config.targets import Place
-from pipelines.sync.query import queried, rows_of
+from pipelines.config.targets import Target
+from pipelines.sync.query import open_reader, rows_by_id
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import Change
 
@@ -26,12 +26,12 @@ class Labels:
     projects: Mapping[str, str] = field(default_factory=dict)
 
 
-def labels(place: Place, changes: Iterable[Change]) -> Labels:
+def labels(target: Target, changes: Iterable[Change]) -> Labels:
     """What these changes need to be shown; nothing if the warehouse cannot be asked."""
     # What was done is told in any case: the warehouse only helps to tell it.
-    with suppress(WarehouseError, OSError), queried(place) as (_, query):
+    with suppress(WarehouseError, OSError), open_reader(target) as (_, query):
         units = query.rows("select iso_code, unit_per_subunit from kantata.currencies")
-        projects = rows_of(
+        projects = rows_by_id(
             query,
             "select id, title from kantata.workspaces where id",
             {change.workspace_id for change in changes},

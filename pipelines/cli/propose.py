@@ -8,20 +8,20 @@ from typing import Annotated
 
 import typer
 
-from pipelines.config.targets import ledger_url, place
-from pipelines.sync.query import Query, queried
+from pipelines.config.targets import configured_target, ledger_url
+from pipelines.sync.query import WarehouseReader, open_reader
 from pipelines.writeback import proposals as asking
 from pipelines.writeback import requests as reading
-from pipelines.writeback.approvals import now, who_is
+from pipelines.writeback.approvals import current_actor, now
 from pipelines.writeback.fields import WRITABLE
-from pipelines.writeback.proposals import Proposed
-from pipelines.writeback.requests import Ask
+from pipelines.writeback.proposals import ProposalResult
+from pipelines.writeback.requests import ChangeRequest
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
-from warehouse.ledger.store import opened_ledger
+from warehouse.ledger.store import connect_ledger
 
 from . import render_runs
-from .errors import ending
+from .errors import handle_errors
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 
 propose = typer.Typer(
@@ -55,14 +55,14 @@ def propose_many(
     as_json: JsonOption = False,
 ) -> None:
     """Ask for many changes, or hand on to a command that asks for one."""
-    with ending(as_json):
+    with handle_errors(as_json):
         if context.invoked_subcommand is not None:
             _refuse_options(context, context.invoked_subcommand)
             return
         if (file is None) == (query is None):
             raise ChangeRefused("say update, create or delete; or --from FILE; or --query SQL")
 
-        def asks(ask: Query) -> list[Ask]:
+        def asks(ask: WarehouseReader) -> list[ChangeRequest]:
             if file is not None:
                 return reading.from_csv(file, reason)
             return reading.from_query(ask, query or "", reason)
@@ -72,12 +72,14 @@ def propose_many(
             render_runs.print_json([vars(result) for result in results])
             return
         for result in results:
-            render_runs.plain_out(f"{result.where}: {' '.join(filter(None, _said(result)))}")
+            render_runs.print_out(
+                f"{result.where}: {' '.join(filter(None, _result_words(result)))}"
+            )
         new = sum(not result.note for result in results)
-        render_runs.plain_out(f"{new} proposed, {len(results) - new} not")
+        render_runs.print_out(f"{new} proposed, {len(results) - new} not")
 
 
-def _said(result: Proposed) -> tuple[str, str]:
+def _result_words(result: ProposalResult) -> tuple[str, str]:
     if result.change_id is None:
         return "", result.note
     return result.change_id, result.note and f"({result.note})"
@@ -143,21 +145,21 @@ def _propose_one(
     as_json: bool,
     duplicate: bool = False,
 ) -> None:
-    with ending(as_json):
-        ask = reading.one(action, milestone_id, fields or (), reason)
+    with handle_errors(as_json):
+        ask = reading.single_request(action, milestone_id, fields or (), reason)
         (result,) = _propose(destination, lambda _: [ask], who, duplicate)
         if as_json:
             render_runs.print_json({"change_id": result.change_id})
         else:
-            render_runs.plain_out(result.change_id or "")
+            render_runs.print_out(result.change_id or "")
 
 
 def _propose(
     destination: Warehouse,
-    asks: Callable[[Query], list[Ask]],
+    asks: Callable[[WarehouseReader], list[ChangeRequest]],
     who: str | None,
     duplicate: bool,
-) -> list[Proposed]:
-    where = place(destination)
-    with queried(where) as (_, query), opened_ledger(ledger_url(where), now) as ledger:
-        return asking.propose(ledger, query, asks(query), who_is(who), duplicate)
+) -> list[ProposalResult]:
+    where = configured_target(destination)
+    with open_reader(where) as (_, query), connect_ledger(ledger_url(where), now) as ledger:
+        return asking.propose(ledger, query, asks(query), current_actor(who), duplicate)

@@ -9,14 +9,16 @@ from rich.padding import Padding
 from rich.text import Text
 
 from pipelines.runtime.text import visible
-from pipelines.writeback.plan import Conflict, Later, NoOp, Step, Write
-from pipelines.writeback.push import Pushed
+from pipelines.writeback.plan import Conflict, Deferred, NoOp, Step, Write
+from pipelines.writeback.result import PushResult
 from warehouse.ledger.change import Action, Change, Event, Status, Value
 
 from .labels import Labels
-from .render_runs import exact, money, out
+from .render_runs import exact_amount, format_amount, out
 
-SHORT = 12  # characters of a digest that are shown, and enough to name it
+DIGEST_LENGTH = 12  # characters of a digest that are shown, and enough to name it
+# What `plan --json` calls each step; read by other programs.
+_STEP_NAMES = {Write: "write", NoOp: "noop", Conflict: "conflict", Deferred: "later"}
 _COLOURS = {
     Status.APPLIED: "green",
     Status.CONFLICT: "red",
@@ -25,20 +27,20 @@ _COLOURS = {
 }
 
 
-def listed(changes: Sequence[Change], known: Labels) -> None:
+def render_list(changes: Sequence[Change], known: Labels) -> None:
     """Changes, some lines each: an id is never cut, since it is what one types next."""
     for change in changes:
-        _headed(status(change.status), change, known)
-        for line in lines(change, known):
+        _heading(status_text(change.status), change, known)
+        for line in change_lines(change, known):
             _line(line)
         _line(f"reason: {change.reason}")
         by = f", approved by {change.approver}" if change.approver else ""
-        _line(f"proposed by {change.proposer}{by}; digest {change.digest[:SHORT]}")
+        _line(f"proposed by {change.proposer}{by}; digest {change.digest[:DIGEST_LENGTH]}")
     if not changes:
         out.print("no changes")
 
 
-def _headed(what: str, change: Change, known: Labels) -> None:
+def _heading(what: str, change: Change, known: Labels) -> None:
     """Which change it is, and which milestone, by the names a person knows."""
     target = f"milestone {change.milestone_id}" if change.milestone_id else "a milestone"
     out.print(
@@ -59,13 +61,13 @@ def _line(text: str) -> None:
         out.print(Text("    ") + shown, soft_wrap=True)
 
 
-def status(value: Status) -> str:
+def status_text(value: Status) -> str:
     """A status in its colour."""
     colour = _COLOURS.get(value, "default")
     return f"[{colour}]{value}[/]"
 
 
-def lines(change: Change, known: Labels) -> list[str]:
+def change_lines(change: Change, known: Labels) -> list[str]:
     """What a change does, a line each."""
     if change.action is Action.DELETE:
         amount = _value("amount_in_cents", change.before.get("amount_in_cents"), change, known)
@@ -89,13 +91,13 @@ def _value(name: str, value: Value, change: Change, known: Labels) -> str:
         return "none"
     if name == "amount_in_cents" and isinstance(value, int):
         unit = known.units.get(change.currency or "")
-        return f"{money(value, unit)} {change.currency or ''}".strip()
+        return f"{format_amount(value, unit)} {change.currency or ''}".strip()
     return str(value)
 
 
-def whole(change: Change, known: Labels) -> None:
+def render_change(change: Change, known: Labels) -> None:
     """All of one change."""
-    listed([change], known)
+    render_list([change], known)
     if change.outcome:
         _line(change.outcome)
 
@@ -104,7 +106,7 @@ def change_json(change: Change, known: Labels) -> dict[str, object]:
     """A change as JSON."""
     unit = known.units.get(change.currency or "")
     amounts = [fields.get("amount_in_cents") for fields in (change.before, change.after)]
-    before, after = (exact(a, unit) if isinstance(a, int) else None for a in amounts)
+    before, after = (exact_amount(a, unit) if isinstance(a, int) else None for a in amounts)
     return {
         "change_id": change.change_id,
         "status": change.status,
@@ -129,12 +131,12 @@ def change_json(change: Change, known: Labels) -> dict[str, object]:
     }
 
 
-def plan(steps: Sequence[Step], known: Labels) -> None:
+def render_plan(steps: Sequence[Step], known: Labels) -> None:
     """What a push would do."""
-    what = {Write: "write", NoOp: "nothing to do", Conflict: "conflict", Later: "later"}
+    what = {Write: "write", NoOp: "nothing to do", Conflict: "conflict", Deferred: "later"}
     for step in steps:
-        _headed(f"[bold]{what[type(step)]}[/]", step.change, known)
-        for line in lines(step.change, known):
+        _heading(f"[bold]{what[type(step)]}[/]", step.change, known)
+        for line in change_lines(step.change, known):
             _line(line)
         if not isinstance(step, Write):
             _line(step.why)
@@ -147,20 +149,20 @@ def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
     return [
         change_json(step.change, known)
         | {
-            "step": type(step).__name__.lower(),
+            "step": _STEP_NAMES[type(step)],
             "why": "" if isinstance(step, Write) else step.why,
         }
         for step in steps
     ]
 
 
-def pushed(result: Pushed, known: Labels) -> None:
+def render_push(result: PushResult, known: Labels) -> None:
     """What a push did."""
     for change in result.changes:
-        _headed(status(change.status), change, known)
+        _heading(status_text(change.status), change, known)
         _line(change.outcome)
     for change, why in result.waiting:
-        _headed("[yellow]left[/]", change, known)
+        _heading("[yellow]left[/]", change, known)
         _line(why)
     for doubt in result.doubts:
         out.print(f"[yellow]needs a person:[/] {escape(visible(doubt))}", soft_wrap=True)
@@ -170,7 +172,7 @@ def pushed(result: Pushed, known: Labels) -> None:
     out.print(f"{applied} applied, {len(result.changes) - applied} not, {len(result.waiting)} left")
 
 
-def pushed_json(result: Pushed, known: Labels) -> dict[str, object]:
+def push_json(result: PushResult, known: Labels) -> dict[str, object]:
     """What a push did, as JSON."""
     return {
         "exit_code": result.exit_code,
@@ -182,7 +184,7 @@ def pushed_json(result: Pushed, known: Labels) -> dict[str, object]:
     }
 
 
-def audit(events: Sequence[Event]) -> None:
+def render_audit(events: Sequence[Event]) -> None:
     """What happened to a change, a line each."""
     for event in events:
         moved = f"{event.before} → {event.after}" if event.before else str(event.after)

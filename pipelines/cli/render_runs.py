@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipelines.runtime.text import visible
-from pipelines.sync.pipeline import Synced, Watcher
+from pipelines.sync.pipeline import RunObserver, SyncResult
 from warehouse.models.build import Finding
 from warehouse.raw.runs import Run
 
@@ -25,10 +25,10 @@ _LINE_EVERY = 5.0  # seconds between plain lines
 
 
 @contextmanager
-def watcher() -> Iterator[Watcher]:
+def console_observer() -> Iterator[RunObserver]:
     """Someone who watches a run on stderr."""
     if not err.is_terminal:
-        yield _plain()
+        yield _line_observer()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -43,57 +43,57 @@ def watcher() -> Iterator[Watcher]:
         def progress(rows: int, read: int, pages: int) -> None:
             bar.update(task, completed=read, total=pages, rows=rows)
 
-        yield Watcher(
+        yield RunObserver(
             phase=lambda name: bar.update(task, description=name),
             progress=progress,
-            note=lambda line: err.print(_safe(line)),
+            note=lambda line: err.print(safe_markup(line)),
         )
 
 
-def _plain() -> Watcher:
+def _line_observer() -> RunObserver:
     last = time.monotonic()
 
     def progress(rows: int, read: int, pages: int) -> None:
         nonlocal last
         if time.monotonic() - last >= _LINE_EVERY:
             last = time.monotonic()
-            plain(f"reading: {rows} milestones, page {read} of {pages}")
+            print_err(f"reading: {rows} milestones, page {read} of {pages}")
 
-    return Watcher(phase=plain, progress=progress, note=plain)
+    return RunObserver(phase=print_err, progress=progress, note=print_err)
 
 
-def plain(line: str) -> None:
+def print_err(line: str) -> None:
     """A line on stderr, or some, each whole, whatever the terminal's width."""
     for each in line.split("\n"):
         err.print(visible(each), markup=False, soft_wrap=True)
 
 
-def plain_out(line: str) -> None:
+def print_out(line: str) -> None:
     """One line on stdout, whole."""
     out.print(visible(line), markup=False, soft_wrap=True)
 
 
-def money(subunits: int, unit: Decimal | None) -> str:
+def format_amount(subunits: int, unit: Decimal | None) -> str:
     """An amount in its currency's own decimals; subunits if its unit is unknown."""
     return f"{subunits:,} subunits" if unit is None else f"{subunits * unit.normalize():,f}"
 
 
-def exact(subunits: int, unit: Decimal | None) -> str | None:
+def exact_amount(subunits: int, unit: Decimal | None) -> str | None:
     """An amount as JSON has it: text, since JSON numbers round; null if its unit is unknown."""
     return None if unit is None else f"{subunits * unit.normalize():f}"
 
 
-def _safe(text: str) -> str:
+def safe_markup(text: str) -> str:
     """A text of others within markup of ours."""
     return escape(visible(text))
 
 
-def synced(result: Synced) -> None:
+def render_sync(result: SyncResult) -> None:
     """What a run did, on stdout."""
     run = result.run
     out.print(
         f"[green]proven[/]: {run.rows_read:,} milestones read, {run.added:,} added, "
-        f"{run.changed:,} changed{_gone(run)} ({run.mode}: {run.why}; {run.requests} requests, "
+        f"{run.changed:,} changed{_removed(run)} ({run.mode}: {run.why}; {run.requests} requests, "
         f"{run.duration_seconds:.1f} s)",
         soft_wrap=True,
     )
@@ -104,34 +104,34 @@ def synced(result: Synced) -> None:
     if result.published:
         out.print(f"published {result.published}", markup=False, soft_wrap=True)
     for line in result.needs:
-        out.print(f"[yellow]needs a person:[/] {_safe(line)}", soft_wrap=True)
+        out.print(f"[yellow]needs a person:[/] {safe_markup(line)}", soft_wrap=True)
 
 
-def _gone(run: Run) -> str:
+def _removed(run: Run) -> str:
     counts = {"deleted": run.deleted, "restored": run.restored, "out of reach": run.access_lost}
     return "".join(f", {count:,} {what}" for what, count in counts.items() if count)
 
 
-def models(warnings: list[str]) -> None:
+def render_marts(warnings: list[str]) -> None:
     """What building the marts led to, on stdout."""
     out.print("[green]built[/]: every blocking check holds")
     for line in warnings:
-        out.print(f"[yellow]needs a person:[/] {_safe(line)}", soft_wrap=True)
+        out.print(f"[yellow]needs a person:[/] {safe_markup(line)}", soft_wrap=True)
 
 
-def findings(found: list[Finding]) -> None:
+def render_findings(found: list[Finding]) -> None:
     """What checks found wrong, on stdout: each with its first rows."""
     if not found:
         out.print("[green]every check holds[/]")
     for finding in found:
         out.print(
             f"[red]{finding.check}[/] ({finding.severity}): {finding.count} wrong. "
-            f"{_safe(finding.about)}",
+            f"{safe_markup(finding.about)}",
             soft_wrap=True,
         )
-        table = Table(*map(_safe, finding.rows[0]), box=None)
+        table = Table(*map(safe_markup, finding.rows[0]), box=None)
         for row in finding.rows:
-            table.add_row(*map(_safe, row.values()))
+            table.add_row(*map(safe_markup, row.values()))
         out.print(table)
 
 
@@ -141,11 +141,13 @@ def totals_table(totals: dict[str, tuple[int, int]], units: dict[str, Decimal]) 
     table.add_column("milestones", justify="right")
     table.add_column("amount", justify="right")
     for currency, (count, subunits) in sorted(totals.items()):
-        table.add_row(_safe(currency), f"{count:,}", money(subunits, units.get(currency)))
+        table.add_row(
+            safe_markup(currency), f"{count:,}", format_amount(subunits, units.get(currency))
+        )
     return table
 
 
-def synced_json(result: Synced) -> dict[str, object]:
+def sync_json(result: SyncResult) -> dict[str, object]:
     """A run as one JSON value: amounts as text, since JSON numbers round."""
     run = result.run
     return {
@@ -182,7 +184,7 @@ def totals_json(
         currency: {
             "milestones": count,
             "subunits": subunits,
-            "amount": exact(subunits, units.get(currency)),
+            "amount": exact_amount(subunits, units.get(currency)),
         }
         for currency, (count, subunits) in sorted(totals.items())
     }

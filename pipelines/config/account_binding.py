@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from sources.kantata import KantataReader
 from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.ledger.store import Belonging, Ledger
+from warehouse.ledger.store import AccountBinding, Ledger
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 
-def check_belonging(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
+def check_account(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
     """Make sure that this account is the one the ledger belongs to.
 
     Args:
@@ -24,21 +24,21 @@ def check_belonging(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
         KantataError: If the account does not answer.
         WarehouseMisconfigured: If it is another one.
     """
-    found, bound = account_of(reader), ledger.belongs_to()
+    found, bound = connected_account(reader), ledger.bound_account()
     if bound is None:
         if bind:
-            ledger.belong_to(found)
+            ledger.bind_account(found)
         return
     ids = {found.account_id, bound.account_id} - {None}
     if found.address != bound.address or len(ids) > 1:
         raise WarehouseMisconfigured(
-            f"the ledger holds changes for {_described(bound)}, and this is {_described(found)}: "
+            f"the ledger holds changes for {_describe(bound)}, and this is {_describe(found)}: "
             "nothing was written. Mend KANTATA_API_URL and the token, or name another ledger in "
             "LEDGER__URL"
         )
 
 
-def account_of(reader: KantataReader) -> Belonging:
+def connected_account(reader: KantataReader) -> AccountBinding:
     """The account that answers.
 
     Raises:
@@ -47,15 +47,15 @@ def account_of(reader: KantataReader) -> Belonging:
     parts = urlsplit(reader.url)
     host = str(parts.hostname)
     # A sandbox gets another port each time it is started.
-    place = "this machine" if host in _HERE else f"{host}:{parts.port}" if parts.port else host
+    target = "this machine" if host in _HERE else f"{host}:{parts.port}" if parts.port else host
     try:
         page = reader.page("users/me", {})
         ids = [user.get("account_id") for user in page.records.values()]
     except NOT_ALLOWED:
         ids = []
     id_ = next((str(id_) for id_ in ids if id_ is not None), None)
-    return Belonging(f"{place}{parts.path}", id_)
+    return AccountBinding(f"{target}{parts.path}", id_)
 
 
-def _described(account: Belonging) -> str:
+def _describe(account: AccountBinding) -> str:
     return f"account {account.account_id or 'unknown'} at {account.address}"

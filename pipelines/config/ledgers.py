@@ -18,7 +18,7 @@ _AS_POSTGRES = (
 )
 
 
-def checked_postgres(url: str, name: str) -> str:
+def check_postgres_url(url: str, name: str) -> str:
     """An address of Postgres, if it is one; it is never shown, since a password may be anywhere.
 
     Args:
@@ -47,7 +47,7 @@ def _is_postgres(url: str) -> bool:
     )
 
 
-def checked_ledger(url: str) -> str:
+def check_ledger_url(url: str) -> str:
     """The address of a ledger, if it is one.
 
     Raises:
@@ -70,7 +70,7 @@ def checked_ledger(url: str) -> str:
     return url
 
 
-def no_ledger(url: str) -> str:
+def why_no_ledger(url: str) -> str:
     """Says that there is no ledger yet; empty if there is one, or a database would hold it."""
     if not url.startswith("sqlite"):
         return ""

@@ -19,7 +19,7 @@ from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
 from sources.kantata import KantataReader
-from sources.kantata.api.transport import Answered, checked_token
+from sources.kantata.api.transport import OnRequest, check_token
 from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import API_URL
 
@@ -50,7 +50,7 @@ class KantataSettings(BaseConfiguration):
         """
         return duration(self.scan_every, "[sources.kantata] scan_every")
 
-    def reader(self, attempts: int = 1, answered: Answered | None = None) -> KantataReader:
+    def reader(self, attempts: int = 1, on_request: OnRequest | None = None) -> KantataReader:
         """A reader of its own, for a few questions."""
         return KantataReader(
             self.kantata_api_url,
@@ -58,7 +58,7 @@ class KantataSettings(BaseConfiguration):
             self.requests_per_second,
             self.backoff_seconds,
             attempts,
-            answered=answered,
+            on_request=on_request,
         )
 
 
@@ -68,7 +68,7 @@ def kantata_settings() -> KantataSettings:
     Raises:
         KantataError: If there is no token, or a setting cannot be what it is.
     """
-    settings = _kantata()
+    settings = _resolve_kantata()
     if not settings.kantata_access_token:
         raise KantataMisconfigured(
             "no token: set KANTATA_ACCESS_TOKEN, or kantata_access_token under [sources.kantata] "
@@ -79,8 +79,8 @@ def kantata_settings() -> KantataSettings:
     return settings
 
 
-def _kantata() -> KantataSettings:
-    with _told("[sources.kantata]"):
+def _resolve_kantata() -> KantataSettings:
+    with _one_line_errors("[sources.kantata]"):
         return resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
 
 
@@ -99,17 +99,17 @@ def duration(text: str, name: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def without_secrets(text: str) -> str:
+def mask_secrets(text: str) -> str:
     """A text in which no secret that is configured stands."""
-    for secret in _secrets():
+    for secret in _configured_secrets():
         text = text.replace(secret, "[secret]") if len(secret) >= 4 else text
     return text
 
 
-def _secrets() -> list[str]:
+def _configured_secrets() -> list[str]:
     """Every secret that can be read; an error is told whatever else is wrong."""
     asked: tuple[Callable[[], str], ...] = (
-        lambda: _kantata().kantata_access_token,
+        lambda: _resolve_kantata().kantata_access_token,
         _write_token,
         lambda: setting("alerts.webhook_url", ""),  # whoever has it may write to the channel
     )
@@ -157,22 +157,22 @@ def push_settings() -> PushSettings:
         raise KantataMisconfigured(f"[push] enabled is {enabled!r}; write it as true or false")
     token = _write_token()
     if token:
-        checked_token(token, "KANTATA_WRITE_TOKEN")
+        check_token(token, "KANTATA_WRITE_TOKEN")
     return PushSettings(
         enabled == "true",
-        _whole("push.max_changes", PushSettings.max_changes, least=1),
-        _whole("push.reconcile_after", PushSettings.reconcile_after, least=0),
+        _whole_number("push.max_changes", PushSettings.max_changes, least=1),
+        _whole_number("push.reconcile_after", PushSettings.reconcile_after, least=0),
         token,
     )
 
 
 def _write_token() -> str:
-    with _told("[push]"):
+    with _one_line_errors("[push]"):
         found = resolve_configuration(_WriteToken(), sections=("push",))
     return found.kantata_write_token or ""
 
 
-def _whole(name: str, otherwise: int, least: int) -> int:
+def _whole_number(name: str, otherwise: int, least: int) -> int:
     text = setting(name, str(otherwise))
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
         raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {least}")
@@ -222,13 +222,13 @@ def setting(name: str, otherwise: str) -> str:
     Raises:
         KantataMisconfigured: If one of the files cannot be read.
     """
-    with _told(name):
+    with _one_line_errors(name):
         value: object = dlt.config.get(name)
     return otherwise if value is None else str(value)
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _one_line_errors(name: str) -> Iterator[None]:
     """Say in one line what is wrong with a setting, or with a file of settings."""
     try:
         yield

@@ -15,7 +15,7 @@ from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from warehouse.errors import WarehouseMisconfigured
 
-from .ledgers import checked_ledger, checked_postgres
+from .ledgers import check_ledger_url, check_postgres_url
 from .settings import setting
 
 LOADER_FILE = ".milestones/loader.duckdb"
@@ -34,7 +34,7 @@ _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """A warehouse, and the files beside it.
 
     Args:
@@ -75,7 +75,7 @@ class Place:
         )
 
 
-def place(destination: str) -> Place:
+def configured_target(destination: str) -> Target:
     """The warehouse that is configured.
 
     Args:
@@ -90,17 +90,17 @@ def place(destination: str) -> Place:
             f"[warehouse] reporting_timezone is {timezone!r}; write it as Europe/Berlin or UTC"
         )
     if destination == "postgres":
-        return replace(_postgres(), timezone=timezone)
+        return replace(_postgres_target(), timezone=timezone)
     loader = _duckdb_file(setting("destination.duckdb.credentials", LOADER_FILE))
     published = setting("warehouse.publish_to", PUBLISHED_FILE)
     if not published:
         raise WarehouseMisconfigured(
             "WAREHOUSE__PUBLISH_TO is empty: name a file, or leave it out for " + PUBLISHED_FILE
         )
-    return replace(duckdb_place(loader, Path(published)), timezone=timezone)
+    return replace(duckdb_target(loader, Path(published)), timezone=timezone)
 
 
-def duckdb_place(loader: Path, published: Path) -> Place:
+def duckdb_target(loader: Path, published: Path) -> Target:
     """A DuckDB warehouse.
 
     Args:
@@ -110,7 +110,7 @@ def duckdb_place(loader: Path, published: Path) -> Place:
     Raises:
         WarehouseMisconfigured: If the files cannot be called so.
     """
-    if _real(loader) == _real(published):
+    if _real_path(loader) == _real_path(published):
         raise WarehouseMisconfigured(
             f"{loader} cannot be both the loader's file and the one for readers: name another one "
             "in WAREHOUSE__PUBLISH_TO"
@@ -119,7 +119,7 @@ def duckdb_place(loader: Path, published: Path) -> Place:
     _check_file(published, "the file for readers", "WAREHOUSE__PUBLISH_TO")
     limit = {"memory_limit": _memory_limit()}
     credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | limit)
-    return Place(
+    return Target(
         destination=dlt.destinations.duckdb(credentials),
         name="duckdb",
         folder=loader.parent,
@@ -136,7 +136,7 @@ def _memory_limit() -> str:
     return limit
 
 
-def _real(path: Path) -> Path:
+def _real_path(path: Path) -> Path:
     """Where it is when no link is left; unlike ``resolve`` it bears one that leads to itself."""
     return Path(os.path.realpath(path))
 
@@ -145,7 +145,7 @@ def _check_file(path: Path, what: str, name: str) -> None:
     """Refuse what is no file, and what DuckDB would take for one of our schemas."""
     if os.path.isdir(path):  # Path.is_dir would raise if it may not look there
         raise WarehouseMisconfigured(f"{path} is a folder: name {what} in {name}")
-    for file in (path, _real(path)):  # a link may be opened by either name
+    for file in (path, _real_path(path)):  # a link may be opened by either name
         # DuckDB's name for it ends at the first full stop, and big and small letters are the same.
         catalog = file.name.lstrip(".").partition(".")[0].lower()
         if catalog in _SCHEMAS:
@@ -155,17 +155,17 @@ def _check_file(path: Path, what: str, name: str) -> None:
             )
 
 
-def ledger_url(place: Place) -> str:
+def ledger_url(target: Target) -> str:
     """Where changes are kept: LEDGER__URL, else beside the warehouse.
 
     Raises:
         WarehouseMisconfigured: If it is not where a ledger can be.
     """
     if url := setting("ledger.url", ""):
-        return checked_ledger(url)
-    if place.loader is None:
+        return check_ledger_url(url)
+    if target.loader is None:
         return _postgres_url("LEDGER__URL is not set, so the ledger is there too. ")
-    return f"sqlite:///{place.folder / 'ledger.sqlite'}"
+    return f"sqlite:///{target.folder / 'ledger.sqlite'}"
 
 
 def _postgres_url(why: str) -> str:
@@ -176,20 +176,20 @@ def _postgres_url(why: str) -> str:
             f"{why}[destination.postgres] credentials must be one text for that: credentials = "
             '"postgresql://user:password@host:5432/database"'
         )
-    return checked_postgres(found, "DESTINATION__POSTGRES__CREDENTIALS")
+    return check_postgres_url(found, "DESTINATION__POSTGRES__CREDENTIALS")
 
 
-def _postgres() -> Place:
+def _postgres_target() -> Target:
     given: object = dlt.config.get("destination.postgres.credentials")
     if isinstance(given, str) and given:
-        checked_postgres(given, "DESTINATION__POSTGRES__CREDENTIALS")
+        check_postgres_url(given, "DESTINATION__POSTGRES__CREDENTIALS")
     if not given:
         raise WarehouseMisconfigured(
             "no Postgres: set DESTINATION__POSTGRES__CREDENTIALS to postgresql://user:password@"
             "host:5432/database, or [destination.postgres] credentials in .dlt/secrets.toml"
         )
     folder = Path(LOADER_FILE).parent
-    return Place(dlt.destinations.postgres(), "postgres", folder, "postgres")
+    return Target(dlt.destinations.postgres(), "postgres", folder, "postgres")
 
 
 def _duckdb_file(credentials: str) -> Path:

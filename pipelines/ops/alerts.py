@@ -14,11 +14,11 @@ from pathlib import Path
 import pendulum
 import requests
 
-from pipelines.config.settings import AlertSettings, without_secrets
-from pipelines.config.targets import LOADER_FILE, Place
+from pipelines.config.settings import AlertSettings, mask_secrets
+from pipelines.config.targets import LOADER_FILE, Target
 from warehouse import alert_state
-from warehouse.alert_state import Told
-from warehouse.database import opened
+from warehouse.alert_state import AlertState
+from warehouse.database import connect
 from warehouse.errors import WarehouseError
 
 _ANSWERS_WITHIN = 15.0  # seconds for the whole call: requests' own timeout is for each read
@@ -42,7 +42,7 @@ _DONE = (Condition.WELL, Condition.PERSON)
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobOutcome:
     """How a run ended.
 
     Args:
@@ -64,7 +64,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AlertDecision:
     """What to remember, and what to tell; nothing if no state changed.
 
     Args:
@@ -72,13 +72,18 @@ class Verdict:
         message: What to tell; empty for nothing.
     """
 
-    told: Told
+    told: AlertState
     message: str = ""
 
 
 def judge(
-    before: Told, ended: Ended, after: timedelta, job: str, now: datetime, asked: bool = True
-) -> Verdict:
+    before: AlertState,
+    ended: JobOutcome,
+    after: timedelta,
+    job: str,
+    now: datetime,
+    asked: bool = True,
+) -> AlertDecision:
     """What changed for whoever is on call.
 
     Args:
@@ -92,8 +97,8 @@ def judge(
     success = ended.exit_code in (0, 3)
     last_success = now if success else before.last_success or now
     was = Condition(before.condition or Condition.WELL)
-    condition, matters = _state(
-        was, before, ended, now - _counts_from(before, last_success) > after
+    condition, matters = _next_condition(
+        was, before, ended, now - _lateness_start(before, last_success) > after
     )
     # What happened in a push and was told may last, and is told by the next sync as what lasts.
     goes_on = condition is was or (was, condition) == (Condition.WELL, Condition.PERSON)
@@ -102,31 +107,31 @@ def judge(
     untold = dict.fromkeys((*before.untold, *ended.happened))
     happened = [line for line in untold if line not in before.matters]
     if not (changed or happened or success) and before.saved_at:
-        return Verdict(before)  # no news; a run that goes on beside this one may have some
+        return AlertDecision(before)  # no news; a run that goes on beside this one may have some
     shown = new if condition is Condition.PERSON else ended.matters
     parts = [_message(job, condition, before, shown, last_success, now)] if changed else []
     if happened:
-        parts.append(_once("It" if parts else job, happened))
+        parts.append(_one_time_message("It" if parts else job, happened))
     known = dict.fromkeys((*matters, *ended.happened)) if condition in _DONE else matters
-    told = Told(
+    told = AlertState(
         condition,
         tuple(known),  # what is settled is forgotten, so that it is told again if it comes back
         now if changed or condition is not was else before.since,
         last_success,
         now if asked or parts else before.saved_at,
     )
-    return Verdict(told, "\n".join(parts))
+    return AlertDecision(told, "\n".join(parts))
 
 
-def _counts_from(before: Told, last_success: datetime) -> datetime:
+def _lateness_start(before: AlertState, last_success: datetime) -> datetime:
     """Since when no success is lateness: whoever was told of a failure mends it first."""
     if before.condition == Condition.FAILED and before.since:
         return max(before.since, last_success)
     return last_success
 
 
-def _state(
-    was: Condition, before: Told, ended: Ended, late: bool
+def _next_condition(
+    was: Condition, before: AlertState, ended: JobOutcome, late: bool
 ) -> tuple[Condition, Sequence[str]]:
     """The condition, and what it is told by."""
     if ended.exit_code in (0, 3):
@@ -144,13 +149,13 @@ def _state(
 def _message(
     job: str,
     condition: Condition,
-    before: Told,
+    before: AlertState,
     matters: Sequence[str],
     last_success: datetime,
     now: datetime,
 ) -> str:
     if condition is Condition.WELL:
-        since = f" for {_for(before.since, now)}" if before.since else ""
+        since = f" for {_duration_words(before.since, now)}" if before.since else ""
         was = {
             Condition.PERSON: "needed a person",
             Condition.FAILED: "failed",
@@ -165,7 +170,7 @@ def _message(
     return "\n".join([f"{job} {says}", *_listed(matters, "milestones status")])
 
 
-def _once(who: str, happened: Sequence[str]) -> str:
+def _one_time_message(who: str, happened: Sequence[str]) -> str:
     """What nobody will say is settled, since no later run looks at it again."""
     says = "leaves to a person what happened while it wrote back (told once, with no all-clear):"
     return "\n".join([f"{who} {says}", *_listed(happened, "milestones changes --all")])
@@ -178,16 +183,16 @@ def _listed(matters: Sequence[str], command: str) -> list[str]:
     return lines
 
 
-def _for(since: datetime, now: datetime) -> str:
+def _duration_words(since: datetime, now: datetime) -> str:
     return pendulum.instance(since).diff_for_humans(pendulum.instance(now), absolute=True)
 
 
-def alert(
+def send_alert(
     settings: AlertSettings,
     destination: str,
-    place: Place | None,
+    target: Target | None,
     job: str,
-    ended: Ended,
+    ended: JobOutcome,
     now: datetime,
     note: Callable[[str], None],
 ) -> None:
@@ -196,7 +201,7 @@ def alert(
     Args:
         settings: ``[alerts]``.
         destination: ``duckdb`` or ``postgres``.
-        place: The warehouse; None if it is not to be asked.
+        target: The warehouse; None if it is not to be asked.
         job: What to call the job; each has a state of its own.
         ended: How its run ended.
         now: The time of this machine, UTC.
@@ -205,9 +210,9 @@ def alert(
     if not settings.webhook_url:
         return
     path = Path(LOADER_FILE).parent / f"alerts-{destination}-{job}.json"
-    remembered = Told() if destination == "duckdb" else _remembered(place, job)
+    remembered = AlertState() if destination == "duckdb" else _state_in_warehouse(target, job)
     asked = remembered is not None
-    before = alert_state.later(alert_state.from_file(path), remembered or Told())
+    before = alert_state.newer(alert_state.from_file(path), remembered or AlertState())
     called = f"milestones {job}, {destination} on {socket.gethostname()},"
     verdict = judge(before, ended, settings.after, called, now, asked)
     what = verdict.told
@@ -226,25 +231,25 @@ def alert(
     except WarehouseError as error:
         note(f"the alert may come again: {error}")
     if asked or what.saved_at == now:
-        _remember(place, job, what)
+        _save_in_warehouse(target, job, what)
 
 
-def _remembered(place: Place | None, job: str) -> Told | None:
+def _state_in_warehouse(target: Target | None, job: str) -> AlertState | None:
     """What the warehouse says; None if it was not asked, which is not that it says nothing."""
-    if place is None:
+    if target is None:
         return None
     try:
-        with opened(place.destination) as database:
+        with connect(target.destination) as database:
             return alert_state.from_warehouse(database, job)
     except WarehouseError:
         return None  # it is down
 
 
-def _remember(place: Place | None, job: str, what: Told) -> None:
-    if place is None or place.loader:
+def _save_in_warehouse(target: Target | None, job: str, what: AlertState) -> None:
+    if target is None or target.loader:
         return
     try:
-        with opened(place.destination) as database:
+        with connect(target.destination) as database:
             alert_state.to_warehouse(database, job, what)
     except WarehouseError:
         pass  # the file knows, and the next run that has news writes both
@@ -261,7 +266,7 @@ def _send(url: str, message: str, within: float) -> str:
 
 
 def _post(url: str, message: str) -> str:
-    text = _for_slack(without_secrets(message)[:_LONGEST])
+    text = _for_slack(mask_secrets(message)[:_LONGEST])
     try:
         with requests.post(
             url, json={"text": text}, timeout=_ANSWERS_WITHIN, allow_redirects=False, stream=True

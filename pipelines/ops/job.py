@@ -8,19 +8,27 @@ from enum import StrEnum
 from pipelines.config.settings import (
     alert_settings,
     kantata_settings,
+    mask_secrets,
     push_settings,
-    without_secrets,
 )
-from pipelines.config.targets import Place, place
+from pipelines.config.targets import Target, configured_target
 from pipelines.runtime.signals import Stopped
-from pipelines.sync.pipeline import NEEDS_A_PERSON, Asked, Now, Synced, Watcher, sync, utc_now
-from pipelines.sync.session import holding
-from pipelines.writeback.push import Pushed
-from pipelines.writeback.service import push
+from pipelines.sync.pipeline import (
+    ACTION_REQUIRED,
+    Now,
+    RunObserver,
+    SyncOptions,
+    SyncResult,
+    sync,
+    utc_now,
+)
+from pipelines.sync.session import locked
+from pipelines.writeback.result import PushResult
+from pipelines.writeback.service import push_changes
 from sources.kantata.errors import KantataError
 from warehouse.errors import WarehouseError
 
-from .alerts import Ended, alert
+from .alerts import JobOutcome, send_alert
 
 
 class Part(StrEnum):
@@ -31,7 +39,7 @@ class Part(StrEnum):
 
 
 @dataclass
-class Ran:
+class JobResult:
     """What a run did.
 
     Args:
@@ -39,8 +47,8 @@ class Ran:
         pushed: What it wrote back; None if that is off, or it only synced.
     """
 
-    synced: Synced | None = None
-    pushed: Pushed | None = None
+    synced: SyncResult | None = None
+    pushed: PushResult | None = None
 
     @property
     def stopped(self) -> KantataError | WarehouseError | None:
@@ -52,7 +60,7 @@ class Ran:
         """0; 3 if something needs a person; that of what stopped the push."""
         if self.stopped is not None:
             return self.stopped.exit_code
-        return NEEDS_A_PERSON if self.needs else 0
+        return ACTION_REQUIRED if self.needs else 0
 
     @property
     def needs(self) -> list[str]:
@@ -74,53 +82,57 @@ class Ran:
         return [line for line in dict.fromkeys(lines) if line not in lasting]
 
     @property
-    def _ended(self) -> Ended:
+    def _ended(self) -> JobOutcome:
         if self.stopped is not None:
-            return replace(_failed(self.stopped), happened=tuple(self.happened))
-        return Ended(self.exit_code, tuple(self.lasting), happened=tuple(self.happened))
+            return replace(_failure_outcome(self.stopped), happened=tuple(self.happened))
+        return JobOutcome(self.exit_code, tuple(self.lasting), happened=tuple(self.happened))
 
 
-def run(
-    destination: str, part: Part | None, wait: float, watcher: Watcher, now: Now = utc_now
-) -> Ran:
+def run_job(
+    destination: str, part: Part | None, wait: float, observer: RunObserver, now: Now = utc_now
+) -> JobResult:
     """Run the job once, with nobody watching; tell those on call what changed for them.
 
     Args:
         destination: ``duckdb`` or ``postgres``.
         part: What of it; None for all.
         wait: Seconds to wait for another run that is going.
-        watcher: Told how it goes on.
+        observer: Told how it goes on.
         now: Gives the time of this machine, UTC.
 
     Raises:
-        KantataError, WarehouseError, Stopped: As ``sync`` and ``push`` do.
+        KantataError, WarehouseError, Stopped: As ``sync`` and ``push_changes`` do.
     """
     job = part or "run"
     settings, where = alert_settings(), None
     try:
-        where = place(destination)
-        ran = _run(where, part, wait, watcher, now)
+        where = configured_target(destination)
+        ran = _run_parts(where, part, wait, observer, now)
     except Stopped as stopped:  # the database is not asked: there are only seconds left
-        alert(settings, destination, None, job, _failed(stopped), now(), watcher.note)
+        send_alert(
+            settings, destination, None, job, _failure_outcome(stopped), now(), observer.note
+        )
         raise
     except Exception as error:
-        alert(settings, destination, where, job, _failed(error), now(), watcher.note)
+        send_alert(settings, destination, where, job, _failure_outcome(error), now(), observer.note)
         raise
-    alert(settings, destination, where, job, ran._ended, now(), watcher.note)
+    send_alert(settings, destination, where, job, ran._ended, now(), observer.note)
     return ran
 
 
-def _run(where: Place, part: Part | None, wait: float, watcher: Watcher, now: Now) -> Ran:
+def _run_parts(
+    where: Target, part: Part | None, wait: float, observer: RunObserver, now: Now
+) -> JobResult:
     kantata, writing = kantata_settings(), push_settings()
     if part is Part.PUSH:
-        return Ran(pushed=push(kantata, writing, where, watcher, now, wait))
-    with holding(where, wait, watcher.note) as hold:
-        ran = Ran(synced=sync(kantata, hold, Asked(), watcher, now))
+        return JobResult(pushed=push_changes(kantata, writing, where, observer, now, wait))
+    with locked(where, wait, observer.note) as lock:
+        ran = JobResult(synced=sync(kantata, lock, SyncOptions(), observer, now))
         if part is None and writing.enabled:
-            ran.pushed = push(kantata, writing, where, watcher, now, wait, hold)
+            ran.pushed = push_changes(kantata, writing, where, observer, now, wait, lock)
         return ran
 
 
-def _failed(error: BaseException) -> Ended:
-    said = without_secrets(str(error))  # what is told is kept, too
-    return Ended(getattr(error, "exit_code", 1), (said,), type(error).__name__)
+def _failure_outcome(error: BaseException) -> JobOutcome:
+    said = mask_secrets(str(error))  # what is told is kept, too
+    return JobOutcome(getattr(error, "exit_code", 1), (said,), type(error).__name__)

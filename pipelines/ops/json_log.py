@@ -1,6 +1,6 @@
 """The log of an unattended run: JSON lines on stderr, one for each thing worth telling.
 
-However long the account or the trouble, a run writes no more than ``MOST`` lines of one kind; how
+However long the account or the trouble, a run writes no more than ``MAX_LINES`` lines of one kind; how
 many were left out stands in the last line.
 """
 
@@ -12,15 +12,15 @@ import threading
 import time
 from collections import Counter
 
-from pipelines.config.settings import without_secrets
-from pipelines.sync.pipeline import Now, Watcher, utc_now
-from sources.kantata import Exchange
+from pipelines.config.settings import mask_secrets
+from pipelines.sync.pipeline import Now, RunObserver, utc_now
+from sources.kantata import RequestLog
 
-MOST = 200  # lines of one kind in one run
+MAX_LINES = 200  # lines of one kind in one run
 _PROGRESS_EVERY = 30.0  # seconds
 
 
-class Log:
+class JsonLog:
     """Writes JSON lines: ``at``, ``level``, ``event``, ``run_id`` and what belongs to the event.
 
     Args:
@@ -35,11 +35,11 @@ class Log:
         self._written: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def watcher(self) -> Watcher:
+    def observer(self) -> RunObserver:
         """Whom to tell, so that it is logged."""
-        return Watcher(
+        return RunObserver(
             began=self._run, phase=self._next_phase, progress=self._progress, note=self._note,
-            answered=self._answered,
+            on_request=self._answered,
         )  # fmt: skip
 
     def line(self, event: str, level: str = "info", **values: object) -> None:
@@ -47,16 +47,16 @@ class Log:
         kind = event if level == "info" else f"{event}, {level}"
         with self._lock:
             self._written[kind] += 1
-            if self._written[kind] > MOST:
+            if self._written[kind] > MAX_LINES:
                 return
             head = {"at": self._now().isoformat(timespec="milliseconds"), "level": level}
             head |= {"event": event, "run_id": self._run_id or ""}
-            _write(without_secrets(json.dumps(head | values, default=str)) + "\n")
+            _write(mask_secrets(json.dumps(head | values, default=str)) + "\n")
 
     def end(self, exit_code: int, **values: object) -> None:
         """Write how it ended, as the last line."""
         self._end_phase()
-        left_out = {kind: n - MOST for kind, n in self._written.items() if n > MOST}
+        left_out = {kind: n - MAX_LINES for kind, n in self._written.items() if n > MAX_LINES}
         level = {0: "info", 3: "warning"}.get(exit_code, "error")
         seconds = _since(self._began)
         self.line("end", level, exit_code=exit_code, seconds=seconds, left_out=left_out, **values)
@@ -82,7 +82,7 @@ class Log:
     def _note(self, text: str) -> None:
         self.line("note", message=text)
 
-    def _answered(self, exchange: Exchange) -> None:
+    def _answered(self, exchange: RequestLog) -> None:
         good = 200 <= exchange.status < 300
         values = vars(exchange) | {"seconds": round(exchange.seconds, 3)}
         self.line("request", "info" if good else "warning", **values)

@@ -9,20 +9,27 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipelines.config.targets import Place, ledger_url
-from pipelines.sync.pipeline import Now, models_day
-from pipelines.sync.session import Hold, fresh_pipeline, holding, left_by_runs, load, prepare
+from pipelines.config.targets import Target, ledger_url
+from pipelines.sync.pipeline import Now, build_context
+from pipelines.sync.session import (
+    WarehouseLock,
+    load,
+    locked,
+    open_existing,
+    prepare_tables,
+    reset_pipeline,
+)
 from sources.kantata import loaded_before
-from warehouse.database import Database, opened
+from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
 from warehouse.ledger.change import Event
-from warehouse.ledger.store import Ledger, opened_ledger
+from warehouse.ledger.store import Ledger, connect_ledger
 from warehouse.models import build
 from warehouse.raw import export, proof, runs
 
 
 @dataclass(frozen=True)
-class Moved:
+class MigrationResult:
     """What was moved.
 
     Args:
@@ -36,7 +43,9 @@ class Moved:
     old_ledger: Path | None
 
 
-def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -> Moved:
+def migrate(
+    source: Target, target: Target, phase: Callable[[str], None], now: Now
+) -> MigrationResult:
     """Copy all that a DuckDB warehouse and its ledger hold to an empty Postgres.
 
     The DuckDB files stay, but for the ledger, which is renamed so that nothing is sent from both.
@@ -52,29 +61,31 @@ def move(source: Place, target: Place, phase: Callable[[str], None], now: Now) -
     Raises:
         WarehouseError: If there is nothing to move, or the target holds something else.
     """
-    with holding(source) as from_, holding(target) as to:
-        with left_by_runs(from_) as old:
+    with locked(source) as from_, locked(target) as to:
+        with open_existing(from_) as old:
             phase("copying")
-            prepare(old)
+            prepare_tables(old)
             _check_target(old, to)
-            _check_put_away(source, target, now)
+            _check_retired_ledger(source, target, now)
             rows = _copy(old, to)
-            changes, kept = _move_ledger(source, target, now)
-            with opened(target.destination) as new:
+            changes, kept = _migrate_ledger(source, target, now)
+            with connect(target.destination) as new:
                 export.copy_by_sql(old, new)
         phase("building marts")
-        with opened(target.destination) as database:
+        with connect(target.destination) as database:
             proven = runs.latest(database.rows(runs.LATEST_PROVEN))
-            if proven and not runs.past(database).unfinished:  # else the next sync builds them
-                build.refresh(database, models_day(proven[0], target.timezone), always=True)
-    return Moved(rows, changes, kept)
+            if (
+                proven and not runs.run_history(database).unfinished
+            ):  # else the next sync builds them
+                build.refresh(database, build_context(proven[0], target.timezone), always=True)
+    return MigrationResult(rows, changes, kept)
 
 
-def _check_target(old: Database, to: Hold) -> None:
+def _check_target(old: Database, to: WarehouseLock) -> None:
     """See that nothing ran on Postgres but what was moved there: each run leaves a row."""
     ran = "select run_id from kantata.sync_runs"
-    with opened(to.place.destination) as new:
-        prepare(new)
+    with connect(to.target.destination) as new:
+        prepare_tables(new)
         there, here = sorted(new.rows(ran)), sorted(old.rows(ran))
     if there != here[: len(there)]:
         raise WarehouseMisconfigured(
@@ -84,13 +95,13 @@ def _check_target(old: Database, to: Hold) -> None:
         )
 
 
-def _copy(old: Database, to: Hold) -> dict[str, int]:
+def _copy(old: Database, to: WarehouseLock) -> dict[str, int]:
     """Copy what dlt loads, and prove it."""
-    pipeline = fresh_pipeline(to.place)
+    pipeline = reset_pipeline(to.target)
     pipeline.sync_destination()
     pipeline.extract(loaded_before(export.batches(old)), loader_file_format="parquet")
     load(pipeline)
-    with opened(to.place.destination) as new:
+    with connect(to.target.destination) as new:
         held, moved = export.counts(old), export.counts(new)
         if {t: moved.get(t, 0) for t in held} != held or (
             proof.live_totals(old) != proof.live_totals(new)
@@ -102,7 +113,7 @@ def _copy(old: Database, to: Hold) -> dict[str, int]:
     return held
 
 
-def _ledger_file(source: Place, target: Place) -> Path | None:
+def _ledger_file(source: Target, target: Target) -> Path | None:
     """The old ledger's file; None if it is none, or if the new one is a file too."""
     old_url, new_url = sa.make_url(ledger_url(source)), ledger_url(target)
     if old_url.get_backend_name() != "sqlite" or new_url.startswith("sqlite"):
@@ -110,25 +121,25 @@ def _ledger_file(source: Place, target: Place) -> Path | None:
     return Path(old_url.database or "")
 
 
-def _put_away_as(file: Path) -> Path:
+def _retired_name(file: Path) -> Path:
     return file.with_name(f"{file.name}.moved")
 
 
-def _check_put_away(source: Place, target: Place, now: Now) -> None:
+def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
     """See that no ledger stays behind which an earlier move, to another database, put away.
 
     Raises:
         WarehouseMisconfigured: If one would.
     """
     file = _ledger_file(source, target)
-    if file is None or not (kept := _put_away_as(file)).exists():
+    if file is None or not (kept := _retired_name(file)).exists():
         return
     if _events(file, now):
         raise WarehouseMisconfigured(
             f"there are two ledgers, {file} and {kept}, which an earlier move put away. Only one "
             "can be moved: see which counts, and take the other one out of this folder"
         )
-    with opened_ledger(ledger_url(target), now) as new:
+    with connect_ledger(ledger_url(target), now) as new:
         there, put_away = new.events(), _events(kept, now)
     if there[: len(put_away)] != put_away:
         raise WarehouseMisconfigured(
@@ -142,31 +153,31 @@ def _events(file: Path, now: Now) -> list[Event]:
     """What a ledger's file holds; nothing if there is none."""
     if not file.exists():
         return []
-    with opened_ledger(f"sqlite:///{file}", now) as ledger:
+    with connect_ledger(f"sqlite:///{file}", now) as ledger:
         return ledger.events()
 
 
-def _move_ledger(source: Place, target: Place, now: Now) -> tuple[int | None, Path | None]:
+def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | None, Path | None]:
     """Move the ledger too, if it is a file and its new place is a database."""
     file = _ledger_file(source, target)
     if file is None:
         return None, None
-    kept = _put_away_as(file)
-    _check_put_away(source, target, now)  # again, since copying took its time
+    kept = _retired_name(file)
+    _check_retired_ledger(source, target, now)  # again, since copying took its time
     with ExitStack() as stack:
-        new = stack.enter_context(opened_ledger(ledger_url(target), now))
+        new = stack.enter_context(connect_ledger(ledger_url(target), now))
         stack.enter_context(new.pushing())
         if kept.exists():  # and this Postgres holds it
             return len(new.changes()), kept
         if not file.exists():
             return None, None
-        old = stack.enter_context(opened_ledger(ledger_url(source), now))
+        old = stack.enter_context(connect_ledger(ledger_url(source), now))
         stack.enter_context(old.pushing())
-        _bring_up(new, old, file)
-        return len(old.changes()), _put_away(file, kept)
+        _copy_changes(new, old, file)
+        return len(old.changes()), _retire(file, kept)
 
 
-def _bring_up(new: Ledger, old: Ledger, file: Path) -> None:
+def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
     """Write what is not on Postgres yet, unless something else happened there."""
     there, here = new.events(), old.events()
     if here and there[: len(here)] == here and len(there) > len(here):
@@ -180,7 +191,7 @@ def _bring_up(new: Ledger, old: Ledger, file: Path) -> None:
         )
 
 
-def _put_away(file: Path, kept: Path) -> Path:
+def _retire(file: Path, kept: Path) -> Path:
     """Rename a ledger, so that nothing is sent from it any more."""
     file.rename(kept)
     return kept

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.config.settings import KantataSettings
-from pipelines.config.targets import Place
+from pipelines.config.targets import Target
 from sources.kantata import KantataReader
 from sources.kantata.api.reader import Parameters
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import MILESTONE_INCLUDES
-from warehouse.database import opened
+from warehouse.database import connect
 from warehouse.errors import WarehouseBusy, WarehouseError, WarehouseUnwritable
 from warehouse.locks import file_lock
 
@@ -20,7 +20,7 @@ _MAPS = {"workspace": "workspaces", "story": "stories"}  # where an include's re
 
 
 @dataclass(frozen=True)
-class Answer:
+class CheckResult:
     """The answer to one question.
 
     Args:
@@ -34,12 +34,12 @@ class Answer:
     exit_code: int = 0
 
 
-def check(kantata: KantataSettings, place: Place, probe: bool) -> Iterator[Answer]:
+def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
     """Ask everything a run depends on.
 
     Args:
         kantata: Where Kantata is, and the token.
-        place: The warehouse.
+        target: The warehouse.
         probe: Whether to ask the account how it behaves where nobody knows; by GET only.
     """
     reader = kantata.reader()
@@ -50,96 +50,96 @@ def check(kantata: KantataSettings, place: Place, probe: bool) -> Iterator[Answe
         yield _currencies(reader)
         yield _feed(reader)
         yield from _probes(reader) if probe else ()
-    yield _warehouse(place)
-    if place.published:
-        yield _published(place)
+    yield _warehouse(target)
+    if target.published:
+        yield _published(target)
 
 
-def _user(reader: KantataReader) -> Answer:
+def _user(reader: KantataReader) -> CheckResult:
     try:
         page = reader.page("users/me", {})
     except KantataError as error:
-        return Answer("token", str(error), error.exit_code)
+        return CheckResult("token", str(error), error.exit_code)
     id_, user = next(iter(page.records.items()), ("?", {}))
     name = user.get("full_name", "no name")
     role = "an account administrator" if user.get("account_administrator") else "no administrator"
-    return Answer("token", f"good: it acts as {name} (user {id_}), {role}")
+    return CheckResult("token", f"good: it acts as {name} (user {id_}), {role}")
 
 
-def _milestones(reader: KantataReader) -> Answer:
+def _milestones(reader: KantataReader) -> CheckResult:
     query: Parameters = {"per_page": 20, "include": MILESTONE_INCLUDES}
     try:
         page = reader.page("billing_milestones", query)
     except KantataError as error:
-        return Answer("milestones", str(error), error.exit_code)
+        return CheckResult("milestones", str(error), error.exit_code)
     wanted = [_MAPS.get(name, name) for name in MILESTONE_INCLUDES.split(",")]
     lost = [name for name in wanted if name not in page.side_loaded]
     if lost and page.records:
-        return Answer(
+        return CheckResult(
             "milestones",
             f"{page.count:,}, but without their {', '.join(lost)}: may the token's user see them?",
             3,
         )
-    return Answer("milestones", f"{page.count:,}, with their {', '.join(wanted)}")
+    return CheckResult("milestones", f"{page.count:,}, with their {', '.join(wanted)}")
 
 
-def _currencies(reader: KantataReader) -> Answer:
+def _currencies(reader: KantataReader) -> CheckResult:
     try:
         page = reader.page("currencies", {"per_page": 200})
     except KantataError as error:
-        return Answer("currencies", f"no amounts in units without them: {error}", 3)
-    return Answer("currencies", f"{page.count:,} readable")
+        return CheckResult("currencies", f"no amounts in units without them: {error}", 3)
+    return CheckResult("currencies", f"{page.count:,} readable")
 
 
-def _feed(reader: KantataReader) -> Answer:
+def _feed(reader: KantataReader) -> CheckResult:
     try:
         reader.json("subscribed_events/event_types", {})
     except KantataError as error:
-        return Answer("event feed", f"none, so every run is a full scan: {error}")
-    return Answer("event feed", "readable: runs between scans read only what changed")
+        return CheckResult("event feed", f"none, so every run is a full scan: {error}")
+    return CheckResult("event feed", "readable: runs between scans read only what changed")
 
 
-def _warehouse(place: Place) -> Answer:
+def _warehouse(target: Target) -> CheckResult:
     try:
-        with file_lock(place.lock):
-            if place.loader and not place.loader.exists():
-                return Answer("warehouse", f"{place.loader} will be made by the first run")
-            with opened(place.destination) as database:
+        with file_lock(target.lock):
+            if target.loader and not target.loader.exists():
+                return CheckResult("warehouse", f"{target.loader} will be made by the first run")
+            with connect(target.destination) as database:
                 held = database.tables().get("billing_milestones")
                 count = 0
                 if held:
                     sql = "select count(*) from kantata.billing_milestones"
                     count = database.rows(sql)[0][0]
     except WarehouseBusy as error:
-        return Answer("warehouse", str(error))
+        return CheckResult("warehouse", str(error))
     except WarehouseError as error:
-        return Answer("warehouse", str(error), error.exit_code)
-    return Answer("warehouse", f"{place.loader or 'Postgres'} holds {count:,} milestones")
+        return CheckResult("warehouse", str(error), error.exit_code)
+    return CheckResult("warehouse", f"{target.loader or 'Postgres'} holds {count:,} milestones")
 
 
-def _published(place: Place) -> Answer:
-    assert place.published  # noqa: S101 - the caller looked
-    folder = place.published.absolute().parent
+def _published(target: Target) -> CheckResult:
+    assert target.published  # noqa: S101 - the caller looked
+    folder = target.published.absolute().parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        return Answer(
+        return CheckResult(
             "published file",
-            f"cannot write {place.published.absolute()}: mend the rights of {folder}, or set "
+            f"cannot write {target.published.absolute()}: mend the rights of {folder}, or set "
             "WAREHOUSE__PUBLISH_TO",
             WarehouseUnwritable.exit_code,
         )
-    return Answer("published file", f"{place.published} can be written")
+    return CheckResult("published file", f"{target.published} can be written")
 
 
-def _probes(reader: KantataReader) -> Iterator[Answer]:
+def _probes(reader: KantataReader) -> Iterator[CheckResult]:
     """What nobody knows of this account and a GET can answer."""
     for question, probe in _PROBES.items():
         try:
             answer, code = probe(reader)
         except KantataError as error:
             answer, code = str(error), error.exit_code
-        yield Answer(f"probe: {question}", answer, code)
+        yield CheckResult(f"probe: {question}", answer, code)
 
 
 def _sort(reader: KantataReader) -> tuple[str, int]:

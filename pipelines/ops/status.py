@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli import render_runs
-from pipelines.config.targets import Place
-from pipelines.sync.query import NOTHING_YET, queried
+from pipelines.config.targets import Target
+from pipelines.sync.query import NO_MILESTONES_YET, open_reader
 from warehouse.errors import WarehouseError
 from warehouse.raw import runs
 from warehouse.raw.runs import Run, RunStatus
@@ -77,20 +77,20 @@ class Status:
         return finished is not None and now - finished <= most
 
 
-def status(place: Place) -> Status:
+def read_status(target: Target) -> Status:
     """Read the warehouse.
 
     Raises:
         WarehouseError: If there is none, or it cannot be read.
     """
-    with queried(place) as (source, query):
+    with open_reader(target) as (source, query):
         try:
             latest = runs.latest(query.rows(runs.LATEST))
-            proven = next(iter(runs.latest(query.rows(runs.LATEST_WHOLE))), None)
+            proven = next(iter(runs.latest(query.rows(runs.LATEST_VALIDATED))), None)
             months = [Month(*row[:3], *map(int, row[3:])) for row in query.rows(_MONTHS)]
             units = {code: Decimal(unit) for code, unit in query.rows(_UNITS)}
         except duckdb.CatalogException:
-            raise WarehouseError(f"{source} {NOTHING_YET}") from None
+            raise WarehouseError(f"{source} {NO_MILESTONES_YET}") from None
     months.sort(key=lambda month: (month.due is None, month.due or date.min, month.currency))
     return Status(source, latest, proven, months, units)
 
@@ -105,7 +105,7 @@ def print_status(found: Status) -> None:
     else:
         render_runs.out.print(f"[yellow]no run was proven yet[/]; {escape(found.source)}")
     render_runs.out.print(_runs_table(found.runs))
-    for line, when in _said(found.runs).items():
+    for line, when in _messages(found.runs).items():
         render_runs.out.print(f"[yellow]{when}[/] {escape(line)}", soft_wrap=True)
     render_runs.out.print(_months_table(found))
 
@@ -129,7 +129,7 @@ def _runs_table(latest: list[Run]) -> Table:
     return table
 
 
-def _said(latest: list[Run]) -> dict[str, str]:
+def _messages(latest: list[Run]) -> dict[str, str]:
     """What a person should know of the last runs: each line once, with the newest run's time."""
     said: dict[str, str] = {}
     for run in latest:
@@ -150,7 +150,8 @@ def _months_table(found: Status) -> Table:
         line[month.currency] = line.get(month.currency, 0) + month.subunits
     for name, line in sums.items():
         cells = (
-            render_runs.money(line[c], found.units.get(c)) if c in line else "" for c in currencies
+            render_runs.format_amount(line[c], found.units.get(c)) if c in line else ""
+            for c in currencies
         )
         table.add_row(name, *cells)
     return table
@@ -195,7 +196,7 @@ def status_json(found: Status) -> dict[str, object]:
                 "milestones": month.milestones,
                 "subunits": month.subunits,
                 "invoiced_subunits": month.invoiced,
-                "amount": render_runs.exact(month.subunits, found.units.get(month.currency)),
+                "amount": render_runs.exact_amount(month.subunits, found.units.get(month.currency)),
             }
             for month in found.months
         ],

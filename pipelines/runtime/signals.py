@@ -23,9 +23,9 @@ from dlt.common.runtime import signals as dlt_signals
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _DRAIN_SECONDS = 8.0
 _LAST_SECONDS = 9.0  # from a signal to the end; whoever sent it may kill after ten
-_TELL_SECONDS = 0.5
-Tell = Callable[[str, int], None]
-_tellers: list[Tell] = []
+_REPORT_SECONDS = 0.5
+ExitReporter = Callable[[str, int], None]
+_reporters: list[ExitReporter] = []
 
 
 class Stopped(BaseException):
@@ -45,23 +45,23 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def last_words(tell: Tell) -> Iterator[None]:
+def on_forced_exit(tell: ExitReporter) -> Iterator[None]:
     """Have the end told that no exception tells, since the main thread cannot raise one.
 
     Args:
         tell: Told in one line why the process ends, and its exit code.
     """
-    _tellers.append(tell)
+    _reporters.append(tell)
     try:
         yield
     finally:
-        _tellers.remove(tell)
+        _reporters.remove(tell)
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stop_on_signals() -> Iterator[None]:
     """Let SIGINT and SIGTERM raise ``Stopped`` in the main thread, and end the process in time."""
-    with _watched():
+    with _watchdog():
         before = [signal.signal(number, _stop) for number in _NUMBERS]
         try:
             yield
@@ -71,7 +71,7 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def _watched() -> Iterator[None]:
+def _watchdog() -> Iterator[None]:
     """Have a thread see to it that the process ends some seconds after a signal."""
     heard, wakeup = socket.socketpair()
     wakeup.setblocking(False)
@@ -104,13 +104,13 @@ def _end(signum: int) -> None:
     )
 
     def tell() -> None:
-        for teller in _tellers[-1:]:
+        for teller in _reporters[-1:]:
             teller(line, code)
 
     # In a thread of its own: the main one may hold what it needs, and be stuck.
     telling = threading.Thread(target=tell, daemon=True)
     telling.start()
-    telling.join(_TELL_SECONDS)
+    telling.join(_REPORT_SECONDS)
     os._exit(code)
 
 

@@ -17,26 +17,26 @@ import pyarrow as pa
 
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.signals import Stopped, in_thread
-from sources.kantata import Exchange, Report, Wanted, kantata
-from warehouse.database import opened
+from sources.kantata import ExtractRequest, Report, RequestLog, kantata
+from warehouse.database import connect
 from warehouse.errors import WarehouseError, WarehouseUnproven
 from warehouse.models import build
 from warehouse.raw import proof, runs, schema
-from warehouse.raw.runs import Past, Run, RunStatus
-from warehouse.raw.state import Holdings
+from warehouse.raw.runs import Run, RunHistory, RunStatus
+from warehouse.raw.state import LoadedState
 
 from .session import (
-    Hold,
-    cause_of,
-    fresh_pipeline,
+    WarehouseLock,
+    ensure_locked,
     load,
-    prepare,
+    prepare_tables,
     publish_to_readers,
-    spoken_for,
-    still_held,
+    reset_pipeline,
+    root_cause,
+    translate_errors,
 )
 
-NEEDS_A_PERSON = 3
+ACTION_REQUIRED = 3
 _REJECTS_SHOWN = 10
 Now = Callable[[], datetime]
 
@@ -47,7 +47,7 @@ def utc_now() -> datetime:
 
 
 @dataclass
-class Watcher:
+class RunObserver:
     """Who is told how a run goes on; by default nobody.
 
     Args:
@@ -55,18 +55,18 @@ class Watcher:
         phase: Told in a word or two what is being done.
         progress: Told rows read, pages read, and pages there are.
         note: Told in one line what is worth telling, as why a request is tried again.
-        answered: Told of each request to Kantata, and what became of it.
+        on_request: Told of each request to Kantata, and what became of it.
     """
 
     began: Callable[[str], None] = lambda _: None
     phase: Callable[[str], None] = lambda _: None
     progress: Callable[[int, int, int], None] = lambda _rows, _read, _pages: None
     note: Callable[[str], None] = lambda _: None
-    answered: Callable[[Exchange], None] = lambda _: None
+    on_request: Callable[[RequestLog], None] = lambda _: None
 
 
 @dataclass(frozen=True)
-class Synced:
+class SyncResult:
     """A run that was proven.
 
     Args:
@@ -84,7 +84,7 @@ class Synced:
     @property
     def exit_code(self) -> int:
         """0, or 3 if something needs a person."""
-        return NEEDS_A_PERSON if self.rejected or self.run.warnings else 0
+        return ACTION_REQUIRED if self.rejected or self.run.warnings else 0
 
     @property
     def needs(self) -> list[str]:
@@ -98,7 +98,7 @@ class Synced:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SyncOptions:
     """What a person asks of one run.
 
     Args:
@@ -115,15 +115,19 @@ class Asked:
 
 
 def sync(
-    kantata: KantataSettings, hold: Hold, asked: Asked, watcher: Watcher, now: Now = utc_now
-) -> Synced:
+    kantata: KantataSettings,
+    lock: WarehouseLock,
+    options: SyncOptions,
+    observer: RunObserver,
+    now: Now = utc_now,
+) -> SyncResult:
     """Run the job once: read, load, prove, build and check the marts, publish.
 
     Args:
         kantata: Where Kantata is, and the token.
-        hold: The warehouse.
-        asked: What a person asks of this run.
-        watcher: Told how it goes on.
+        lock: The warehouse.
+        options: What a person asks of this run.
+        observer: Told how it goes on.
         now: Gives the time of this machine, which decides nothing but what its rows say.
 
     Raises:
@@ -131,79 +135,81 @@ def sync(
         WarehouseError: If the warehouse failed, or is not what was read.
         Stopped: By a signal; the next run starts over, with the same result.
     """
-    place = hold.place
-    with spoken_for(place):
-        pipeline = fresh_pipeline(place)
-        run, past = _begun(pipeline, now)
-        watcher.began(run.run_id)
-        with _recorded(pipeline, run, now):
-            wanted = _wanted(asked, past, kantata)
-            read = partial(_read, kantata, pipeline, wanted, watcher)
-            rejected, units = _load_and_prove(read, pipeline, run, past, watcher, hold)
-            watcher.phase("building marts")
-            still_held(hold)
-            with opened(pipeline.destination) as database:
-                run.warnings += build.refresh(database, models_day(run, place.timezone))
-        if place.published:
-            watcher.phase("publishing")
-            publish_to_readers(place)
-        return Synced(run, rejected, units, place.published)
+    target = lock.target
+    with translate_errors(target):
+        pipeline = reset_pipeline(target)
+        run, history = _begin_run(pipeline, now)
+        observer.began(run.run_id)
+        with _recorded_in_sync_runs(pipeline, run, now):
+            request = _extract_request(options, history, kantata)
+            read = partial(_extract, kantata, pipeline, request, observer)
+            rejected, units = _load_and_validate(read, pipeline, run, history, observer, lock)
+            observer.phase("building marts")
+            ensure_locked(lock)
+            with connect(pipeline.destination) as database:
+                run.warnings += build.refresh(database, build_context(run, target.timezone))
+        if target.published:
+            observer.phase("publishing")
+            publish_to_readers(target)
+        return SyncResult(run, rejected, units, target.published)
 
 
-def models_day(run: Run, timezone: str) -> build.Day:
+def build_context(run: Run, timezone: str) -> build.BuildContext:
     """What marts are built for after a run: the day Kantata's clock had at its start."""
     moment = pendulum.instance(run.cursor_at or run.started_at)
-    return build.Day(run.run_id, moment.in_timezone(timezone).date(), timezone)
+    return build.BuildContext(run.run_id, moment.in_timezone(timezone).date(), timezone)
 
 
-def _begun(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, Past]:
+def _begin_run(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, RunHistory]:
     """Begin the run's row; gives it, and what earlier runs did."""
-    with opened(pipeline.destination) as database:
-        prepare(database)
+    with connect(pipeline.destination) as database:
+        prepare_tables(database)
         runs.end_killed(database)
-        past = runs.past(database)
-        if past.unfinished:
+        history = runs.run_history(database)
+        if history.unfinished:
             schema.remove_orphans(database)
-        run = Run(runs.next_id(now(), past.last_id), "undecided", "", started_at=now())
+        run = Run(runs.next_id(now(), history.last_id), "undecided", "", started_at=now())
         runs.begin(database, run)
-        return run, past
+        return run, history
 
 
-def _wanted(asked: Asked, past: Past, settings: KantataSettings) -> Wanted:
-    return Wanted(
-        full=asked.full,
+def _extract_request(
+    options: SyncOptions, history: RunHistory, settings: KantataSettings
+) -> ExtractRequest:
+    return ExtractRequest(
+        full=options.full,
         scan_every=settings.longest_without_scan(),
-        cursor=past.cursor,
-        scanned_at=past.scanned_at,
-        proven=past.proven,
-        told=(*past.told, *past.untold),  # this run tells the latter, and what became of them
-        unfinished=past.unfinished,
-        allow_deletes=asked.allow_deletes,
-        deleted_projects=asked.deleted_projects,
-        touched=asked.touched,
+        cursor=history.cursor,
+        scanned_at=history.scanned_at,
+        proven=history.proven,
+        told=(*history.told, *history.untold),  # this run tells the latter, and what became of them
+        unfinished=history.unfinished,
+        allow_deletes=options.allow_deletes,
+        deleted_projects=options.deleted_projects,
+        touched=options.touched,
     )
 
 
 @contextmanager
-def _recorded(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
+def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
     """End the run's row in every case."""
     began = time.monotonic()
     try:
         yield
     except BaseException as error:
-        cause = cause_of(error)
+        cause = root_cause(error)
         run.status, run.error = _status(cause), str(cause)
         with suppress(WarehouseError):  # what failed first is what to tell
-            _end(pipeline, run, began, now)
+            _end_run(pipeline, run, began, now)
         raise
     run.status = RunStatus.PROVEN
-    _end(pipeline, run, began, now)
+    _end_run(pipeline, run, began, now)
 
 
-def _end(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
+def _end_run(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
     run.finished_at = now()
     run.duration_seconds = round(time.monotonic() - began, 3)
-    with opened(pipeline.destination) as database:
+    with connect(pipeline.destination) as database:
         runs.end(database, run)
 
 
@@ -213,67 +219,70 @@ def _status(cause: BaseException) -> RunStatus:
     return RunStatus.UNPROVEN if isinstance(cause, WarehouseUnproven) else RunStatus.FAILED
 
 
-def _read(
-    settings: KantataSettings, pipeline: dlt.Pipeline, wanted: Wanted, watcher: Watcher
+def _extract(
+    settings: KantataSettings,
+    pipeline: dlt.Pipeline,
+    request: ExtractRequest,
+    observer: RunObserver,
 ) -> Report:
     """Read what changed into dlt's working folder."""
     report = Report()
     pipeline.sync_destination()
-    with opened(pipeline.destination) as database:
+    with connect(pipeline.destination) as database:
         source = kantata(
             **settings.arguments(),
-            known=Holdings(database),
-            wanted=wanted,
+            state=LoadedState(database),
+            request=request,
             report=report,
-            progress=watcher.progress,
-            note=watcher.note,
-            answered=watcher.answered,
+            progress=observer.progress,
+            note=observer.note,
+            on_request=observer.on_request,
         )
         pipeline.extract(source, loader_file_format="parquet")
     return report
 
 
-def _load_and_prove(
+def _load_and_validate(
     read: Callable[[], Report],
     pipeline: dlt.Pipeline,
     run: Run,
-    past: Past,
-    watcher: Watcher,
-    hold: Hold,
+    history: RunHistory,
+    observer: RunObserver,
+    lock: WarehouseLock,
 ) -> tuple[list[tuple[str, str, str]], dict[str, Decimal]]:
-    watcher.phase("reading")
+    observer.phase("reading")
     report = read()
     pa.default_memory_pool().release_unused()  # DuckDB needs it now
-    _tell(run, report, past)
-    with opened(pipeline.destination) as database:
+    _fill_run(run, report, history)
+    with connect(pipeline.destination) as database:
         runs.end(database, run)  # from here on it is known that something may be half loaded
-    still_held(hold)
-    watcher.phase("loading")
+    ensure_locked(lock)
+    observer.phase("loading")
     in_thread(partial(load, pipeline))
-    watcher.phase("proving")
-    with opened(pipeline.destination) as database:
-        if wrong := proof.differences(database, report.totals, report.unproven, report.ids):
+    observer.phase("proving")
+    with connect(pipeline.destination) as database:
+        if wrong := proof.compare_totals(database, report.totals, report.unproven, report.ids):
             raise WarehouseUnproven(
                 "what was loaded is not what was read; nothing is published. " + "; ".join(wrong)
             )
         run.totals = proof.live_totals(database)
-        run.warnings += _out_of_reach(Holdings(database).access_lost())
+        run.warnings += _access_lost_warnings(LoadedState(database).access_lost())
         return report.rejected, proof.units(database)
 
 
-def _tell(run: Run, report: Report, past: Past) -> None:
+def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
     run.mode, run.why = report.mode, report.why
     run.requests, run.rows_read = report.requests, report.read
     run.added, run.changed, run.rejected = report.added, report.changed, len(report.rejected)
     run.deleted, run.restored = report.deleted, report.restored
     run.access_lost = report.access_lost
     run.totals, run.side_rows = report.totals, report.side_rows
-    run.schema_changes = list(dict.fromkeys((*past.untold, *report.schema_changes)))
+    run.schema_changes = list(dict.fromkeys((*history.untold, *report.schema_changes)))
     run.warnings = report.warnings
     run.cursor_at = report.server_time
 
 
-def _out_of_reach(lost: Mapping[str | None, int]) -> list[str]:
+def _access_lost_warnings(lost: Mapping[str | None, int]) -> list[str]:
     """What a person should do about milestones whose project cannot be read, in words."""
     return [
         f"{count} milestones of project {project} are out of reach, their last values stay: let "

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import duckdb
 from dlt.destinations.exceptions import DatabaseException
 
-from pipelines.config.targets import Place
-from warehouse.database import Database, opened, reason
+from pipelines.config.targets import Target
+from warehouse.database import Database, connect, reason
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.locks import file_lock
 
-NOTHING_YET = "holds no milestones yet: run `milestones sync`"
-_FILLED = (
+NO_MILESTONES_YET = "holds no milestones yet: run `milestones sync`"
+_HAS_MILESTONES = (
     "select 1 from information_schema.tables "
     "where table_schema = 'kantata' and table_name = 'billing_milestones'"
 )
@@ -31,19 +31,19 @@ _READ_ONLY = {
     "lock_configuration": True,
 }
 # A superuser's query could write files of the server; who reads all tables cannot.
-_LESS = (
+_DROP_SUPERUSER = (
     "select set_config('role', rolname, true) from pg_roles "
     "where rolname = 'pg_read_all_data' and current_setting('is_superuser') = 'on'"
 )
 # The text is a value here and never part of a statement of ours, and a cursor takes one query.
-_OPEN = """
+_OPEN_CURSOR = """
 do $$
 declare asked refcursor := 'milestones_asked';
 begin open asked no scroll for execute current_setting('milestones.asked'); end
 $$
 """
 
-_AT_ONCE = 500  # ids in one query
+_IDS_PER_QUERY = 500  # ids in one query
 
 Rows = tuple[Sequence[str], list[tuple[Any, ...]]]
 
@@ -52,16 +52,16 @@ class QueryRefused(Exception):
     """A text somebody gave is no query, or one that fails."""
 
 
-class Query(Protocol):
+class WarehouseReader(Protocol):
     """Asks the warehouse."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
 
-    def named(self, sql: str) -> list[dict[str, Any]]:
+    def records(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, each by the names of its columns."""
 
-    def asked(self, sql: str) -> Rows:
+    def run_untrusted(self, sql: str) -> Rows:
         """The columns and rows of a text that somebody else wrote.
 
         Raises:
@@ -70,47 +70,47 @@ class Query(Protocol):
 
 
 @contextmanager
-def queried(place: Place) -> Iterator[tuple[str, Query]]:
+def open_reader(target: Target) -> Iterator[tuple[str, WarehouseReader]]:
     """The warehouse itself, or the published file while a run has it: its name, and how to ask.
 
     Raises:
         WarehouseError: If there is none, or it cannot be read.
     """
-    if place.loader is None:
-        with opened(place.destination) as database:
+    if target.loader is None:
+        with connect(target.destination) as database:
             database.run("begin isolation level repeatable read read only")
             if "billing_milestones" not in database.tables():
-                raise WarehouseError(f"Postgres {NOTHING_YET}")
-            yield "Postgres", _Postgres(database)
+                raise WarehouseError(f"Postgres {NO_MILESTONES_YET}")
+            yield "Postgres", _PostgresReader(database)
         return
-    if not place.loader.exists():
-        raise WarehouseError(f"there is no {place.loader} yet: run `milestones sync`")
+    if not target.loader.exists():
+        raise WarehouseError(f"there is no {target.loader} yet: run `milestones sync`")
     try:
-        with file_lock(place.lock, shared=True), _file(place.loader) as query:
-            yield str(place.loader), query
+        with file_lock(target.lock, shared=True), _duckdb_reader(target.loader) as query:
+            yield str(target.loader), query
     except WarehouseBusy as busy:
-        if place.published is None or not place.published.exists():
+        if target.published is None or not target.published.exists():
             raise
-        with _file(place.published) as query:
-            yield f"{place.published} ({busy})", query
+        with _duckdb_reader(target.published) as query:
+            yield f"{target.published} ({busy})", query
 
 
-class _Postgres:
+class _PostgresReader:
     """A Postgres in a transaction that only reads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.rows = database.rows
-        self.named = database.named
+        self.records = database.records
 
-    def asked(self, sql: str) -> Rows:
+    def run_untrusted(self, sql: str) -> Rows:
         _check_text(sql)
         try:
             # What the text sets is undone with it; none can make a transaction write again.
             self._database.run("savepoint asked")
-            self._database.run(_LESS)
+            self._database.run(_DROP_SUPERUSER)
             self._database.run("select set_config('milestones.asked', %s, true)", sql)
-            self._database.run(_OPEN)
+            self._database.run(_OPEN_CURSOR)
             found = self._database.table("fetch all from milestones_asked")
             self._database.run("rollback to savepoint asked")
         except DatabaseException as error:
@@ -119,7 +119,7 @@ class _Postgres:
         return found
 
 
-class _File:
+class _DuckDBReader:
     """A DuckDB file that is only read."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -128,12 +128,12 @@ class _File:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql).fetchall()
 
-    def named(self, sql: str) -> list[dict[str, Any]]:
+    def records(self, sql: str) -> list[dict[str, Any]]:
         cursor = self._connection.execute(sql)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def asked(self, sql: str) -> Rows:
+    def run_untrusted(self, sql: str) -> Rows:
         _check_text(sql)
         try:
             kinds = [statement.type for statement in self._connection.extract_statements(sql)]
@@ -155,21 +155,21 @@ def _check_text(sql: str) -> None:
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[Query]:
+def _duckdb_reader(path: Path) -> Iterator[WarehouseReader]:
     try:
         connection = duckdb.connect(str(path), read_only=True, config=dict(_READ_ONLY))
     except duckdb.Error as error:
         raise WarehouseError(f"cannot read {path}: {reason(error)}") from None
     try:
         with connection:
-            if not connection.execute(_FILLED).fetchall():
-                raise WarehouseError(f"{path} {NOTHING_YET}")
-            yield _File(connection)
+            if not connection.execute(_HAS_MILESTONES).fetchall():
+                raise WarehouseError(f"{path} {NO_MILESTONES_YET}")
+            yield _DuckDBReader(connection)
     except duckdb.Error as error:
         raise WarehouseError(f"cannot read {path}: {reason(error)}") from None
 
 
-def rows_of(query: Query, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+def rows_by_id(query: WarehouseReader, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
     """The rows of these ids; what is no number has none, and never gets into the SQL.
 
     Args:
@@ -180,8 +180,8 @@ def rows_of(query: Query, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
     numbers = sorted(id_ for id_ in ids if re.fullmatch(r"[0-9]+", id_))
     return [
         row
-        for start in range(0, len(numbers), _AT_ONCE)
-        for row in query.named(f"{sql} in ({_listed(numbers[start : start + _AT_ONCE])})")
+        for start in range(0, len(numbers), _IDS_PER_QUERY)
+        for row in query.records(f"{sql} in ({_listed(numbers[start : start + _IDS_PER_QUERY])})")
     ]
 
 

@@ -11,12 +11,12 @@ import dlt
 from dlt.destinations.exceptions import DatabaseException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from pipelines.config.targets import Place
+from pipelines.config.targets import Target
 from pipelines.runtime.signals import Stopped
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import LOADED
 from warehouse import locks
-from warehouse.database import Database, load_failure, no_room, opened, reason
+from warehouse.database import Database, connect, is_disk_full, load_failure, reason
 from warehouse.errors import WarehouseError, WarehouseUnavailable, WarehouseUnwritable
 from warehouse.publish import publish
 from warehouse.raw import schema
@@ -28,29 +28,29 @@ _RAW = {
 
 
 @dataclass(frozen=True)
-class Hold:
+class WarehouseLock:
     """A warehouse that nobody else changes meanwhile.
 
     Args:
-        place: The warehouse.
+        target: The warehouse.
         server: On Postgres, the connection whose lock it is; None for DuckDB.
     """
 
-    place: Place
+    target: Target
     server: Database | None
 
 
 @contextmanager
-def holding(
-    place: Place,
+def locked(
+    target: Target,
     wait: float = 0.0,
     note: Callable[[str], None] | None = None,
     patience: float = locks.PATIENCE,
-) -> Iterator[Hold]:
+) -> Iterator[WarehouseLock]:
     """Hold the lock of a warehouse, on this machine and on its server.
 
     Args:
-        place: The warehouse.
+        target: The warehouse.
         wait: Seconds to wait for another run.
         note: Told in one line for which one it waits.
         patience: Seconds it waits at least.
@@ -59,52 +59,52 @@ def holding(
         WarehouseBusy: If another run has it.
         WarehouseError: If it cannot be had.
     """
-    file_lock = locks.file_lock(place.lock, wait=wait, note=note, patience=patience)
-    with file_lock, spoken_for(place):
-        if place.loader:
-            yield Hold(place, None)
+    file_lock = locks.file_lock(target.lock, wait=wait, note=note, patience=patience)
+    with file_lock, translate_errors(target):
+        if target.loader:
+            yield WarehouseLock(target, None)
             return
-        with opened(place.destination) as server, locks.server_lock(server, wait, note, patience):
-            yield Hold(place, server)
+        with connect(target.destination) as server, locks.server_lock(server, wait, note, patience):
+            yield WarehouseLock(target, server)
 
 
-def publish_to_readers(place: Place) -> None:
+def publish_to_readers(target: Target) -> None:
     """Replace the file for readers; nothing on Postgres.
 
     Raises:
         WarehouseUnwritable: If there is no room or no right; the old file stays.
     """
-    if place.loader and place.published:
-        publish(place.loader, place.published)
+    if target.loader and target.published:
+        publish(target.loader, target.published)
 
 
 @contextmanager
-def left_by_runs(hold: Hold) -> Iterator[Database]:
+def open_existing(lock: WarehouseLock) -> Iterator[Database]:
     """The warehouse as runs left it.
 
     Raises:
         WarehouseError: If no run has left anything.
     """
-    place = hold.place
-    if place.loader and not place.loader.exists():
-        raise WarehouseError(f"there is no {place.loader} yet: run `milestones sync`")
-    with opened(place.destination) as database:
+    target = lock.target
+    if target.loader and not target.loader.exists():
+        raise WarehouseError(f"there is no {target.loader} yet: run `milestones sync`")
+    with connect(target.destination) as database:
         if "sync_runs" not in database.tables():
             raise WarehouseError("there are no milestones yet: run `milestones sync`")
         yield database
 
 
-def fresh_pipeline(place: Place) -> dlt.Pipeline:
+def reset_pipeline(target: Target) -> dlt.Pipeline:
     """A pipeline that remembers nothing of earlier runs on this machine.
 
     What it must know it takes from the warehouse, so a package that a killed run left behind, a
     lost folder and another machine are all the same to it.
     """
-    shutil.rmtree(place.working, ignore_errors=True)
-    return place.pipeline()
+    shutil.rmtree(target.working, ignore_errors=True)
+    return target.pipeline()
 
 
-def prepare(database: Database) -> None:
+def prepare_tables(database: Database) -> None:
     """Make the raw tables that are not there yet.
 
     Raises:
@@ -113,15 +113,15 @@ def prepare(database: Database) -> None:
     schema.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
 
 
-def still_held(hold: Hold) -> None:
+def ensure_locked(lock: WarehouseLock) -> None:
     """See whether the lock on the server is still ours.
 
     Raises:
         WarehouseUnavailable: If its connection ended, so that another machine may have it by now.
     """
     try:
-        if hold.server:
-            hold.server.rows("select 1")
+        if lock.server:
+            lock.server.rows("select 1")
     except DatabaseException as error:
         raise WarehouseUnavailable(
             f"the lock on the server was lost, so nothing more is loaded: {reason(error)}. "
@@ -139,36 +139,36 @@ def load(pipeline: dlt.Pipeline) -> None:
         pipeline.normalize()
         pipeline.load()
     except PipelineStepFailed as error:
-        cause = cause_of(error)
-        if cause is not error or no_room(cause):  # a signal, or a disk
+        cause = root_cause(error)
+        if cause is not error or is_disk_full(cause):  # a signal, or a disk
             raise
         raise load_failure(error) from error
 
 
 @contextmanager
-def spoken_for(place: Place) -> Iterator[None]:
+def translate_errors(target: Target) -> Iterator[None]:
     """Name what failed, and end dlt's wrappings: whoever catches it sees the cause itself."""
     try:
         yield
     except (KantataError, WarehouseError, Stopped):
         raise
     except BaseException as error:
-        cause = cause_of(error)
+        cause = root_cause(error)
         if isinstance(cause, (KantataError, WarehouseError, Stopped)):
             raise cause from None
-        if no_room(cause):
+        if is_disk_full(cause):
             raise WarehouseUnwritable(
-                f"cannot write to {place.folder.absolute()}: {reason(cause)}. Make room there, or "
+                f"cannot write to {target.folder.absolute()}: {reason(cause)}. Make room there, or "
                 "mend the folder's rights; the last published state stands."
             ) from None
         raise
 
 
-def cause_of(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """The first error that is one of ours, or tells of a disk; else the error itself."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, (KantataError, WarehouseError, Stopped)) or no_room(seen):
+        if isinstance(seen, (KantataError, WarehouseError, Stopped)) or is_disk_full(seen):
             return seen
         seen = seen.__cause__ or seen.__context__
     return error

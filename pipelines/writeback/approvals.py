@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from pipelines.config.ledgers import no_ledger
-from pipelines.config.targets import Place, ledger_url
+from pipelines.config.ledgers import why_no_ledger
+from pipelines.config.targets import Target, ledger_url
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.store import Ledger, opened_ledger
+from warehouse.ledger.store import Ledger, connect_ledger
 
-from .fields import checked_text
+from .fields import check_text
 
 
 @contextmanager
-def desk(where: Place) -> Iterator[Ledger]:
+def open_ledger(where: Target) -> Iterator[Ledger]:
     """Open the ledger to look into it, or to decide: only who proposes makes a new one.
 
     Args:
@@ -27,9 +27,9 @@ def desk(where: Place) -> Iterator[Ledger]:
         WarehouseError: If it cannot be opened.
     """
     url = ledger_url(where)
-    if why := no_ledger(url):
+    if why := why_no_ledger(url):
         raise ChangeRefused(why)
-    with opened_ledger(url, now) as ledger:
+    with connect_ledger(url, now) as ledger:
         yield ledger
 
 
@@ -38,14 +38,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def who_is(name: str | None) -> str:
+def current_actor(name: str | None) -> str:
     """Who works on a change: the name given, or the system's user.
 
     Raises:
         ChangeRefused: If the name is none.
     """
     try:
-        found = getpass.getuser() if name is None else checked_text("--as", name).strip()
+        found = getpass.getuser() if name is None else check_text("--as", name).strip()
     except (OSError, KeyError):  # a container may have no name for its user
         raise ChangeRefused(
             "the system has no name for its user: say who it is, --as NAME"

@@ -16,7 +16,7 @@ _SHOWN = 40  # characters of a wrong value
 _INT32 = 2**31 - 1  # what Kantata declares; more is not sent
 
 
-def checked_text(name: str, text: str) -> str:
+def check_text(name: str, text: str) -> str:
     """A text that is what it looks like, since a person decides by what is shown.
 
     Args:
@@ -31,23 +31,23 @@ def checked_text(name: str, text: str) -> str:
     return text
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
-def value_of(name: str, text: str) -> Value:
+def parse_field(name: str, text: str) -> Value:
     """A value as Kantata takes it.
 
     Raises:
         ChangeRefused: If it is none.
     """
-    text = checked_text(name, text).strip()
+    text = check_text(name, text).strip()
     if not text:
         raise ChangeRefused(f"{name} is empty: Kantata is not known to clear a field")
     if name == "amount_in_cents":
         if not re.fullmatch(r"-?0{0,20}[0-9]{1,10}", text) or abs(int(text)) > _INT32:
             raise ChangeRefused(
-                f"amount_in_cents is {_short(text)}: write a whole number of the currency's "
+                f"amount_in_cents is {_shortened(text)}: write a whole number of the currency's "
                 f"smallest unit, at most {_INT32}"
             )
         return int(text)
@@ -58,12 +58,12 @@ def value_of(name: str, text: str) -> Value:
             return date.fromisoformat(text).isoformat()
         except ValueError:
             raise ChangeRefused(
-                f"date_to_invoice is {_short(text)}: write a real date as 2027-01-31"
+                f"date_to_invoice is {_shortened(text)}: write a real date as 2027-01-31"
             ) from None
     if name == "billing_type" and text not in _BILLING_TYPES:
         raise ChangeRefused(
-            f"billing_type is {_short(text)}: there are {', '.join(_BILLING_TYPES)}"
+            f"billing_type is {_shortened(text)}: there are {', '.join(_BILLING_TYPES)}"
         )
     if name in ("story_id", "workspace_id") and not re.fullmatch(r"[0-9]{1,20}", text):
-        raise ChangeRefused(f"{name} is {_short(text)}, not a number")
+        raise ChangeRefused(f"{name} is {_shortened(text)}, not a number")
     return text

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import OPEN, Action, Change, Draft, Image, Value
 
-from .requests import Ask
+from .requests import ChangeRequest
 
 
-class Held:
+class LedgerLookup:
     """Open and applied changes, and the lines of one go.
 
     Args:
@@ -30,7 +30,7 @@ class Held:
         }
         self._asked: dict[str, str] = {}
 
-    def once(self, ask: Ask) -> None:
+    def claim_milestone(self, ask: ChangeRequest) -> None:
         """Take a line whose milestone no other line is about.
 
         Raises:
@@ -45,7 +45,7 @@ class Held:
             )
         self._asked[ask.milestone_id] = ask.where
 
-    def led_to(self, ask: Ask, wanted: Mapping[str, Value]) -> Change | None:
+    def previous_change(self, ask: ChangeRequest, wanted: Mapping[str, Value]) -> Change | None:
         """The change that this very line led to when it was given before.
 
         What was like that already when it was given then is not among the change's fields.
@@ -62,7 +62,7 @@ class Held:
         ]
         return next((c for c in found if c.status in OPEN), found[-1] if found else None)
 
-    def beside(self, draft: Draft, where: str) -> None:
+    def check_conflicts(self, draft: Draft, where: str) -> None:
         """Take a draft that can be proposed beside all others.
 
         Raises:

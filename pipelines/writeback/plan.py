@@ -9,13 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from warehouse.ledger.change import Action, Change, Image, Status, Units, Value, twin, worded
+from warehouse.ledger.change import (
+    Action,
+    Change,
+    Image,
+    Status,
+    Units,
+    Value,
+    duplicate_fields,
+    value_words,
+)
 
 _INVOICES = ("invoice_id", "invoice_ids")
 
 
 @dataclass(frozen=True)
-class Seen:
+class MilestoneState:
     """A milestone as it is now.
 
     Args:
@@ -30,7 +39,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Live:
+class AccountState:
     """The account as it was just read, as far as some changes need it.
 
     Args:
@@ -45,12 +54,12 @@ class Live:
         read_at: Since when anything here may have changed, in seconds of the monotonic clock.
     """
 
-    milestones: Mapping[str, Seen] = field(default_factory=dict)
+    milestones: Mapping[str, MilestoneState] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     unreadable: Mapping[str, str] = field(default_factory=dict)
     closed: Mapping[str, str] = field(default_factory=dict)
     made: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    projects: Mapping[str, Seen] = field(default_factory=dict)
+    projects: Mapping[str, MilestoneState] = field(default_factory=dict)
     currencies: Mapping[str, Value] = field(default_factory=dict)
     units: Units = field(default_factory=dict)
     read_at: float = 0.0
@@ -106,7 +115,7 @@ class Conflict:
 
 
 @dataclass(frozen=True)
-class Later:
+class Deferred:
     """It cannot be decided now.
 
     Args:
@@ -118,10 +127,10 @@ class Later:
     why: str
 
 
-Step = Write | NoOp | Conflict | Later
+Step = Write | NoOp | Conflict | Deferred
 
 
-def build_plan(changes: list[Change], live: Live) -> list[Step]:
+def build_plan(changes: list[Change], live: AccountState) -> list[Step]:
     """What to do with each change, given the account as it is.
 
     Args:
@@ -129,37 +138,39 @@ def build_plan(changes: list[Change], live: Live) -> list[Step]:
         live: The account.
     """
     return [
-        _step(change, live) if change.status is Status.APPROVED else _settled(change, live)
+        _plan_approved(change, live)
+        if change.status is Status.APPROVED
+        else _plan_unknown(change, live)
         for change in changes
     ]
 
 
-def _settled(change: Change, live: Live) -> Step:
+def _plan_unknown(change: Change, live: AccountState) -> Step:
     """What a push does with a change that may have been written."""
     if (found := settle(change, live)) is None:
-        return Later(change, live.why_unknown(change))
+        return Deferred(change, live.why_unknown(change))
     status, why, milestone_id = found
     if status is Status.APPLIED:
         return NoOp(change, why, milestone_id)
     if status is Status.CONFLICT:
         return Conflict(change, why)
-    return _step(change, live)
+    return _plan_approved(change, live)
 
 
-def _step(change: Change, live: Live) -> Step:
+def _plan_approved(change: Change, live: AccountState) -> Step:
     if change.approved_digest != change.digest:
         return Conflict(change, "it is not what was approved")
     if change.action is Action.CREATE:
-        return _create(change, live)
+        return _plan_create(change, live)
     id_ = str(change.milestone_id)
     if why := live.why_unknown(change):
-        return Later(change, why)
+        return Deferred(change, why)
     if id_ in live.gone:
         if change.action is Action.DELETE:
             return NoOp(change, "the milestone is gone already", id_)
         return Conflict(change, "the milestone was deleted meanwhile")
     seen = live.milestones[id_]
-    if change.action is Action.UPDATE and _as_asked(change, seen.image):
+    if change.action is Action.UPDATE and _has_requested_values(change, seen.image):
         return NoOp(change, "the milestone is as asked already", id_)
     if seen.invoiced:
         return Conflict(change, f"the milestone may be invoiced: {seen.invoiced}")
@@ -168,9 +179,9 @@ def _step(change: Change, live: Live) -> Step:
     return Write(change, seen_updated_at=seen.updated_at)
 
 
-def _create(change: Change, live: Live) -> Step:
+def _plan_create(change: Change, live: AccountState) -> Step:
     if why := live.why_unknown(change):
-        return Later(change, why)
+        return Deferred(change, why)
     made = sorted(live.made.get(change.change_id, ()))
     if len(made) > 1:
         return Conflict(change, f"made more than once: milestones {', '.join(made)}")
@@ -183,14 +194,14 @@ def _create(change: Change, live: Live) -> Step:
             f"the project's currency was {change.currency or 'none'} when it was proposed, and is "
             f"{currency or 'none'}: the amount would be another one",
         )
-    twins = _twins(change, live)
+    twins = _duplicates(change, live)
     new = [id_ for id_ in twins if id_ not in change.twins] if change.attempts else twins
     if new and not (change.duplicate and not change.attempts):
         return Conflict(change, f"the project has an equal milestone: {', '.join(new)}")
     return Write(change, tuple(twins))
 
 
-def settle(change: Change, live: Live) -> tuple[Status, str, str | None] | None:
+def settle(change: Change, live: AccountState) -> tuple[Status, str, str | None] | None:
     """What became of a change nobody knows of: its new status, why, and its milestone.
 
     None if that cannot be known now.
@@ -205,13 +216,13 @@ def settle(change: Change, live: Live) -> tuple[Status, str, str | None] | None:
             return Status.APPLIED, "read back: the milestone is gone", id_
         return Status.CONFLICT, "read back: the milestone was deleted meanwhile", id_
     seen = live.milestones[id_]
-    if change.action is Action.UPDATE and _as_asked(change, seen.image):
+    if change.action is Action.UPDATE and _has_requested_values(change, seen.image):
         return Status.APPLIED, "read back: the milestone is as asked", id_
     if seen.invoiced:
         return Status.CONFLICT, f"read back: the milestone may be invoiced: {seen.invoiced}", id_
     if edits := _edits(change, seen.image, live.units):
         return Status.CONFLICT, f"read back: it is neither as it was nor as asked: {edits}", id_
-    if change.action is Action.UPDATE and _touched(change, seen):
+    if change.action is Action.UPDATE and _changed_since_sent(change, seen):
         return (
             Status.CONFLICT,
             "read back: the milestone is as it was before, and yet it was changed after this was "
@@ -221,7 +232,7 @@ def settle(change: Change, live: Live) -> tuple[Status, str, str | None] | None:
     return Status.APPROVED, "read back: it never took effect", id_
 
 
-def _settle_create(change: Change, live: Live) -> tuple[Status, str, str | None] | None:
+def _settle_create(change: Change, live: AccountState) -> tuple[Status, str, str | None] | None:
     if live.why_unknown(change):
         return None
     made = sorted(live.made.get(change.change_id, ()))
@@ -229,7 +240,7 @@ def _settle_create(change: Change, live: Live) -> tuple[Status, str, str | None]
         return Status.APPLIED, f"read back: it was made, as milestone {made[0]}", made[0]
     if made:
         return Status.CONFLICT, f"made more than once: milestones {', '.join(made)}", None
-    if new := [id_ for id_ in _twins(change, live) if id_ not in change.twins]:
+    if new := [id_ for id_ in _duplicates(change, live) if id_ not in change.twins]:
         return (
             Status.CONFLICT,
             f"read back: milestone {', '.join(new)} is equal and does not carry the change's id: "
@@ -251,8 +262,8 @@ def expected(change: Change) -> Image:
 def differences(wanted: Image, image: Image, units: Units) -> str:
     """Where a milestone is not as wanted, in words."""
     return "; ".join(
-        f"{_label(name)} is {worded(name, image.get(name), image.get('currency'), units)}, "
-        f"expected was {worded(name, value, wanted.get('currency'), units)}"
+        f"{_label(name)} is {value_words(name, image.get(name), image.get('currency'), units)}, "
+        f"expected was {value_words(name, value, wanted.get('currency'), units)}"
         for name, value in wanted.items()
         if image.get(name) != value
     )
@@ -262,20 +273,20 @@ def _label(name: str) -> str:
     return "amount" if name == "amount_in_cents" else name
 
 
-def _as_asked(change: Change, image: Image) -> bool:
+def _has_requested_values(change: Change, image: Image) -> bool:
     return all(image.get(name) == value for name, value in change.after.items())
 
 
 def _edits(change: Change, image: Image, units: Units) -> str:
     return "; ".join(
-        f"{_label(name)} was {worded(name, value, change.currency, units)}, "
-        f"is {worded(name, image.get(name), image.get('currency'), units)}"
+        f"{_label(name)} was {value_words(name, value, change.currency, units)}, "
+        f"is {value_words(name, image.get(name), image.get('currency'), units)}"
         for name, value in change.before.items()
         if image.get(name) != value
     )
 
 
-def _touched(change: Change, seen: Seen) -> bool:
+def _changed_since_sent(change: Change, seen: MilestoneState) -> bool:
     """Whether a milestone was changed after a change of it was sent, whoever did that."""
     now = _moment(seen.updated_at)
     if change.seen_updated_at is not None:
@@ -292,6 +303,6 @@ def _moment(text: str | None) -> datetime | str | None:
     return moment if moment.tzinfo else text
 
 
-def _twins(change: Change, live: Live) -> list[str]:
-    wanted = twin(change.after)
-    return [id_ for id_, seen in live.projects.items() if twin(seen.image) == wanted]
+def _duplicates(change: Change, live: AccountState) -> list[str]:
+    wanted = duplicate_fields(change.after)
+    return [id_ for id_, seen in live.projects.items() if duplicate_fields(seen.image) == wanted]

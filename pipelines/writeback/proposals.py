@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.sync.query import Query
+from pipelines.sync.query import WarehouseReader
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import OPEN, Action, Change, Draft, Image, Status, Value
 from warehouse.ledger.store import Ledger
 
-from .fields import FOR_CREATE, WRITABLE, checked_text, value_of
-from .ledger_lookup import Held
-from .requests import Ask, refuse_all
-from .warehouse_lookup import Facts
+from .fields import FOR_CREATE, WRITABLE, check_text, parse_field
+from .ledger_lookup import LedgerLookup
+from .requests import ChangeRequest, refuse_problems
+from .warehouse_lookup import WarehouseLookup
 
-_NEEDED = ("workspace_id", "title", "amount_in_cents")
+_REQUIRED = ("workspace_id", "title", "amount_in_cents")
 
 
 @dataclass(frozen=True)
-class Proposed:
+class ProposalResult:
     """What became of an ask.
 
     Args:
@@ -34,8 +34,12 @@ class Proposed:
 
 
 def propose(
-    ledger: Ledger, query: Query, asks: Sequence[Ask], who: str, duplicate: bool = False
-) -> list[Proposed]:
+    ledger: Ledger,
+    query: WarehouseReader,
+    asks: Sequence[ChangeRequest],
+    who: str,
+    duplicate: bool = False,
+) -> list[ProposalResult]:
     """Check asks against the warehouse and write them to the ledger, all or none.
 
     Args:
@@ -51,39 +55,46 @@ def propose(
     Raises:
         ChangeRefused: With one line for each that cannot be; nothing is proposed then.
     """
-    facts, held = Facts(query, asks), Held(ledger.changes(OPEN | {Status.APPLIED}))
+    facts, held = (
+        WarehouseLookup(query, asks),
+        LedgerLookup(ledger.changes(OPEN | {Status.APPLIED})),
+    )
     problems: list[str] = []
-    results: list[Proposed | Draft] = []
+    results: list[ProposalResult | Draft] = []
     for ask in asks:
         try:
-            results.append(_considered(ask, facts, held, checked_text("--as", who), duplicate))
-        except _NothingToDo as nothing:
+            results.append(_draft_or_result(ask, facts, held, check_text("--as", who), duplicate))
+        except _NothingToChange as nothing:
             if not ask.where:
                 raise ChangeRefused(str(nothing)) from None
-            results.append(Proposed(None, str(nothing), ask.where))
+            results.append(ProposalResult(None, str(nothing), ask.where))
         except ChangeRefused as error:
             problems.append(f"{ask.where}: {error}" if ask.where else str(error))
-    refuse_all(problems, "nothing was proposed" if any(ask.where for ask in asks) else "")
+    refuse_problems(problems, "nothing was proposed" if any(ask.where for ask in asks) else "")
     drafts = [result for result in results if isinstance(result, Draft)]
     ids = iter(ledger.propose(drafts))
     return [
-        Proposed(next(ids), where=ask.where) if isinstance(result, Draft) else result
+        ProposalResult(next(ids), where=ask.where) if isinstance(result, Draft) else result
         for ask, result in zip(asks, results, strict=True)
     ]
 
 
-class _NothingToDo(Exception):
+class _NothingToChange(Exception):
     """The warehouse shows already what is asked."""
 
 
-def _considered(ask: Ask, facts: Facts, held: Held, who: str, duplicate: bool) -> Proposed | Draft:
-    held.once(ask)
-    wanted = _wanted(ask)
+def _draft_or_result(
+    ask: ChangeRequest, facts: WarehouseLookup, held: LedgerLookup, who: str, duplicate: bool
+) -> ProposalResult | Draft:
+    held.claim_milestone(ask)
+    wanted = _requested_values(ask)
     # A person who types it again wants it again; a file may be given twice by mistake.
-    if ask.where and (change := held.led_to(ask, wanted)) is not None:
-        return Proposed(change.change_id, _already(change, ask, wanted, facts), ask.where)
-    draft = _draft(ask, wanted, facts, who, duplicate)
-    held.beside(draft, ask.where)
+    if ask.where and (change := held.previous_change(ask, wanted)) is not None:
+        return ProposalResult(
+            change.change_id, _why_not_again(change, ask, wanted, facts), ask.where
+        )
+    draft = _build_draft(ask, wanted, facts, who, duplicate)
+    held.check_conflicts(draft, ask.where)
     if draft.twin_key and (equal := facts.twins(draft.after)):
         raise ChangeRefused(
             f"project {draft.workspace_id} has an equal milestone, {', '.join(equal)}: "
@@ -92,7 +103,9 @@ def _considered(ask: Ask, facts: Facts, held: Held, who: str, duplicate: bool) -
     return draft
 
 
-def _already(change: Change, ask: Ask, wanted: Image, facts: Facts) -> str:
+def _why_not_again(
+    change: Change, ask: ChangeRequest, wanted: Image, facts: WarehouseLookup
+) -> str:
     """Why a line is not proposed again, and what to do for who means it."""
     if change.status is not Status.APPLIED:
         return f"{change.status} already"
@@ -106,25 +119,27 @@ def _already(change: Change, ask: Ask, wanted: Image, facts: Facts) -> str:
     return "applied already"
 
 
-def _wanted(ask: Ask) -> dict[str, Value]:
+def _requested_values(ask: ChangeRequest) -> dict[str, Value]:
     """The fields that are asked for, as Kantata takes them."""
-    if not checked_text("reason", ask.reason).strip():
+    if not check_text("reason", ask.reason).strip():
         raise ChangeRefused("a reason is missing (--reason, or a column reason)")
     allowed = {
         Action.CREATE: FOR_CREATE, Action.UPDATE: WRITABLE, Action.DELETE: (),
     }[ask.action]  # fmt: skip
     if strange := [name for name in ask.fields if name not in allowed]:
         raise ChangeRefused(_not_writable(strange[0], ask.action, allowed))
-    wanted = {name: value_of(name, text) for name, text in ask.fields.items()}
+    wanted = {name: parse_field(name, text) for name, text in ask.fields.items()}
     if ask.action is Action.CREATE:
         # What Kantata takes if none is given is not known, so it is always given.
         wanted.setdefault("billing_type", "fixed_date")
     return wanted
 
 
-def _draft(ask: Ask, after: dict[str, Value], facts: Facts, who: str, duplicate: bool) -> Draft:
+def _build_draft(
+    ask: ChangeRequest, after: dict[str, Value], facts: WarehouseLookup, who: str, duplicate: bool
+) -> Draft:
     if ask.action is Action.CREATE:
-        return _create(ask, after, facts, who, duplicate)
+        return _build_create(ask, after, facts, who, duplicate)
     before = facts.milestone(ask.milestone_id)
     project = str(before["workspace_id"])
     if ask.action is Action.UPDATE:
@@ -132,7 +147,7 @@ def _draft(ask: Ask, after: dict[str, Value], facts: Facts, who: str, duplicate:
             raise ChangeRefused("nothing is set: --set NAME=VALUE")
         after = {name: value for name, value in after.items() if before[name] != value}
         if not after:
-            raise _NothingToDo(f"milestone {ask.milestone_id} is like that already")
+            raise _NothingToChange(f"milestone {ask.milestone_id} is like that already")
         _check_story({**before, **after}, project, facts)
     if why := facts.invoiced(before):
         raise ChangeRefused(f"milestone {ask.milestone_id} cannot be changed: {why}")
@@ -143,10 +158,12 @@ def _draft(ask: Ask, after: dict[str, Value], facts: Facts, who: str, duplicate:
     )  # fmt: skip
 
 
-def _create(ask: Ask, after: dict[str, Value], facts: Facts, who: str, duplicate: bool) -> Draft:
+def _build_create(
+    ask: ChangeRequest, after: dict[str, Value], facts: WarehouseLookup, who: str, duplicate: bool
+) -> Draft:
     if ask.milestone_id is not None:
         raise ChangeRefused(f"a create has no milestone_id, and {ask.milestone_id} is given")
-    if lacking := [name for name in _NEEDED if name not in after]:
+    if lacking := [name for name in _REQUIRED if name not in after]:
         raise ChangeRefused(f"{' and '.join(lacking)} must be set")
     project = str(after["workspace_id"])
     currency = facts.project(project)
@@ -164,7 +181,7 @@ def _not_writable(name: str, action: Action, allowed: Sequence[str]) -> str:
     return f"{name} cannot be written; these can: {', '.join(allowed)}"
 
 
-def _check_story(fields: Mapping[str, Value], project: str, facts: Facts) -> None:
+def _check_story(fields: Mapping[str, Value], project: str, facts: WarehouseLookup) -> None:
     story = fields.get("story_id")
     if fields.get("billing_type") == "upon_completion" and story is None:
         raise ChangeRefused("billing_type upon_completion needs a story_id")

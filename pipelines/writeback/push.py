@@ -22,9 +22,9 @@ from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Status
 from warehouse.ledger.store import Ledger
 
-from .plan import Conflict, Later, NoOp, Step, Write, build_plan, settle
-from .reconcile import READ_AT_ONCE, WHO, Reconcile
-from .result import Pushed as Pushed
+from .plan import Conflict, Deferred, NoOp, Step, Write, build_plan, settle
+from .reconcile import ACTOR, CHANGES_PER_READ, Reconcile
+from .result import PushResult
 
 FRESH = 5.0  # seconds: a write rests on nothing that was read earlier
 IN_A_ROW = 3  # changes that meet the same trouble, before the others are left for later
@@ -58,7 +58,7 @@ class Push(Reconcile):
         self._trouble, self._in_a_row = "", 0
         self._decided = 0
 
-    def push(self, most: int) -> Pushed:
+    def push(self, most: int) -> PushResult:
         """Settle what is unknown, then write approved changes, at most so many."""
         with self._stopping():
             self._begin()
@@ -74,7 +74,7 @@ class Push(Reconcile):
         """Write approved changes, the oldest first; those that must wait do not count."""
         left = self._ledger.changes(frozenset({Status.APPROVED}))
         while left and self._decided < most:
-            size = min(READ_AT_ONCE, most - self._decided)
+            size = min(CHANGES_PER_READ, most - self._decided)
             chunk, left = left[:size], left[size:]
             self._push(chunk)
 
@@ -109,7 +109,7 @@ class Push(Reconcile):
                 self._decide(change, Status.APPLIED, why, milestone_id)
             case Conflict(change, why):
                 self._decide(change, Status.CONFLICT, why, change.milestone_id)
-            case Later(change, why):
+            case Deferred(change, why):
                 self._wait(change, why)
 
     def _decide(self, change: Change, status: Status, why: str, milestone_id: str | None) -> None:
@@ -137,7 +137,7 @@ class Push(Reconcile):
         change = step.change
         try:
             sent = self._ledger.sending(
-                change, WHO, _described(change), self._now(), step.twins, step.seen_updated_at
+                change, ACTOR, _describe(change), self._now(), step.twins, step.seen_updated_at
             )
         except ChangeRefused:
             return  # withdrawn a moment ago
@@ -240,6 +240,6 @@ def _send(change: Change, writer: KantataWriter) -> str | None:
     return id_
 
 
-def _described(change: Change) -> str:
+def _describe(change: Change) -> str:
     fields = ", ".join(f"{name}={value!r}" for name, value in change.after.items())
     return f"sending {change.action} of {change.milestone_id or 'a milestone'} {fields}".strip()

@@ -9,21 +9,33 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from pipelines.config.account_binding import check_belonging
+from pipelines.config.account_binding import check_account
 from sources.kantata import KantataReader
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import ONLY_PER_REQUEST
 from warehouse.ledger.change import Action, Change, Status, Units
 from warehouse.ledger.store import Ledger
 
-from .plan import Later, Live, Seen, Step, Write, build_plan, differences, expected, settle
-from .remote_state import read_live, read_milestones, read_units
-from .result import Pushed
+from .plan import (
+    AccountState,
+    Deferred,
+    MilestoneState,
+    Step,
+    Write,
+    build_plan,
+    differences,
+    expected,
+    settle,
+)
+from .remote_state import read_account_state, read_milestones, read_minor_units
+from .result import PushResult
 
 _T = TypeVar("_T")
-WHO = "milestones push"
-READ_AT_ONCE = 20  # changes
-_ASTRAY = timedelta(minutes=1)  # a time of sending that is so far ahead was told by a wrong clock
+ACTOR = "milestones push"
+CHANGES_PER_READ = 20  # changes
+_CLOCK_TOLERANCE = timedelta(
+    minutes=1
+)  # a time of sending that is so far ahead was told by a wrong clock
 _MAY_HAVE_BEEN_SENT = frozenset({Status.APPLYING, Status.UNKNOWN})
 
 
@@ -41,7 +53,7 @@ class Reconcile:
         self._reader = reader
         self._reconcile_after = reconcile_after
         self._units: Units = {}
-        self.result = Pushed()
+        self.result = PushResult()
 
     def plan(self, most: int) -> list[Step]:
         """What a push would do now; nothing is written, not even to the ledger.
@@ -53,18 +65,18 @@ class Reconcile:
         self._begin(bind=False)
         steps: list[Step] = []
         for chunk in chunks(
-            self._ledger.changes(_MAY_HAVE_BEEN_SENT | {Status.APPROVED}), READ_AT_ONCE
+            self._ledger.changes(_MAY_HAVE_BEEN_SENT | {Status.APPROVED}), CHANGES_PER_READ
         ):
             early = {c.change_id: why for c in chunk if (why := self._too_early(c))}
             due = [change for change in chunk if change.change_id not in early]
             planned = iter(build_plan(due, self._live(due)))
             steps += [
-                Later(c, early[c.change_id]) if c.change_id in early else next(planned)
+                Deferred(c, early[c.change_id]) if c.change_id in early else next(planned)
                 for c in chunk
             ]
-        return _at_most(steps, most)
+        return _limit(steps, most)
 
-    def reconcile(self) -> Pushed:
+    def reconcile(self) -> PushResult:
         """Find out what became of changes that may have been written."""
         with self._stopping():
             self._begin()
@@ -73,8 +85,8 @@ class Reconcile:
         return self.result
 
     def _begin(self, bind: bool = True) -> None:
-        check_belonging(self._ledger, self._reader, bind)
-        self._units = read_units(self._reader)
+        check_account(self._ledger, self._reader, bind)
+        self._units = read_minor_units(self._reader)
 
     def _reconcile(self) -> None:
         for change in self._ledger.changes(frozenset({Status.APPLYING})):
@@ -86,7 +98,7 @@ class Reconcile:
                 self._wait(change, why)
             else:
                 due.append(change)
-        for chunk in chunks(due, READ_AT_ONCE):
+        for chunk in chunks(due, CHANGES_PER_READ):
             live = self._live(chunk)
             for change in chunk:
                 if (found := settle(change, live)) is None:
@@ -106,13 +118,13 @@ class Reconcile:
     def _possible(self, change: Change) -> Change:
         """The change; sent now, if it says that it was sent at a time that is still to come."""
         now = self._now()
-        if change.sent_at is None or change.sent_at <= now + _ASTRAY:
+        if change.sent_at is None or change.sent_at <= now + _CLOCK_TOLERANCE:
             return change
         why = (
             f"it was sent at {change.sent_at:%Y-%m-%d %H:%M:%S} UTC by a clock that was ahead of "
             "Kantata's: left alone from now on"
         )
-        return self._ledger.sent_again_at(change, now, WHO, why)
+        return self._ledger.correct_sent_at(change, now, ACTOR, why)
 
     def _now(self) -> datetime:
         """Kantata's time: machines that push may have clocks of different opinions."""
@@ -129,15 +141,15 @@ class Reconcile:
             found = read_milestones(self._reader, ids)
             for id_ in ids:
                 change = written[id_]
-                if wrong := _wrong(change, found.get(id_), self._units):
-                    self._ledger.remark(change, WHO, wrong)
+                if wrong := _mismatch(change, found.get(id_), self._units):
+                    self._ledger.add_remark(change, ACTOR, wrong)
                     self.result.doubts.append(f"change {change.change_id}: {wrong}")
 
-    def _live(self, changes: list[Change]) -> Live:
-        return read_live(self._reader, changes, self._units)
+    def _live(self, changes: list[Change]) -> AccountState:
+        return read_account_state(self._reader, changes, self._units)
 
-    def _stopping(self) -> _Stopping:
-        return _Stopping(self.result)
+    def _stopping(self) -> _StopOnError:
+        return _StopOnError(self.result)
 
     def _wait(self, change: Change, why: str) -> None:
         self.result.waiting.append((change, why))
@@ -145,7 +157,7 @@ class Reconcile:
     def _move(
         self, change: Change, status: Status, why: str, request_id: str | None = None
     ) -> Change:
-        return self._ledger.move(change, status, WHO, why, request_id)
+        return self._ledger.move(change, status, ACTOR, why, request_id)
 
     def _done(
         self,
@@ -155,15 +167,15 @@ class Reconcile:
         milestone_id: str | None,
         request_id: str | None = None,
     ) -> None:
-        moved = self._ledger.move(change, status, WHO, why, request_id, milestone_id=milestone_id)
+        moved = self._ledger.move(change, status, ACTOR, why, request_id, milestone_id=milestone_id)
         if status is not Status.APPROVED:
             self.result.changes.append(moved)
 
 
-class _Stopping:
+class _StopOnError:
     """Notes what of Kantata's ends a push early, so that the rest of it can go on."""
 
-    def __init__(self, result: Pushed) -> None:
+    def __init__(self, result: PushResult) -> None:
         self._result = result
 
     def __enter__(self) -> None:
@@ -176,7 +188,7 @@ class _Stopping:
         return True
 
 
-def _wrong(change: Change, seen: Seen | None, units: Units) -> str:
+def _mismatch(change: Change, seen: MilestoneState | None, units: Units) -> str:
     """What is not as asked after it was applied, in words."""
     if change.action is Action.DELETE:
         return "deleted, and still there when read again" if seen is not None else ""
@@ -186,16 +198,16 @@ def _wrong(change: Change, seen: Seen | None, units: Units) -> str:
     return f"written, and when read again {wrong}" if wrong else ""
 
 
-def _at_most(steps: list[Step], most: int) -> list[Step]:
+def _limit(steps: list[Step], most: int) -> list[Step]:
     """The steps, those beyond what one push may do put off."""
     planned: list[Step] = []
     for step in steps:
         if isinstance(step, Write) or (
-            not isinstance(step, Later) and step.change.status is Status.APPROVED
+            not isinstance(step, Deferred) and step.change.status is Status.APPROVED
         ):
             most -= 1
             if most < 0:
-                step = Later(step.change, "beyond max_changes: left for a later push")
+                step = Deferred(step.change, "beyond max_changes: left for a later push")
         planned.append(step)
     return planned
 

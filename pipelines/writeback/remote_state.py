@@ -11,12 +11,12 @@ from sources.kantata import KantataReader
 from sources.kantata.api.envelope import Page, Record
 from sources.kantata.api.writer import MODEL, SERVICE
 from sources.kantata.errors import KantataIncomplete, KantataMoving
-from sources.kantata.extract.deletions import NOT_ALLOWED, show
-from sources.kantata.extract.scan import PATH, Scan
+from sources.kantata.extract.deletions import NOT_ALLOWED, fetch_one
+from sources.kantata.extract.scan import MILESTONES_PATH, Scan
 from sources.kantata.settings import MILESTONE_INCLUDES, PER_PAGE
 from warehouse.ledger.change import Action, Change, Image, Units, Value
 
-from .plan import Live, Seen
+from .plan import AccountState, MilestoneState
 
 # What a proposer sees of a milestone, and what must not have changed when it is written to.
 IMAGE = (
@@ -63,7 +63,9 @@ def invoiced(found: Image, statuses: Mapping[str, object]) -> str:
     return ""
 
 
-def read_live(reader: KantataReader, changes: Iterable[Change], units: Units | None = None) -> Live:
+def read_account_state(
+    reader: KantataReader, changes: Iterable[Change], units: Units | None = None
+) -> AccountState:
     """Read what these changes are about; the milestones to be written to last of all.
 
     Args:
@@ -80,19 +82,19 @@ def read_live(reader: KantataReader, changes: Iterable[Change], units: Units | N
             creates.append(change)
         else:
             others[str(change.milestone_id)] = change.workspace_id
-    found = read_projects(reader, creates) if creates else Projects()
+    found = read_projects(reader, creates) if creates else ProjectState()
     gone: set[str] = set()
     unreadable: dict[str, str] = {}
     read_at = time.monotonic()
     milestones = read_milestones(reader, list(others))
     if missing := {i: p for i, p in others.items() if i not in milestones}:
-        gone, unreadable = _missing(reader, missing)
+        gone, unreadable = _classify_missing(reader, missing)
         read_at = time.monotonic()
         milestones = read_milestones(reader, list(others))
         gone -= milestones.keys()
         for id_ in others.keys() - milestones.keys() - gone:
             unreadable.setdefault(id_, f"milestone {id_} vanished while it was being read")
-    return Live(
+    return AccountState(
         milestones=milestones,
         gone=frozenset(gone),
         unreadable={id_: why for id_, why in unreadable.items() if id_ not in milestones},
@@ -105,7 +107,7 @@ def read_live(reader: KantataReader, changes: Iterable[Change], units: Units | N
     )
 
 
-def read_units(reader: KantataReader) -> Units:
+def read_minor_units(reader: KantataReader) -> Units:
     """What a subunit of each currency is worth; nothing if that may not be read."""
     try:
         page = reader.page("currencies", {"per_page": PER_PAGE})
@@ -119,13 +121,13 @@ def read_units(reader: KantataReader) -> Units:
     return units
 
 
-def read_milestones(reader: KantataReader, ids: list[str]) -> dict[str, Seen]:
+def read_milestones(reader: KantataReader, ids: list[str]) -> dict[str, MilestoneState]:
     """Milestones by id; those missing are left out."""
-    pages = reader.only(PATH, ids, include=MILESTONE_INCLUDES)
-    return {id_: seen for page in pages for id_, seen in _seen(page)}
+    pages = reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES)
+    return {id_: seen for page in pages for id_, seen in _milestone_states(page)}
 
 
-def _seen(page: Page) -> Iterable[tuple[str, Seen]]:
+def _milestone_states(page: Page) -> Iterable[tuple[str, MilestoneState]]:
     invoices = page.side_loaded.get("invoices", {})
     statuses = {id_: record.get("status") for id_, record in invoices.items()}
     for id_, record in page.records.items():
@@ -134,18 +136,20 @@ def _seen(page: Page) -> Iterable[tuple[str, Seen]]:
         changed = None if changed is None else str(changed)
         if lacking := [name for name in ("invoice_id", "invoice_ids") if name not in record]:
             # Absent is not null: without a permission an invoice could be there unseen.
-            yield id_, Seen(found, f"{' and '.join(lacking)} cannot be read", changed)
+            yield id_, MilestoneState(found, f"{' and '.join(lacking)} cannot be read", changed)
         else:
-            yield id_, Seen(found, invoiced(found, statuses), changed)
+            yield id_, MilestoneState(found, invoiced(found, statuses), changed)
 
 
-def _missing(reader: KantataReader, projects: Mapping[str, str]) -> tuple[set[str], dict[str, str]]:
+def _classify_missing(
+    reader: KantataReader, projects: Mapping[str, str]
+) -> tuple[set[str], dict[str, str]]:
     """Which missing milestones are deleted, and why the others cannot be judged."""
     gone: set[str] = set()
     unreadable: dict[str, str] = {}
     for id_, project in projects.items():
         try:
-            if show(reader, id_) is not None:
+            if fetch_one(reader, id_) is not None:
                 unreadable[id_] = f"lists leave out milestone {id_}, though it is there"
                 continue
             pages = reader.only("workspaces", [project], include_archived="true")
@@ -159,7 +163,7 @@ def _missing(reader: KantataReader, projects: Mapping[str, str]) -> tuple[set[st
 
 
 @dataclass
-class Projects:
+class ProjectState:
     """What creates need to know of their projects.
 
     Args:
@@ -169,13 +173,13 @@ class Projects:
         closed: Why a project could not be judged, by its id.
     """
 
-    milestones: dict[str, Seen] = field(default_factory=dict)
+    milestones: dict[str, MilestoneState] = field(default_factory=dict)
     made: dict[str, set[str]] = field(default_factory=dict)
     currencies: dict[str, Value] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)
 
 
-def read_projects(reader: KantataReader, creates: list[Change]) -> Projects:
+def read_projects(reader: KantataReader, creates: list[Change]) -> ProjectState:
     """Read the projects of creates: what is there, and what may be made there.
 
     An empty list of milestones proves nothing, so the projects themselves are asked for as well.
@@ -183,33 +187,33 @@ def read_projects(reader: KantataReader, creates: list[Change]) -> Projects:
     Raises:
         KantataError: If the account cannot be read.
     """
-    found = Projects()
+    found = ProjectState()
     ids = sorted({change.workspace_id for change in creates})
     shown = _read_lists(reader, ids, found)
     for change in creates:
-        if change.attempts and not _look_up(reader, change, found.made) and not shown:
+        if change.attempts and not _find_by_reference(reader, change, found.made) and not shown:
             found.closed[change.workspace_id] = "external references cannot be read"
     _read_currencies(reader, ids, found)
     return found
 
 
-def _read_lists(reader: KantataReader, ids: list[str], found: Projects) -> bool:
+def _read_lists(reader: KantataReader, ids: list[str], found: ProjectState) -> bool:
     """All milestones of these projects, and whether their references are shown."""
     shown = True
     try:
         # A scan reads in the one order in which a list that moves meanwhile loses no row.
         for page in Scan(reader, in_flight=1, among={"workspace_ids": ",".join(ids)}).pages():
-            rows = {id_: s for id_, s in _seen(page) if s.image["workspace_id"] in ids}
+            rows = {id_: s for id_, s in _milestone_states(page) if s.image["workspace_id"] in ids}
             found.milestones |= rows
             shown = shown and _REFERENCES in page.side_loaded
             for record in page.side_loaded.get(_REFERENCES, {}).values():
-                _take(record, found.made)
+                _note_reference(record, found.made)
     except (KantataMoving, KantataIncomplete) as error:
         found.closed |= dict.fromkeys(ids, f"the project's milestones cannot be read: {error}")
     return shown
 
 
-def _read_currencies(reader: KantataReader, ids: list[str], found: Projects) -> None:
+def _read_currencies(reader: KantataReader, ids: list[str], found: ProjectState) -> None:
     try:
         for page in reader.only("workspaces", ids, include_archived="true"):
             for id_, record in page.records.items():
@@ -225,7 +229,7 @@ def _read_currencies(reader: KantataReader, ids: list[str], found: Projects) -> 
             found.closed.setdefault(id_, f"project {id_} cannot be read")
 
 
-def _look_up(reader: KantataReader, change: Change, made: dict[str, set[str]]) -> bool:
+def _find_by_reference(reader: KantataReader, change: Change, made: dict[str, set[str]]) -> bool:
     """Ask for the references that name a change; whether that is allowed."""
     query: dict[str, str | int] = {
         "subject_type": "BillingMilestone",
@@ -239,11 +243,11 @@ def _look_up(reader: KantataReader, change: Change, made: dict[str, set[str]]) -
     except NOT_ALLOWED:
         return False
     for record in page.records.values():
-        _take(record, made)
+        _note_reference(record, made)
     return True
 
 
-def _take(record: Record, made: dict[str, set[str]]) -> None:
+def _note_reference(record: Record, made: dict[str, set[str]]) -> None:
     """Note a reference of ours. Filters may be ignored, so each is looked at."""
     ours = record.get("service_name") == SERVICE and record.get("service_model") == MODEL
     if ours and record.get("subject_type") == "BillingMilestone":

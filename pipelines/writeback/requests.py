@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.sync.query import Query, QueryRefused
+from pipelines.sync.query import QueryRefused, WarehouseReader
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
 
@@ -19,7 +19,7 @@ _COLUMNS = ("action", "milestone_id", "id", *FOR_CREATE, "reason")
 
 
 @dataclass(frozen=True)
-class Ask:
+class ChangeRequest:
     """One change as it was typed.
 
     Args:
@@ -37,7 +37,9 @@ class Ask:
     where: str = ""
 
 
-def one(action: Action, milestone_id: str | None, settings: Iterable[str], why: str) -> Ask:
+def single_request(
+    action: Action, milestone_id: str | None, settings: Iterable[str], why: str
+) -> ChangeRequest:
     """An ask from the command line, where fields are ``NAME=VALUE``.
 
     Raises:
@@ -49,10 +51,10 @@ def one(action: Action, milestone_id: str | None, settings: Iterable[str], why: 
         if not equals or name.strip() in fields:
             raise ChangeRefused(f"--set {setting}: write it as NAME=VALUE, each name once")
         fields[name.strip()] = value
-    return Ask(action, milestone_id, fields, why)
+    return ChangeRequest(action, milestone_id, fields, why)
 
 
-def from_csv(path: Path, why: str) -> list[Ask]:
+def from_csv(path: Path, why: str) -> list[ChangeRequest]:
     """Asks from a file; columns as in the README.
 
     Raises:
@@ -73,27 +75,27 @@ def from_csv(path: Path, why: str) -> list[Ask]:
         rows = [(f"line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
         raise ChangeRefused(f"{path}, line {reader.reader.line_num}: {error}") from None
-    asks = _asks(reader.fieldnames or (), rows, why, str(path))
+    asks = _requests(reader.fieldnames or (), rows, why, str(path))
     if not asks:
         raise ChangeRefused(f"{path} holds no changes: was it cut off when it was exported?")
     return asks
 
 
-def from_query(query: Query, sql: str, why: str) -> list[Ask]:
+def from_query(query: WarehouseReader, sql: str, why: str) -> list[ChangeRequest]:
     """Asks from the warehouse; columns as in a file.
 
     Raises:
         ChangeRefused: If the query fails, or has columns nobody knows.
     """
     try:
-        columns, found = query.asked(sql)
+        columns, found = query.run_untrusted(sql)
     except QueryRefused as error:
         raise ChangeRefused(f"the query failed: {error}") from None
     rows = [
         (f"row {number}", dict(zip(columns, map(_text, row), strict=True)))
         for number, row in enumerate(found, start=1)
     ]
-    asks = _asks(columns, rows, why, "the query")
+    asks = _requests(columns, rows, why, "the query")
     if not asks:
         raise ChangeRefused("the query selects no rows, so there is nothing to propose")
     return asks
@@ -103,9 +105,9 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _asks(
+def _requests(
     columns: Sequence[str], rows: list[tuple[str, dict[str, Any]]], why: str, source: str
-) -> list[Ask]:
+) -> list[ChangeRequest]:
     if strange := [name for name in columns if name not in _COLUMNS]:
         raise ChangeRefused(
             f"{source}: no column may be called {', '.join(map(repr, strange))}. There are "
@@ -119,14 +121,14 @@ def _asks(
     asks, problems = [], []
     for where, row in rows:
         try:
-            asks.append(_ask(where, row, why))
+            asks.append(_request(where, row, why))
         except ChangeRefused as error:
             problems.append(str(error))
-    refuse_all(problems, f"{source}: nothing was proposed")
+    refuse_problems(problems, f"{source}: nothing was proposed")
     return asks
 
 
-def _ask(where: str, row: dict[str, Any], why: str) -> Ask:
+def _request(where: str, row: dict[str, Any], why: str) -> ChangeRequest:
     if "" in row or None in row.values():
         raise ChangeRefused(f"{where}: it has not as many values as there are columns")
     values = {name: value.strip() for name, value in row.items() if value.strip()}
@@ -136,10 +138,12 @@ def _ask(where: str, row: dict[str, Any], why: str) -> Ask:
     ids = {values.pop(name, "") for name in ("milestone_id", "id")} - {""}
     if len(ids) > 1:
         raise ChangeRefused(f"{where}: it names two milestones, {' and '.join(sorted(ids))}")
-    return Ask(Action(action), next(iter(ids), None), values, values.pop("reason", why), where)
+    return ChangeRequest(
+        Action(action), next(iter(ids), None), values, values.pop("reason", why), where
+    )
 
 
-def refuse_all(problems: Sequence[str], head: str) -> None:
+def refuse_problems(problems: Sequence[str], head: str) -> None:
     """Refuse what has problems, with a line for each.
 
     Args:

@@ -10,7 +10,7 @@ from warehouse.ledger.change import Change, Status
 
 
 @dataclass
-class Pushed:
+class PushResult:
     """What a push did.
 
     Args:

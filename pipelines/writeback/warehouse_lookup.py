@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from pipelines.sync.query import Query, rows_of
+from pipelines.sync.query import WarehouseReader, rows_by_id
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Image, Value, twin
+from warehouse.ledger.change import Image, Value, duplicate_fields
 
 from .remote_state import IMAGE, image, invoiced
-from .requests import Ask
+from .requests import ChangeRequest
 
 
-class Facts:
+class WarehouseLookup:
     """What the warehouse shows of what is asked about.
 
     Args:
@@ -23,25 +23,25 @@ class Facts:
         asks: What is asked.
     """
 
-    def __init__(self, query: Query, asks: Sequence[Ask]) -> None:
+    def __init__(self, query: WarehouseReader, asks: Sequence[ChangeRequest]) -> None:
         ids = {ask.milestone_id for ask in asks if ask.milestone_id}
         projects = {p for ask in asks if (p := ask.fields.get("workspace_id", "").strip())}
         columns = ", ".join(("id", *IMAGE, "deleted_at", "access_lost_at"))
         table = "kantata.billing_milestones"
         self._rows = {
             row["id"]: row
-            for row in rows_of(query, f"select {columns} from {table} where id", ids)  # noqa: S608 - names of ours
+            for row in rows_by_id(query, f"select {columns} from {table} where id", ids)  # noqa: S608 - names of ours
         }
         self._twins: dict[tuple[Value, ...], list[str]] = {}
-        for row in rows_of(
+        for row in rows_by_id(
             query,
             f"select {columns} from {table} where deleted_at is null and workspace_id",  # noqa: S608 - names of ours
             projects,
         ):
-            self._twins.setdefault(tuple(twin(_image(row))), []).append(row["id"])
+            self._twins.setdefault(tuple(duplicate_fields(_image(row))), []).append(row["id"])
         self._projects = {
             row["id"]: row["currency"]
-            for row in rows_of(
+            for row in rows_by_id(
                 query, "select id, currency from kantata.workspaces where id", projects
             )
         }
@@ -49,7 +49,7 @@ class Facts:
         stories |= {str(row["story_id"]) for row in self._rows.values() if row["story_id"]}
         self._stories = {
             row["id"]: row["workspace_id"]
-            for row in rows_of(
+            for row in rows_by_id(
                 query, "select id, workspace_id from kantata.stories where id", stories
             )
         }
@@ -60,7 +60,9 @@ class Facts:
         }
         self._statuses = {
             row["id"]: row["status"]
-            for row in rows_of(query, "select id, status from kantata.invoices where id", invoices)
+            for row in rows_by_id(
+                query, "select id, status from kantata.invoices where id", invoices
+            )
         }
 
     def milestone(self, id_: str | None) -> Image:
@@ -106,7 +108,7 @@ class Facts:
 
     def twins(self, after: Image) -> list[str]:
         """Milestones that look the same to a person."""
-        return self._twins.get(tuple(twin(after)), [])
+        return self._twins.get(tuple(duplicate_fields(after)), [])
 
 
 def _image(row: Mapping[str, Any]) -> Image:

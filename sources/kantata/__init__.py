@@ -11,22 +11,22 @@ from dlt.extract.items import DataItemWithMeta
 from dlt.sources import DltResource
 
 from .api.reader import KantataReader
-from .api.transport import Answered, Exchange
+from .api.transport import OnRequest, RequestLog
 from .extract.scan import Progress
 from .extract.strategies import read_account
-from .extract.tables import Task
+from .extract.tables import ExtractContext
 from .report import Report
-from .settings import API_URL, Kind, loaded
-from .state import Known, Nothing, Wanted
+from .settings import API_URL, Kind, columns_and_key
+from .state import EmptyState, ExtractRequest, WarehouseState
 from .transform.diff import Batch
 
 __all__ = [
-    "Exchange",
+    "EmptyState",
+    "ExtractRequest",
     "KantataReader",
-    "Known",
-    "Nothing",
     "Report",
-    "Wanted",
+    "RequestLog",
+    "WarehouseState",
     "kantata",
     "loaded_before",
 ]
@@ -40,12 +40,12 @@ def kantata(
     requests_per_second: float = 0.0,
     backoff_seconds: float = 2.0,
     *,
-    known: Known | None = None,
-    wanted: Wanted | None = None,
+    state: WarehouseState | None = None,
+    request: ExtractRequest | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
-    answered: Answered | None = None,
+    on_request: OnRequest | None = None,
 ) -> DltResource:
     """Everything about the account's billing milestones, as merges into flat tables.
 
@@ -55,12 +55,12 @@ def kantata(
         requests_in_flight: Requests at the same time, 1 to 200.
         requests_per_second: The pace to keep to; 0 is none. Kantata's limits are not public.
         backoff_seconds: First wait after a failure; doubles each time. Retry-After comes first.
-        known: What the warehouse holds, so that only changes are loaded; all is loaded without.
-        wanted: What this run should do; a scan without.
+        state: What the warehouse holds, so that only changes are loaded; all is loaded without.
+        request: What this run should do; a scan without.
         report: Filled with what was found.
         progress: Told rows and pages while the list is read.
         note: Told in one line what was chosen, and why a request is sent again.
-        answered: Told of each request.
+        on_request: Told of each request.
 
     Returns:
         One resource that feeds every raw table.
@@ -74,10 +74,12 @@ def kantata(
         requests_per_second,
         backoff_seconds,
         on_retry=note,
-        answered=answered,
+        on_request=on_request,
     )
     batches = read_account(
-        Task(reader, known or Nothing(), wanted or Wanted(), report or Report()),
+        ExtractContext(
+            reader, state or EmptyState(), request or ExtractRequest(), report or Report()
+        ),
         requests_in_flight,
         progress,
         note,
@@ -105,7 +107,7 @@ def _resource(batches: Iterable[Batch]) -> DltResource:
 def _loadable(batch: Batch) -> DataItemWithMeta:
     """Rows marked with the table they go to and how they are merged into it."""
     table, rows = batch
-    columns, key = loaded(table)
+    columns, key = columns_and_key(table)
     hints = dlt.mark.make_hints(
         table_name=table,
         primary_key=key,

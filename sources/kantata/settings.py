@@ -208,7 +208,7 @@ LOADED: dict[str, tuple[dict[str, Kind], tuple[str, ...]]] = {
 _UNDECLARED: dict[str, Kind] = {"id": _ID} | OUR_COLUMNS
 
 
-def loaded(table: str) -> tuple[dict[str, Kind], tuple[str, ...]]:
+def columns_and_key(table: str) -> tuple[dict[str, Kind], tuple[str, ...]]:
     """The columns a raw table has from the start, and the key of its merge."""
     return LOADED.get(table, (_UNDECLARED, ("id",)))
 
@@ -218,9 +218,9 @@ def undeclared_table(name: str) -> Table:
     return Table(name, "id", {"id": Kind.ID})
 
 
-def reserved(table: str) -> frozenset[str]:
+def reserved_columns(table: str) -> frozenset[str]:
     """The column names no field of Kantata's may take in this table, since they are ours."""
     declared = {mirrored.name: mirrored.columns for mirrored in MIRRORED}.get(
         table, {"id": Kind.ID}
     )
-    return frozenset(loaded(table)[0]) - frozenset(declared) | {"_dlt_id", "_dlt_load_id"}
+    return frozenset(columns_and_key(table)[0]) - frozenset(declared) | {"_dlt_id", "_dlt_load_id"}

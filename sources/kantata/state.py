@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 
-class Known(Protocol):
+class WarehouseState(Protocol):
     """What the warehouse holds."""
 
     @property
@@ -20,10 +20,10 @@ class Known(Protocol):
     def milestones(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
         """Batches as ``Register`` takes them, of these ids or of all."""
 
-    def live(self) -> int:
+    def live_count(self) -> int:
         """Milestones marked neither as deleted nor as out of reach, rejected ones included."""
 
-    def alive(self, most: int) -> list[str]:
+    def recent_ids(self, most: int) -> list[str]:
         """Some of them."""
 
     def hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
@@ -37,20 +37,20 @@ class Known(Protocol):
     ) -> pa.Table:
         """The rows of these ids: the key, then the columns."""
 
-    def raws(self, ids: Sequence[str]) -> dict[str, str]:
+    def raw_records(self, ids: Sequence[str]) -> dict[str, str]:
         """The last record received of each milestone, by id, as JSON text."""
 
-    def linked(self, invoice_ids: Sequence[str]) -> list[str]:
+    def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
         """Milestones on these invoices."""
 
-    def drafts(self) -> list[str]:
+    def draft_invoices(self) -> list[str]:
         """Invoices that are drafts, as far as is known."""
 
     def left(self) -> list[str]:
         """Invoices whose last milestone left them after they were last read."""
 
 
-class Nothing:
+class EmptyState:
     """An empty warehouse."""
 
     columns: Mapping[str, Mapping[str, str]] = {}
@@ -59,11 +59,11 @@ class Nothing:
         """None."""
         return ()
 
-    def live(self) -> int:
+    def live_count(self) -> int:
         """None."""
         return 0
 
-    def alive(self, most: int) -> list[str]:
+    def recent_ids(self, most: int) -> list[str]:
         """None."""
         return []
 
@@ -81,15 +81,15 @@ class Nothing:
         """No rows, with the columns asked for."""
         return pa.table({name: pa.array([], pa.string()) for name in (key, *columns)})
 
-    def raws(self, ids: Sequence[str]) -> dict[str, str]:
+    def raw_records(self, ids: Sequence[str]) -> dict[str, str]:
         """None."""
         return {}
 
-    def linked(self, invoice_ids: Sequence[str]) -> list[str]:
+    def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
         """None."""
         return []
 
-    def drafts(self) -> list[str]:
+    def draft_invoices(self) -> list[str]:
         """None."""
         return []
 
@@ -99,7 +99,7 @@ class Nothing:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExtractRequest:
     """What a run should do, and what earlier ones did.
 
     Args:

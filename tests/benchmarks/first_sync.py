@@ -18,9 +18,9 @@ import pyarrow as pa
 import requests
 
 from pipelines.config.settings import kantata_settings
-from pipelines.config.targets import duckdb_place
-from pipelines.sync.pipeline import Asked, Watcher, sync
-from pipelines.sync.session import holding
+from pipelines.config.targets import duckdb_target
+from pipelines.sync.pipeline import RunObserver, SyncOptions, sync
+from pipelines.sync.session import locked
 from sources.kantata.settings import BATCH_ROWS, MILESTONE_INCLUDES
 from tests.benchmarks.account import serving
 
@@ -69,9 +69,9 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[object
 def ours(folder: Path) -> float:
     """Seconds of the whole job."""
     began = time.perf_counter()
-    place = duckdb_place(folder / "loader.duckdb", folder / "milestones.duckdb")
-    with holding(place) as hold:
-        assert sync(kantata_settings(), hold, Asked(), Watcher()).exit_code == 0
+    place = duckdb_target(folder / "loader.duckdb", folder / "milestones.duckdb")
+    with locked(place) as hold:
+        assert sync(kantata_settings(), hold, SyncOptions(), RunObserver()).exit_code == 0
     return time.perf_counter() - began
 
 

@@ -13,9 +13,9 @@ import orjson
 import requests
 
 from pipelines.config.settings import kantata_settings
-from pipelines.config.targets import Place, duckdb_place
-from pipelines.sync.pipeline import Asked, Synced, Watcher, sync
-from pipelines.sync.session import holding
+from pipelines.config.targets import Target, duckdb_target
+from pipelines.sync.pipeline import RunObserver, SyncOptions, SyncResult, sync
+from pipelines.sync.session import locked
 from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES
 from sources.kantata.transform.fingerprint import digest
 from tests.benchmarks.account import serving
@@ -31,7 +31,7 @@ def control(url: str, path: str, body: object = None) -> None:
     requests.post(f"{root}/sandbox/account/{path}", json=body or {}, timeout=60).raise_for_status()
 
 
-def timed(place: Place, asked: Asked) -> tuple[Synced, float, dict[str, float]]:
+def timed(place: Target, asked: SyncOptions) -> tuple[SyncResult, float, dict[str, float]]:
     """A run, its seconds, and when each of its phases began."""
     began = time.perf_counter()
     phases: dict[str, float] = {}
@@ -39,8 +39,8 @@ def timed(place: Place, asked: Asked) -> tuple[Synced, float, dict[str, float]]:
     def phase(name: str) -> None:
         phases[name] = time.perf_counter() - began
 
-    with holding(place) as hold:
-        result = sync(kantata_settings(), hold, asked, Watcher(phase=phase))
+    with locked(place) as hold:
+        result = sync(kantata_settings(), hold, asked, RunObserver(phase=phase))
     return result, time.perf_counter() - began, phases
 
 
@@ -62,7 +62,9 @@ def change(url: str, token: str, changes: int) -> None:
         control(url, "delete_milestone", {"id": id_})
 
 
-def said(what: str, run: Callable[[], tuple[Synced, float, dict[str, float]]], target: str) -> None:
+def said(
+    what: str, run: Callable[[], tuple[SyncResult, float, dict[str, float]]], target: str
+) -> None:
     """Run, and print what it cost."""
     result, seconds, phases = run()
     row = result.run
@@ -96,22 +98,22 @@ def main() -> None:
     """Print the cost of feed runs and of a full scan over an unchanged account."""
     milestones = int(sys.argv[1]) if len(sys.argv) > 1 else MILESTONES
     folder = Path(tempfile.mkdtemp(prefix="milestones-bench-"))
-    place = duckdb_place(folder / "loader.duckdb", folder / "milestones.duckdb")
+    place = duckdb_target(folder / "loader.duckdb", folder / "milestones.duckdb")
     with serving(milestones) as (url, token):
-        said(f"first sync of {milestones:,}", lambda: timed(place, Asked()), "-")
-        said("nothing changed", lambda: timed(place, Asked()), "5 requests")
+        said(f"first sync of {milestones:,}", lambda: timed(place, SyncOptions()), "-")
+        said("nothing changed", lambda: timed(place, SyncOptions()), "5 requests")
         change(url, token, CHANGES)
         most = 10 + -(-CHANGES // 100) + DELETED
         said(
             f"{CHANGES} changed, {DELETED} deleted",
-            lambda: timed(place, Asked()),
+            lambda: timed(place, SyncOptions()),
             f"{most} requests, 3 s",
         )
         change(url, token, 1_000 - CHANGES)
-        said("1,000 changed", lambda: timed(place, Asked()), "loading in 2 s")
+        said("1,000 changed", lambda: timed(place, SyncOptions()), "loading in 2 s")
         low = floor(url, token)
         most_seconds = f"{1.5 * low:.1f} s, 1.5 times fetching, parsing and hashing ({low:.1f} s)"
-        said("full scan, unchanged", lambda: timed(place, Asked(full=True)), most_seconds)
+        said("full scan, unchanged", lambda: timed(place, SyncOptions(full=True)), most_seconds)
     shutil.rmtree(folder)
 
 

@@ -14,11 +14,11 @@ import time
 from datetime import date
 from pathlib import Path
 
-from pipelines.config.targets import place
-from pipelines.sync.session import prepare
+from pipelines.config.targets import configured_target
+from pipelines.sync.session import prepare_tables
 from tests.benchmarks.account import ROOT
 from tests.support.postgres import server
-from warehouse.database import Database, opened
+from warehouse.database import Database, connect
 from warehouse.models import build
 
 MILESTONES = 1_000_000
@@ -92,14 +92,14 @@ def fill(database: Database, milestones: int) -> None:
 
 def measure(name: str, milestones: int) -> None:
     """Print what a refresh and each question cost on one warehouse."""
-    destination = place(name).destination
-    day = build.Day("run", date(2026, 9, 15), "Europe/Berlin")
-    with opened(destination) as database:
-        prepare(database)
+    destination = configured_target(name).destination
+    day = build.BuildContext("run", date(2026, 9, 15), "Europe/Berlin")
+    with connect(destination) as database:
+        prepare_tables(database)
         fill(database, milestones)
     for what in ("full", "next", "always"):
         began = time.perf_counter()
-        with opened(destination) as database:
+        with connect(destination) as database:
             if what == "next":
                 for statement in _CHANGE.split(";"):
                     database.run(statement)
@@ -111,7 +111,7 @@ def measure(name: str, milestones: int) -> None:
               flush=True)  # fmt: skip
     page = (ROOT / "warehouse" / "ANALYSTS.md").read_text()
     target = 2 if name == "postgres" else 1
-    with opened(destination) as database:
+    with connect(destination) as database:
         for title, sql in re.findall(_QUESTION, page, re.S):
             began = time.perf_counter()
             rows = len(database.rows(sql))

@@ -10,37 +10,46 @@ import pytest
 
 from pipelines.config.settings import alert_settings
 from pipelines.config.targets import ledger_url
-from pipelines.ops.alerts import Ended, alert, judge
-from pipelines.ops.job import run
-from pipelines.sync.pipeline import Watcher
+from pipelines.ops.alerts import JobOutcome, judge, send_alert
+from pipelines.ops.job import run_job
+from pipelines.sync.pipeline import RunObserver
 from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.job import Job
 from tests.support.webhook import Webhook, webhook
 from tests.support.writing_desk import Desk
-from warehouse.alert_state import Told
+from warehouse.alert_state import AlertState
 from warehouse.ledger.change import Action
 
 ONE_ROW = ("row 1 is rejected",)
 ONCE = "leaves to a person what happened while it wrote back (told once"
 START = datetime(2027, 1, 1, tzinfo=UTC)
 AFTER = timedelta(hours=6)
-WELL, LATER, STOPPED = Ended(0), Ended(75, ("throttled",), "KantataThrottled"), Ended(143)
-TOKEN = Ended(2, ("the token is wrong",), "KantataUnauthorized")
-DISK = Ended(1, ("no space on /data",), "WarehouseUnwritable")
-WRONG = [Ended(2, (said,), "KantataMisconfigured") for said in ("no token", "max_changes is 'x'")]
-BUSY = [Ended(1, (f"{n} of {n + 9} ids, at {n}:00",), "WarehouseUnproven") for n in (3, 4)]
-CONFLICT = Ended(3, happened=("change 7 is conflict",))
-BOTH = Ended(3, ONE_ROW, happened=("change 7 is conflict",))
-CUT = Ended(2, ("the token is wrong",), "KantataUnauthorized", ("change 7 is conflict",))
-DOUBT = Ended(3, happened=ONE_ROW)
+WELL, LATER, STOPPED = (
+    JobOutcome(0),
+    JobOutcome(75, ("throttled",), "KantataThrottled"),
+    JobOutcome(143),
+)
+TOKEN = JobOutcome(2, ("the token is wrong",), "KantataUnauthorized")
+DISK = JobOutcome(1, ("no space on /data",), "WarehouseUnwritable")
+WRONG = [
+    JobOutcome(2, (said,), "KantataMisconfigured") for said in ("no token", "max_changes is 'x'")
+]
+BUSY = [JobOutcome(1, (f"{n} of {n + 9} ids, at {n}:00",), "WarehouseUnproven") for n in (3, 4)]
+CONFLICT = JobOutcome(3, happened=("change 7 is conflict",))
+BOTH = JobOutcome(3, ONE_ROW, happened=("change 7 is conflict",))
+CUT = JobOutcome(2, ("the token is wrong",), "KantataUnauthorized", ("change 7 is conflict",))
+DOUBT = JobOutcome(3, happened=ONE_ROW)
 BAD = {"KANTATA_ACCESS_TOKEN": "bad"}
-ONE, TWO = Ended(3, ("row 1 is rejected",)), Ended(3, ("row 1 is rejected", "row 2 is rejected"))
+ONE, TWO = (
+    JobOutcome(3, ("row 1 is rejected",)),
+    JobOutcome(3, ("row 1 is rejected", "row 2 is rejected")),
+)
 
 
-def heard(*ends: Ended) -> list[str]:
+def heard(*ends: JobOutcome) -> list[str]:
     """What is heard of runs that end so, an hour after each other."""
-    told, messages = Told(), []
+    told, messages = AlertState(), []
     for hour, ended in enumerate(ends):
         verdict = judge(told, ended, AFTER, "job", START + timedelta(hours=hour))
         told = verdict.told
@@ -81,7 +90,7 @@ def heard(*ends: Ended) -> list[str]:
         ([DOUBT, ONE, WELL], [ONCE, "", "is well again. It needed a person for 1 hour."]),
     ],
 )  # fmt: skip
-def test_each_change_of_state_is_told_once(ends: list[Ended], said: list[str]) -> None:
+def test_each_change_of_state_is_told_once(ends: list[JobOutcome], said: list[str]) -> None:
     """What goes on is not repeated; what is new, or over, is told."""
     assert heard(*ends) == said
 
@@ -100,7 +109,7 @@ def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **setti
     for name, value in wanted.items():
         monkeypatch.setenv(name, value)
     try:
-        return run(job.name, None, 0, Watcher(note=job.notes.append), job.now).exit_code
+        return run_job(job.name, None, 0, RunObserver(note=job.notes.append), job.now).exit_code
     except (KantataUnauthorized, KantataUnavailable) as error:
         return error.exit_code
 
@@ -116,7 +125,7 @@ def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.Mo
         assert failure.startswith(f"milestones run, {job.name} on ")
         assert "Put a valid one into KANTATA_ACCESS_TOKEN" in failure
         if job.url:  # another worker, without this one's disk
-            for file in job.place.folder.glob("alerts-*"):
+            for file in job.target.folder.glob("alerts-*"):
                 file.unlink()
         spoiled = next(iter(sandbox.account.milestones))
         sandbox.account.set_raw(spoiled, "amount_in_cents", "12.50")
@@ -175,7 +184,7 @@ def test_an_alert_that_was_not_taken_is_sent_again(
 def test_what_happened_is_in_the_message_of_what_lasts() -> None:
     """One message for one run, also when it failed besides."""
     for ended in (BOTH, CUT):
-        message = judge(Told(), ended, AFTER, "job", START).message
+        message = judge(AlertState(), ended, AFTER, "job", START).message
         assert message.splitlines()[-1] == "• change 7 is conflict"
         assert "\nIt leaves to a person" in message
 
@@ -187,7 +196,7 @@ def test_what_a_push_met_is_told_once_and_never_taken_back(
     monkeypatch.setenv("PUSH__ENABLED", "true")
     with Sandbox(milestones=40) as sandbox:
         assert attempt(job, sandbox, monkeypatch) == 0
-        desk = Desk(sandbox, ledger_url(job.place))
+        desk = Desk(sandbox, ledger_url(job.target))
         for taken in (True, False):
             change = desk.approved(desk.draft(Action.UPDATE))
             sandbox.account.update_milestone(str(change.milestone_id), title="edited meanwhile")
@@ -211,13 +220,13 @@ def test_a_worker_that_did_not_ask_the_warehouse_knows_nothing(
     hours = 0
     postgres.now = lambda: START + timedelta(hours=hours)
 
-    def elsewhere(ended: Ended) -> None:
+    def elsewhere(ended: JobOutcome) -> None:
         """Another worker, without this one's disk, ends so and cannot ask."""
         nonlocal hours
         file.unlink()
         hours += 1
-        where = None if ended is STOPPED else postgres.place
-        alert(alert_settings(), "postgres", where, "run", ended, postgres.now(), print)
+        where = None if ended is STOPPED else postgres.target
+        send_alert(alert_settings(), "postgres", where, "run", ended, postgres.now(), print)
 
     with Sandbox(milestones=40) as sandbox:
         assert attempt(postgres, sandbox, monkeypatch) == 0
@@ -255,7 +264,7 @@ def test_a_webhook_that_does_not_end_holds_nobody(hook: Webhook, drips: str, tak
     for hour in (0, 9):  # it is late by then
         began = time.monotonic()
         now = START + timedelta(hours=hour)
-        alert(settings, "duckdb", None, "run", STOPPED, now, notes.append)
+        send_alert(settings, "duckdb", None, "run", STOPPED, now, notes.append)
         assert time.monotonic() - began < 60  # it would never end by itself
     assert len(hook.texts) == 1
     assert [note for note in notes if "within 1.5 seconds" in note] == notes

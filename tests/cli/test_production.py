@@ -24,7 +24,7 @@ from tests.support.postgres import binaries, empty_database
 from tests.support.processes import run_milestones, start_function
 from tests.support.writing_desk import Desk
 from warehouse.ledger.change import Action, Change, Event, Status
-from warehouse.ledger.store import opened_ledger
+from warehouse.ledger.store import connect_ledger
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "pipelines" / "PRODUCTION.md").read_text()
@@ -75,7 +75,7 @@ def with_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
     account.delete_milestone(second)
     account.set_raw(third, "amount_in_cents", "12.50")
     job.sync(sandbox)
-    desk = Desk(sandbox, ledger_url(job.place))
+    desk = Desk(sandbox, ledger_url(job.target))
     done = desk.approved(desk.draft(Action.CREATE))
     desk.push()
     left = desk.approved(desk.draft(Action.UPDATE))
@@ -119,7 +119,7 @@ def test_backup_is_restored_on_an_empty_machine(
             shutil.move("backup", machine)
             monkeypatch.chdir(machine)
             shell(commands("cp backup/ledger.sqlite"))
-        desk.url = ledger_url(job.place)
+        desk.url = ledger_url(job.target)
         assert job.rows(VERSIONS) == versions
         assert desk.assert_true(done).status is Status.APPLIED
         goes_on(job, sandbox, desk, left)
@@ -139,7 +139,7 @@ def test_moving_to_postgres_takes_everything_along(
     monkeypatch.setenv("PUSH__ENABLED", "false")
     shell(rest[0])
     new = Job("postgres", postgres_url)
-    desk.url = ledger_url(new.place)
+    desk.url = ledger_url(new.target)
     runs = "select run_id, status, mode, totals from kantata.sync_runs order by run_id"
     raw = "select id, amount_in_cents, department from kantata.billing_milestones order by id"
     for sql in (VERSIONS, runs, raw, MART):
@@ -164,13 +164,13 @@ def moved_to(url: str) -> subprocess.CompletedProcess[str]:
 def small_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
     """A warehouse; a ledger with a change that was approved and one that was only proposed."""
     job.synced(sandbox)
-    desk = Desk(sandbox, ledger_url(job.place))
+    desk = Desk(sandbox, ledger_url(job.target))
     return desk, desk.approved(desk.draft(Action.UPDATE)), desk.proposed(desk.draft(Action.DELETE))
 
 
 def state(url: str) -> tuple[list[Change], list[Event]]:
     """All that a ledger holds."""
-    with opened_ledger(url, utc_now) as ledger:
+    with connect_ledger(url, utc_now) as ledger:
         return ledger.changes(), ledger.events()
 
 
@@ -264,7 +264,7 @@ def test_a_move_that_was_cut_off_is_redone(
     old.sync(sandbox)  # by a schedule that nobody stopped
     shell("\n".join(commands("milestones move").splitlines()[1:2]))
     new = Job("postgres", postgres_url)
-    desk.url = ledger_url(new.place)
+    desk.url = ledger_url(new.target)
     assert new.rows(VERSIONS) == old.rows(VERSIONS)
     assert new.rows(MART) == old.rows(MART)
     assert desk.assert_true(done).status is Status.APPLIED

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.ops.json_log import MOST, Log
-from sources.kantata import Exchange
+from pipelines.ops.json_log import MAX_LINES, JsonLog
+from sources.kantata import RequestLog
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
@@ -60,7 +60,7 @@ def test_one_run_does_it_all_and_logs_it(job: Job) -> None:
         assert "PUT" in {line["method"] for line in requests}
         phases = [line["phase"] for line in log if line["event"] == "phase"]
         read = ["reading", "loading", "proving", "building marts"]
-        read += ["publishing"] if job.place.loader else []
+        read += ["publishing"] if job.target.loader else []
         assert phases == [*read, "writing", *read]
         assert all(line["run_id"] for line in log if line["event"] == "phase")
         last = log[-1]
@@ -70,17 +70,17 @@ def test_one_run_does_it_all_and_logs_it(job: Job) -> None:
 
 def test_log_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
     """However many requests a scan sends, some hundred lines are written; the last counts more."""
-    log = Log()
-    watcher = log.watcher()
+    log = JsonLog()
+    observer = log.observer()
     for number in range(5_000):
-        watcher.answered(Exchange("GET", "billing_milestones", 200, f"r{number}", 0.01))
-        watcher.note("a request is tried again")
-    watcher.answered(Exchange("GET", "billing_milestones", 503, "bad", 0.01))
+        observer.on_request(RequestLog("GET", "billing_milestones", 200, f"r{number}", 0.01))
+        observer.note("a request is tried again")
+    observer.on_request(RequestLog("GET", "billing_milestones", 503, "bad", 0.01))
     log.end(75, error="busy")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert len(lines) == 2 * MOST + 2
+    assert len(lines) == 2 * MAX_LINES + 2
     assert lines[-2]["request_id"] == "bad"
-    assert lines[-1]["left_out"] == {"request": 5_000 - MOST, "note": 5_000 - MOST}
+    assert lines[-1]["left_out"] == {"request": 5_000 - MAX_LINES, "note": 5_000 - MAX_LINES}
 
 
 def test_what_is_wrong_is_the_last_line_and_the_exit_code() -> None:

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, given, settings
 
-from pipelines.sync.session import prepare
+from pipelines.sync.session import prepare_tables
 from tests.support.job import Job
 from tests.support.lives import Seen, Step, bridge, rows_of, step
-from warehouse.database import opened
+from warehouse.database import connect
 from warehouse.models import build
 
 EXAMPLES = int(os.environ.get("MILESTONES_BRIDGES", "24"))
@@ -127,9 +127,9 @@ def load(job: Job, history: Sequence[Sequence[Observed]]) -> None:
 
 def begin(job: Job) -> None:
     """A warehouse with a project, two invoices, three currencies and a first scan."""
-    job.place.folder.mkdir(exist_ok=True)
-    with opened(job.place.destination) as database:
-        prepare(database)
+    job.target.folder.mkdir(exist_ok=True)
+    with connect(job.target.destination) as database:
+        prepare_tables(database)
     units = ", ".join(f"('{code}', {unit})" for code, unit in UNITS.items())
     job.run(
         "insert into kantata.workspaces (id, title) values ('1', 'one');"
@@ -174,8 +174,8 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
     @given(history=histories, zone=st.sampled_from(ZONES))
     def closes(history: list[list[Observed]], zone: str) -> None:
         load(job, history)
-        with opened(job.place.destination) as database:
-            warnings = build.refresh(database, build.Day("run", TODAY, zone), always=True)
+        with connect(job.target.destination) as database:
+            warnings = build.refresh(database, build.BuildContext("run", TODAY, zone), always=True)
         lives = [understood(life, zone) for life in history]
         used = {version.currency for steps in lives for version in steps}
         assert all("known_currencies" in warning for warning in warnings)

@@ -14,7 +14,7 @@ import pytest
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.job import Job
 from tests.support.lives import Lives, Record, due, moves
-from warehouse.database import opened
+from warehouse.database import connect
 from warehouse.models import build
 
 Row = tuple[Any, ...]
@@ -250,8 +250,8 @@ def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
             account.update_milestone(id_, amount_in_cents=10_000 + 2**number)
         job.sync(sandbox)
     observed(job, {id_: (first, moment) for id_, moment in zip(ids, moments, strict=True)})
-    with opened(job.place.destination) as database:
-        day = build.Day("run", NOON.date(), zone)
+    with connect(job.target.destination) as database:
+        day = build.BuildContext("run", NOON.date(), zone)
         assert build.refresh(database, day, always=True) == []
     increased: Counter[date] = Counter()
     for number, moment in enumerate(moments):
@@ -276,8 +276,11 @@ def test_times_never_go_back(job: Job) -> None:
             job.sync(sandbox, full=number == 1)
             sandbox.account.update_milestone(id_, title=str(number))
     observed(job, {id_: moments})
-    with opened(job.place.destination) as database:
-        assert build.refresh(database, build.Day("run", NOON.date(), "UTC"), always=True) == []
+    with connect(job.target.destination) as database:
+        assert (
+            build.refresh(database, build.BuildContext("run", NOON.date(), "UTC"), always=True)
+            == []
+        )
     rows = job.rows(
         "select version, valid_from, valid_to, title from kantata_marts.billing_milestone_history "
         "order by version"

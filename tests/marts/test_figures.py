@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from pipelines.config.settings import kantata_settings
-from pipelines.ops.marts import rebuild
-from pipelines.sync.pipeline import Asked, Watcher, sync
-from pipelines.sync.session import holding
+from pipelines.ops.marts import rebuild_marts
+from pipelines.sync.pipeline import RunObserver, SyncOptions, sync
+from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
 from tests.support.kill_points import Point, died
-from warehouse.database import opened
+from warehouse.database import connect
 from warehouse.errors import WarehouseChecksFailed, WarehouseError
 from warehouse.models import build
 
-DAY = build.Day("run", date(2026, 11, 20), "Europe/Berlin")
+DAY = build.BuildContext("run", date(2026, 11, 20), "Europe/Berlin")
 BRIDGE = "select * from kantata_marts.backlog_bridge order by currency, month"
 MOVES = "select sum(date_moves), sum(amount_moves) from kantata_marts.milestone_slippage"
 LINE = (
@@ -92,7 +92,7 @@ def test_version_that_cannot_be_read(job: Job) -> None:
         "where id = (select min(id) from kantata.billing_milestones)"
     )
     with pytest.raises(WarehouseChecksFailed, match="cannot be built") as raised:
-        rebuild(job.place)
+        rebuild_marts(job.target)
     assert raised.value.exit_code == 1
 
 
@@ -104,13 +104,13 @@ def test_unproven_rows_are_not_built(job: Job) -> None:
         job.synced(sandbox)
         before = job.rows(BRIDGE)
         account.create_milestone(title="loaded by the run that died")
-        assert died(job, sandbox, Point("warehouse.raw.proof:differences"))
+        assert died(job, sandbox, Point("warehouse.raw.proof:compare_totals"))
         with pytest.raises(WarehouseError, match="milestones sync` first"):
-            rebuild(job.place)
+            rebuild_marts(job.target)
         assert job.rows(BRIDGE) == before
         assert job.rows(counts) == [(60, "running")]
         job.sync(sandbox)
-        assert rebuild(job.place) == []
+        assert rebuild_marts(job.target) == []
         assert job.rows(counts) == [(61, "proven")]
 
 
@@ -135,8 +135,8 @@ def test_lock_that_is_lost_before_the_marts(
     with Sandbox(milestones=60) as sandbox:
         job.synced(sandbox)
         sandbox.account.create_milestone(title="new")
-        with pytest.raises(WarehouseError) as raised, holding(job.place) as hold:
-            sync(kantata_settings(), hold, Asked(full=True), Watcher(phase=end_the_lock))
+        with pytest.raises(WarehouseError) as raised, locked(job.target) as hold:
+            sync(kantata_settings(), hold, SyncOptions(full=True), RunObserver(phase=end_the_lock))
         assert raised.value.exit_code == 75
         assert job.rows(built) == [(60,)]
         job.sync(sandbox)
@@ -200,7 +200,7 @@ def test_deletion_of_what_was_never_read(job: Job) -> None:
         "insert into kantata.billing_milestones (id, amount_in_cents, currency, workspace_id, "
         "deleted_at) values ('77', 1, 'USD', '1', timestamptz '2026-11-20 12:00:00+00')"
     )
-    assert rebuild(job.place) == []
+    assert rebuild_marts(job.target) == []
     assert job.rows(BRIDGE) == before
 
 
@@ -212,7 +212,7 @@ def test_lost_mart_is_made_again(job: Job) -> None:
         job.run("drop table kantata_marts.billing_forecast")
         job.sync(sandbox)
         job.run("drop view kantata_marts.data_freshness")
-        assert rebuild(job.place) == []
+        assert rebuild_marts(job.target) == []
         after = job.rows("select * from kantata_marts.billing_forecast order by month, currency")
         assert before == after
         assert len(job.rows("select * from kantata_marts.data_freshness")) == 1
@@ -253,8 +253,8 @@ def test_first_row_told_is_always_the_same(job: Job) -> None:
         )
         job.run("drop table kantata.kept")
         job.run("delete from kantata.workspaces")
-        with opened(job.place.destination) as database:
-            told.append([str(f) for f in build.find(database) if f.check == "known_projects"])
+        with connect(job.target.destination) as database:
+            told.append([str(f) for f in build.run_checks(database) if f.check == "known_projects"])
     assert told[0] == told[1] != [[]]
 
 
@@ -311,10 +311,10 @@ def test_each_check_can_fire(job: Job) -> None:
     assert {c.name for c in build.checks() if not c.name.startswith("grain")} <= SEEN.keys()
     for check, statements in SEEN.items():
         for statement in statements:
-            with opened(job.place.destination) as database:
+            with connect(job.target.destination) as database:
                 database.run("begin transaction")
                 database.run(statement)
-                found = {finding.check: finding for finding in build.find(database)}
+                found = {finding.check: finding for finding in build.run_checks(database)}
                 database.run("rollback")
             assert check in found, (check, statement)
             blocking = found[check].severity is build.Severity.BLOCKING
@@ -328,13 +328,13 @@ def test_grain_of_each_relation(job: Job) -> None:
     relations = [*(m for m in build.staging() if m.kind != "step"), *build.marts()]
     assert {f"grain_of_{r.name}" for r in relations} <= {c.name for c in build.checks()}
     tables = [model for model in build.marts() if model.kind != "view"]
-    with opened(job.place.destination) as database:
+    with connect(job.target.destination) as database:
         database.run("begin transaction")
         for model in tables:
             if job.name == "postgres":
                 database.run(f"drop index kantata_marts.{model.name}_0")
             row = f"(select * from kantata_marts.{model.name} limit 1)"
             database.run(f"insert into kantata_marts.{model.name} {row}")
-        found = {finding.check for finding in build.find(database)}
+        found = {finding.check for finding in build.run_checks(database)}
         database.run("rollback")
     assert {f"grain_of_{model.name}" for model in tables} <= found

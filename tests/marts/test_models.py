@@ -6,16 +6,16 @@ from datetime import date, timedelta
 
 import pytest
 
-from pipelines.ops.marts import rebuild
+from pipelines.ops.marts import rebuild_marts
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
 from tests.support.kill_points import Point, died
-from warehouse.database import opened
+from warehouse.database import connect
 from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
 from warehouse.models import build
 
-DAY = build.Day("run", date(2026, 11, 20), "Europe/Berlin")
+DAY = build.BuildContext("run", date(2026, 11, 20), "Europe/Berlin")
 
 
 def test_marts_show_the_account(job: Job) -> None:
@@ -100,7 +100,7 @@ def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
         job.synced(sandbox)
         id_ = open_ids(account)[0]
         account.update_milestone(id_, title="loaded by the run that died")
-        assert died(job, sandbox, Point("warehouse.raw.proof:differences"))
+        assert died(job, sandbox, Point("warehouse.raw.proof:compare_totals"))
         assert job.sync(sandbox).run.changed == 0
         titles = "select title from kantata_marts.{} where id = '{}' order by 1"
         assert job.rows(titles.format("billing_milestones", id_)) == [
@@ -153,14 +153,14 @@ def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
         job.run("drop index kantata_marts.billing_milestones_0")
         job.run("drop index kantata_marts.milestone_slippage_0")
     job.run(TAMPERED[check])
-    with opened(job.place.destination) as database:
+    with connect(job.target.destination) as database:
         if blocking:
             with pytest.raises(WarehouseChecksFailed, match=said):
                 build.refresh(database, DAY, always=True)
         else:
             warnings = build.refresh(database, DAY, always=True)
             assert any(f"check {check} finds" in warning for warning in warnings)
-            assert check in {finding.check for finding in build.find(database)}
+            assert check in {finding.check for finding in build.run_checks(database)}
     if blocking:
         assert job.rows("select * from kantata_marts.billing_milestones order by id") == before
 
@@ -176,12 +176,12 @@ def test_blocking_checks_of_sums(job: Job) -> None:
         for check, statement in wrong.items():
             job.synced(sandbox)
             job.run(statement)
-            with opened(job.place.destination) as database:
-                found = {f.check: f for f in build.find(database)}
+            with connect(job.target.destination) as database:
+                found = {f.check: f for f in build.run_checks(database)}
                 assert found[check].severity is build.Severity.BLOCKING
                 assert found[check].rows
                 build.refresh(database, DAY, always=True)
-                assert build.find(database) == []
+                assert build.run_checks(database) == []
 
 
 def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
@@ -197,7 +197,7 @@ def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
         account.clear_raw(id_)
         assert job.sync(sandbox).exit_code == 3  # its history has that currency for ever
         job.run("insert into kantata.currencies (iso_code, unit_per_subunit) values ('XTS', 0.01)")
-        assert rebuild(job.place) == []
+        assert rebuild_marts(job.target) == []
         assert job.sync(sandbox).exit_code == 0
 
 
@@ -212,7 +212,7 @@ def test_memory_ends_while_rows_come(job: Job, monkeypatch: pytest.MonkeyPatch) 
     )
     with (
         pytest.raises(WarehouseMisconfigured, match="WAREHOUSE__MEMORY_LIMIT"),
-        opened(job.place.destination) as database,
+        connect(job.target.destination) as database,
     ):
         for _ in database.batches(large):
             pass

@@ -14,7 +14,7 @@ import duckdb
 import psycopg2
 import pytest
 
-from pipelines.ops.marts import rebuild
+from pipelines.ops.marts import rebuild_marts
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids
 from tests.support.answers import ZONE, Rows, Told, Truth, months_later
@@ -32,7 +32,7 @@ Ask = Callable[[str], Rows]
 def analyst(job: Job, zone: str) -> Iterator[Ask]:
     """Someone who may read the marts and no more, whose session is in a zone of its own."""
     if job.name == "duckdb":
-        with duckdb.connect(str(job.place.published), read_only=True) as connection:
+        with duckdb.connect(str(job.target.published), read_only=True) as connection:
             connection.execute(f"set timezone = '{zone}'")
             yield lambda sql: connection.execute(sql).fetchall()
         return
@@ -122,7 +122,7 @@ def test_questions(
         for _ in a_week_of_work(account):
             assert job.sync(sandbox, full=False).exit_code == 0
             lives.look(account)
-        rebuild(job.place)
+        rebuild_marts(job.target)
     today = job.rows("select as_of from kantata_marts.data_freshness")[0][0]
     monday = datetime.combine(today - timedelta(days=today.weekday()), time(), ZONE)
     truth = Truth(account, today)

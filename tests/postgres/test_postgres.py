@@ -8,8 +8,8 @@ import psycopg2
 import pytest
 
 from pipelines.config.settings import PushSettings, kantata_settings
-from pipelines.sync.pipeline import Watcher
-from pipelines.writeback.service import push
+from pipelines.sync.pipeline import RunObserver
+from pipelines.writeback.service import push_changes
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.equality import assert_equal
@@ -32,7 +32,9 @@ def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.Mo
         desk = Desk(sandbox, roles)
         change = desk.approved(desk.draft(Action.UPDATE))
         settings = PushSettings(enabled=True)
-        result = push(kantata_settings(), settings, postgres.place, Watcher(), postgres.now)
+        result = push_changes(
+            kantata_settings(), settings, postgres.target, RunObserver(), postgres.now
+        )
         assert result.exit_code == 0
         assert desk.assert_true(change).status is Status.APPLIED
         assert postgres.sync(sandbox).exit_code == 0

@@ -12,10 +12,10 @@ import psycopg2
 
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
-from warehouse.database import opened
+from warehouse.database import connect
 from warehouse.models import build
 
-EARLY = build.Day("run", date(2026, 7, 20), "UTC")
+EARLY = build.BuildContext("run", date(2026, 7, 20), "UTC")
 LATE = replace(EARLY, as_of=date(2027, 7, 20))
 REFRESHES = 8
 FIGURES = """
@@ -32,9 +32,9 @@ select
 State = tuple[Any, ...]
 
 
-def refreshed(job: Job, day: build.Day) -> State:
+def refreshed(job: Job, day: build.BuildContext) -> State:
     """Build the marts for a day; gives their figures."""
-    with opened(job.place.destination) as database:
+    with connect(job.target.destination) as database:
         assert build.refresh(database, day, always=True) == []
     return job.rows(FIGURES)[0]
 

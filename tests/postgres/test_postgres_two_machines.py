@@ -21,7 +21,7 @@ from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
 from tests.support.processes import Forked, start_milestones
-from warehouse.database import opened
+from warehouse.database import connect
 from warehouse.errors import WarehouseBusy, WarehouseUnavailable
 from warehouse.locks import server_lock
 
@@ -133,8 +133,8 @@ def test_lock_is_of_one_warehouse(postgres: Job, postgres_server: str, tmp_path:
 
 def test_lock_says_since_when_it_is_held(postgres: Job) -> None:
     """The time that is told is when the lock was had, not when its connection began to wait."""
-    destination = postgres.place.destination
-    with opened(destination) as late, opened(destination) as other:
+    destination = postgres.target.destination
+    with connect(destination) as late, connect(destination) as other:
         time.sleep(2)
         had = datetime.now(UTC).replace(microsecond=0)
         with (

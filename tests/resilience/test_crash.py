@@ -12,7 +12,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from pipelines.ops.marts import rebuild
+from pipelines.ops.marts import rebuild_marts
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
@@ -165,9 +165,9 @@ def test_half_written_working_folder_is_not_in_the_way(job: Job) -> None:
     """A run killed while dlt wrote its schema leaves a state that names what is not there."""
     with Sandbox(milestones=30) as sandbox:
         job.sync(sandbox)
-        (schema,) = (job.place.working / "milestones" / "schemas").glob("kantata.*")
+        (schema,) = (job.target.working / "milestones" / "schemas").glob("kantata.*")
         schema.unlink()
-        assert rebuild(job.place) == []
+        assert rebuild_marts(job.target) == []
         assert job.sync(sandbox).exit_code == 0
         assert_equal(job, sandbox.account)
 

@@ -9,8 +9,8 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from pipelines.config.targets import duckdb_place
-from warehouse.database import opened
+from pipelines.config.targets import duckdb_target
+from warehouse.database import connect
 
 
 class _InterruptedError(Exception):
@@ -24,10 +24,10 @@ def _interrupted(batches: Iterable[pa.RecordBatch]) -> None:
 
 def test_an_interrupted_read_leaves_the_file_closed(tmp_path: Path) -> None:
     """The traceback of the error keeps the batches, and still the file can be opened again."""
-    place = duckdb_place(tmp_path / "loader.duckdb", tmp_path / "published.duckdb")
-    with pytest.raises(_InterruptedError) as error, opened(place.destination) as database:
+    place = duckdb_target(tmp_path / "loader.duckdb", tmp_path / "published.duckdb")
+    with pytest.raises(_InterruptedError) as error, connect(place.destination) as database:
         _interrupted(database.batches("select * from range(200000)"))
     assert [file.path for file in psutil.Process().open_files() if "loader" in file.path] == []
     assert error.traceback
-    with opened(place.destination) as database:
+    with connect(place.destination) as database:
         assert database.rows("select 1") == [(1,)]

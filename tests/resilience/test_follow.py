@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from pipelines.sync.pipeline import Synced
+from pipelines.sync.pipeline import SyncResult
 from sources.kantata.errors import (
     KantataIncomplete,
     KantataMisaddressed,
@@ -348,7 +348,7 @@ class Histories(RuleBasedStateMachine):
 
     # What must hold
 
-    def check(self, result: Synced) -> None:
+    def check(self, result: SyncResult) -> None:
         """What must hold after a run that was proven, while the account stood still."""
         if any("at once" in warning for warning in result.run.warnings):
             TRIED["runs that held deletes back"] += 1
@@ -384,7 +384,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def nothing_live_is_marked_and_nothing_doubled(self) -> None:
-        if self.job.place.loader and not self.job.place.loader.exists():
+        if self.job.target.loader and not self.job.target.loader.exists():
             return
         with self.job.reading():
             self.check_tables()

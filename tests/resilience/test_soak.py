@@ -123,7 +123,7 @@ class Soak:
         self.chance = random.Random(SEED)
         self.weather = Weather(self.chance)
         self.on_call = OnCall()
-        self.desk = Desk(sandbox, ledger_url(job.place))
+        self.desk = Desk(sandbox, ledger_url(job.target))
         self.changes: list[Change] = []
         self.moving = set(sandbox.account.milestones)  # what nobody asks to change through us
         self.hours: list[Hour] = []

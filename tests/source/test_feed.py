@@ -9,18 +9,18 @@ from sources.kantata.api.reader import KantataReader
 from sources.kantata.extract.feed import Feed
 from sources.kantata.report import Report
 from sources.kantata.settings import BILLING_MILESTONES
-from sources.kantata.state import Wanted
+from sources.kantata.state import ExtractRequest
 from sources.kantata.transform.diff import Milestones
-from sources.kantata.transform.milestone_index import Register
-from sources.kantata.transform.nested_drift import changes
+from sources.kantata.transform.milestone_index import MilestoneIndex
+from sources.kantata.transform.nested_drift import nested_changes
 from sources.kantata.transform.rejects import Rejects
-from sources.kantata.transform.rows import Rows
+from sources.kantata.transform.rows import RowBuilder
 from sources.kantata_sandbox import Account, Fault, Sandbox
 
 
 def _feed(sandbox: Sandbox, since: datetime) -> Feed:
     reader = KantataReader(sandbox.url, sandbox.token, backoff_seconds=0.01)
-    return Feed(reader, Wanted(cursor=since, scanned_at=since, proven=True))
+    return Feed(reader, ExtractRequest(cursor=since, scanned_at=since, proven=True))
 
 
 def test_every_page_of_events_is_read() -> None:
@@ -65,8 +65,8 @@ def test_time_is_that_of_the_first_answer() -> None:
 
 def test_older_read_is_refused() -> None:
     """Of two reads of a milestone the later one counts, in whatever order they come."""
-    register = Register([])
-    place = register.place("1")
+    register = MilestoneIndex([])
+    place = register.position("1")
     assert [register.is_latest(place, tick) for tick in (10, 5, 10, 11)] == [
         True,
         False,
@@ -85,8 +85,8 @@ def _record(amount: object) -> Record:
 def _batch(*amounts: object) -> tuple[list[object], list[str], Report]:
     """One milestone read several times in one batch: amounts of versions, rejects, the report."""
     rejects, report = Rejects([]), Report()
-    register = Register([])
-    milestones = Milestones(register, Rows(BILLING_MILESTONES, {}), rejects, report)
+    register = MilestoneIndex([])
+    milestones = Milestones(register, RowBuilder(BILLING_MILESTONES, {}), rejects, report)
     moment = datetime(2026, 11, 1, tzinfo=UTC)
     for amount in amounts:
         moment += timedelta(seconds=1)
@@ -116,7 +116,7 @@ def test_what_is_new_within_objects() -> None:
     """New paths and types within an object are told; null and what was there is not."""
     held = ['{"a":1,"c":{"d":true}}', '{"b":null}']
     read: list[object] = [{"a": "x", "b": 2, "c": {"d": None, "e": [1]}}]
-    assert list(changes("data", held, read)) == [
+    assert list(nested_changes("data", held, read)) == [
         "data.a was bigint, and now is text too",
         "data.c.e is new (object or list)",
     ]

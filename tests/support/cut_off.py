@@ -7,8 +7,8 @@ import sys
 import threading
 from types import FrameType
 
-from pipelines.config.targets import place
-from pipelines.ops.migrate import move
+from pipelines.config.targets import configured_target
+from pipelines.ops.migrate import migrate
 from pipelines.sync.pipeline import utc_now
 
 
@@ -22,4 +22,4 @@ def move_until(file: str, function: str) -> None:
 
     threading.settrace(trace)
     sys.settrace(trace)
-    move(place("duckdb"), place("postgres"), print, utc_now)
+    migrate(configured_target("duckdb"), configured_target("postgres"), print, utc_now)

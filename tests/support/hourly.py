@@ -63,13 +63,13 @@ def _run(
 ) -> None:
     os.chdir(folder)
     os.environ.update(settings)
-    from pipelines.ops.job import run
-    from pipelines.sync.pipeline import Watcher
+    from pipelines.ops.job import run_job
+    from pipelines.sync.pipeline import RunObserver
 
     needs: tuple[str, ...] = ()
     happened: tuple[str, ...] = ()
     try:
-        ran = run(destination, None, 0, Watcher(), lambda: now)
+        ran = run_job(destination, None, 0, RunObserver(), lambda: now)
         code, needs, happened = ran.exit_code, tuple(ran.needs), tuple(ran.happened)
     except Exception as error:
         code, needs = getattr(error, "exit_code", 1), (repr(error),)

@@ -14,9 +14,9 @@ import duckdb
 import psycopg2
 
 from pipelines.config.settings import kantata_settings
-from pipelines.config.targets import Place, place
-from pipelines.sync.pipeline import Asked, Synced, Watcher, sync
-from pipelines.sync.session import holding
+from pipelines.config.targets import Target, configured_target
+from pipelines.sync.pipeline import RunObserver, SyncOptions, SyncResult, sync
+from pipelines.sync.session import locked
 from sources.kantata_sandbox import Sandbox
 from tests.support.first_sync import duckdb_synced, postgres_synced
 from warehouse.locks import PATIENCE
@@ -52,18 +52,18 @@ class Job:
     patience: float = PATIENCE
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         """Where the job loads."""
-        return place(self.name)
+        return configured_target(self.name)
 
-    def sync(self, sandbox: Sandbox, **asked: Any) -> Synced:  # noqa: ANN401 - the fields of Asked
+    def sync(self, sandbox: Sandbox, **asked: Any) -> SyncResult:  # noqa: ANN401 - the fields of Asked
         """Run the job once against a sandbox; what is asked is a scan unless said otherwise."""
         _point_to(sandbox)
-        wanted = Asked(**{"full": True} | asked)
-        watcher = Watcher(note=self.notes.append)
+        wanted = SyncOptions(**{"full": True} | asked)
+        observer = RunObserver(note=self.notes.append)
         settings = kantata_settings()
-        with holding(self.place, patience=self.patience) as hold:
-            return sync(settings, hold, wanted, watcher, self.now)
+        with locked(self.target, patience=self.patience) as lock:
+            return sync(settings, lock, wanted, observer, self.now)
 
     def synced(self, sandbox: Sandbox) -> None:
         """Have the warehouse as the first sync of this account leaves it.
@@ -79,7 +79,7 @@ class Job:
 
     def empty(self) -> None:
         """Take everything away that runs made, so that the next one is a first one."""
-        place = self.place
+        place = self.target
         shutil.rmtree(place.folder, ignore_errors=True)
         if place.published:
             place.published.unlink(missing_ok=True)
@@ -90,7 +90,7 @@ class Job:
     def run(self, sql: str) -> None:
         """Change the warehouse behind the job's back."""
         if self.name == "duckdb":
-            with duckdb.connect(str(self.place.loader)) as connection:
+            with duckdb.connect(str(self.target.loader)) as connection:
                 connection.execute(sql)
             return
         with psycopg2.connect(self.url) as connection, connection.cursor() as cursor:
@@ -110,7 +110,7 @@ class Job:
             yield self.cursor
             return
         if self.name == "duckdb":
-            connection: Any = duckdb.connect(str(self.place.loader), read_only=True)
+            connection: Any = duckdb.connect(str(self.target.loader), read_only=True)
         else:
             connection = psycopg2.connect(self.url)
         with closing(connection), closing(connection.cursor()) as self.cursor:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 
 from pipelines.config.settings import kantata_settings
-from pipelines.config.targets import place
-from pipelines.sync.pipeline import Asked, Watcher, sync
-from pipelines.sync.session import holding
+from pipelines.config.targets import configured_target
+from pipelines.sync.pipeline import RunObserver, SyncOptions, sync
+from pipelines.sync.session import locked
 from sources.kantata_sandbox import Sandbox
 from tests.support.fork_server import found
 from tests.support.job import Job
@@ -50,7 +50,7 @@ EVERY_RUN = [
     Point("sources.kantata.transform.diff:Milestones.flush"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item", 4),
-    Point("sources.kantata.extract.tables:Account._end"),
+    Point("sources.kantata.extract.tables:ExtractTables._end"),
     Point("dlt.extract.extract:Extract.commit_packages"),
     Point("warehouse.raw.runs:end"),
     Point("dlt.normalize.normalize:Normalize.map_single"),
@@ -67,9 +67,9 @@ EVERY_RUN = [
     Point("dlt.destinations.job_client_impl:SqlLoadJob.run", 3),
     Point("dlt.load.load:Load.complete_package"),
     Point("dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"),
-    Point("warehouse.raw.proof:differences"),
+    Point("warehouse.raw.proof:compare_totals"),
     Point("warehouse.models.build:refresh"),
-    Point("warehouse.models.build:find"),
+    Point("warehouse.models.build:run_checks"),
     Point("warehouse.raw.runs:end", 2),
 ]
 FIRST_RUN = [
@@ -82,30 +82,30 @@ FIRST_RUN = [
 ]
 SCAN = [
     Point("sources.kantata.extract.scan:Scan._page", 2),
-    Point("sources.kantata.extract.strategies:_Scanned.batches", 2),
-    Point("sources.kantata.extract.deletions:judge"),
+    Point("sources.kantata.extract.strategies:FullScan.batches", 2),
+    Point("sources.kantata.extract.deletions:judge_missing"),
     Point("sources.kantata.transform.diff:Milestones.gone"),
-    Point("warehouse.models.refresh:fill", 4),
+    Point("warehouse.models.refresh:refresh_mart", 4),
 ]
 INCREMENTAL_RUN = [
     Point("sources.kantata.extract.feed:Feed.changes"),
-    Point("sources.kantata.extract.strategies:_Fed.batches", 2),
-    Point("sources.kantata.extract.deletions:judge"),
+    Point("sources.kantata.extract.strategies:EventFeed.batches", 2),
+    Point("sources.kantata.extract.deletions:judge_missing"),
     Point("sources.kantata.transform.diff:Milestones.gone"),
-    Point("warehouse.models.refresh:fill", 4),
+    Point("warehouse.models.refresh:refresh_mart", 4),
 ]
 WAREHOUSES = {
     "duckdb": [
         Point("dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run"),
         Point("dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run", 3),
         Point("warehouse.publish:publish"),
-        Point("warehouse.publish:_make_room"),
+        Point("warehouse.publish:_reserve_space"),
         Point("warehouse.publish:_copy"),
     ],
     "postgres": [
         Point("dlt.destinations._adbc_jobs:AdbcParquetCopyJob.run"),
         Point("dlt.destinations._adbc_jobs:AdbcParquetCopyJob.run", 3),
-        Point("pipelines.sync.session:still_held", 2),
+        Point("pipelines.sync.session:ensure_locked", 2),
     ],
 }
 SCENARIOS = {"first runs": FIRST_RUN, "scans": SCAN, "incremental runs": INCREMENTAL_RUN}
@@ -149,8 +149,8 @@ def sync_until(warehouse: str, function: str, call: int, full: bool) -> None:
 
     threading.settrace(trace)
     sys.settrace(trace)
-    with holding(place(warehouse)) as hold:
-        sync(kantata_settings(), hold, Asked(full=full), Watcher())
+    with locked(configured_target(warehouse)) as hold:
+        sync(kantata_settings(), hold, SyncOptions(full=full), RunObserver())
 
 
 def died(job: Job, sandbox: Sandbox, point: Point, full: bool = True) -> bool:

@@ -22,24 +22,24 @@ from sources.kantata.api.writer import KantataWriter
 from tests.support.kill_points import DIED, code_of
 from tests.support.processes import start_function
 from tests.support.writing_desk import Desk
-from warehouse.ledger.store import opened_ledger
+from warehouse.ledger.store import connect_ledger
 
 # Every function of their modules is traced; these must be reached.
 MODULES = (
     "pipelines.writeback.push:Push.__init__", "pipelines.writeback.push:Push._again", "pipelines.writeback.push:Push._is_old",
     "pipelines.writeback.push:Push._push", "pipelines.writeback.push:Push._push_all", "pipelines.writeback.push:Push._request_id",
     "pipelines.writeback.push:Push._sent", "pipelines.writeback.push:Push._take", "pipelines.writeback.push:Push._write",
-    "pipelines.writeback.push:Push.push", "pipelines.writeback.push:_described", "pipelines.writeback.push:_send",
+    "pipelines.writeback.push:Push.push", "pipelines.writeback.push:_describe", "pipelines.writeback.push:_send",
     "pipelines.writeback.reconcile:Reconcile.__init__", "pipelines.writeback.reconcile:Reconcile._begin",
     "pipelines.writeback.reconcile:Reconcile._done", "pipelines.writeback.reconcile:Reconcile._live",
     "pipelines.writeback.reconcile:Reconcile._now", "pipelines.writeback.reconcile:Reconcile._reconcile",
     "pipelines.writeback.reconcile:Reconcile._stopping", "pipelines.writeback.reconcile:Reconcile._verify",
-    "pipelines.writeback.reconcile:_Stopping.__enter__", "pipelines.writeback.reconcile:_Stopping.__exit__",
-    "pipelines.writeback.reconcile:_wrong", "pipelines.writeback.reconcile:chunks",
+    "pipelines.writeback.reconcile:_StopOnError.__enter__", "pipelines.writeback.reconcile:_StopOnError.__exit__",
+    "pipelines.writeback.reconcile:_mismatch", "pipelines.writeback.reconcile:chunks",
     "sources.kantata.api.writer:KantataWriter._send", "sources.kantata.api.writer:KantataWriter.create",
     "sources.kantata.api.writer:KantataWriter.delete", "sources.kantata.api.writer:KantataWriter.update",
-    "sources.kantata.api.writer:KantataWriter.wait_turn", "sources.kantata.api.writer:_never_left",
-    "sources.kantata.api.writer:_understood", "sources.kantata.api.writer:_wire",
+    "sources.kantata.api.writer:KantataWriter.wait_turn", "sources.kantata.api.writer:_never_arrived",
+    "sources.kantata.api.writer:_parse_success", "sources.kantata.api.writer:_wire_value",
 )  # fmt: skip
 # Of their module only these are traced, and must be reached, too.
 FUNCTIONS = (
@@ -106,7 +106,7 @@ class _Trace:
 def push_until(ledger_url: str, url: str, token: str, line: int) -> None:
     """Push once, until the line: what runs in the process that dies."""
     trace = _Trace(line)
-    with opened_ledger(ledger_url, lambda: datetime.now(UTC)) as ledger:
+    with connect_ledger(ledger_url, lambda: datetime.now(UTC)) as ledger:
         reader = KantataReader(url, token, 0.0, 0.001)
         writer = KantataWriter(url, token, reader.pace)
         threading.settrace(trace.call)

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 
 from warehouse.ledger.change import Action, Draft
-from warehouse.ledger.store import Ledger, opened_ledger
+from warehouse.ledger.store import Ledger, connect_ledger
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Kind:
     @contextmanager
     def open(self) -> Iterator[Ledger]:
         """Open it."""
-        with opened_ledger(self.url, lambda: datetime.now(UTC)) as ledger:
+        with connect_ledger(self.url, lambda: datetime.now(UTC)) as ledger:
             yield ledger
 
     def sql(self, statement: str) -> list[Any]:

@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from pipelines.writeback.plan import Step
-from pipelines.writeback.push import Push, Pushed
+from pipelines.writeback.push import Push, PushResult
 from pipelines.writeback.reconcile import Reconcile
 from pipelines.writeback.remote_state import image
 from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata_sandbox import Sandbox
 from warehouse.ledger.change import Action, Change, Draft, Status
-from warehouse.ledger.store import Ledger, opened_ledger
+from warehouse.ledger.store import Ledger, connect_ledger
 
 WRITES = {Action.CREATE: "POST", Action.UPDATE: "PUT", Action.DELETE: "DELETE"}
 
@@ -47,7 +47,7 @@ class Desk:
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
         """The ledger, at the desk's own time."""
-        with opened_ledger(self.url, lambda: self.now) as ledger:
+        with connect_ledger(self.url, lambda: self.now) as ledger:
             yield ledger
 
     def pass_time(self, seconds: float) -> None:
@@ -95,7 +95,7 @@ class Desk:
         with self.ledger() as ledger:
             return ledger.approve(change, "bob")
 
-    def push(self, reconcile_after: float = 0, most: int = 1000) -> Pushed:
+    def push(self, reconcile_after: float = 0, most: int = 1000) -> PushResult:
         """Push once."""
         with (
             self.ledger() as ledger,
@@ -140,7 +140,7 @@ class Desk:
             self.push()
         raise AssertionError("changes are still on their way")
 
-    def reconcile(self, reconcile_after: float = 0) -> Pushed:
+    def reconcile(self, reconcile_after: float = 0) -> PushResult:
         """Find out what became of changes, and send nothing."""
         with self.ledger() as ledger, ledger.pushing(), closing(self.reader()) as reader:
             return Reconcile(ledger, reader, timedelta(seconds=reconcile_after)).reconcile()

@@ -16,21 +16,21 @@ from typing import Any
 
 from pipelines.cli.options import LogFormat, Warehouse
 from pipelines.config.settings import alert_settings, kantata_settings, push_settings
-from pipelines.config.targets import ledger_url, place
+from pipelines.config.targets import configured_target, ledger_url
 from pipelines.ops.alerts import Condition
 from pipelines.ops.job import Part
 from pipelines.runtime.signals import Stopped
 from pipelines.sync.pipeline import utc_now
-from pipelines.sync.session import holding
+from pipelines.sync.session import locked
 from pipelines.writeback.fields import FOR_CREATE, WRITABLE
 from sources.kantata import kantata
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import Kind
 from sources.kantata.transform.fingerprint import digest, mark, row_hash, with_kept
 from warehouse.errors import WarehouseError
-from warehouse.ledger.change import TRANSITIONS, Action, Draft, Status, twin
+from warehouse.ledger.change import TRANSITIONS, Action, Draft, Status, duplicate_fields
 from warehouse.ledger.schema import LEDGER_VERSION, LOCK
-from warehouse.ledger.store import opened_ledger
+from warehouse.ledger.store import connect_ledger
 from warehouse.models.build import Severity
 from warehouse.raw.runs import RunStatus
 from warehouse.raw.schema import WAREHOUSE_VERSION
@@ -131,7 +131,7 @@ def _environment(names: Mapping[str, str], *without: str) -> Iterator[None]:
 
 def _settings() -> dict[str, object]:
     source, push, alerts, warehouse = (
-        kantata_settings(), push_settings(), alert_settings(), place("duckdb"),
+        kantata_settings(), push_settings(), alert_settings(), configured_target("duckdb"),
     )  # fmt: skip
     credentials: Any = warehouse.destination.config_params["credentials"]
     with_postgres = "DESTINATION__POSTGRES__CREDENTIALS" in os.environ
@@ -149,7 +149,9 @@ def _settings() -> dict[str, object]:
         "DuckDB's memory": credentials.global_config["memory_limit"],
         "timezone": warehouse.timezone,
         "the ledger": ledger_url(warehouse),
-        "the ledger with Postgres": ledger_url(place("postgres")) if with_postgres else "",
+        "the ledger with Postgres": ledger_url(configured_target("postgres"))
+        if with_postgres
+        else "",
         "pushing is enabled": push.enabled,
         "changes in one push": push.max_changes,
         "seconds before an unknown change is read": push.reconcile_after,
@@ -165,10 +167,10 @@ def locks_on_postgres(locks_held: Callable[[], object]) -> dict[str, object]:
     Args:
         locks_held: Asks the server, while a lock is held.
     """
-    warehouse = place("postgres")
-    with holding(warehouse):
+    warehouse = configured_target("postgres")
+    with locked(warehouse):
         of_the_warehouse = locks_held()
-    with opened_ledger(ledger_url(warehouse), utc_now) as ledger, ledger.pushing():
+    with connect_ledger(ledger_url(warehouse), utc_now) as ledger, ledger.pushing():
         of_the_ledger = locks_held()
     first, second = LOCK
     return {
@@ -181,7 +183,7 @@ def locks_on_postgres(locks_held: Callable[[], object]) -> dict[str, object]:
 
 def names_for_dlt() -> dict[str, object]:
     """What dlt stores or shows: the names of the pipeline, its dataset, source and resources."""
-    pipeline = place("duckdb").pipeline()
+    pipeline = configured_target("duckdb").pipeline()
     source = kantata(kantata_access_token="a-token")  # noqa: S106 - it opens nothing
     return {
         "pipeline": pipeline.pipeline_name,
@@ -234,7 +236,7 @@ _RECORDS: Mapping[str, dict[str, Any]] = {
 def digests() -> dict[str, object]:
     """Digests and hashes of fixed inputs, as stored data holds them."""
     drafts = {
-        name: {"digest": d.digest, "twin_key": d.twin_key, "twin": twin(d.after)}
+        name: {"digest": d.digest, "twin_key": d.twin_key, "twin": duplicate_fields(d.after)}
         for name, d in _DRAFTS.items()
     }
     records = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.ops.marts import rebuild
+from pipelines.ops.marts import rebuild_marts
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.accounts import open_ids, smallest_project, versions
 from tests.support.equality import assert_equal, ids_where
@@ -291,9 +291,9 @@ def test_another_machine_goes_on(job: Job) -> None:
         job.synced(sandbox)
         sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="changed")
         if job.name == "duckdb":
-            shutil.rmtree(job.place.working)
+            shutil.rmtree(job.target.working)
         else:
-            shutil.rmtree(job.place.folder)
+            shutil.rmtree(job.target.folder)
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.run.changed) == ("feed", 1)
         assert_equal(job, sandbox.account)
@@ -394,7 +394,7 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
         for column in values.split(", "):
             job.run(f"alter table kantata.billing_milestone_versions drop column {column}")
         job.run("update kantata.warehouse_version set version = 1")
-        rebuild(job.place)
+        rebuild_marts(job.target)
         assert job.rows(told) == history
         job.run(
             "update kantata.billing_milestone_versions set amount_in_cents = null, title = null"

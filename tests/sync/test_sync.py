@@ -225,7 +225,7 @@ def test_failed_read_loads_nothing(job: Job, failure: str) -> None:
     with Sandbox(milestones=450) as sandbox:
         job.synced(sandbox)
         before = content(job)
-        published = job.place.published
+        published = job.target.published
         bytes_before = published.read_bytes() if published else b""
         sandbox.account.update_milestone(next(iter(sandbox.account.milestones)), title="changed")
         sandbox.misbehave(_FAILURES[failure])
@@ -266,7 +266,7 @@ def test_local_folder_may_be_lost(job: Job, monkeypatch: pytest.MonkeyPatch) -> 
     with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
         before = content(job)
-        shutil.rmtree(job.place.working)
+        shutil.rmtree(job.target.working)
         if job.name == "postgres":
             elsewhere = Path("elsewhere")
             elsewhere.mkdir()

@@ -50,7 +50,7 @@ def test_change_that_a_killed_run_found_is_told(job: Job) -> None:
     with Sandbox(milestones=30) as sandbox:
         job.sync(sandbox)
         sandbox.account.add_field("weight", 1)
-        assert died(job, sandbox, Point("warehouse.raw.proof:differences"))
+        assert died(job, sandbox, Point("warehouse.raw.proof:compare_totals"))
         changes = [job.sync(sandbox).run.schema_changes for _ in range(2)]
         assert changes == [["billing_milestones.weight is new (bigint)"], []]
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.ops.alerts import Condition, Ended, judge
-from warehouse.alert_state import Told
+from pipelines.ops.alerts import Condition, JobOutcome, judge
+from warehouse.alert_state import AlertState
 
 NOW = datetime(2027, 1, 2, 12, tzinfo=UTC)
 AFTER = timedelta(hours=6)
@@ -25,24 +25,24 @@ def ago(hours: float) -> datetime:
 
 def was(
     condition: Condition, *matters: str, success: float = 1, untold: tuple[str, ...] = ()
-) -> Told:
+) -> AlertState:
     """A state that began three hours ago; the last success was so many hours ago."""
-    return Told(condition, matters, ago(3), ago(success), ago(1), untold)
+    return AlertState(condition, matters, ago(3), ago(success), ago(1), untold)
 
 
-def done(*matters: str, happened: tuple[str, ...] = ()) -> Ended:
+def done(*matters: str, happened: tuple[str, ...] = ()) -> JobOutcome:
     """A run that succeeded, and left this to a person."""
-    return Ended(3 if matters or happened else 0, matters, happened=happened)
+    return JobOutcome(3 if matters or happened else 0, matters, happened=happened)
 
 
-def failed(cause: str, exit_code: int = 1, happened: tuple[str, ...] = ()) -> Ended:
+def failed(cause: str, exit_code: int = 1, happened: tuple[str, ...] = ()) -> JobOutcome:
     """A run that failed by this error."""
     kind, _, matter = cause.partition(": ")
-    return Ended(exit_code, (matter,), kind, happened)
+    return JobOutcome(exit_code, (matter,), kind, happened)
 
 
-BUSY = Ended(75, ("throttled",), "KantataThrottled")
-STOPPED, KILLED = Ended(130), Ended(143)
+BUSY = JobOutcome(75, ("throttled",), "KantataThrottled")
+STOPPED, KILLED = JobOutcome(130), JobOutcome(143)
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Outcome:
 
 CASES = {
     # success
-    "the first run of all that is well says nothing": (Told(), done(), Outcome(WELL, since=None)),
+    "the first run of all that is well says nothing": (AlertState(), done(), Outcome(WELL, since=None)),
     "well as before says nothing": (was(WELL), done(), Outcome(WELL, since=3)),
     "the first run of all that needs a person says why": (
-        Told(), done("row 1"), Outcome(PERSON, ("job", "row 1"), matters=("row 1",)),
+        AlertState(), done("row 1"), Outcome(PERSON, ("job", "row 1"), matters=("row 1",)),
     ),
     "a well job that needs a person says why": (
         was(WELL), done("row 1"), Outcome(PERSON, ("row 1",), matters=("row 1",)),
@@ -108,7 +108,7 @@ CASES = {
     "a failed job recovers": (was(FAILED, DISK), done(), Outcome(WELL, ("failed", "3 hours"))),
     "a late job recovers": (was(LATE, success=9), done(), Outcome(WELL, ("late", "3 hours"))),
     "a recovery from a state without a beginning says no time": (
-        Told(FAILED, (DISK,), None, ago(1), ago(1)), done(),
+        AlertState(FAILED, (DISK,), None, ago(1), ago(1)), done(),
         Outcome(WELL, ("failed",), omits=("hour",)),
     ),
     "a failed job that succeeds and needs a person says only that": (
@@ -127,7 +127,7 @@ CASES = {
         was(WELL), failed(TOKEN, 2), Outcome(FAILED, ("token",), matters=(TOKEN,), success=1),
     ),
     "the first run of all that fails counts time from now": (
-        Told(), failed(DISK), Outcome(FAILED, ("no space",), matters=(DISK,)),
+        AlertState(), failed(DISK), Outcome(FAILED, ("no space",), matters=(DISK,)),
     ),
     "the same failure is not repeated": (
         was(FAILED, DISK), failed(DISK), Outcome(FAILED, since=3, matters=(DISK,), success=1),
@@ -183,11 +183,11 @@ CASES = {
         was(FAILED, DISK, success=9), BUSY, Outcome(FAILED, since=3, matters=(DISK,), success=9),
     ),
     "a failure that began longer ago than the limit becomes late, and is remembered": (
-        Told(FAILED, (DISK,), ago(7), ago(9), ago(1)), BUSY,
+        AlertState(FAILED, (DISK,), ago(7), ago(9), ago(1)), BUSY,
         Outcome(LATE, ("throttled",), matters=(DISK,), success=9),
     ),
     "a success after the failure began counts": (
-        Told(FAILED, (DISK,), ago(7), ago(2), ago(1)), BUSY,
+        AlertState(FAILED, (DISK,), ago(7), ago(2), ago(1)), BUSY,
         Outcome(FAILED, since=7, matters=(DISK,), success=2),
     ),
     "a late job that fails as it did before it was late says nothing": (
@@ -227,12 +227,12 @@ CASES = {
         Outcome(FAILED, ("token", "change 7"), matters=(TOKEN,), success=1),
     ),
     "what happened in a run that ends early is said": (
-        was(WELL), Ended(75, ("throttled",), "K", ("change 7",)),
+        was(WELL), JobOutcome(75, ("throttled",), "K", ("change 7",)),
         Outcome(WELL, ("change 7",), since=3, matters=("change 7",), success=1,
                 omits=("throttled",)),
     ),
     "what happened while a job is late leaves the failure before that known": (
-        was(LATE, DISK, success=9), Ended(75, happened=("change 7",)),
+        was(LATE, DISK, success=9), JobOutcome(75, happened=("change 7",)),
         Outcome(LATE, ("change 7",), since=3, matters=(DISK,), success=9),
     ),
     "what the webhook did not take is said by the next run": (
@@ -250,7 +250,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("before", "ended", "wanted"), CASES.values(), ids=CASES)
-def test_policy(before: Told, ended: Ended, wanted: Outcome) -> None:
+def test_policy(before: AlertState, ended: JobOutcome, wanted: Outcome) -> None:
     """What a run changes for those on call: the message, and all that is remembered."""
     verdict = judge(before, ended, AFTER, "job", NOW)
     message = verdict.message
@@ -271,13 +271,13 @@ NO_NEWS = {
     "late as before": (was(LATE, success=9), BUSY, False),
     "a success is news, since its time is": (was(WELL), done(), True),
     "another failure": (was(FAILED, DISK), failed(TOKEN), True),
-    "what happened once": (was(WELL), Ended(75, happened=("change 7",)), True),
-    "the first run of all, since time counts from it": (Told(), BUSY, True),
+    "what happened once": (was(WELL), JobOutcome(75, happened=("change 7",)), True),
+    "the first run of all, since time counts from it": (AlertState(), BUSY, True),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("before", "ended", "news"), NO_NEWS.values(), ids=NO_NEWS)
-def test_no_news_leaves_the_state_alone(before: Told, ended: Ended, news: bool) -> None:
+def test_no_news_leaves_the_state_alone(before: AlertState, ended: JobOutcome, news: bool) -> None:
     """A run without news keeps what a run next to it may have noted meanwhile."""
     told = judge(before, ended, AFTER, "job", NOW).told
     assert (told is before) == (not news)
@@ -292,7 +292,7 @@ ALONE = {
 
 
 @pytest.mark.parametrize(("ended", "counts"), ALONE.values(), ids=ALONE)
-def test_state_noted_without_the_warehouse(ended: Ended, counts: bool) -> None:
+def test_state_noted_without_the_warehouse(ended: JobOutcome, counts: bool) -> None:
     """A state noted while the warehouse could not be asked is new only if it was sent."""
     before = was(WELL)
     told = judge(before, ended, AFTER, "job", NOW, asked=False).told
@@ -302,14 +302,14 @@ def test_state_noted_without_the_warehouse(ended: Ended, counts: bool) -> None:
 
 CAUSES = {
     "a number, a time and an id are one sign": (
-        Ended(1, ("3 of 14 rows at 10:30, id=ab1",), "E"), "E: # of # rows at # #",
+        JobOutcome(1, ("3 of 14 rows at 10:30, id=ab1",), "E"), "E: # of # rows at # #",
     ),
-    "words stay": (Ended(2, ("no token",), "E"), "E: no token"),
-    "all lines count": (Ended(1, ("one", "two"), "E"), "E: one two"),
+    "words stay": (JobOutcome(2, ("no token",), "E"), "E: no token"),
+    "all lines count": (JobOutcome(1, ("one", "two"), "E"), "E: one two"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("ended", "cause"), CAUSES.values(), ids=CAUSES)
-def test_cause(ended: Ended, cause: str) -> None:
+def test_cause(ended: JobOutcome, cause: str) -> None:
     """A cause is the same as long as only counts, times and ids differ."""
     assert ended.cause == cause

@@ -8,7 +8,16 @@ from decimal import Decimal
 
 import pytest
 
-from warehouse.ledger.change import OPEN, TRANSITIONS, Action, Change, Draft, Status, twin, worded
+from warehouse.ledger.change import (
+    OPEN,
+    TRANSITIONS,
+    Action,
+    Change,
+    Draft,
+    Status,
+    duplicate_fields,
+    value_words,
+)
 
 TABLE = """
     proposed  -> approved rejected withdrawn
@@ -131,7 +140,7 @@ EQUAL = {
 def test_equal_creates(other: dict[str, object], equal: bool) -> None:
     """Project, title, amount and date make two milestones look the same to a person."""
     after = dict(CREATE.after) | other
-    assert (twin(after) == twin(CREATE.after)) == equal
+    assert (duplicate_fields(after) == duplicate_fields(CREATE.after)) == equal
     assert (replace(CREATE, after=after).twin_key == CREATE.twin_key) == equal
 
 
@@ -166,12 +175,14 @@ WORDED = {
 @pytest.mark.parametrize(("name", "value", "currency", "text"), WORDED.values(), ids=WORDED)
 def test_value_as_a_person_reads_it(name: str, value: object, currency: str, text: str) -> None:
     """Amounts are shown in their currency's own money, to the last digit."""
-    assert worded(name, value, currency, UNITS) == text
+    assert value_words(name, value, currency, UNITS) == text
 
 
 def test_amount_of_an_unknown_unit_is_not_divided() -> None:
     """It is shown as Kantata sends it, and said to be that."""
-    assert worded("amount_in_cents", 50_000, "XTS", UNITS).startswith("50,000 ")
-    assert "XTS" in worded("amount_in_cents", 50_000, "XTS", UNITS)
-    assert "unknown" in worded("amount_in_cents", 50_000, None, UNITS)
-    assert worded("title", None, "USD", UNITS) == worded("amount_in_cents", None, "USD", UNITS)
+    assert value_words("amount_in_cents", 50_000, "XTS", UNITS).startswith("50,000 ")
+    assert "XTS" in value_words("amount_in_cents", 50_000, "XTS", UNITS)
+    assert "unknown" in value_words("amount_in_cents", 50_000, None, UNITS)
+    assert value_words("title", None, "USD", UNITS) == value_words(
+        "amount_in_cents", None, "USD", UNITS
+    )

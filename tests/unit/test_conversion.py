@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.kantata.settings import BILLING_MILESTONES, Kind, reserved
+from sources.kantata.settings import BILLING_MILESTONES, Kind, reserved_columns
 from sources.kantata.transform.conversion import arrow_type, as_text, column, kind_of, shown
 from sources.kantata.transform.fingerprint import digest
-from sources.kantata.transform.rows import Read, Rows, column_name
+from sources.kantata.transform.rows import ObservedRecord, RowBuilder, column_name
 
 _NOW = datetime(2026, 11, 1, tzinfo=UTC)
 _JSON = st.one_of(
@@ -227,7 +227,7 @@ def test_digest_is_of_the_content() -> None:
 @given(st.lists(st.text(max_size=60), min_size=2, max_size=8, unique=True))
 def test_column_names_never_meet(fields: list[str]) -> None:
     """Different fields have different columns, and none of them is ours or a variant's."""
-    taken = reserved("billing_milestones")
+    taken = reserved_columns("billing_milestones")
     names = [column_name(field, taken) for field in fields]
     assert len(set(names)) == len(names)
     assert not taken & set(names)
@@ -251,22 +251,22 @@ NAMES = {  # field -> how its column begins, and whether it is the field's own n
 @pytest.mark.parametrize(("name", "begins", "own"), NAMES.values(), ids=NAMES)
 def test_column_name(name: str, begins: str, own: bool) -> None:
     """A plain name stays; any other has a piece of its hash."""
-    found = column_name(name, reserved("billing_milestones"))
+    found = column_name(name, reserved_columns("billing_milestones"))
     assert found.partition("__x")[0] == begins
     assert (found == name) == own
 
 
-def _milestone(**fields: object) -> Read:
+def _milestone(**fields: object) -> ObservedRecord:
     record = {
         "id": "1", "amount_in_cents": 1, "currency": "USD", "workspace_id": "2",
         "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", **fields,
     }  # fmt: skip
-    return Read("1", record, digest(record), _NOW)
+    return ObservedRecord("1", record, digest(record), _NOW)
 
 
 def test_type_that_changes_between_batches() -> None:
     """A value of another type than the column goes beside it, in this batch and in the next."""
-    rows = Rows(BILLING_MILESTONES, {})
+    rows = RowBuilder(BILLING_MILESTONES, {})
     tables = [rows.build([_milestone(w=value)])[0] for value in (1, "x", 2.5, None, "3", 3)]
     found = [(t.to_pylist()[0].get("w"), t.to_pylist()[0].get("w__v_text")) for t in tables if t]
     assert found == [(1, None), (None, "x"), (None, "2.5"), (None, None), (None, "3"), (3, None)]
@@ -275,7 +275,7 @@ def test_type_that_changes_between_batches() -> None:
 
 def test_known_column_keeps_its_type() -> None:
     """A column of an earlier run decides, not the first value of this one."""
-    rows = Rows(BILLING_MILESTONES, {"w": "bool", "w__v_text": "text"})
+    rows = RowBuilder(BILLING_MILESTONES, {"w": "bool", "w__v_text": "text"})
     table = rows.build([_milestone(w="yes")])[0]
     assert table is not None
     assert table.select(["w", "w__v_text"]).to_pylist() == [{"w": None, "w__v_text": "yes"}]
@@ -283,16 +283,16 @@ def test_known_column_keeps_its_type() -> None:
 
 def test_variant_is_loaded_also_when_all_values_fit() -> None:
     """A value that fits again leaves nothing of the one before in the column next to it."""
-    table = Rows(BILLING_MILESTONES, {"w": "bigint", "w__v_text": "text"}).build([_milestone(w=1)])[
-        0
-    ]
+    table = RowBuilder(BILLING_MILESTONES, {"w": "bigint", "w__v_text": "text"}).build(
+        [_milestone(w=1)]
+    )[0]
     assert table is not None
     assert table.select(["w", "w__v_text"]).to_pylist() == [{"w": 1, "w__v_text": None}]
 
 
 def test_reject_names_every_reason() -> None:
     """A rejected record tells all that is wrong with it."""
-    table, good, rejects = Rows(BILLING_MILESTONES, {}).build(
+    table, good, rejects = RowBuilder(BILLING_MILESTONES, {}).build(
         [_milestone(amount_in_cents="x", currency=None, title=7)]
     )
     assert (table, good) == (None, [])

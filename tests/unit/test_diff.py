@@ -13,12 +13,12 @@ import pytest
 from sources.kantata.api.envelope import Page, Record
 from sources.kantata.report import Report
 from sources.kantata.settings import BILLING_MILESTONES, WORKSPACES
-from sources.kantata.state import Nothing
+from sources.kantata.state import EmptyState
 from sources.kantata.transform.diff import Batch, Milestones, SideTable
 from sources.kantata.transform.fingerprint import OF_A_ROW, digest, row_hash, with_kept
-from sources.kantata.transform.milestone_index import DELETED, LOST, Register
+from sources.kantata.transform.milestone_index import DELETED, LOST, MilestoneIndex
 from sources.kantata.transform.rejects import Rejects
-from sources.kantata.transform.rows import Read, Rows
+from sources.kantata.transform.rows import ObservedRecord, RowBuilder
 
 NOW = datetime(2027, 1, 2, tzinfo=UTC)
 BEFORE, LATER = NOW - timedelta(hours=1), NOW + timedelta(seconds=1)
@@ -39,7 +39,7 @@ UNPRICED = {name: value for name, value in OLD.items() if name != "amount_in_cen
 
 
 @dataclass
-class Warehouse(Nothing):
+class Warehouse(EmptyState):
     """A warehouse with these rows, columns by name."""
 
     rows: Mapping[str, Record] = field(default_factory=dict)
@@ -87,14 +87,14 @@ def page(record: Record, at: datetime = NOW) -> Page:
     return Page({"7": record}, {}, count=1, number=1, pages=1, size=1, observed_at=at)
 
 
-def read(record: Record) -> Read:
+def read(record: Record) -> ObservedRecord:
     """A record as it was read."""
-    return Read("7", record, digest(record), NOW)
+    return ObservedRecord("7", record, digest(record), NOW)
 
 
 def stored(record: Record) -> dict[str, Any]:
     """The row of a record."""
-    table, _, _ = Rows(BILLING_MILESTONES, {}).build([read(record)])
+    table, _, _ = RowBuilder(BILLING_MILESTONES, {}).build([read(record)])
     assert table is not None
     (row,) = table.to_pylist()
     return row
@@ -105,10 +105,10 @@ class Comparison:
 
     def __init__(self, known: Held | None, rejects: Sequence[dict[str, Any]] = ()) -> None:
         lookup = Warehouse({"7": stored(OLD)} if known else {}).last_values
-        self.register = Register([known.batch()] if known else [])
+        self.register = MilestoneIndex([known.batch()] if known else [])
         self.report = Report()
         self.rejects = Rejects(rejects)
-        self.rows = Rows(BILLING_MILESTONES, {}, lookup)
+        self.rows = RowBuilder(BILLING_MILESTONES, {}, lookup)
         self.milestones = Milestones(self.register, self.rows, self.rejects, self.report)
 
     def take(self, *pages: Page) -> dict[str, list[dict[str, Any]]]:
@@ -449,7 +449,7 @@ def test_milestone_that_is_gone(
     assert [(row["version"], row["change_type"]) for row in told] == versions
     assert all((row["row_hash"] is None) == (state == DELETED) for row in told)
     assert compared.counts == counts
-    assert compared.register.digest(compared.register.place("7")) == state
+    assert compared.register.digest(compared.register.position("7")) == state
     assert compared.take() == {}
 
 
@@ -490,7 +490,7 @@ def side_table(known: Mapping[str, Record], rejects: Sequence[dict[str, Any]] = 
     """Projects compared with these."""
     digests = {id_: digest(record) for id_, record in known.items()}
     lookup = Warehouse(known).last_values
-    return SideTable(Rows(WORKSPACES, {}, lookup), digests, Rejects(rejects))
+    return SideTable(RowBuilder(WORKSPACES, {}, lookup), digests, Rejects(rejects))
 
 
 SIDE = {
@@ -558,7 +558,7 @@ def test_side_loaded_record_that_is_gone_keeps_its_values() -> None:
 def test_side_loaded_record_that_is_bad_again_stays_rejected() -> None:
     """The content that was rejected is not what the row holds."""
     rejects = Rejects([])
-    side = SideTable(Rows(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    side = SideTable(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
     for at in (NOW, LATER):
         assert not [*side.take({"3": BAD_PROJECT}, at), *side.flush()]
     assert [id_ for _, id_, _ in rejects.open()] == ["3"]
@@ -568,7 +568,7 @@ def test_side_loaded_record_is_good_again() -> None:
     """Its reject is resolved by a page that shows it as it is held."""
     reject = REJECTED | {"table_name": "workspaces", "id": "3"}
     rejects = Rejects([reject])
-    side = SideTable(Rows(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    side = SideTable(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
     assert side.unshown == {"3"}
     assert not [*side.take({"3": PROJECT}, NOW)]
     assert side.unshown == set()
@@ -598,7 +598,7 @@ def test_absent_is_not_null(
     # Fields that no record of these tests has are absent in all of them.
     ours = BILLING_MILESTONES.columns.keys() - OLD.keys()
     lookup = Warehouse({} if known is None else {"7": {"id": "7"} | known}).last_values
-    rows = Rows(BILLING_MILESTONES, {}, lookup)
+    rows = RowBuilder(BILLING_MILESTONES, {}, lookup)
     table, good, rejects = rows.build([read(record)])
     assert table is not None
     assert table.column("title").to_pylist() == [title]
@@ -609,6 +609,6 @@ def test_absent_is_not_null(
 
 def test_record_under_another_id_is_rejected() -> None:
     """The envelope and the record must name the same milestone."""
-    table, good, rejects = Rows(BILLING_MILESTONES, {}).build([read(OLD | {"id": "8"})])
+    table, good, rejects = RowBuilder(BILLING_MILESTONES, {}).build([read(OLD | {"id": "8"})])
     assert (table, good) == (None, [])
     assert [reject.reason for reject in rejects] == ['id is not "7"']

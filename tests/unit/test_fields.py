@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.writeback.fields import checked_text, value_of
+from pipelines.writeback.fields import check_text, parse_field
 from warehouse.errors import ChangeRefused
 
 TAKEN = {
@@ -74,7 +74,7 @@ REFUSED = {
 @pytest.mark.parametrize(("name", "text", "value"), TAKEN.values(), ids=TAKEN)
 def test_value_that_is_taken(name: str, text: str, value: object) -> None:
     """The value and its type are what Kantata takes."""
-    found = value_of(name, text)
+    found = parse_field(name, text)
     assert (type(found), found) == (type(value), value)
 
 
@@ -82,7 +82,7 @@ def test_value_that_is_taken(name: str, text: str, value: object) -> None:
 def test_value_that_is_refused(name: str, text: str) -> None:
     """The message names the field, and stays short and visible whatever was typed."""
     with pytest.raises(ChangeRefused, match=name) as refused:
-        value_of(name, text)
+        parse_field(name, text)
     message = str(refused.value)
     assert len(message) < 250
     assert not any(character in message for character in "\0\n\u202e\u200b\ufeff\udcff")
@@ -102,10 +102,10 @@ WRITTEN_OUT = {
 def test_characters_that_cannot_be_seen(text: str, shown: str) -> None:
     """They are named by their numbers."""
     with pytest.raises(ChangeRefused, match=f"reason.*{shown}"):
-        checked_text("reason", text)
+        check_text("reason", text)
 
 
 @pytest.mark.parametrize("text", ["", "as agreed", "naïve, ½ €", "🙂", "👩\u200d💻"])
 def test_text_that_can_be_seen(text: str) -> None:
     """It is given back as it is."""
-    assert checked_text("reason", text) == text
+    assert check_text("reason", text) == text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.writeback.ledger_lookup import Held
-from pipelines.writeback.requests import Ask
+from pipelines.writeback.ledger_lookup import LedgerLookup
+from pipelines.writeback.requests import ChangeRequest
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Draft, Image, Status
 
@@ -51,9 +51,11 @@ def draft(action: Action = Action.UPDATE, after: Image | None = None, **fields: 
     return Draft(**values(action, after, **fields))
 
 
-def ask(action: Action = Action.UPDATE, id_: str | None = "7", where: str = "line 2") -> Ask:
+def ask(
+    action: Action = Action.UPDATE, id_: str | None = "7", where: str = "line 2"
+) -> ChangeRequest:
     """A request in a line of a file; what it wants is given apart from it."""
-    return Ask(action, id_, {}, "as agreed", where)
+    return ChangeRequest(action, id_, {}, "as agreed", where)
 
 
 UPDATE, CREATE, DELETE = Action.UPDATE, Action.CREATE, Action.DELETE
@@ -116,7 +118,7 @@ def test_earlier_change_of_the_same_line(
 ) -> None:
     """A line that is given twice leads to one change."""
     id_ = None if action is Action.CREATE else "7"
-    earlier = Held(ledger).led_to(ask(action, id_), wanted)
+    earlier = LedgerLookup(ledger).previous_change(ask(action, id_), wanted)
     assert (earlier.change_id if earlier else None) == found
 
 
@@ -148,7 +150,7 @@ ALLOWED = {
 @pytest.mark.parametrize(("ledger", "draft"), ALLOWED.values(), ids=ALLOWED)
 def test_draft_that_can_be_proposed(ledger: list[Change], draft: Draft) -> None:
     """Nothing open is about the same milestone, and no create is equal."""
-    Held(ledger).beside(draft, "line 2")
+    LedgerLookup(ledger).check_conflicts(draft, "line 2")
 
 
 CONFLICTS = {
@@ -184,26 +186,26 @@ CONFLICTS = {
 def test_draft_that_is_refused(ledger: list[Change], draft: Draft, words: list[str]) -> None:
     """The message names the change in the way."""
     with pytest.raises(ChangeRefused) as refused:
-        Held(ledger).beside(draft, "line 2")
+        LedgerLookup(ledger).check_conflicts(draft, "line 2")
     assert all(word in str(refused.value) for word in words), str(refused.value)
 
 
 def test_lines_of_one_file_count_as_well() -> None:
     """An equal create in an earlier line is refused, by that line's number; a duplicate is not."""
-    held = Held([])
-    held.beside(draft(CREATE), "line 2")
-    held.beside(draft(CREATE, NEW | {"title": "Other"}), "line 3")
-    held.beside(draft(CREATE, duplicate=True), "line 4")
+    held = LedgerLookup([])
+    held.check_conflicts(draft(CREATE), "line 2")
+    held.check_conflicts(draft(CREATE, NEW | {"title": "Other"}), "line 3")
+    held.check_conflicts(draft(CREATE, duplicate=True), "line 4")
     with pytest.raises(ChangeRefused, match="line 2"):
-        held.beside(draft(CREATE), "line 5")
+        held.check_conflicts(draft(CREATE), "line 5")
 
 
 def test_each_milestone_is_in_one_line() -> None:
     """A second line about a milestone is refused, whatever it asks; creates have no milestone."""
-    held = Held([])
-    held.once(ask(where="line 2"))
-    held.once(ask(id_="8", where="line 3"))
+    held = LedgerLookup([])
+    held.claim_milestone(ask(where="line 2"))
+    held.claim_milestone(ask(id_="8", where="line 3"))
     for line in ("line 4", "line 5"):
-        held.once(ask(CREATE, None, line))
+        held.claim_milestone(ask(CREATE, None, line))
     with pytest.raises(ChangeRefused, match=r"milestone 7 .*line 2"):
-        held.once(ask(DELETE, where="line 6"))
+        held.claim_milestone(ask(DELETE, where="line 6"))

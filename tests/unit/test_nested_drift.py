@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sources.kantata.transform.nested_drift import changes
+from sources.kantata.transform.nested_drift import nested_changes
 
 CASES = {  # held as JSON text, read -> path and kind of each change
     "nothing new": (['{"a": 1}'], [{"a": 2}], []),
@@ -39,6 +39,6 @@ CASES = {  # held as JSON text, read -> path and kind of each change
 @pytest.mark.parametrize(("held", "read", "found"), CASES.values(), ids=CASES)
 def test_changes(held: list[str], read: list[object], found: list[tuple[str, str]]) -> None:
     """Each path that is new or has a new type is named once, with the type."""
-    lines = list(changes("data", held, read))
+    lines = list(nested_changes("data", held, read))
     assert [line.partition(" ")[0] for line in lines] == [path for path, _ in found]
     assert all(kind in line for line, (_, kind) in zip(lines, found, strict=True)), lines

@@ -9,11 +9,11 @@ from decimal import Decimal
 import pytest
 
 from pipelines.writeback.plan import (
+    AccountState,
     Conflict,
-    Later,
-    Live,
+    Deferred,
+    MilestoneState,
     NoOp,
-    Seen,
     Step,
     Write,
     build_plan,
@@ -89,15 +89,15 @@ def sent(made: Change, **fields: object) -> Change:
 
 def milestone(
     invoiced: str = "", updated_at: datetime | str | None = BEFORE_SENT, **fields: object
-) -> Seen:
+) -> MilestoneState:
     """Milestone 7 as it was proposed, but for these fields."""
     at = updated_at.isoformat() if isinstance(updated_at, datetime) else updated_at
-    return Seen(KICK_OFF | fields, invoiced, at)
+    return MilestoneState(KICK_OFF | fields, invoiced, at)
 
 
-def account(seen: Seen | None = None, **parts: object) -> Live:
+def account(seen: MilestoneState | None = None, **parts: object) -> AccountState:
     """An account with milestone 7, whose project 3 has no milestone like NEW."""
-    return Live(
+    return AccountState(
         **{
             "milestones": {"7": seen or milestone()},
             "projects": {"7": seen or milestone()},
@@ -108,14 +108,14 @@ def account(seen: Seen | None = None, **parts: object) -> Live:
     )
 
 
-def without_milestone(**parts: object) -> Live:
+def without_milestone(**parts: object) -> AccountState:
     """An account whose lists do not show milestone 7."""
     return account(milestones={}, **parts)
 
 
-def project(*ids: str, **fields: object) -> dict[str, Seen]:
+def project(*ids: str, **fields: object) -> dict[str, MilestoneState]:
     """Milestones like NEW, but for these fields."""
-    return {id_: Seen(KICK_OFF | {"date_to_invoice": None} | NEW | fields) for id_ in ids}
+    return {id_: MilestoneState(KICK_OFF | {"date_to_invoice": None} | NEW | fields) for id_ in ids}
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def conflict(*words: str) -> Expected:
 
 def later(*words: str) -> Expected:
     """It is not decided now."""
-    return Expected(Later, words)
+    return Expected(Deferred, words)
 
 
 PLANS = {
@@ -213,7 +213,7 @@ PLANS = {
         conflict("50,000", "55,000", "USD"),
     ),
     "a field the account does not show any more is a conflict": (
-        update(), account(Seen({k: v for k, v in KICK_OFF.items() if k != "title"})),
+        update(), account(MilestoneState({k: v for k, v in KICK_OFF.items() if k != "title"})),
         conflict("title", "Kick-off", "none"),
     ),
     "an update of a deleted milestone is a conflict": (
@@ -356,7 +356,7 @@ def matches(step: Step, change: Change, wanted: Expected) -> bool:
 
 
 @pytest.mark.parametrize(("change", "live", "wanted"), PLANS.values(), ids=PLANS)
-def test_plan(change: Change, live: Live, wanted: Expected) -> None:
+def test_plan(change: Change, live: AccountState, wanted: Expected) -> None:
     """Each approved change has one step, by the account alone."""
     (step,) = build_plan([change], live)
     assert type(step) is wanted.kind
@@ -501,7 +501,7 @@ SETTLED = {
 
 
 @pytest.mark.parametrize(("change", "live", "wanted"), SETTLED.values(), ids=SETTLED)
-def test_settlement(change: Change, live: Live, wanted: Expected | None) -> None:
+def test_settlement(change: Change, live: AccountState, wanted: Expected | None) -> None:
     """An unknown outcome becomes known by reading back, or stays unknown."""
     found = settle(change, live)
     if wanted is None:
@@ -556,7 +556,7 @@ UNKNOWN_PLANS = {
 
 
 @pytest.mark.parametrize(("change", "live", "wanted"), UNKNOWN_PLANS.values(), ids=UNKNOWN_PLANS)
-def test_plan_of_an_unknown_outcome(change: Change, live: Live, wanted: Expected) -> None:
+def test_plan_of_an_unknown_outcome(change: Change, live: AccountState, wanted: Expected) -> None:
     """The plan of a change in doubt is what its settlement leads to."""
     (step,) = build_plan([change], live)
     assert type(step) is wanted.kind
@@ -584,7 +584,9 @@ UNKNOWN = {
 @pytest.mark.parametrize(("change", "why"), UNKNOWN.values(), ids=UNKNOWN)
 def test_why_unknown(change: Change, why: str) -> None:
     """What cannot be read makes exactly the changes that need it unknown."""
-    live = Live(unreadable={"7": "milestone", "3": "no id"}, closed={"3": "project", "7": "no id"})
+    live = AccountState(
+        unreadable={"7": "milestone", "3": "no id"}, closed={"3": "project", "7": "no id"}
+    )
     assert live.why_unknown(change) == why
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.writeback.requests import Ask, from_csv, one, refuse_all
+from pipelines.writeback.requests import ChangeRequest, from_csv, refuse_problems, single_request
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
 
@@ -19,9 +19,9 @@ def ask(
     where: str = "line 2",
     reason: str = WHY,
     **fields: str,
-) -> Ask:
+) -> ChangeRequest:
     """A request for milestone 7 in line 2 of a file."""
-    return Ask(action, id_, fields, reason, where)
+    return ChangeRequest(action, id_, fields, reason, where)
 
 
 SETTINGS = {
@@ -39,8 +39,10 @@ SETTINGS = {
 @pytest.mark.parametrize(("settings", "fields"), SETTINGS.values(), ids=SETTINGS)
 def test_request_of_the_command_line(settings: list[str], fields: dict[str, str]) -> None:
     """Each NAME=VALUE is one field."""
-    assert one(Action.UPDATE, "7", settings, WHY) == ask(where="", **fields)
-    assert one(Action.CREATE, None, settings, "b") == ask(Action.CREATE, None, "", "b", **fields)
+    assert single_request(Action.UPDATE, "7", settings, WHY) == ask(where="", **fields)
+    assert single_request(Action.CREATE, None, settings, "b") == ask(
+        Action.CREATE, None, "", "b", **fields
+    )
 
 
 WRONG_SETTINGS = {
@@ -55,7 +57,7 @@ WRONG_SETTINGS = {
 def test_settings_that_are_refused(settings: list[str], words: str) -> None:
     """The message shows what was typed and how to type it."""
     with pytest.raises(ChangeRefused, match=words) as refused:
-        one(Action.UPDATE, "7", settings, WHY)
+        single_request(Action.UPDATE, "7", settings, WHY)
     assert "NAME=VALUE" in str(refused.value)
 
 
@@ -103,7 +105,7 @@ FILES = {
 
 
 @pytest.mark.parametrize(("text", "asks"), FILES.values(), ids=FILES)
-def test_requests_of_a_file(tmp_path: Path, text: str, asks: list[Ask]) -> None:
+def test_requests_of_a_file(tmp_path: Path, text: str, asks: list[ChangeRequest]) -> None:
     """Each line is one request, named by its number."""
     file = tmp_path / "changes.csv"
     file.write_text(text, encoding="utf-8", newline="")
@@ -164,8 +166,8 @@ PROBLEMS = {
 def test_problems_are_refused_together(problems: list[str], head: str, message: str | None) -> None:
     """Each has a line; no problem refuses nothing."""
     if message is None:
-        refuse_all(problems, head)
+        refuse_problems(problems, head)
         return
     with pytest.raises(ChangeRefused) as refused:
-        refuse_all(problems, head)
+        refuse_problems(problems, head)
     assert str(refused.value) == message

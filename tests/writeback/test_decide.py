@@ -167,7 +167,7 @@ def test_what_was_looked_at_is_approved(office: Office) -> None:
 @on_duckdb
 def test_only_who_proposes_makes_a_ledger(office: Office) -> None:
     """In a folder without a ledger each command says so and makes none; a run goes on."""
-    ledger = office.job.place.folder / "ledger.sqlite"
+    ledger = office.job.target.folder / "ledger.sqlite"
     for words, expected in (
         (["changes"], 0), (["plan"], 0), (["push"], 0), (["reconcile"], 0), (["run"], 0),
         (["show", "x"], 2), (["audit", "x"], 2), (["approve", "x"], 2), (["withdraw", "x"], 2),
@@ -185,7 +185,7 @@ def test_the_warehouse_may_be_lost(office: Office) -> None:
     """Changes can be shown without a warehouse; to propose, one that holds milestones is needed."""
     id_ = office.free()[0]
     office.json("propose", "update", id_, "--set", "amount_in_cents=5", "--reason", "r")
-    loader = office.job.place.loader
+    loader = office.job.target.loader
     assert loader is not None
     loader.unlink()
     with duckdb.connect(str(loader)):

@@ -18,7 +18,7 @@ from warehouse.errors import (
     WarehouseUnwritable,
 )
 from warehouse.ledger.change import OPEN, TRANSITIONS, Action, Change, Status
-from warehouse.ledger.store import LEDGER_VERSION, Ledger, opened_ledger
+from warehouse.ledger.store import LEDGER_VERSION, Ledger, connect_ledger
 
 # How a change gets into each status.
 WAYS = {
@@ -189,7 +189,7 @@ def test_ledgers_that_cannot_be() -> None:
         ("postgresql://u:secret@127.0.0.1:9/d", WarehouseUnavailable),
     ]
     for url, error in wrong:
-        with pytest.raises(error) as told, opened_ledger(url, lambda: datetime.now(UTC)):
+        with pytest.raises(error) as told, connect_ledger(url, lambda: datetime.now(UTC)):
             pass
         assert "secret" not in str(told.value)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.ledgers import Kind, create, draft
 from warehouse.errors import WarehouseUnwritable
 from warehouse.ledger.change import Status
-from warehouse.ledger.store import LEDGER_VERSION, Belonging, opened_ledger
+from warehouse.ledger.store import LEDGER_VERSION, AccountBinding, connect_ledger
 
 HERE = Path(__file__).parent
 # What SQL says of the shape of a ledger.
@@ -85,8 +85,8 @@ def test_version_1_goes_on(kind: Kind) -> None:
         assert (made.milestone_id, made.twins, made.seen_updated_at) == ("1000", ("9",), None)
         for change in (update, made):
             assert change.digest == change.approved_digest
-        assert ledger.belongs_to() is None
-        ledger.belong_to(Belonging("here", "1"))
+        assert ledger.bound_account() is None
+        ledger.bind_account(AccountBinding("here", "1"))
         ledger.move(update, Status.APPLIED, "bob", "read back")
         ledger.approve(delete, "bob")
         (new,) = ledger.propose([draft("99")])
@@ -168,7 +168,7 @@ def test_a_lock_that_cannot_be(tmp_path: Path) -> None:
     kind = Kind(f"sqlite:///{tmp_path}/ledger.sqlite", "")
     (tmp_path / "ledger.sqlite.lock").mkdir()
     with (
-        opened_ledger(kind.url, lambda: datetime.now(UTC)) as ledger,
+        connect_ledger(kind.url, lambda: datetime.now(UTC)) as ledger,
         pytest.raises(WarehouseUnwritable, match="LEDGER__URL"),
         ledger.pushing(),
     ):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.writeback.plan import Conflict, Later, NoOp, Write
+from pipelines.writeback.plan import Conflict, Deferred, NoOp, Write
 from sources.kantata.errors import KantataForbidden, KantataOutcomeUnknown
 from sources.kantata_sandbox import Fault, Sandbox
 from sources.kantata_sandbox.account import Account
@@ -325,7 +325,7 @@ def test_planning_binds_nothing(file_desk: Desk) -> None:
     file_desk.approved(file_desk.draft(Action.UPDATE))
     file_desk.plan()
     with file_desk.ledger() as ledger:
-        assert ledger.belongs_to() is None
+        assert ledger.bound_account() is None
 
 
 def test_more_than_allowed_is_told(file_desk: Desk) -> None:
@@ -346,7 +346,7 @@ def test_more_than_allowed_is_told(file_desk: Desk) -> None:
         good.append(desk.approved(asked))
     desk.sandbox.account.hide_workspace(hidden[0].workspace_id)
     kinds = [type(step) for step in desk.plan(most=2)]
-    assert kinds == [Later, Later, Write, Write, Later]
+    assert kinds == [Deferred, Deferred, Write, Write, Deferred]
     result = desk.push(most=2)
     assert (len(result.waiting), result.more) == (2, 1)
     assert [desk.change(c).status for c in good] == [Status.APPLIED] * 2 + [Status.APPROVED]
@@ -363,8 +363,8 @@ def test_the_plan_of_unknowns(file_desk: Desk) -> None:
         desk.sandbox.misbehave(Fault(kind, method="PUT", path=path, times=1))
     desk.push(reconcile_after=240)
     early = desk.plan(reconcile_after=240)
-    assert [type(step) for step in early] == [Later] * 3
-    assert all("may still be at it" in step.why for step in early if isinstance(step, Later))
+    assert [type(step) for step in early] == [Deferred] * 3
+    assert all("may still be at it" in step.why for step in early if isinstance(step, Deferred))
     desk.pass_time(241)
     desk.sandbox.account.update_milestone(str(edited.milestone_id), title="edited")
     with desk.ledger() as ledger:

@@ -52,7 +52,7 @@ def test_a_push_waits_for_the_warehouse(office: Office) -> None:
     id_ = office.free()[0]
     _approved(office, id_)
     with ExitStack() as sync:
-        sync.enter_context(file_lock(office.job.place.lock))
+        sync.enter_context(file_lock(office.job.target.lock))
         ends = Timer(5, sync.close)
         ends.start()
         code, said = office.run("run", "--only", "push", "--wait", "60")

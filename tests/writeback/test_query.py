@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from pipelines.sync.query import QueryRefused, queried
+from pipelines.sync.query import QueryRefused, open_reader
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
 
@@ -66,8 +66,8 @@ def test_large_objects_are_undone(postgres: Job) -> None:
     """Postgres before 16 makes one in a transaction that only reads; it does not stay."""
     with Sandbox(milestones=20) as sandbox:
         postgres.synced(sandbox)
-    with queried(postgres.place) as (_, query), suppress(QueryRefused):
-        query.asked("select lo_creat(-1)")
+    with open_reader(postgres.target) as (_, query), suppress(QueryRefused):
+        query.run_untrusted("select lo_creat(-1)")
     assert postgres.rows("select count(*) from pg_largeobject_metadata") == [(0,)]
 
 
@@ -84,13 +84,13 @@ def test_a_text_that_is_no_query_changes_nothing(job: Job, tmp_path: Path) -> No
     held = job.rows(count)
     assert held != [(0,)]
     for sql in [*REFUSED, *others]:
-        with queried(job.place) as (_, query), pytest.raises(QueryRefused):
-            query.asked(sql.format(folder=tmp_path))
+        with open_reader(job.target) as (_, query), pytest.raises(QueryRefused):
+            query.run_untrusted(sql.format(folder=tmp_path))
         assert job.rows(count) == held, sql
     assert not (tmp_path / "written.csv").exists()
-    with queried(job.place) as (_, query):
-        assert query.asked(f"with all_of_them as ({count}) table all_of_them;")[1] == held
-        assert query.asked("select 1 as \"a%\", '100 %s' as b, 3 as b") == (
+    with open_reader(job.target) as (_, query):
+        assert query.run_untrusted(f"with all_of_them as ({count}) table all_of_them;")[1] == held
+        assert query.run_untrusted("select 1 as \"a%\", '100 %s' as b, 3 as b") == (
             ["a%", "b", "b"],
             [(1, "100 %s", 3)],
         )
@@ -104,5 +104,8 @@ def test_reading_cannot_write(job: Job) -> None:
     """What reads the warehouse for a person has no way to write, by our own statements either."""
     with Sandbox(milestones=20) as sandbox:
         job.synced(sandbox)
-    with queried(job.place) as (_, query), pytest.raises(Exception, match=r"read-only|read only"):
+    with (
+        open_reader(job.target) as (_, query),
+        pytest.raises(Exception, match=r"read-only|read only"),
+    ):
         query.rows(_DELETE)

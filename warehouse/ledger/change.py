@@ -102,15 +102,15 @@ class Draft:
         """Equal for creates of the same milestone; None if that does not matter."""
         if self.action is not Action.CREATE or self.duplicate:
             return None
-        return json.dumps(twin(self.after), ensure_ascii=False)
+        return json.dumps(duplicate_fields(self.after), ensure_ascii=False)
 
 
-def twin(image: Image) -> list[Value]:
+def duplicate_fields(image: Image) -> list[Value]:
     """What makes two milestones look the same to a person."""
     return [image.get(n) for n in ("workspace_id", "title", "amount_in_cents", "date_to_invoice")]
 
 
-def worded(name: str, value: Value, currency: Value, units: Units) -> str:
+def value_words(name: str, value: Value, currency: Value, units: Units) -> str:
     """A value as a person reads it: amounts in the currency's own money, if its unit is known."""
     if value is None:
         return "none"

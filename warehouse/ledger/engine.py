@@ -15,7 +15,7 @@ from warehouse.errors import WarehouseMisconfigured, WarehouseUnavailable, Wareh
 from .schema import SCHEMA
 
 
-def engine_of(url: str) -> sa.Engine:
+def create_engine(url: str) -> sa.Engine:
     """The engine of a ledger's database.
 
     Raises:
@@ -34,10 +34,10 @@ def engine_of(url: str) -> sa.Engine:
             "LEDGER__URL must be sqlite:///path/to/ledger.sqlite or "
             "postgresql://user:password@host:5432/database"
         )
-    return _sqlite(parsed)
+    return _sqlite_engine(parsed)
 
 
-def _sqlite(url: URL) -> sa.Engine:
+def _sqlite_engine(url: URL) -> sa.Engine:
     path = Path(url.database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def _sqlite(url: URL) -> sa.Engine:
     return engine
 
 
-def failure(error: DBAPIError, url: URL) -> Exception:
+def classify_failure(error: DBAPIError, url: URL) -> Exception:
     """What the driver says, named by what to do next."""
     said = (str(error.orig).strip().splitlines() or ["no reason given"])[0][:300]
     if any(words in said for words in ("readonly", "unable to open", "disk is full", "disk I/O")):

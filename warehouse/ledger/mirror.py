@@ -10,7 +10,7 @@ from warehouse.database import DATASET, Database
 from .change import Change, Event
 
 
-def copy(database: Database, changes: Sequence[Change], events: Sequence[Event]) -> None:
+def copy_ledger(database: Database, changes: Sequence[Change], events: Sequence[Event]) -> None:
     """Put the ledger in place of the copy there is, in one transaction.
 
     Args:

@@ -146,12 +146,12 @@ def prepare(connection: Connection) -> None:
     made = sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection))
     connection.rollback()
     if not made:
-        _make(connection)
+        _create_tables(connection)
     with connection.begin():
-        version = _held(connection)
+        version = _stored_version(connection)
         if version < LEDGER_VERSION:
             _lock(connection)
-            version = _held(connection)  # another process may have done it meanwhile
+            version = _stored_version(connection)  # another process may have done it meanwhile
         for step in range(version + 1, LEDGER_VERSION + 1):
             _MIGRATIONS[step](connection)
             _protect(connection, step)
@@ -159,7 +159,7 @@ def prepare(connection: Connection) -> None:
             connection.execute(_version.update().values(version=LEDGER_VERSION))
 
 
-def _held(connection: Connection) -> int:
+def _stored_version(connection: Connection) -> int:
     version = int(connection.execute(sa.select(_version.c.version)).scalar_one())
     if version > LEDGER_VERSION:
         raise WarehouseMisconfigured(
@@ -169,7 +169,7 @@ def _held(connection: Connection) -> int:
     return version
 
 
-def _make(connection: Connection) -> None:
+def _create_tables(connection: Connection) -> None:
     with connection.begin():
         _lock(connection)
         if connection.dialect.name == "postgresql":

@@ -21,19 +21,19 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from warehouse.errors import ChangeRefused
-from warehouse.locks import file_lock, wait_for
+from warehouse.locks import acquire, file_lock
 
 from . import schema as tables
 from .change import OPEN, TRANSITIONS, Action, Change, Draft, Event, Status
-from .engine import engine_of, failure
+from .engine import classify_failure, create_engine
 from .schema import LEDGER_VERSION
 
-__all__ = ["LEDGER_VERSION", "Belonging", "Ledger", "opened_ledger"]
+__all__ = ["LEDGER_VERSION", "AccountBinding", "Ledger", "connect_ledger"]
 _AT_ONCE = 500  # rows in one statement
 
 
 @dataclass(frozen=True)
-class Belonging:
+class AccountBinding:
     """The account whose changes a ledger holds.
 
     Args:
@@ -149,7 +149,7 @@ class Ledger:
         Raises:
             ChangeRefused: If who approves also proposed, or the change is not proposed any more.
         """
-        if _name(who) == _name(change.proposer):
+        if _normalized_name(who) == _normalized_name(change.proposer):
             raise ChangeRefused(
                 f"{who} proposed {change.change_id}, so another person must approve it (--as NAME)"
             )
@@ -229,7 +229,7 @@ class Ledger:
             seen_updated_at=seen_updated_at,
         )  # fmt: skip
 
-    def sent_again_at(self, change: Change, at: datetime, who: str, what: str) -> Change:
+    def correct_sent_at(self, change: Change, at: datetime, who: str, what: str) -> Change:
         """Put another time of sending to an unknown change, one that can be true.
 
         Raises:
@@ -249,13 +249,13 @@ class Ledger:
             self._note(change.change_id, change.status, change.status, who, what, None)
         return self.change(change.change_id)
 
-    def belongs_to(self) -> Belonging | None:
+    def bound_account(self) -> AccountBinding | None:
         """The account whose changes these are; None before the first push."""
         with self._connection.begin():
             row = self._connection.execute(sa.select(tables.account)).mappings().first()
-        return None if row is None else Belonging(row["address"], row["account_id"])
+        return None if row is None else AccountBinding(row["address"], row["account_id"])
 
-    def belong_to(self, account: Belonging) -> None:
+    def bind_account(self, account: AccountBinding) -> None:
         """Say whose changes these are, once for all."""
         values = {
             "only_one": 1,
@@ -266,7 +266,7 @@ class Ledger:
         with self._connection.begin():
             self._connection.execute(tables.account.insert().values(values))
 
-    def remark(self, change: Change, who: str, what: str) -> None:
+    def add_remark(self, change: Change, who: str, what: str) -> None:
         """Note something about a change that stays as it is."""
         with self._connection.begin():
             self._note(change.change_id, change.status, change.status, who, what, None)
@@ -347,7 +347,7 @@ class Ledger:
             with file_lock(path.with_name(f"{path.name}.lock"), wait=wait, setting="LEDGER__URL"):
                 yield
             return
-        wait_for(self._try_lock, lambda: "another push is going on this ledger", wait)
+        acquire(self._try_lock, lambda: "another push is going on this ledger", wait)
         yield  # the lock ends with the connection
 
     def _try_lock(self) -> bool:
@@ -358,7 +358,7 @@ class Ledger:
 
 
 @contextmanager
-def opened_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
+def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
     """Open the ledger, and make it if there is none.
 
     Args:
@@ -370,7 +370,7 @@ def opened_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
         WarehouseUnwritable: If its file cannot be written.
         WarehouseUnavailable: If its database does not answer.
     """
-    engine = engine_of(url)
+    engine = create_engine(url)
     try:
         with ExitStack() as stack:
             stack.callback(engine.dispose)
@@ -378,7 +378,7 @@ def opened_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
             tables.prepare(connection)
             yield Ledger(connection, now)
     except DBAPIError as error:
-        raise failure(error, engine.url) from error
+        raise classify_failure(error, engine.url) from error
 
 
 def _change(row: sa.RowMapping) -> Change:
@@ -420,6 +420,6 @@ def _event(row: sa.RowMapping) -> Event:
     )
 
 
-def _name(who: str) -> str:
+def _normalized_name(who: str) -> str:
     """What makes two spellings the same person: é as one sign, or as e and an accent, too."""
     return " ".join(unicodedata.normalize("NFKC", who).split()).casefold()

@@ -19,8 +19,8 @@ from dlt.destinations.exceptions import DatabaseException
 from warehouse.database import DATASET, Database, reason
 from warehouse.errors import WarehouseChecksFailed
 
-from .ddl import are_whole, define_mart, define_staging, ensure_indexes
-from .refresh import IN_CHANGED, fill, fill_values, find_changed
+from .ddl import are_complete, define_mart, define_staging, ensure_indexes
+from .refresh import IN_CHANGED, fill_version_values, find_changed, refresh_mart
 from .sql_files import (
     MARTS,
     STAGING,
@@ -34,8 +34,19 @@ from .sql_files import (
     staging,
 )
 
-__all__ = ["Day", "Finding", "Model", "Severity", "are_built", "checks", "dictionary", "find",
-           "marts", "refresh", "staging"]  # fmt: skip
+__all__ = [
+    "BuildContext",
+    "Finding",
+    "Model",
+    "Severity",
+    "are_built",
+    "checks",
+    "dictionary",
+    "marts",
+    "refresh",
+    "run_checks",
+    "staging",
+]  # fmt: skip
 
 SHOWN = 10  # rows a finding shows
 # What a row is to blame for, as PEP 249 names it; the last is DuckDB's for what is no JSON.
@@ -45,7 +56,7 @@ _LIVE = f"from {DATASET}.billing_milestones where deleted_at is null"
 
 
 @dataclass(frozen=True)
-class Day:
+class BuildContext:
     """What the marts are built for.
 
     Args:
@@ -83,7 +94,7 @@ class Finding:
         return f"check {self.check} finds {self.count} wrong ({first}): {self.about}"
 
 
-def refresh(database: Database, day: Day, always: bool = False) -> list[str]:
+def refresh(database: Database, day: BuildContext, always: bool = False) -> list[str]:
     """Build the marts anew, if anything changed since they were built.
 
     Args:
@@ -98,8 +109,13 @@ def refresh(database: Database, day: Day, always: bool = False) -> list[str]:
         WarehouseChecksFailed: If a blocking check found something, or a row cannot be read; the
             marts stay as they were.
     """
-    built = _built(database) if are_whole(database) else None
-    if not always and built and built["day"] == day_key(day) and not _changed(database, built, day):
+    built = _last_build(database) if are_complete(database) else None
+    if (
+        not always
+        and built
+        and built["day"] == context_key(day)
+        and not _changed(database, built, day)
+    ):
         database.run(  # a record can be rejected, or good again, and nothing else be changed
             f"update {STAGING}.today set rejected_records = {_REJECTED} "
             f"where rejected_records is distinct from {_REJECTED}"
@@ -107,7 +123,7 @@ def refresh(database: Database, day: Day, always: bool = False) -> list[str]:
         return list(json.loads(built["warnings"]))
     if not database.is_postgres:
         database.run("reset threads")  # loading has one
-    with _blamed_on_rows(), database.transaction():
+    with _translate_row_errors(), database.transaction():
         if database.is_postgres:
             # All raw tables as they are at one moment, whoever else may be loading.
             database.run("set transaction isolation level repeatable read")
@@ -120,7 +136,9 @@ def refresh(database: Database, day: Day, always: bool = False) -> list[str]:
         return _rebuild(database, built, day, always)
 
 
-def _rebuild(database: Database, built: dict[str, Any] | None, day: Day, always: bool) -> list[str]:
+def _rebuild(
+    database: Database, built: dict[str, Any] | None, day: BuildContext, always: bool
+) -> list[str]:
     is_new = built is None or built["models"] != digest()
     if is_new:
         define_staging(database)
@@ -131,7 +149,7 @@ def _rebuild(database: Database, built: dict[str, Any] | None, day: Day, always:
         f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED})",
         day.as_of, day.timezone, day.run_id, digest(),
     )  # fmt: skip
-    had_no_values = fill_values(database)
+    had_no_values = fill_version_values(database)
     all_of_them = always or had_no_values or _amounts_changed(database, built)
     find_changed(database, all_of_them)
     existing = database.tables(MARTS)
@@ -140,11 +158,11 @@ def _rebuild(database: Database, built: dict[str, Any] | None, day: Day, always:
             define_mart(database, model)
         if model.kind != "view" and model.name in existing:
             some = model.kind == "history" and not all_of_them
-            fill(database, model, IN_CHANGED if some else "true")
+            refresh_mart(database, model, IN_CHANGED if some else "true")
         if model.kind != "view" and database.is_postgres:
             ensure_indexes(database, model)
             database.run(f"analyze {MARTS}.{model.name}")
-    findings = find(database, but=_kept_by_indexes(database))
+    findings = run_checks(database, but=_checked_by_indexes(database))
     if wrong := [str(f) for f in findings if f.severity is Severity.BLOCKING]:
         raise WarehouseChecksFailed(
             "the marts stay as they were, nothing is published. " + "; ".join(wrong)
@@ -155,7 +173,7 @@ def _rebuild(database: Database, built: dict[str, Any] | None, day: Day, always:
 
 
 @contextmanager
-def _blamed_on_rows() -> Iterator[None]:
+def _translate_row_errors() -> Iterator[None]:
     """Tell a row that cannot be read from a database that fails: trying again mends nothing."""
     try:
         yield
@@ -172,12 +190,12 @@ def _blamed_on_rows() -> Iterator[None]:
         ) from None
 
 
-def _kept_by_indexes(database: Database) -> set[str]:
+def _checked_by_indexes(database: Database) -> set[str]:
     """Queries of checks that need no reading, since a unique index has seen to it."""
     return {grain(MARTS, m).sql for m in marts() if m.is_large} if database.is_postgres else set()
 
 
-def find(database: Database, but: Collection[str] = ()) -> list[Finding]:
+def run_checks(database: Database, but: Collection[str] = ()) -> list[Finding]:
     """Run the checks.
 
     Args:
@@ -192,7 +210,7 @@ def find(database: Database, but: Collection[str] = ()) -> list[Finding]:
         count = database.rows(f"select count(*) from ({check.sql}) wrong")[0][0]
         if count:
             # In an order, since alerts compare what is told of two runs.
-            shown = database.named(
+            shown = database.records(
                 f"select * from ({check.sql}) wrong order by wrong::text limit {SHOWN}"
             )
             rows = tuple({name: str(value) for name, value in row.items()} for row in shown)
@@ -202,15 +220,15 @@ def find(database: Database, but: Collection[str] = ()) -> list[Finding]:
 
 def are_built(database: Database) -> bool:
     """Whether there are all the marts, built."""
-    return are_whole(database) and _built(database) is not None
+    return are_complete(database) and _last_build(database) is not None
 
 
-def day_key(day: Day) -> tuple[date, str]:
+def context_key(day: BuildContext) -> tuple[date, str]:
     """What of a day changes figures though no record changed."""
     return day.as_of, day.timezone
 
 
-def _built(database: Database) -> dict[str, Any] | None:
+def _last_build(database: Database) -> dict[str, Any] | None:
     """What the marts were built for and with; None if there are none."""
     if "today" not in database.tables(STAGING):
         return None
@@ -223,7 +241,7 @@ def _built(database: Database) -> dict[str, Any] | None:
     return {"day": (as_of, timezone), "run_id": run_id, "models": models, "warnings": warnings}
 
 
-def _changed(database: Database, built: dict[str, Any], day: Day) -> bool:
+def _changed(database: Database, built: dict[str, Any], day: BuildContext) -> bool:
     """Whether a run since then changed a row, or was cut off while it may have done so."""
     runs = database.rows(
         f"select count(*) from {DATASET}.sync_runs where run_id > %s and (side_rows <> '{{}}' "

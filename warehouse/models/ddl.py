@@ -25,7 +25,7 @@ _TABLES = {"today": _TODAY, "changed": {"id": "text not null"}}
 _FORMER = ("changed_versions",)  # views of earlier releases
 
 
-def are_whole(database: Database) -> bool:
+def are_complete(database: Database) -> bool:
     """Whether every relation is there with all its columns."""
     held = {schema: database.tables(schema) for schema in (STAGING, MARTS)}
     wanted: list[tuple[str, str, Collection[str]]] = [
@@ -62,7 +62,7 @@ def define_mart(database: Database, model: Model) -> None:
     elif not columns:
         database.run(f"create table {MARTS}.{model.name} as {model.sql}")
     elif lacking := [column for column in model.columns if column not in columns]:
-        types = _shape(database, model)
+        types = _column_types(database, model)
         for column in lacking:
             database.run(f"alter table {MARTS}.{model.name} add column {column} {types[column]}")
     _describe(database, model)
@@ -89,12 +89,12 @@ def _view(database: Database, model: Model) -> None:
     name = f"{STAGING}.{model.name}"
     if database.is_postgres:
         held = list(_types(database, STAGING, model.name).items())
-        if held != list(_shape(database, model).items())[: len(held)]:
+        if held != list(_column_types(database, model).items())[: len(held)]:
             database.run(f"drop view {name}")
     database.run(f"create or replace view {name} as {model.sql}")
 
 
-def _shape(database: Database, model: Model) -> dict[str, str]:
+def _column_types(database: Database, model: Model) -> dict[str, str]:
     """The columns a query has, with their types; a view needs no right the loader has not."""
     database.run(f"create view {STAGING}.shape as {model.sql}")
     types = _types(database, STAGING, "shape")

@@ -10,7 +10,7 @@ from .sql_files import MARTS, STAGING, Model
 IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 
 
-def fill_values(database: Database) -> bool:
+def fill_version_values(database: Database) -> bool:
     """Give versions that have only their record the values in it: an earlier release wrote them.
 
     Returns:
@@ -49,7 +49,7 @@ def find_changed(database: Database, all_of_them: bool) -> None:
         database.run(f"analyze {STAGING}.changed")
 
 
-def _make(database: Database, name: str, sql: str) -> str:
+def _create(database: Database, name: str, sql: str) -> str:
     """Make a table of staging, which Postgres fills on all cores; rows to insert it reads on one.
 
     Whoever made it drops it before the transaction ends.
@@ -60,7 +60,7 @@ def _make(database: Database, name: str, sql: str) -> str:
     return table
 
 
-def fill(database: Database, model: Model, stale: str) -> None:
+def refresh_mart(database: Database, model: Model, stale: str) -> None:
     """Put a mart's rows in place of those it has.
 
     Args:
@@ -73,22 +73,22 @@ def fill(database: Database, model: Model, stale: str) -> None:
         database.run(f"delete from {mart} m where {stale}")
         database.run(f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built")
         return
-    built = _make(database, "built", model.sql)
+    built = _create(database, "built", model.sql)
     if model.is_large:
-        _fill_changed(database, model, stale, built)
+        _write_changed(database, model, stale, built)
     else:
         database.run(f"delete from {mart}")
         database.run(f"insert into {mart} ({columns}) select {columns} from {built}")
     database.run(f"drop table {built}")
 
 
-def _fill_changed(database: Database, model: Model, stale: str, built: str) -> None:
+def _write_changed(database: Database, model: Model, stale: str, built: str) -> None:
     """Write only the rows that differ: Postgres keeps each row it replaces until a vacuum."""
     mart, keys, columns = (
         f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
     )  # fmt: skip
     held, wanted = (", ".join(f"{of}.{name}" for name in model.columns) for of in ("m", "b"))
-    differing = _make(
+    differing = _create(
         database,
         "differing",
         f"select {keys} from (select * from {mart} m where {stale}) m "

@@ -24,7 +24,7 @@ def live_totals(database: Database) -> Totals:
     return _totals(database, f"{_SUMS} group by currency")
 
 
-def differences(
+def compare_totals(
     database: Database,
     read: Mapping[str, tuple[int, int]],
     apart: Sequence[str],
@@ -43,26 +43,29 @@ def differences(
     """
     counts: Counter[str] = Counter()
     sums: Counter[str] = Counter()
-    held = [live_totals(database)] if among is None else _of(database, among)
-    signed = [*((1, totals) for totals in held), *((-1, totals) for totals in _of(database, apart))]
+    held = [live_totals(database)] if among is None else _totals_of(database, among)
+    signed = [
+        *((1, totals) for totals in held),
+        *((-1, totals) for totals in _totals_of(database, apart)),
+    ]
     for sign, totals in signed:
         for currency, (count, total) in totals.items():
             counts[currency] += sign * count
             sums[currency] += sign * total
     found = {currency: (counts[currency], sums[currency]) for currency in counts}
     return [
-        f"{currency}: read {_said(read, currency)}, the warehouse holds {_said(found, currency)}"
+        f"{currency}: read {_totals_words(read, currency)}, the warehouse holds {_totals_words(found, currency)}"
         for currency in sorted(found.keys() | read.keys())
         if found.get(currency, _NOTHING) != read.get(currency, _NOTHING)
     ]
 
 
-def _said(totals: Mapping[str, tuple[int, int]], currency: str) -> str:
+def _totals_words(totals: Mapping[str, tuple[int, int]], currency: str) -> str:
     count, total = totals.get(currency, _NOTHING)
     return f"{count} milestones of {total} subunits"
 
 
-def _of(database: Database, ids: Sequence[str]) -> list[Totals]:
+def _totals_of(database: Database, ids: Sequence[str]) -> list[Totals]:
     parts = []
     for start in range(0, len(ids), _IDS_AT_ONCE):
         chunk = ids[start : start + _IDS_AT_ONCE]

@@ -109,7 +109,7 @@ def end(database: Database, run: Run) -> None:
 
 
 @dataclass(frozen=True)
-class Past:
+class RunHistory:
     """What earlier runs did.
 
     Args:
@@ -131,7 +131,7 @@ class Past:
     untold: tuple[str, ...]
 
 
-def past(database: Database) -> Past:
+def run_history(database: Database) -> RunHistory:
     """What earlier runs did."""
 
     def first(sql: str) -> tuple[Any, ...]:
@@ -156,7 +156,7 @@ def past(database: Database) -> Past:
     last_proven = first(f"select run_id from {DATASET}.sync_runs where status = 'proven'")[0]
     told = [changes for changes, _, status in found if status == RunStatus.PROVEN]
     untold = [changes for changes, run_id, _ in found if run_id > (last_proven or "")]
-    return Past(
+    return RunHistory(
         last_id=first(f"select run_id from {DATASET}.sync_runs")[0],
         cursor=first(proven)[0],
         scanned_at=first(f"{proven} and mode = 'scan'")[0],
@@ -180,7 +180,7 @@ _SELECT = f"select {', '.join(_COLUMNS)} from {DATASET}.sync_runs"
 LATEST = f"{_SELECT} order by run_id desc limit 10"
 LATEST_PROVEN = f"{_SELECT} where status = 'proven' order by run_id desc limit 1"
 # A run that read only what was written to proves nothing of the rest.
-LATEST_WHOLE = (
+LATEST_VALIDATED = (
     f"{_SELECT} where status = 'proven' and mode <> 'touched' order by run_id desc limit 1"
 )
 

@@ -46,7 +46,7 @@ _LIVE = "deleted_at is null and access_lost_at is null"
 _IDS_AT_ONCE = 1000
 
 
-class Holdings:
+class LoadedState:
     """Reads what the warehouse holds.
 
     Args:
@@ -73,7 +73,7 @@ class Holdings:
             sql = _MILESTONES.format(m=own, v=own, l=link)
             yield from self._database.batches(sql, *chunk, *chunk, *chunk, *chunk)
 
-    def live(self) -> int:
+    def live_count(self) -> int:
         """Milestones marked neither as deleted nor as out of reach, rejected ones included."""
         sql = (
             f"select count(*) from (select id from {DATASET}.billing_milestones where {_LIVE} "
@@ -82,7 +82,7 @@ class Holdings:
         )
         return int(self._database.rows(sql)[0][0])
 
-    def alive(self, most: int) -> list[str]:
+    def recent_ids(self, most: int) -> list[str]:
         """Some of those that are not rejected, the last ones seen."""
         sql = (
             f"select id from {DATASET}.billing_milestones where {_LIVE} "
@@ -90,7 +90,7 @@ class Holdings:
         )
         return [row[0] for row in self._database.rows(sql)]
 
-    def raws(self, ids: Sequence[str]) -> dict[str, str]:
+    def raw_records(self, ids: Sequence[str]) -> dict[str, str]:
         """The last record received of each milestone, by id."""
         return dict(
             self._of(
@@ -100,7 +100,7 @@ class Holdings:
             )
         )
 
-    def linked(self, invoice_ids: Sequence[str]) -> list[str]:
+    def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
         """Milestones on these invoices."""
         sql = (
             f"select billing_milestone_id from {DATASET}.billing_milestone_invoices "
@@ -108,7 +108,7 @@ class Holdings:
         )
         return [row[0] for row in self._of(sql, invoice_ids)]
 
-    def drafts(self) -> list[str]:
+    def draft_invoices(self) -> list[str]:
         """Invoices that are drafts, as far as is known."""
         sql = f"select id from {DATASET}.invoices where draft and status is distinct from 'deleted'"
         return [row[0] for row in self._database.rows(sql)]

@@ -28,14 +28,14 @@ from ..errors import (
 from ..settings import ATTEMPTS, CONNECT_TIMEOUT, ONLY_PER_REQUEST, PER_PAGE, READ_TIMEOUT
 from .envelope import Page, error_messages, read_page
 from .transport import (
-    Answered,
     Bearer,
-    Pace,
-    checked_token,
-    checked_url,
-    date_of,
-    exchange,
-    reason,
+    OnRequest,
+    RateLimiter,
+    check_token,
+    check_url,
+    error_reason,
+    parse_http_date,
+    request_log,
     retry_after,
 )
 
@@ -52,7 +52,7 @@ class KantataReader:
         backoff_seconds: The first wait after a refusal without Retry-After; doubles each time.
         attempts: How often one request is tried before the run ends.
         on_retry: Told in one line why a request is tried again, and when.
-        answered: Told of each request.
+        on_request: Told of each request.
     """
 
     def __init__(
@@ -63,19 +63,19 @@ class KantataReader:
         backoff_seconds: float = 2.0,
         attempts: int = ATTEMPTS,
         on_retry: Callable[[str], None] | None = None,
-        answered: Answered | None = None,
+        on_request: OnRequest | None = None,
     ) -> None:
-        self._url = checked_url(url)
-        self._auth = Bearer(checked_token(token))
+        self._url = check_url(url)
+        self._auth = Bearer(check_token(token))
         self._backoff = backoff_seconds
         self._attempts = attempts
         self._on_retry = on_retry
-        self._answered = answered
+        self._on_request = on_request
         self._sessions = threading.local()
         self._lock = threading.Lock()
         self._understood = False
         self._ticks = _Ticks()
-        self.pace = Pace(requests_per_second)
+        self.pace = RateLimiter(requests_per_second)
         self.requests = 0
         self.server_time: datetime | None = None
         self._server_clock: tuple[datetime, float] | None = None
@@ -152,8 +152,8 @@ class KantataReader:
         try:
             response = self._send(path, parameters)
         finally:
-            if self._answered:
-                self._answered(exchange("GET", path, response, time.monotonic() - began))
+            if self._on_request:
+                self._on_request(request_log("GET", path, response, time.monotonic() - began))
         self._note(response)
         return self._body(path, response), self._ticks.next()
 
@@ -168,12 +168,12 @@ class KantataReader:
             )
         except requests.exceptions.SSLError as error:
             raise KantataMisaddressed(
-                f"no safe connection to {self._url}: {reason(error)}. "
+                f"no safe connection to {self._url}: {error_reason(error)}. "
                 "Is kantata_api_url right, and are this machine's certificates?"
             ) from None
         except requests.exceptions.RequestException as error:
             raise KantataUnavailable(
-                f"no answer from {self._url}: {reason(error)}. "
+                f"no answer from {self._url}: {error_reason(error)}. "
                 "Is the network up, and kantata_api_url right?"
             ) from None
 
@@ -189,7 +189,7 @@ class KantataReader:
         with self._lock:
             self.requests += 1
             self.request_id = response.headers.get("x-request-id", "")
-            if told := date_of(response.headers.get("Date", "")):
+            if told := parse_http_date(response.headers.get("Date", "")):
                 self.server_time = self.server_time or told
                 self._server_clock = told, time.monotonic()
 

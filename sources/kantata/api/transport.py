@@ -22,7 +22,7 @@ _OBJECT = re.compile(
 
 
 @dataclass(frozen=True)
-class Exchange:
+class RequestLog:
     """One request, and what became of it.
 
     Args:
@@ -40,7 +40,7 @@ class Exchange:
     seconds: float
 
 
-Answered = Callable[[Exchange], None]
+OnRequest = Callable[[RequestLog], None]
 
 
 class Bearer(AuthBase):
@@ -55,7 +55,7 @@ class Bearer(AuthBase):
         return request
 
 
-class Pace:
+class RateLimiter:
     """Lets requests through one after another, never faster than allowed, all held by a 429.
 
     Args:
@@ -95,18 +95,18 @@ class Pace:
         self._stopped.set()
 
 
-def exchange(
+def request_log(
     method: str, path: str, response: requests.Response | None, seconds: float
-) -> Exchange:
+) -> RequestLog:
     """What to tell of a request; without a response there was no answer."""
     if response is None:
-        return Exchange(method, path, 0, "", seconds)
-    return Exchange(
+        return RequestLog(method, path, 0, "", seconds)
+    return RequestLog(
         method, path, response.status_code, response.headers.get("x-request-id", ""), seconds
     )
 
 
-def checked_url(url: str) -> str:
+def check_url(url: str) -> str:
     """The address without its last slash.
 
     Raises:
@@ -130,7 +130,7 @@ def checked_url(url: str) -> str:
     return url.strip().rstrip("/")
 
 
-def checked_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
+def check_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
     """The token without surrounding space.
 
     Raises:
@@ -141,7 +141,7 @@ def checked_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
     return token.strip()
 
 
-def reason(error: Exception) -> str:
+def error_reason(error: Exception) -> str:
     """The innermost reason, without the object that tells it."""
     inner: BaseException = error
     while True:
@@ -157,11 +157,11 @@ def retry_after(response: requests.Response) -> float | None:
     value = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value)
-    moment = date_of(value)
+    moment = parse_http_date(value)
     return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def date_of(header: str) -> datetime | None:
+def parse_http_date(header: str) -> datetime | None:
     """The time in a header, UTC unless it says otherwise; None if it is unreadable."""
     try:
         moment = parsedate_to_datetime(header)

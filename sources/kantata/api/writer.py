@@ -22,17 +22,17 @@ from ..errors import (
     KantataThrottled,
     KantataUnauthorized,
 )
-from ..extract.scan import PATH
+from ..extract.scan import MILESTONES_PATH
 from ..settings import CONNECT_TIMEOUT, READ_TIMEOUT
 from .envelope import error_messages
 from .transport import (
-    Answered,
     Bearer,
-    Pace,
-    checked_token,
-    checked_url,
-    exchange,
-    reason,
+    OnRequest,
+    RateLimiter,
+    check_token,
+    check_url,
+    error_reason,
+    request_log,
     retry_after,
 )
 
@@ -50,14 +50,16 @@ class KantataWriter:
         url: The API's address.
         token: The bearer token.
         pace: Shared with the reader, so that both keep to the same limit.
-        answered: Told of each request.
+        on_request: Told of each request.
     """
 
-    def __init__(self, url: str, token: str, pace: Pace, answered: Answered | None = None) -> None:
-        self._url = checked_url(url)
-        self._auth = Bearer(checked_token(token))
+    def __init__(
+        self, url: str, token: str, pace: RateLimiter, on_request: OnRequest | None = None
+    ) -> None:
+        self._url = check_url(url)
+        self._auth = Bearer(check_token(token))
         self._pace = pace
-        self._answered = answered
+        self._on_request = on_request
         self._session = requests.Session()  # of its own: it never sends anything again
         self._session.headers["Accept"] = "application/json"
         self.request_id = ""
@@ -83,11 +85,11 @@ class KantataWriter:
             "service_model": MODEL,
             "service_model_ref": change_id,
         }
-        body = _wire(fields) | {"external_reference": reference}
-        answer = self._send("POST", PATH, {"billing_milestone": body})
+        body = _wire_value(fields) | {"external_reference": reference}
+        answer = self._send("POST", MILESTONES_PATH, {"billing_milestone": body})
         try:
             (result,) = answer["results"]
-            if result["key"] == PATH and isinstance(result["id"], str):
+            if result["key"] == MILESTONES_PATH and isinstance(result["id"], str):
                 return str(result["id"])
         except (KeyError, TypeError, ValueError):
             pass
@@ -99,7 +101,9 @@ class KantataWriter:
         Raises:
             KantataError: As ``_send``.
         """
-        self._send("PUT", f"{PATH}/{milestone_id}", {"billing_milestone": _wire(fields)})
+        self._send(
+            "PUT", f"{MILESTONES_PATH}/{milestone_id}", {"billing_milestone": _wire_value(fields)}
+        )
 
     def delete(self, milestone_id: str) -> None:
         """Delete a milestone.
@@ -107,7 +111,7 @@ class KantataWriter:
         Raises:
             KantataError: As ``_send``.
         """
-        self._send("DELETE", f"{PATH}/{milestone_id}", None)
+        self._send("DELETE", f"{MILESTONES_PATH}/{milestone_id}", None)
 
     def close(self) -> None:
         """Close the connection."""
@@ -136,17 +140,19 @@ class KantataWriter:
                 allow_redirects=False,
             )
         except RequestException as error:
-            if _never_left(error):
-                raise KantataNeverArrived(f"no connection: {reason(error)}") from None
-            raise KantataOutcomeUnknown(f"sent, and no answer came: {reason(error)}") from None
+            if _never_arrived(error):
+                raise KantataNeverArrived(f"no connection: {error_reason(error)}") from None
+            raise KantataOutcomeUnknown(
+                f"sent, and no answer came: {error_reason(error)}"
+            ) from None
         finally:
-            if self._answered:
-                self._answered(exchange(method, path, response, time.monotonic() - began))
+            if self._on_request:
+                self._on_request(request_log(method, path, response, time.monotonic() - began))
         self.request_id = response.headers.get("x-request-id", "")
-        return _understood(method, path, response)
+        return _parse_success(method, path, response)
 
 
-def _understood(method: str, path: str, response: requests.Response) -> dict[str, Any]:
+def _parse_success(method: str, path: str, response: requests.Response) -> dict[str, Any]:
     status = response.status_code
     try:
         body: object = orjson.loads(response.content)
@@ -171,7 +177,7 @@ def _understood(method: str, path: str, response: requests.Response) -> dict[str
     raise KantataOutcomeUnknown(f"sent, and answered {status} with {kind}")
 
 
-def _never_left(error: BaseException) -> bool:
+def _never_arrived(error: BaseException) -> bool:
     """Whether no connection was made, so that nothing can have been sent."""
     seen: object = error
     while isinstance(seen, BaseException):
@@ -181,5 +187,5 @@ def _never_left(error: BaseException) -> bool:
     return False
 
 
-def _wire(fields: Mapping[str, str | int | None]) -> dict[str, object]:
+def _wire_value(fields: Mapping[str, str | int | None]) -> dict[str, object]:
     return {n: int(v) if n in _NUMBERS and v is not None else v for n, v in fields.items()}

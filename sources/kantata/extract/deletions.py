@@ -17,14 +17,14 @@ from ..api.envelope import Page
 from ..api.reader import KantataReader
 from ..errors import KantataForbidden, KantataMisaddressed, KantataRefused
 from ..settings import MILESTONE_INCLUDES, ONLY_PER_REQUEST, WORKSPACES
-from .scan import PATH
+from .scan import MILESTONES_PATH
 
 NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
 _ASKED_SINGLY = 20
 _CANARIES = 3
 
 
-class Singly(StrEnum):
+class IndividualLookups(StrEnum):
     """Which missing milestones are asked for one by one, so that a 404 is seen of each."""
 
     NONE = "none"  # they were asked for already
@@ -33,7 +33,7 @@ class Singly(StrEnum):
 
 
 @dataclass
-class Verdict:
+class DeletionVerdict:
     """What became of milestones.
 
     Args:
@@ -49,13 +49,13 @@ class Verdict:
     doubts: list[str] = field(default_factory=list)
 
 
-def judge(
+def judge_missing(
     reader: KantataReader,
     projects: Mapping[str, str],
     readable: Iterable[str],
     canaries: Sequence[str],
-    singly: Singly = Singly.SOME,
-) -> Verdict:
+    singly: IndividualLookups = IndividualLookups.SOME,
+) -> DeletionVerdict:
     """Find out what became of milestones.
 
     Args:
@@ -68,7 +68,7 @@ def judge(
     Raises:
         KantataError: If a request failed for good.
     """
-    verdict = Verdict()
+    verdict = DeletionVerdict()
     try:
         reached = set(readable) | _readable(reader, set(projects.values()) - set(readable))
     except NOT_ALLOWED as error:
@@ -76,22 +76,24 @@ def judge(
         return verdict
     verdict.lost = [id_ for id_, project in projects.items() if project not in reached]
     asked = [id_ for id_, project in projects.items() if project in reached]
-    if singly is Singly.ALL:
+    if singly is IndividualLookups.ALL:
         verdict.deleted = asked
-        _ask_singly(reader, verdict, len(asked))
+        _look_up_individually(reader, verdict, len(asked))
         return verdict
     size = ONLY_PER_REQUEST - 1
     for start in range(0, len(asked), size):
-        _ask(reader, asked[start : start + size], canaries, verdict)
-    if singly is Singly.SOME:
-        _ask_singly(reader, verdict, _ASKED_SINGLY)
+        _look_up(reader, asked[start : start + size], canaries, verdict)
+    if singly is IndividualLookups.SOME:
+        _look_up_individually(reader, verdict, _ASKED_SINGLY)
     return verdict
 
 
-def show(reader: KantataReader, id_: str, path: str = PATH) -> Page | None:
+def fetch_one(reader: KantataReader, id_: str, path: str = MILESTONES_PATH) -> Page | None:
     """One record of a list; None if it is 404."""
     try:
-        return reader.page(f"{path}/{id_}", {"include": MILESTONE_INCLUDES} if path == PATH else {})
+        return reader.page(
+            f"{path}/{id_}", {"include": MILESTONE_INCLUDES} if path == MILESTONES_PATH else {}
+        )
     except KantataRefused as error:
         if error.status == 404:
             return None
@@ -103,10 +105,12 @@ def _readable(reader: KantataReader, projects: set[str]) -> set[str]:
     return {id_ for page in pages for id_ in page.records}
 
 
-def _ask(reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict: Verdict) -> None:
+def _look_up(
+    reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict: DeletionVerdict
+) -> None:
     """Ask for milestones beside one that lives, so that an empty answer is not believed."""
     for canary in islice(canaries, _CANARIES):
-        page = next(iter(reader.only(PATH, [*ids, canary], include=MILESTONE_INCLUDES)))
+        page = next(iter(reader.only(MILESTONES_PATH, [*ids, canary], include=MILESTONE_INCLUDES)))
         if canary in page.records:
             verdict.pages.append(page.restricted_to(frozenset(ids)))
             verdict.deleted += [id_ for id_ in ids if id_ not in page.records]
@@ -117,10 +121,10 @@ def _ask(reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict
     )
 
 
-def _ask_singly(reader: KantataReader, verdict: Verdict, most: int) -> None:
+def _look_up_individually(reader: KantataReader, verdict: DeletionVerdict, most: int) -> None:
     for id_ in verdict.deleted[:most]:
         try:
-            page = show(reader, id_)
+            page = fetch_one(reader, id_)
         except NOT_ALLOWED as error:
             verdict.deleted.remove(id_)
             verdict.doubts.append(f"milestone {id_} is missing from lists: {error}")

@@ -16,7 +16,7 @@ from ..api.envelope import Page
 from ..api.reader import KantataReader, Parameters
 from ..errors import KantataError, KantataThrottled, KantataUnauthorized
 from ..settings import INVOICES, PER_PAGE
-from ..state import Wanted
+from ..state import ExtractRequest
 from ..transform.conversion import is_id
 
 EVENTS = "subscribed_events"
@@ -33,7 +33,7 @@ class NoFeed(Exception):
 
 
 @dataclass
-class Changes:
+class FeedChanges:
     """What may have changed.
 
     Args:
@@ -50,40 +50,40 @@ class Feed:
 
     Args:
         reader: The door to Kantata.
-        wanted: What earlier runs did.
+        request: What earlier runs did.
 
     Raises:
         NoFeed: If a scan is due, or the feed cannot be used.
         KantataError: If Kantata cannot be reached at all.
     """
 
-    def __init__(self, reader: KantataReader, wanted: Wanted) -> None:
-        if wanted.full:
+    def __init__(self, reader: KantataReader, request: ExtractRequest) -> None:
+        if request.full:
             raise NoFeed("asked for by --full")
-        if wanted.allow_deletes or wanted.deleted_projects:
+        if request.allow_deletes or request.deleted_projects:
             raise NoFeed("asked for by --allow-deletes")
-        if wanted.cursor is None or wanted.scanned_at is None:
+        if request.cursor is None or request.scanned_at is None:
             raise NoFeed(
                 "Kantata told no time when a run was last proven"
-                if wanted.proven
+                if request.proven
                 else "no run was proven yet"
             )
-        if wanted.unfinished:
+        if request.unfinished:
             raise NoFeed("a run ended while it was loading, and none was proven since")
         self._reader = reader
-        self.since = wanted.cursor
+        self.since = request.cursor
         self._names = self._event_names()
-        self._check_times(wanted.scanned_at, wanted.scan_every)
+        self._check_times(request.scanned_at, request.scan_every)
 
     def _event_names(self) -> list[str]:
         """Names of the events to ask for; the shape of the answer is not sure, so any will do."""
         with _no_feed(self._reader):
             body, _ = self._reader.json(f"{EVENTS}/event_types", {})
         names = set(_names(body))
-        wanted = sorted(name for name in names if name.startswith(_MILESTONE))
+        request = sorted(name for name in names if name.startswith(_MILESTONE))
         if lacking := [verb for verb in _VERBS if _MILESTONE + verb not in names]:
             raise NoFeed(f"there are no events of {' and '.join(lacking)} billing milestones")
-        return [*wanted, *({_INVOICE_DELETED} & names)]
+        return [*request, *({_INVOICE_DELETED} & names)]
 
     def _check_times(self, scanned_at: datetime, scan_every: timedelta) -> None:
         """By Kantata's clock alone."""
@@ -102,20 +102,20 @@ class Feed:
         """Whether an invoice that was deleted raises an event."""
         return _INVOICE_DELETED in self._names
 
-    def changes(self) -> Changes:
+    def changes(self) -> FeedChanges:
         """Read what changed.
 
         Raises:
             NoFeed: If the feed cannot be read.
         """
-        changes = Changes()
+        changes = FeedChanges()
         since = f"{(self.since - OVERLAP).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         with _no_feed(self._reader):
             self._events(since, changes)
             self._invoices(since, changes)
         return changes
 
-    def _events(self, since: str, changes: Changes) -> None:
+    def _events(self, since: str, changes: FeedChanges) -> None:
         query: Parameters = {
             "event_types": ",".join(self._names),
             "created_after": since,
@@ -132,7 +132,7 @@ class Feed:
                 elif name == _INVOICE_DELETED:
                     changes.invoices.add(str(subject))
 
-    def _invoices(self, since: str, changes: Changes) -> None:
+    def _invoices(self, since: str, changes: FeedChanges) -> None:
         query: Parameters = {
             "updated_after": since,
             "order": "updated_at:asc",

@@ -21,7 +21,7 @@ from ..api.reader import KantataReader, Parameters
 from ..errors import KantataIncomplete, KantataMisconfigured, KantataMoving
 from ..settings import ATTEMPTS, MILESTONE_INCLUDES, PER_PAGE
 
-PATH = "billing_milestones"
+MILESTONES_PATH = "billing_milestones"
 ORDER = "created_at:asc"
 SCAN_ATTEMPTS = 3
 TAIL_PAGES = 10  # new pages at the end that are still read; the next run reads the others
@@ -149,7 +149,7 @@ class Scan:
         """One page that has the rows it must have."""
         for _ in range(ATTEMPTS):
             page = self._reader.page(
-                PATH,
+                MILESTONES_PATH,
                 {
                     "order": ORDER,
                     "per_page": PER_PAGE,

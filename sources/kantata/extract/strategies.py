@@ -10,14 +10,14 @@ from ..api.envelope import Page
 from ..api.reader import KantataReader
 from ..errors import KantataFieldLost
 from ..settings import CURRENCIES, MILESTONE_INCLUDES
-from ..state import Known
+from ..state import WarehouseState
 from ..transform.diff import Batch
-from ..transform.milestone_index import Register
+from ..transform.milestone_index import MilestoneIndex
 from ..transform.rejects import Rejects, storable
-from .deletions import NOT_ALLOWED, Singly, show
+from .deletions import NOT_ALLOWED, IndividualLookups, fetch_one
 from .feed import Feed, NoFeed
-from .scan import PATH, Progress, Scan
-from .tables import Account, Task, some
+from .scan import MILESTONES_PATH, Progress, Scan
+from .tables import ExtractContext, ExtractTables, first_few
 
 _FEW = 20  # so many milestones may vanish at once without a question
 _SCAN_IS_CHEAPER = 2_000  # changed milestones, or a fifth of all
@@ -25,7 +25,7 @@ _CANARIES = 20
 
 
 def read_account(
-    task: Task,
+    task: ExtractContext,
     in_flight: int = 4,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
@@ -45,9 +45,9 @@ def read_account(
     gc.disable()  # millions of records without a cycle: looking for some takes a third of the time
     try:
         read = (
-            _touched(task)
-            or _from_feed(task)
-            or _Scanned(task, Scan(task.reader, in_flight, progress))
+            _read_touched(task)
+            or _feed_changes(task)
+            or FullScan(task, Scan(task.reader, in_flight, progress))
         )
         if note:
             note(f"{task.report.mode}: {task.report.why}")
@@ -58,38 +58,40 @@ def read_account(
             gc.enable()
 
 
-def _touched(task: Task) -> _Fed | None:
+def _read_touched(task: ExtractContext) -> EventFeed | None:
     """What was just written to; None if nothing was, or that is not all there is to read."""
-    wanted, report = task.wanted, task.report
-    if not wanted.touched or wanted.unfinished or wanted.cursor is None:
+    request, report = task.request, task.report
+    if not request.touched or request.unfinished or request.cursor is None:
         return None
-    ids = sorted(wanted.touched, key=_number)
+    ids = sorted(request.touched, key=_number)
     try:
-        gathered = _asked_for(task.reader, task.known, ids, expected=True)
+        gathered = _lookup_ids(task.reader, task.state, ids, expected=True)
     except NoFeed:
         return None
     report.mode, report.why = "touched", f"{len(ids)} milestones were written to"
-    return _Fed(task, gathered)
+    return EventFeed(task, gathered)
 
 
-def _from_feed(task: Task) -> _Fed | None:
+def _feed_changes(task: ExtractContext) -> EventFeed | None:
     """What the feed tells of; None, and the reason in the report, if a scan is due instead."""
     report = task.report
     try:
-        feed = Feed(task.reader, task.wanted)
-        gathered = _gather(task.reader, task.known, feed)
+        feed = Feed(task.reader, task.request)
+        gathered = _gather(task.reader, task.state, feed)
     except NoFeed as reason:
         report.mode, report.why = "scan", str(reason)
         return None
     report.mode, report.why = "feed", f"changes since {feed.since:%Y-%m-%d %H:%M} UTC"
-    return _Fed(task, gathered)
+    return EventFeed(task, gathered)
 
 
-class _Scanned(Account):
+class FullScan(ExtractTables):
     """Everything there is."""
 
-    def __init__(self, task: Task, scan: Scan) -> None:
-        super().__init__(task, Register(task.known.milestones()), Rejects(task.known.rejects()))
+    def __init__(self, task: ExtractContext, scan: Scan) -> None:
+        super().__init__(
+            task, MilestoneIndex(task.state.milestones()), Rejects(task.state.rejects())
+        )
         self._scan = scan
         self._held_back = False
 
@@ -109,10 +111,10 @@ class _Scanned(Account):
     def _close_rejects(self) -> None:
         """Resolve what is open of records that are gone: nothing will ever show them good."""
         shown = set(map(storable, self._scan.seen)) if self._rejects.tables() else set()
-        for id_ in self._rejects.open_of(PATH) - shown:
-            if not self._register.is_live(id_):
-                self._rejects.good(PATH, id_, self._reader.now())
-        for table in set() if self._held_back else self._rejects.tables() - {PATH}:
+        for id_ in self._rejects.open_of(MILESTONES_PATH) - shown:
+            if not self._index.is_live(id_):
+                self._rejects.good(MILESTONES_PATH, id_, self._reader.now())
+        for table in set() if self._held_back else self._rejects.tables() - {MILESTONES_PATH}:
             side = self._sides.get(table)
             for id_ in self._rejects.open_of(table) if side is None else side.unshown:
                 self._rejects.good(table, id_, self._reader.now())
@@ -129,12 +131,12 @@ class _Scanned(Account):
 
     def _missing(self) -> Iterator[Batch]:
         """Settle what the list did not show; if that is much, only with leave."""
-        missing, register = sorted(self._register.unread(), key=_number), self._register
-        if not self._wanted.allow_deletes:
-            sudden = [id_ for id_ in missing if not register.is_lost(id_)]
-            projects = self._wanted.deleted_projects
+        missing, index = sorted(self._index.unread(), key=_number), self._index
+        if not self._request.allow_deletes:
+            sudden = [id_ for id_ in missing if not index.is_lost(id_)]
+            projects = self._request.deleted_projects
             if projects and sudden:
-                held = self._known.last_values(PATH, "id", sudden, ["workspace_id"])
+                held = self._state.last_values(MILESTONES_PATH, "id", sudden, ["workspace_id"])
                 ids, of = (column.to_pylist() for column in held.columns)
                 allowed = {i for i, project in zip(ids, of, strict=True) if project in projects}
                 sudden = [id_ for id_ in sudden if id_ not in allowed]
@@ -143,25 +145,27 @@ class _Scanned(Account):
                 # Without the number of all, which changes by the hour: alerts compare these words.
                 self._report.warnings.append(
                     f"{len(sudden)} milestones are missing at once, more than a tenth "
-                    f"({some(sudden, 3)}): nothing was marked as deleted. Does the token's user "
+                    f"({first_few(sudden, 3)}): nothing was marked as deleted. Does the token's user "
                     "still see them? If they are deleted, say so: milestones sync --allow-deletes"
                 )
                 return
         canaries = [id_ for id_, _ in zip(self._scan.seen, range(_CANARIES), strict=False)]
-        alone = not canaries and self._wanted.allow_deletes
-        yield from self._settle(missing, canaries, Singly.ALL if alone else Singly.SOME)
+        alone = not canaries and self._request.allow_deletes
+        yield from self._settle(
+            missing, canaries, IndividualLookups.ALL if alone else IndividualLookups.SOME
+        )
 
     def _too_many(self, missing: int) -> bool:
         if missing and not self._scan.seen:
             return True
-        return missing > _FEW and missing > self._known.live() // 10
+        return missing > _FEW and missing > self._state.live_count() // 10
 
 
 @dataclass(frozen=True)
 class _Gathered:
     """What the feed led to: milestones as they are, and those that are gone."""
 
-    register: Register
+    index: MilestoneIndex
     rejects: Rejects
     pages: list[Page]
     gone: list[str]
@@ -174,63 +178,67 @@ class _Gathered:
         return len(after - self.before) - len(self.before - after)
 
 
-def _gather(reader: KantataReader, known: Known, feed: Feed) -> _Gathered:
+def _gather(reader: KantataReader, state: WarehouseState, feed: Feed) -> _Gathered:
     """Read what may have changed, and check by the list's count that this is all.
 
     Raises:
         NoFeed: If it cannot be all, or is so much that a scan is cheaper.
     """
     changes = feed.changes()
-    invoices = changes.invoices | (set() if feed.tells_of_deleted_invoices else set(known.drafts()))
-    ids = sorted(changes.milestones | set(known.linked(sorted(invoices))), key=_number)
-    live = known.live()
+    invoices = changes.invoices | (
+        set() if feed.tells_of_deleted_invoices else set(state.draft_invoices())
+    )
+    ids = sorted(
+        changes.milestones | set(state.milestones_on_invoices(sorted(invoices))), key=_number
+    )
+    live = state.live_count()
     if len(ids) > max(_SCAN_IS_CHEAPER, live // 5):
         raise NoFeed(f"{len(ids)} milestones may have changed, so a scan is cheaper")
-    gathered = _asked_for(reader, known, ids)
+    gathered = _lookup_ids(reader, state, ids)
     expected = live + gathered.grown
-    count = reader.page(PATH, {"per_page": 1, "page": 1}).count
+    count = reader.page(MILESTONES_PATH, {"per_page": 1, "page": 1}).count
     if count != expected:
         raise NoFeed(f"Kantata counts {count} milestones, and the feed accounts for {expected}")
     return gathered
 
 
-def _asked_for(
-    reader: KantataReader, known: Known, ids: list[str], expected: bool = False
+def _lookup_ids(
+    reader: KantataReader, state: WarehouseState, ids: list[str], expected: bool = False
 ) -> _Gathered:
     """Read these milestones, and find out which are gone.
 
     Args:
         reader: The door to Kantata.
-        known: What the warehouse holds.
+        state: What the warehouse holds.
         ids: Which ones.
         expected: Whether any number of them may be gone without a question.
 
     Raises:
         NoFeed: If that cannot be known in this way.
     """
-    live = known.live()
-    register, rejects = Register(known.milestones(ids)), Rejects(known.rejects())
-    before = {i for i in ids if register.is_live(i) or rejects.is_open(PATH, i)}
-    pages = list(reader.only(PATH, ids, include=MILESTONE_INCLUDES))
+    live = state.live_count()
+    index, rejects = MilestoneIndex(state.milestones(ids)), Rejects(state.rejects())
+    before = {i for i in ids if index.is_live(i) or rejects.is_open(MILESTONES_PATH, i)}
+    pages = list(reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES))
     missing = before.difference(*(page.records for page in pages))
     if not expected and len(missing) > _FEW and len(missing) > live // 10:
         raise NoFeed(f"{len(missing)} of {live} milestones are missing at once")
     gone = []
     for id_ in missing:
         try:
-            page = show(reader, id_)
+            page = fetch_one(reader, id_)
         except NOT_ALLOWED as error:
             raise NoFeed(f"milestone {id_} is missing from lists: {error}") from None
         gone += [id_] if page is None else []
         pages += [page] if page is not None else []
-    return _Gathered(register, rejects, pages, sorted(gone, key=_number), before)
+    return _Gathered(index, rejects, pages, sorted(gone, key=_number), before)
 
 
-class _Fed(Account):
+class EventFeed(ExtractTables):
     """What the feed tells of."""
 
-    def __init__(self, task: Task, gathered: _Gathered) -> None:
-        super().__init__(task, gathered.register, gathered.rejects)
+    def __init__(self, task: ExtractContext, gathered: _Gathered) -> None:
+        super().__init__(task, gathered.index, gathered.rejects)
         self._gathered = gathered
 
     def batches(self) -> Iterator[Batch]:
@@ -240,30 +248,30 @@ class _Fed(Account):
             seen |= dict.fromkeys(page.records)
             yield from self._take(page)
         yield from self._milestones.flush()
-        unknown = [id_ for id_ in gathered.gone if not self._register.is_live(id_)]
+        unknown = [id_ for id_ in gathered.gone if not self._index.is_live(id_)]
         for id_ in unknown:  # never typed, so it is in no table but rejected_records
-            self._rejects.good(PATH, id_, self._reader.now())
-        alive = [*seen, *self._known.alive(_CANARIES)][:_CANARIES]
+            self._rejects.good(MILESTONES_PATH, id_, self._reader.now())
+        alive = [*seen, *self._state.recent_ids(_CANARIES)][:_CANARIES]
         gone = [id_ for id_ in gathered.gone if id_ not in unknown]
         canaries = [id_ for id_ in alive if id_ not in gathered.gone]
-        yield from self._settle(gone, canaries, Singly.NONE)
+        yield from self._settle(gone, canaries, IndividualLookups.NONE)
         yield from self._projects()
         yield from self._invoices_left()
         if self._new_day() or self._without_unit():
             yield from self._currencies()
-        self._report.ids = self._register.ids()
+        self._report.ids = self._index.ids()
         yield from self._end(len(seen))
 
     def _new_day(self) -> bool:
         """Whether no run was proven today, by Kantata's clock."""
-        now, then = self._reader.server_time, self._wanted.cursor
+        now, then = self._reader.server_time, self._request.cursor
         return now is None or then is None or now.date() != then.date()
 
     def _without_unit(self) -> bool:
         """Whether a milestone that was read has a currency the warehouse does not know."""
-        held = self._known.hashes(CURRENCIES.name, CURRENCIES.key)
-        known = {code for batch in held for code in batch.column(0).to_pylist()}
-        return not known.issuperset(self._register.totals())
+        held = self._state.hashes(CURRENCIES.name, CURRENCIES.key)
+        state = {code for batch in held for code in batch.column(0).to_pylist()}
+        return not state.issuperset(self._index.totals())
 
 
 def _number(id_: str) -> tuple[int, str]:

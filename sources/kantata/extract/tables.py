@@ -23,14 +23,14 @@ from ..settings import (
     Table,
     undeclared_table,
 )
-from ..state import Known, Wanted
+from ..state import ExtractRequest, WarehouseState
 from ..transform.conversion import is_id
 from ..transform.diff import Batch, Milestones, SideTable
-from ..transform.milestone_index import DELETED, LOST, Register, digest_of
+from ..transform.milestone_index import DELETED, LOST, MilestoneIndex, digest_of
 from ..transform.rejects import Rejects
-from ..transform.rows import Rows, column_name
-from .deletions import NOT_ALLOWED, Singly, judge, show
-from .scan import PATH
+from ..transform.rows import RowBuilder, column_name
+from .deletions import NOT_ALLOWED, IndividualLookups, fetch_one, judge_missing
+from .scan import MILESTONES_PATH
 
 _MISSING, _BACK = " is missing; its last values stay", " is there again"
 _MOST_WITHIN = 20  # changes within objects that one run tells
@@ -45,53 +45,51 @@ _TAKEN = frozenset(LOADED) | {
 
 
 @dataclass(frozen=True)
-class Task:
+class ExtractContext:
     """What one run is given.
 
     Args:
         reader: The door to Kantata.
-        known: What the warehouse holds.
-        wanted: What the run should do.
+        state: What the warehouse holds.
+        request: What the run should do.
         report: Where it tells what it found.
     """
 
     reader: KantataReader
-    known: Known
-    wanted: Wanted
+    state: WarehouseState
+    request: ExtractRequest
     report: Report
 
 
-class Account:
+class ExtractTables:
     """The tables, and how pages get into them.
 
     Args:
         task: What the run is given.
-        register: What is known of each milestone.
+        index: What is known of each milestone.
         rejects: Records that cannot be typed.
     """
 
-    def __init__(self, task: Task, register: Register, rejects: Rejects) -> None:
+    def __init__(self, task: ExtractContext, index: MilestoneIndex, rejects: Rejects) -> None:
         self._reader = task.reader
-        self._known = task.known
-        self._wanted = task.wanted
+        self._state = task.state
+        self._request = task.request
         self._report = task.report
-        self._register = register
+        self._index = index
         self._rejects = rejects
         self._milestone_rows = self._rows(BILLING_MILESTONES)
-        self._milestones = Milestones(
-            self._register, self._milestone_rows, self._rejects, task.report
-        )
+        self._milestones = Milestones(self._index, self._milestone_rows, self._rejects, task.report)
         self._sides = {table.name: self._side(table) for table in SIDE_TABLES}
         self._side_names = {name: name for name in self._sides}  # of their tables
         self._odd: set[tuple[str, str]] = set()
         self._readable: set[str] = set()
         self._orphans: set[str] = set()
 
-    def _rows(self, table: Table) -> Rows:
-        columns = self._known.columns.get(table.name, {})
-        rows = Rows(table, columns, self._known.last_values)
+    def _rows(self, table: Table) -> RowBuilder:
+        columns = self._state.columns.get(table.name, {})
+        rows = RowBuilder(table, columns, self._state.last_values)
         prefix = table.name + "."
-        for change in self._wanted.told:
+        for change in self._request.told:
             if change.startswith(prefix) and change.endswith(_MISSING):
                 rows.watched.add(change[len(prefix) : -len(_MISSING)])
             elif change.startswith(prefix) and change.endswith(_BACK):
@@ -101,7 +99,7 @@ class Account:
     def _side(self, table: Table) -> SideTable:
         held = {
             key: digest_of(text)
-            for batch in self._known.hashes(table.name, table.key)
+            for batch in self._state.hashes(table.name, table.key)
             for key, text in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         }
         return SideTable(self._rows(table), held, self._rejects)
@@ -122,30 +120,33 @@ class Account:
         """The table of a side-loaded type, a new one if nobody knew it."""
         if name not in self._side_names:
             table = undeclared_table(column_name(name, _TAKEN))
-            if table.name not in self._known.columns:
+            if table.name not in self._state.columns:
                 self._report.schema_changes.append(f"{table.name} is a new table")
             self._side_names[name] = table.name
             self._sides[table.name] = self._side(table)
         return self._sides[self._side_names[name]]
 
     def _settle(
-        self, ids: list[str], canaries: list[str], singly: Singly = Singly.SOME
+        self,
+        ids: list[str],
+        canaries: list[str],
+        singly: IndividualLookups = IndividualLookups.SOME,
     ) -> Iterator[Batch]:
         """Mark milestones that are gone; load those that are not."""
         if not ids:
             return
-        held = self._known.last_values(PATH, "id", ids, ["workspace_id"])
+        held = self._state.last_values(MILESTONES_PATH, "id", ids, ["workspace_id"])
         found = dict(zip(*(column.to_pylist() for column in held.columns), strict=True))
-        raws = self._known.raws(ids)
+        raws = self._state.raw_records(ids)
         projects = {
             id_: str(found.get(id_) or orjson.loads(raws.get(id_, "{}")).get("workspace_id"))
             for id_ in ids
         }
-        verdict = judge(self._reader, projects, self._readable, canaries, singly)
+        verdict = judge_missing(self._reader, projects, self._readable, canaries, singly)
         for page in verdict.pages:
             yield from self._take(page)
         yield from self._milestones.flush()
-        given_up = {i for i in verdict.lost if projects[i] in self._wanted.deleted_projects}
+        given_up = {i for i in verdict.lost if projects[i] in self._request.deleted_projects}
         deleted = [*verdict.deleted, *(i for i in verdict.lost if i in given_up)]
         lost = [i for i in verdict.lost if i not in given_up]
         at = self._reader.now()
@@ -167,13 +168,13 @@ class Account:
             side.unshown.clear()
         if lost := sorted(self._orphans - found):
             self._report.warnings.append(
-                f"{_counted(len(lost), 'project')} of milestones cannot be read: "
-                f"{some(lost)}. Does the token's user still see them?"
+                f"{_count_of(len(lost), 'project')} of milestones cannot be read: "
+                f"{first_few(lost)}. Does the token's user still see them?"
             )
 
     def _invoices_left(self) -> Iterator[Batch]:
         """Ask for invoices that milestones left: no page shows what became of them."""
-        left = sorted(self._milestones.left | set(self._known.left()))
+        left = sorted(self._milestones.left | set(self._state.left()))
         side, missing = self._sides[INVOICES.name], set(left)
         try:
             for page in self._reader.only(INVOICES.name, left):
@@ -188,11 +189,11 @@ class Account:
 
     def _is_gone(self, invoice: str) -> bool:
         """Whether an invoice is 404, and on no milestone that may only be out of reach."""
-        for id_ in self._known.linked([invoice]):
-            register = self._register
-            if not register.knows(id_) or invoice in register.links(register.place(id_)).split(","):
+        for id_ in self._state.milestones_on_invoices([invoice]):
+            index = self._index
+            if not index.knows(id_) or invoice in index.links(index.position(id_)).split(","):
                 return False
-        return show(self._reader, INVOICES.name, invoice) is None
+        return fetch_one(self._reader, INVOICES.name, invoice) is None
 
     def _currencies(self) -> Iterator[Batch]:
         side = self._sides[CURRENCIES.name] = self._side(CURRENCIES)
@@ -214,10 +215,10 @@ class Account:
             yield from side.flush()
         yield from self._milestones.untold(self._reader.now())
         yield from self._rejects.flush()
-        report, register = self._report, self._register
+        report, index = self._report, self._index
         report.read = read
-        report.totals = register.totals()
-        report.unproven = register.unproven()
+        report.totals = index.totals()
+        report.unproven = index.unproven()
         report.rejected = self._rejects.open()
         report.side_rows = {s.rows.table.name: s.changed for s in self._sides.values() if s.changed}
         report.requests = self._reader.requests
@@ -228,10 +229,10 @@ class Account:
         for rows in (self._milestone_rows, *(side.rows for side in self._sides.values())):
             report.schema_changes += self._drift(rows)
 
-    def _drift(self, rows: Rows) -> Iterator[str]:
+    def _drift(self, rows: RowBuilder) -> Iterator[str]:
         """How records of a table differ from those before, in words; each is told once."""
-        name, told = rows.table.name, self._wanted.told
-        if self._wanted.proven:
+        name, told = rows.table.name, self._request.told
+        if self._request.proven:
             yield from (f"{name}.{column} is new ({k})" for column, k in rows.new_columns.items())
             within = (f"{name}.{change}" for change in dict.fromkeys(rows.nested))
             yield from islice((change for change in within if change not in told), _MOST_WITHIN)
@@ -251,10 +252,10 @@ def _currency(record: Record) -> Record:
     return record | {"unit_per_subunit": unit}
 
 
-def _counted(count: int, thing: str) -> str:
+def _count_of(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def some(ids: list[str], most: int = 5) -> str:
+def first_few(ids: list[str], most: int = 5) -> str:
     """The first of these ids, and how many more there are."""
     return ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")

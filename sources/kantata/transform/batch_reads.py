@@ -8,11 +8,11 @@ from operator import is_
 
 import pyarrow as pa
 
-from .rows import Read, Reject
+from .rows import ObservedRecord, Reject
 
 
 @dataclass
-class Story:
+class BatchReads:
     """What one record went through in one batch, in the order it was read.
 
     Args:
@@ -23,14 +23,14 @@ class Story:
     """
 
     row: bytes
-    last: Read
+    last: ObservedRecord
     reject: Reject | None = None
-    good: list[tuple[Read, bytes]] = field(default_factory=list)
+    good: list[tuple[ObservedRecord, bytes]] = field(default_factory=list)
 
 
-def stories(
-    reads: Sequence[Read], good: Sequence[Read], rejects: Sequence[Reject]
-) -> Collection[Story]:
+def group_reads(
+    reads: Sequence[ObservedRecord], good: Sequence[ObservedRecord], rejects: Sequence[Reject]
+) -> Collection[BatchReads]:
     """Tell reads of a batch apart by record.
 
     Args:
@@ -40,9 +40,9 @@ def stories(
     """
     bad = {id(reject.read): reject for reject in rejects}
     typed = iter(good)
-    found: dict[str, Story] = {}
+    found: dict[str, BatchReads] = {}
     for raw in reads:
-        story = found.setdefault(raw.id, Story(raw.before, raw))
+        story = found.setdefault(raw.id, BatchReads(raw.before, raw))
         story.last, story.reject = raw, bad.get(id(raw))
         if story.reject is None:
             read = story.last = next(typed)
@@ -51,9 +51,11 @@ def stories(
     return found.values()
 
 
-def rows_of(table: pa.Table, good: Sequence[Read], wanted: Sequence[Read]) -> pa.Table:
+def rows_of(
+    table: pa.Table, good: Sequence[ObservedRecord], wanted: Sequence[ObservedRecord]
+) -> pa.Table:
     """The rows of some of the reads a table was made of, in their order; of all mostly."""
     if len(wanted) == len(good) and all(map(is_, wanted, good)):
         return table
-    places = {id(read): row for row, read in enumerate(good)}
-    return table.take([places[id(read)] for read in wanted])
+    positions = {id(read): row for row, read in enumerate(good)}
+    return table.take([positions[id(read)] for read in wanted])

@@ -75,11 +75,11 @@ def column(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, st
     Returns:
         The column, with null where a value does not fit, and the reasons by row number.
     """
-    fast = _fast(kind, values)
-    return (fast, {}) if fast is not None else _slow(kind, values)
+    fast = _convert_at_once(kind, values)
+    return (fast, {}) if fast is not None else _convert_one_by_one(kind, values)
 
 
-def _fast(kind: Kind, values: Sequence[object]) -> pa.Array | None:
+def _convert_at_once(kind: Kind, values: Sequence[object]) -> pa.Array | None:
     types = set(map(type, values)) - {type(None)}
     if not types:
         return pa.nulls(len(values), _ARROW[kind])
@@ -102,19 +102,19 @@ def _in_calendar(kind: Kind, times: pa.Array) -> bool:
     return bool(found["min"].value >= first.value and found["max"].value <= last.value)
 
 
-def _slow(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
+def _convert_one_by_one(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
     converted: list[object] = []
     reasons: dict[int, str] = {}
     for row, value in enumerate(values):
         try:
-            converted.append(None if value is None else exact(kind, value))
+            converted.append(None if value is None else convert(kind, value))
         except Misfit as misfit:
             converted.append(None)
             reasons[row] = str(misfit)
     return pa.array(converted, _ARROW[kind]), reasons
 
 
-def exact(kind: Kind, value: object) -> object:
+def convert(kind: Kind, value: object) -> object:
     """Convert one value that is not null.
 
     Raises:

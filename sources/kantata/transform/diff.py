@@ -16,12 +16,12 @@ import pyarrow as pa
 from ..api.envelope import Page, Record
 from ..report import Report
 from ..settings import BATCH_ROWS, LINKS, VALUES, Kind
-from .batch_reads import Story, rows_of, stories
-from .conversion import exact, table_of
+from .batch_reads import BatchReads, group_reads, rows_of
+from .conversion import convert, table_of
 from .fingerprint import OF_A_ROW, digest, row_hash
-from .milestone_index import DELETED, LOST, Register
+from .milestone_index import DELETED, LOST, MilestoneIndex
 from .rejects import Rejects, storable
-from .rows import Read, Rows
+from .rows import ObservedRecord, RowBuilder
 from .versions import with_values, with_values_of
 
 Batch = tuple[str, pa.Table]
@@ -39,12 +39,12 @@ class SideTable:
         rejects: Told of records that cannot be typed.
     """
 
-    def __init__(self, rows: Rows, held: dict[str, bytes], rejects: Rejects) -> None:
+    def __init__(self, rows: RowBuilder, held: dict[str, bytes], rejects: Rejects) -> None:
         self.rows = rows
         self.changed = 0
         self._held = held
         self._rejects = rejects
-        self._buffer: list[Read] = []
+        self._buffer: list[ObservedRecord] = []
         self._waiting: set[str] = set()  # in the buffer, so not yet known to be good
         self._emitted: dict[str, datetime] = {}
         self._anew: set[str] = set()
@@ -73,7 +73,7 @@ class SideTable:
                 self._emitted[id_] = observed_at
                 self._held[id_] = content
                 self._waiting.add(id_)
-                self._buffer.append(Read(id_, record, content, observed_at, before))
+                self._buffer.append(ObservedRecord(id_, record, content, observed_at, before))
         if len(self._buffer) >= BATCH_ROWS:
             yield from self.flush()
 
@@ -82,7 +82,7 @@ class SideTable:
         name = self.rows.table.name
         table, good, rejects = self.rows.build(self._buffer)
         changed = []
-        for story in stories(self._buffer, good, rejects):
+        for story in group_reads(self._buffer, good, rejects):
             if (reject := story.reject) is None:
                 self._rejects.good(name, story.last.id, story.last.observed_at)
             else:
@@ -111,67 +111,65 @@ class Milestones:
     """Milestones with their versions and links.
 
     Args:
-        register: What is known of each.
+        index: What is known of each.
         rows: Makes their rows.
         rejects: Told of records that cannot be typed.
         report: Counts what is added and changed.
     """
 
-    def __init__(self, register: Register, rows: Rows, rejects: Rejects, report: Report) -> None:
+    def __init__(
+        self, index: MilestoneIndex, rows: RowBuilder, rejects: Rejects, report: Report
+    ) -> None:
         self.lacking: dict[str, set[str]] = {}
         self.left: set[str] = set()  # invoices that milestones are on no more
-        self._register = register
+        self._index = index
         self._rows = rows
         self._rejects = rejects
         self._report = report
-        self._buffer: list[Read] = []
+        self._buffer: list[ObservedRecord] = []
         self._waiting: set[str] = set()  # in the buffer, so not yet known to be good
 
     def take(self, page: Page) -> Iterator[Batch]:
         """Compare a page; a full batch of changed milestones is given at once."""
-        register = self._register
+        index = self._index
         self._rows.watch(page.records.values())
         tick = (page.observed_at - _TICK_ZERO).total_seconds() * 1_000_000
         for id_, record in page.records.items():
-            place = register.place(id_)
-            if not register.is_latest(place, round(tick)):
+            position = index.position(id_)
+            if not index.is_latest(position, round(tick)):
                 continue
-            content, before = digest(record), register.digest(place)
+            content, before = digest(record), index.digest(position)
             same = self._rows.is_same(record, content, before)
             if same and id_ in self._waiting:
                 continue
-            links = register.links(place)
-            if (
-                same
-                and register.versioned(id_, before) == before
-                and _links(record, links) == links
-            ):
-                self._count(place, record)
+            links = index.links(position)
+            if same and index.versioned(id_, before) == before and _links(record, links) == links:
+                self._count(position, record)
                 self._rejects.good("billing_milestones", id_, page.observed_at)
                 continue
-            register.set_digest(place, content)
+            index.set_digest(position, content)
             self._waiting.add(id_)
-            self._buffer.append(Read(id_, record, content, page.observed_at, before))
+            self._buffer.append(ObservedRecord(id_, record, content, page.observed_at, before))
         if len(self._buffer) >= BATCH_ROWS:
             yield from self.flush()
 
     def flush(self) -> Iterator[Batch]:
         """The rows to load: milestones, their new versions, links that came and went."""
         table, good, rejects = self._rows.build(self._buffer)
-        changed: list[Read] = []
-        told: list[Read] = []
+        changed: list[ObservedRecord] = []
+        told: list[ObservedRecord] = []
         versions: list[dict[str, Any]] = []
         links: list[dict[str, Any]] = []
-        for story in stories(self._buffer, good, rejects):
-            place = self._register.place(story.last.id)
+        for story in group_reads(self._buffer, good, rejects):
+            position = self._index.position(story.last.id)
             for read, before in story.good:
                 self._counted(before, read.row)
                 changed += [read] if read.row != before else []
-                if self._register.versioned(read.id, before) != read.row:
+                if self._index.versioned(read.id, before) != read.row:
                     told.append(read)
-                    versions.append(self._version(read, place, before))
-                links += self._relink(read, place)
-            self._settle(story, place)
+                    versions.append(self._version(read, position, before))
+                links += self._relink(read, position)
+            self._settle(story, position)
         self._buffer = []
         self._waiting.clear()
         if changed and table is not None:
@@ -182,14 +180,14 @@ class Milestones:
         if links:
             yield "billing_milestone_invoices", table_of(LINKS, links)
 
-    def _settle(self, story: Story, place: int) -> None:
+    def _settle(self, story: BatchReads, position: int) -> None:
         """Note how a milestone ends up: as its last read, or as the one before that was good."""
-        self._register.set_digest(place, story.row)
+        self._index.set_digest(position, story.row)
         if (reject := story.reject) is None:
-            self._count(place, story.last.record)
+            self._count(position, story.last.record)
             self._rejects.good("billing_milestones", story.last.id, story.last.observed_at)
             return
-        self._register.rejected(place)
+        self._index.rejected(position)
         self._rejects.bad("billing_milestones", reject)
         for name in reject.lacks:
             self.lacking.setdefault(name, set()).add(story.last.id)
@@ -199,11 +197,11 @@ class Milestones:
         self._report.restored += before in (DELETED, LOST)
         self._report.changed += before not in (b"", DELETED, LOST, row)
 
-    def _count(self, place: int, record: Record) -> None:
+    def _count(self, position: int, record: Record) -> None:
         amount = record["amount_in_cents"]
         if type(amount) is not int:
-            amount = exact(Kind.BIGINT, amount)
-        self._register.good(place, amount, record["currency"])
+            amount = convert(Kind.BIGINT, amount)
+        self._index.good(position, amount, record["currency"])
 
     def gone(
         self, ids: Sequence[str], state: bytes, at: datetime, raws: Mapping[str, str]
@@ -216,17 +214,17 @@ class Milestones:
             at: When it was seen.
             raws: The last record received of each, by id.
         """
-        register, column = self._register, "deleted_at" if state == DELETED else "access_lost_at"
-        places = {id_: register.place(id_) for id_ in ids}
-        marked = {id_ for id_, place in places.items() if register.digest(place) != state}
-        untold = {i: row for i, row in register.untold().items() if i in places}
+        index, column = self._index, "deleted_at" if state == DELETED else "access_lost_at"
+        positions = {id_: index.position(id_) for id_ in ids}
+        marked = {id_ for id_, position in positions.items() if index.digest(position) != state}
+        untold = {i: row for i, row in index.untold().items() if i in positions}
         raws = dict(raws) | self._raws([i for i in ids if i in untold or i not in raws])
         if state == DELETED:
             self._report.deleted += len(marked)
             versions = [
-                self._next_version(id_, place, at, "deleted", raws.get(id_), None)
-                for id_, place in places.items()
-                if register.versioned(id_, register.digest(place)) != DELETED
+                self._next_version(id_, position, at, "deleted", raws.get(id_), None)
+                for id_, position in positions.items()
+                if index.versioned(id_, index.digest(position)) != DELETED
             ]
         else:
             self._report.access_lost += len(marked)
@@ -239,7 +237,7 @@ class Milestones:
             if (gone := _marked(table, marked, column, at)).num_rows:
                 yield "billing_milestones", gone
         for id_ in marked:
-            register.set_digest(places[id_], state)
+            index.set_digest(positions[id_], state)
         for id_ in ids:
             self._rejects.good("billing_milestones", id_, at)
 
@@ -249,7 +247,7 @@ class Milestones:
         Args:
             at: When the account was read.
         """
-        untold = self._register.untold()
+        untold = self._index.untold()
         if versions := self._of_rows(untold, self._raws(list(untold)), at):
             rows = self._rows.last(list(untold), at, {})
             yield "billing_milestone_versions", with_values_of(versions, rows)
@@ -258,9 +256,9 @@ class Milestones:
         self, rows: Mapping[str, bytes], raws: Mapping[str, str], at: datetime
     ) -> list[dict[str, Any]]:
         """Versions made of rows; the record as received will be one too, when it is read again."""
-        register = self._register
+        index = self._index
         return [
-            self._next_version(id_, register.place(id_), at, "updated", raws.get(id_), content)
+            self._next_version(id_, index.position(id_), at, "updated", raws.get(id_), content)
             | {"row_hash": OF_A_ROW + row_hash(content)}
             for id_, content in rows.items()
         ]
@@ -269,22 +267,22 @@ class Milestones:
         """Rows as records, by id: all there is of those whose version was lost."""
         return {i: orjson.dumps(record).decode() for i, record in self._rows.records(ids).items()}
 
-    def _version(self, read: Read, place: int, before: bytes) -> dict[str, Any]:
-        was_deleted = self._register.versioned(read.id, before) == DELETED
+    def _version(self, read: ObservedRecord, position: int, before: bytes) -> dict[str, Any]:
+        was_deleted = self._index.versioned(read.id, before) == DELETED
         change_type = "restored" if was_deleted else "updated"
         raw = orjson.dumps(read.record).decode()
-        return self._next_version(read.id, place, read.observed_at, change_type, raw, read.row)
+        return self._next_version(read.id, position, read.observed_at, change_type, raw, read.row)
 
     def _next_version(
         self,
         id_: str,
-        place: int,
+        position: int,
         at: datetime,
         change_type: str,
         raw: str | None,
         content: bytes | None,
     ) -> dict[str, Any]:
-        version = self._register.next_version(id_, place)
+        version = self._index.next_version(id_, position)
         return {
             "id": id_,
             "version": version,
@@ -295,12 +293,12 @@ class Milestones:
             "raw": raw,
         }
 
-    def _relink(self, read: Read, place: int) -> list[dict[str, Any]]:
-        old_text = self._register.links(place)
+    def _relink(self, read: ObservedRecord, position: int) -> list[dict[str, Any]]:
+        old_text = self._index.links(position)
         new_text = _links(read.record, old_text)
         if new_text == old_text:
             return []
-        self._register.set_links(place, new_text)
+        self._index.set_links(position, new_text)
         old, new = (set(filter(None, text.split(","))) for text in (old_text, new_text))
         self.left |= old - new
         row = {"billing_milestone_id": read.id, "observed_at": read.observed_at}

@@ -33,7 +33,7 @@ def digest_of(text: str | None) -> bytes:
     return bytes.fromhex(text.removeprefix(HASH_VERSION))
 
 
-class Register:
+class MilestoneIndex:
     """Milestones by id.
 
     Args:
@@ -64,46 +64,46 @@ class Register:
         for id_, own, version, of_version, links in zip(
             *(batch.column(name).to_pylist() for name in names), strict=True
         ):
-            place = self._add(id_)
-            self.set_digest(place, digest_of(own))
-            self._versions[place] = version
-            self.set_links(place, ",".join(sorted(links.split(","))) if "," in links else links)
+            position = self._add(id_)
+            self.set_digest(position, digest_of(own))
+            self._versions[position] = version
+            self.set_links(position, ",".join(sorted(links.split(","))) if "," in links else links)
             if own != of_version:
                 self._unversioned[id_] = digest_of(of_version)
             if own and of_version == OF_A_ROW + own:
                 self._of_rows.add(id_)
 
     def _add(self, id_: str) -> int:
-        place = self._place[id_] = len(self._place)
-        if place == len(self._state):
+        position = self._place[id_] = len(self._place)
+        if position == len(self._state):
             self._digests.extend(bytes(DIGEST_BYTES * _ROWS_AT_ONCE))
             self._state.extend(bytes(_ROWS_AT_ONCE))
             for numbers in (self._versions, self._read_at, self._amounts, self._currencies):
                 numbers.frombytes(bytes(numbers.itemsize * _ROWS_AT_ONCE))
         self._links.append("")
-        return place
+        return position
 
-    def place(self, id_: str) -> int:
+    def position(self, id_: str) -> int:
         """The place of a milestone, a new one if it was not known."""
-        place = self._place.get(id_)
-        return self._add(id_) if place is None else place
+        position = self._place.get(id_)
+        return self._add(id_) if position is None else position
 
-    def is_latest(self, place: int, tick: int) -> bool:
+    def is_latest(self, position: int, tick: int) -> bool:
         """Whether this read, at this microsecond, is the latest so far; it counts from now on."""
-        if tick < self._read_at[place]:
+        if tick < self._read_at[position]:
             return False
-        self._read_at[place] = tick
+        self._read_at[position] = tick
         return True
 
-    def digest(self, place: int) -> bytes:
+    def digest(self, position: int) -> bytes:
         """The content that is loaded or about to be; empty if none is."""
-        held = bytes(self._digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES])
+        held = bytes(self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES])
         return b"" if held == _NO_DIGEST else held
 
-    def set_digest(self, place: int, digest: bytes) -> None:
+    def set_digest(self, position: int, digest: bytes) -> None:
         """Tell what is loaded, or about to be."""
         content = digest or _NO_DIGEST
-        self._digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = content
+        self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES] = content
 
     def versioned(self, id_: str, loaded: bytes) -> bytes:
         """The content of the last version, which may differ from what is loaded after a crash."""
@@ -118,37 +118,37 @@ class Register:
             and (row := self.digest(self._place[id_])) not in (b"", DELETED, LOST, version)
         }
 
-    def next_version(self, id_: str, place: int) -> int:
+    def next_version(self, id_: str, position: int) -> int:
         """Count a version that is about to be loaded, and give its number: 1, 2, 3."""
         self._unversioned.pop(id_, None)
-        self._versions[place] += 1
-        return self._versions[place]
+        self._versions[position] += 1
+        return self._versions[position]
 
-    def links(self, place: int) -> str:
+    def links(self, position: int) -> str:
         """Ids of the invoices it is linked to, sorted, joined by commas."""
-        return self._links[place]
+        return self._links[position]
 
-    def set_links(self, place: int, links: str) -> None:
+    def set_links(self, position: int, links: str) -> None:
         """Tell what it is linked to."""
-        self._links[place] = self._texts.setdefault(links, links)  # most are shared
+        self._links[position] = self._texts.setdefault(links, links)  # most are shared
 
-    def good(self, place: int, amount: int, currency: str) -> None:
+    def good(self, position: int, amount: int, currency: str) -> None:
         """Count a milestone that was read and is, or will be, in the warehouse."""
-        self._state[place] = _GOOD
-        self._amounts[place] = amount
-        self._currencies[place] = self._codes.setdefault(currency, len(self._codes))
+        self._state[position] = _GOOD
+        self._amounts[position] = amount
+        self._currencies[position] = self._codes.setdefault(currency, len(self._codes))
 
-    def rejected(self, place: int) -> None:
+    def rejected(self, position: int) -> None:
         """Take a milestone out of the count, since its last read could not be typed."""
-        self._state[place] = _REJECTED
+        self._state[position] = _REJECTED
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Milestones and their sum in subunits, by currency, of all that were read and good."""
         counts, sums = [0] * len(self._codes), [0] * len(self._codes)
-        for place in range(len(self._place)):
-            if self._state[place] == _GOOD:
-                counts[self._currencies[place]] += 1
-                sums[self._currencies[place]] += self._amounts[place]
+        for position in range(len(self._place)):
+            if self._state[position] == _GOOD:
+                counts[self._currencies[position]] += 1
+                sums[self._currencies[position]] += self._amounts[position]
         return {code: (counts[n], sums[n]) for code, n in self._codes.items() if counts[n]}
 
     def knows(self, id_: str) -> bool:
@@ -157,8 +157,8 @@ class Register:
 
     def is_live(self, id_: str) -> bool:
         """Whether the warehouse shows it as neither deleted nor out of reach."""
-        place = self._place.get(id_)
-        return place is not None and self.digest(place) not in (b"", DELETED, LOST)
+        position = self._place.get(id_)
+        return position is not None and self.digest(position) not in (b"", DELETED, LOST)
 
     def is_lost(self, id_: str) -> bool:
         """Whether the warehouse shows it as out of reach."""
@@ -166,9 +166,9 @@ class Register:
 
     def unread(self) -> Iterator[str]:
         """Ids the warehouse holds that this run did not read, and that are not known as deleted."""
-        for id_, place in self._place.items():
-            if self._state[place] == _UNREAD:
-                digest = self.digest(place)
+        for id_, position in self._place.items():
+            if self._state[position] == _UNREAD:
+                digest = self.digest(position)
                 if digest != DELETED or self.versioned(id_, digest) != DELETED:
                     yield id_
 
@@ -176,8 +176,8 @@ class Register:
         """Ids of live rows that say nothing of this run: not read, or rejected."""
         return [
             i
-            for i, place in self._place.items()
-            if self._state[place] != _GOOD and self.digest(place) not in (DELETED, LOST)
+            for i, position in self._place.items()
+            if self._state[position] != _GOOD and self.digest(position) not in (DELETED, LOST)
         ]
 
     def ids(self) -> list[str]:

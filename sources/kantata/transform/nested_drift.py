@@ -13,7 +13,7 @@ ROWS_LOOKED_AT = 100  # of a batch: a new field is in more rows than these, or i
 _DEEPEST = 4
 
 
-def changes(column: str, held: Iterable[object], read: Iterable[object]) -> Iterator[str]:
+def nested_changes(column: str, held: Iterable[object], read: Iterable[object]) -> Iterator[str]:
     """Paths that nobody held yet, and paths whose values changed their type, in words.
 
     Args:

@@ -17,10 +17,17 @@ import orjson
 import pyarrow as pa
 
 from ..api.envelope import Record
-from ..settings import BILLING_MILESTONES, GONE_COLUMNS, Kind, Table, loaded, reserved
-from ..state import Nothing
+from ..settings import (
+    BILLING_MILESTONES,
+    GONE_COLUMNS,
+    Kind,
+    Table,
+    columns_and_key,
+    reserved_columns,
+)
+from ..state import EmptyState
 from . import nested_drift
-from .conversion import Misfit, arrow_type, as_text, column, exact, kind_of, shown
+from .conversion import Misfit, arrow_type, as_text, column, convert, kind_of, shown
 from .fingerprint import digest, mark, row_hash, with_kept, xor
 
 VARIANT = "__v_text"
@@ -47,7 +54,7 @@ def column_name(field: str, taken: frozenset[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ObservedRecord:
     """One record as it was read.
 
     Args:
@@ -82,12 +89,12 @@ class Reject:
         lacks: Required fields it lacks.
     """
 
-    read: Read
+    read: ObservedRecord
     reason: str
     lacks: tuple[str, ...]
 
 
-class Rows:
+class RowBuilder:
     """Makes rows of one table.
 
     Args:
@@ -108,9 +115,9 @@ class Rows:
         self.nested: list[str] = []
         self.watched: set[str] = set()  # columns whose fields were missing before
         self.lacked: set[str] | None = None  # those of them that are again; None before any record
-        self._taken = reserved(table.name)
+        self._taken = reserved_columns(table.name)
         self._last_values = last_values
-        ours = frozenset(loaded(table.name)[0]) | self._taken
+        ours = frozenset(columns_and_key(table.name)[0]) | self._taken
         self._kept = [name for name in known_columns if name not in ours]
         self._kinds = {name: Kind(known_columns[name]) for name in self._kept}
         self._marks: dict[bytes, tuple[str, ...]] = {}
@@ -137,7 +144,9 @@ class Rows:
         kept = self._marks.get(xor(content, row))
         return kept is not None and self._has(tuple(record)).isdisjoint(kept)
 
-    def build(self, reads: list[Read]) -> tuple[pa.Table | None, list[Read], list[Reject]]:
+    def build(
+        self, reads: list[ObservedRecord]
+    ) -> tuple[pa.Table | None, list[ObservedRecord], list[Reject]]:
         """Type these records.
 
         Returns:
@@ -155,7 +164,7 @@ class Rows:
         return table, good, rejects + more
 
     def _declared(
-        self, reads: list[Read]
+        self, reads: list[ObservedRecord]
     ) -> tuple[dict[str, pa.Array], dict[int, list[str]], dict[int, tuple[str, ...]]]:
         """Declared columns, what does not fit by row, and required fields lacking by row."""
         arrays: dict[str, pa.Array] = {}
@@ -179,8 +188,8 @@ class Rows:
         return arrays, reasons, lacks
 
     def _complete(
-        self, reads: list[Read], arrays: dict[str, pa.Array]
-    ) -> tuple[pa.Table, list[Read]]:
+        self, reads: list[ObservedRecord], arrays: dict[str, pa.Array]
+    ) -> tuple[pa.Table, list[ObservedRecord]]:
         fields = {field: None for read in reads for field in read.record}
         for field in (field for field in fields if field not in self.table.columns):
             arrays |= self._undeclared(field, [read.record.get(field) for read in reads])
@@ -193,7 +202,7 @@ class Rows:
         arrays["observed_at"] = _times([read.observed_at for read in reads])
         return pa.table(arrays | self._gone(len(reads))), reads
 
-    def _look_within(self, reads: list[Read]) -> None:
+    def _look_within(self, reads: list[ObservedRecord]) -> None:
         """Note what is new within objects, compared with the same rows as they are held."""
         some = [read for read in reads if read.before][: nested_drift.ROWS_LOOKED_AT]
         objects = {
@@ -209,7 +218,7 @@ class Rows:
             for field, name in objects.items():
                 texts = [text for text in held.column(name).to_pylist() if text is not None]
                 if texts:
-                    self.nested += nested_drift.changes(
+                    self.nested += nested_drift.nested_changes(
                         name, texts, [r.record.get(field) for r in some]
                     )
 
@@ -226,7 +235,7 @@ class Rows:
         held = self.held(ids, at)
         unheld = raws.keys() & (set(ids) - set(held.column(self.table.key).to_pylist()))
         records = {id_: orjson.loads(raws[id_]) for id_ in sorted(unheld)}
-        reads = [Read(id_, record, digest(record), at) for id_, record in records.items()]
+        reads = [ObservedRecord(id_, record, digest(record), at) for id_, record in records.items()]
         table, _, _ = self.build(reads)
         return [held] if table is None else [held, table]
 
@@ -234,7 +243,7 @@ class Rows:
         """The rows the warehouse holds of these ids, as if read now, some texts in them changed."""
         kinds = self.table.columns | self._kinds | {"row_hash": Kind.TEXT}
         del kinds[self.table.key]
-        read = self._last_values or Nothing().last_values
+        read = self._last_values or EmptyState().last_values
         held = read(self.table.name, self.table.key, ids, list(kinds))
         arrays = {self.table.key: held.column(self.table.key).cast(pa.string())}
         for name, kind in kinds.items():
@@ -286,7 +295,9 @@ class Rows:
         self._kinds[name] = self.new_columns[name] = kind
         return kind
 
-    def _keep_absent(self, reads: list[Read], arrays: dict[str, pa.Array]) -> dict[int, list[str]]:
+    def _keep_absent(
+        self, reads: list[ObservedRecord], arrays: dict[str, pa.Array]
+    ) -> dict[int, list[str]]:
         """Give absent fields the values the warehouse holds: absent is not null.
 
         Returns:
@@ -299,12 +310,12 @@ class Rows:
             return kept
         ids = sorted({reads[row].id for rows in lacks.values() for row in rows})
         last = self._last_values(self.table.name, self.table.key, ids, list(lacks))
-        place = {key: n for n, key in enumerate(last.column(self.table.key).to_pylist())}
+        position = {key: n for n, key in enumerate(last.column(self.table.key).to_pylist())}
         for name, rows in lacks.items():
             values = arrays[name].to_pylist() if name in arrays else [None] * len(reads)
             held = last.column(name).to_pylist()
             for row in rows:
-                if (n := place.get(reads[row].id)) is not None and held[n] is not None:
+                if (n := position.get(reads[row].id)) is not None and held[n] is not None:
                     values[row] = held[n]
                     kept.setdefault(row, []).append(name)
             kind = self.table.columns.get(name) or self._kinds[name]
@@ -314,7 +325,7 @@ class Rows:
         self.absent |= {name.removesuffix(VARIANT) for name in gone}
         return kept
 
-    def _lacking(self, reads: list[Read]) -> dict[str, list[int]]:
+    def _lacking(self, reads: list[ObservedRecord]) -> dict[str, list[int]]:
         """The rows whose record lacks the field of a column, by column."""
         shapes = [tuple(read.record) for read in reads]
         has = {shape: self._has(shape) for shape in set(shapes)}
@@ -348,7 +359,7 @@ def _undeclared_column(kind: Kind, values: list[object]) -> tuple[pa.Array, froz
         try:
             if isinstance(value, str):
                 raise Misfit("text")
-            fitting.append(None if value is None else exact(kind, value))
+            fitting.append(None if value is None else convert(kind, value))
         except Misfit:
             fitting.append(None)
             misfits.add(row)

@@ -32,6 +32,6 @@ def with_values_of(versions: list[dict[str, Any]], rows: Sequence[pa.Table]) -> 
         rows: At least one table; each milestone's row is in one of them.
     """
     found = pa.concat_tables([table.select(["id", *VALUES]) for table in rows])
-    places = {id_: place for place, id_ in enumerate(found.column("id").to_pylist())}
-    wanted = pa.array([places.get(version["id"]) for version in versions], pa.int64())
+    positions = {id_: position for position, id_ in enumerate(found.column("id").to_pylist())}
+    wanted = pa.array([positions.get(version["id"]) for version in versions], pa.int64())
     return with_values(versions, found.take(wanted))

@@ -25,6 +25,7 @@ from .errors import (
 )
 
 DATASET = "kantata"
+STAGING, MARTS = f"{DATASET}_stg", f"{DATASET}_marts"
 _ROWS = 50_000
 _INSERTED_AT_ONCE = 500
 _REFUSED = ("read-only transaction", "permission denied")

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from pipelines.config.settings import duration, kantata_settings, mask_secrets
+from pipelines.config.secrets import mask_secrets
+from pipelines.config.settings import duration, kantata_settings
 from pipelines.config.targets import configured_target
 from pipelines.ops.job import JobResult, Part
 from pipelines.ops.job import run_job as run_all
@@ -21,10 +22,11 @@ from pipelines.ops.json_log import JsonLog
 from pipelines.ops.marts import check_marts, findings_exit_code, rebuild_marts
 from pipelines.ops.migrate import migrate
 from pipelines.ops.preflight import preflight as run_check
-from pipelines.ops.status import print_status, status_json
 from pipelines.ops.status import read_status as read_status
+from pipelines.runtime.clock import utc_now
+from pipelines.runtime.exit_codes import ACTION_REQUIRED
 from pipelines.runtime.signals import stop_on_signals
-from pipelines.sync.pipeline import ACTION_REQUIRED, SyncOptions, utc_now
+from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import sync as run_sync
 from pipelines.sync.session import locked
 from sources.kantata.errors import KantataError
@@ -35,6 +37,9 @@ from .demo import demo as run_demo
 from .errors import handle_errors
 from .labels import Labels, labels
 from .options import DestinationOption, JsonOption, LogFormat, WaitOption, Warehouse
+from .output import out, print_err, print_json, print_out
+from .progress import console_observer
+from .render_status import print_status, status_json
 
 app = typer.Typer(
     add_completion=False,
@@ -71,12 +76,12 @@ def sync(
         warehouse = configured_target(destination)
         settings = kantata_settings()
         with (
-            render_runs.console_observer() as observer,
+            console_observer() as observer,
             locked(warehouse, wait, observer.note) as lock,
         ):
             result = run_sync(settings, lock, asked, observer)
         if as_json:
-            render_runs.print_json(render_runs.sync_json(result))
+            print_json(render_runs.sync_json(result))
         else:
             render_runs.render_sync(result)
         raise typer.Exit(result.exit_code)
@@ -97,11 +102,7 @@ def run(
     """What cron starts: sync; push, if that is enabled; alerts, if a person is needed."""
     log = JsonLog() if log_format is LogFormat.JSON else None
     with handle_errors(as_json, log), stop_on_signals():
-        with (
-            render_runs.console_observer()
-            if log is None
-            else nullcontext(log.observer()) as observer
-        ):
+        with console_observer() if log is None else nullcontext(log.observer()) as observer:
             ran = run_all(destination, only, wait, observer)
         if log is not None:
             log.end(ran.exit_code, needs=ran.needs, **_job_figures(ran))
@@ -109,7 +110,7 @@ def run(
             labels(configured_target(destination), ran.pushed.changes) if ran.pushed else Labels()
         )
         if as_json:
-            render_runs.print_json(
+            print_json(
                 {
                     "exit_code": ran.exit_code,
                     "sync": render_runs.sync_json(ran.synced) if ran.synced else None,
@@ -140,7 +141,7 @@ def _render_job(ran: JobResult, known: Labels) -> None:
     if ran.pushed:
         render_changes.render_push(ran.pushed, known)
     if ran.stopped is not None:
-        render_runs.print_err(mask_secrets(f"milestones: {ran.stopped}"))
+        print_err(mask_secrets(f"milestones: {ran.stopped}"))
 
 
 @app.command()
@@ -159,9 +160,9 @@ def check(
             if not as_json:
                 mark = "[red]✗[/]" if answer.exit_code else "[green]✓[/]"
                 line = f"{mark} {escape(answer.question)}: {escape(answer.answer)}"
-                render_runs.out.print(line, soft_wrap=True)
+                out.print(line, soft_wrap=True)
         if as_json:
-            render_runs.print_json([vars(answer) for answer in answers])
+            print_json([vars(answer) for answer in answers])
         raise typer.Exit(next((a.exit_code for a in answers if a.exit_code), 0))
 
 
@@ -179,12 +180,12 @@ def status(
         most = duration(fail_if_older_than or "999999d", "--fail-if-older-than")
         found = read_status(configured_target(destination))
         if as_json:
-            render_runs.print_json(status_json(found))
+            print_json(status_json(found))
         else:
             print_status(found)
         if fail_if_older_than and not found.is_fresh(most, utc_now()):
             if not as_json:
-                render_runs.print_err(f"milestones: no run was proven within {fail_if_older_than}")
+                print_err(f"milestones: no run was proven within {fail_if_older_than}")
             raise typer.Exit(1)
 
 
@@ -195,7 +196,7 @@ def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
         warnings = rebuild_marts(configured_target(destination))
         code = ACTION_REQUIRED if warnings else 0
         if as_json:
-            render_runs.print_json({"warnings": warnings, "exit_code": code})
+            print_json({"warnings": warnings, "exit_code": code})
         else:
             render_runs.render_marts(warnings)
         raise typer.Exit(code)
@@ -207,7 +208,7 @@ def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
     with handle_errors(as_json), stop_on_signals():
         findings = check_marts(configured_target(destination))
         if as_json:
-            render_runs.print_json([vars(finding) for finding in findings])
+            print_json([vars(finding) for finding in findings])
         else:
             render_runs.render_findings(findings)
         raise typer.Exit(findings_exit_code(findings))
@@ -217,22 +218,20 @@ def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
 def move_command(as_json: JsonOption = False) -> None:
     """Move the DuckDB warehouse and its ledger to an empty Postgres, versions included."""
     with handle_errors(as_json), stop_on_signals():
-        with render_runs.console_observer() as observer:
+        with console_observer() as observer:
             source, target = (
                 configured_target(Warehouse.DUCKDB),
                 configured_target(Warehouse.POSTGRES),
             )
             moved = migrate(source, target, observer.phase, utc_now)
         if as_json:
-            render_runs.print_json(vars(moved))
+            print_json(vars(moved))
             return
         rows = ", ".join(f"{count:,} {table}" for table, count in moved.rows.items() if count)
-        render_runs.print_out(f"moved: {rows}")
+        print_out(f"moved: {rows}")
         if moved.changes is not None:
-            render_runs.print_out(
-                f"moved {moved.changes:,} changes; the old ledger is {moved.old_ledger}"
-            )
-        render_runs.print_out("from now on: milestones run --destination postgres")
+            print_out(f"moved {moved.changes:,} changes; the old ledger is {moved.old_ledger}")
+        print_out("from now on: milestones run --destination postgres")
 
 
 @app.command()

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.config.ledgers import why_no_ledger
 from pipelines.config.settings import kantata_settings, push_settings
-from pipelines.config.targets import Target, configured_target, ledger_url
+from pipelines.config.targets import configured_target, ledger_url
 from pipelines.runtime.signals import stop_on_signals
 from pipelines.writeback import service
 from pipelines.writeback.approvals import current_actor, now, open_ledger
@@ -18,12 +17,16 @@ from pipelines.writeback.requests import refuse_problems
 from pipelines.writeback.result import PushResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import OPEN, Change, Status
+from warehouse.ledger.engine import why_no_ledger
 from warehouse.ledger.store import Ledger
+from warehouse.target import Target
 
-from . import propose, render_changes, render_runs
+from . import propose, render_changes
 from .errors import handle_errors
 from .labels import labels
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
+from .output import print_err, print_json
+from .progress import console_observer
 from .render_changes import DIGEST_LENGTH
 
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID")]
@@ -56,16 +59,16 @@ def changes(
 def _has_no_ledger(where: Target, as_json: bool) -> bool:
     """Whether there is no ledger; then that is told."""
     if why := why_no_ledger(ledger_url(where)):
-        render_runs.print_err(why)
+        print_err(why)
         if as_json:
-            render_runs.print_json([])
+            print_json([])
     return bool(why)
 
 
 def _render(found: list[Change], where: Target, as_json: bool) -> None:
     known = labels(where, found)
     if as_json:
-        render_runs.print_json([render_changes.change_json(change, known) for change in found])
+        print_json([render_changes.change_json(change, known) for change in found])
     else:
         render_changes.render_list(found, known)
 
@@ -82,7 +85,7 @@ def show_one(
             change = ledger.change(change_id)
         known = labels(where, [change])
         if as_json:
-            render_runs.print_json(render_changes.change_json(change, known))
+            print_json(render_changes.change_json(change, known))
         else:
             render_changes.render_change(change, known)
 
@@ -172,7 +175,7 @@ def _decide_each(
                 refused[change_id] = str(error)
     if as_json and refused:
         known = labels(where, done)
-        render_runs.print_json(
+        print_json(
             {
                 "error": "\n".join(refused.values()),
                 "exit_code": ChangeRefused.exit_code,
@@ -199,7 +202,7 @@ def _plan(destination: Warehouse, as_json: bool) -> None:
     steps = service.plan_changes(kantata_settings(), push_settings(), where, now)
     known = labels(where, (step.change for step in steps))
     if as_json:
-        render_runs.print_json(render_changes.plan_json(steps, known))
+        print_json(render_changes.plan_json(steps, known))
     else:
         render_changes.render_plan(steps, known)
 
@@ -215,7 +218,7 @@ def push(
             _plan(destination, as_json)
             return
         where = configured_target(destination)
-        with render_runs.console_observer() as observer:
+        with console_observer() as observer:
             result = service.push_changes(kantata_settings(), push_settings(), where, observer, now)
         _render_push(result, where, as_json)
 
@@ -226,7 +229,7 @@ def reconcile(
     """Find out what became of changes that may have been written; send nothing."""
     with handle_errors(as_json), stop_on_signals():
         where = configured_target(destination)
-        with render_runs.console_observer() as observer:
+        with console_observer() as observer:
             result = service.reconcile_changes(
                 kantata_settings(), push_settings(), where, observer, now
             )
@@ -236,11 +239,11 @@ def reconcile(
 def _render_push(result: PushResult, where: Target, as_json: bool) -> None:
     known = labels(where, [*result.changes, *(change for change, _ in result.waiting)])
     if as_json:
-        render_runs.print_json(render_changes.push_json(result, known))
+        print_json(render_changes.push_json(result, known))
     else:
         render_changes.render_push(result, known)
         if result.stopped is not None:
-            render_runs.print_err(f"milestones: {result.stopped}")
+            print_err(f"milestones: {result.stopped}")
     raise typer.Exit(result.exit_code)
 
 
@@ -254,6 +257,6 @@ def audit(
         ledger.change(change_id)
         events = ledger.events(change_id)
         if as_json:
-            render_runs.print_json([vars(event) for event in events])
+            print_json([vars(event) for event in events])
         else:
             render_changes.render_audit(events)

@@ -13,12 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.config.settings import KantataSettings
-from pipelines.config.targets import Target, duckdb_target
-from pipelines.sync.pipeline import SyncOptions, sync
+from pipelines.config.targets import duckdb_target
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
+from warehouse.target import Target
 
 from . import render_runs
+from .output import format_amount, out
+from .progress import console_observer
 
 FOLDER = Path(".milestones/demo")
 PUBLISHED = Path("milestones-demo.duckdb")
@@ -63,28 +67,24 @@ def demo() -> None:
     with Sandbox(milestones=MILESTONES) as sandbox:
         settings = KantataSettings()
         settings.kantata_api_url, settings.kantata_access_token = sandbox.url, sandbox.token
-        render_runs.out.print(f"[bold]1. A sandbox of {MILESTONES:,} milestones, synced[/]")
+        out.print(f"[bold]1. A sandbox of {MILESTONES:,} milestones, synced[/]")
         _sync(settings, target, SyncOptions())
         last = _change(sandbox.account)
-        render_runs.out.print(
-            "\n[bold]2. Seven changes in it: its events tell of six, which are read[/]"
-        )
+        out.print("\n[bold]2. Seven changes in it: its events tell of six, which are read[/]")
         _sync(settings, target, SyncOptions())
-        render_runs.out.print(
-            "\n[bold]3. A full scan, due once a day, finds the one nobody told of[/]"
-        )
+        out.print("\n[bold]3. A full scan, due once a day, finds the one nobody told of[/]")
         _sync(settings, target, SyncOptions(full=True))
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
-        render_runs.out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
-        render_runs.out.print(_changes_table(warehouse.execute(_CHANGES, [last]).fetchall()))
-        render_runs.out.print("\n[bold]5. USD still to be invoiced, by month[/]")
-        render_runs.out.print(_chart(warehouse.execute(_BY_MONTH).fetchall()))
-    render_runs.out.print(f"\nEverything is in [bold]{PUBLISHED}[/]. Open it and try:\n")
-    render_runs.out.print(escape(_TRY), soft_wrap=True)
+        out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
+        out.print(_changes_table(warehouse.execute(_CHANGES, [last]).fetchall()))
+        out.print("\n[bold]5. USD still to be invoiced, by month[/]")
+        out.print(_chart(warehouse.execute(_BY_MONTH).fetchall()))
+    out.print(f"\nEverything is in [bold]{PUBLISHED}[/]. Open it and try:\n")
+    out.print(escape(_TRY), soft_wrap=True)
 
 
 def _sync(settings: KantataSettings, target: Target, asked: SyncOptions) -> None:
-    with render_runs.console_observer() as observer, locked(target) as lock:
+    with console_observer() as observer, locked(target) as lock:
         result = sync(settings, lock, asked, observer)
     render_runs.render_sync(result)
 
@@ -112,14 +112,14 @@ def _changes_table(rows: list[tuple[Any, ...]]) -> Table:
         old_amount, amount, old_due, due, old_invoice, invoice = fields
         changes: dict[str, tuple[str, str]] = defaultdict(lambda: ("", ""))
         if old_amount != amount:
-            before = "" if old_amount is None else render_runs.format_amount(old_amount, unit)
-            changes[f"amount, {currency}"] = (before, render_runs.format_amount(amount, unit))
+            before = "" if old_amount is None else format_amount(old_amount, unit)
+            changes[f"amount, {currency}"] = (before, format_amount(amount, unit))
         if old_due != due:
             changes["date"] = (old_due or "", due or "none")
         if old_invoice != invoice:
             changes["invoice"] = (old_invoice or "none", invoice or "none")
         if what == "deleted":
-            changes[f"amount, {currency}"] = (render_runs.format_amount(amount, unit), "")
+            changes[f"amount, {currency}"] = (format_amount(amount, unit), "")
         for name, (before, after) in changes.items():
             table.add_row(id_, escape(title), f"{what}: {name}", before, after)
     return table
@@ -130,5 +130,5 @@ def _chart(rows: list[tuple[Any, ...]]) -> Table:
     most = max((subunits for _, subunits, _ in rows), default=0)
     for month, subunits, unit in rows:
         bar = Bar(max(most, 1), 0, max(0, subunits), width=40, color="green")
-        table.add_row(month, f"{render_runs.format_amount(subunits, unit):>14}", bar)
+        table.add_row(month, f"{format_amount(subunits, unit):>14}", bar)
     return table

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import typer
 
-from pipelines.config.settings import mask_secrets
+from pipelines.config.secrets import mask_secrets
 from pipelines.ops.json_log import JsonLog
 from pipelines.runtime.signals import Stopped, on_forced_exit
 from sources.kantata.errors import KantataError
 from warehouse.errors import WarehouseError
 
-from . import render_runs
+from .output import print_err, print_json
 
 ERROR_LOG = Path(".milestones/error.log")
 
@@ -55,9 +55,9 @@ def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) ->
     if log is not None:
         log.end(exit_code, error=message)
     if as_json:
-        render_runs.print_json({"error": message, "exit_code": exit_code})
+        print_json({"error": message, "exit_code": exit_code})
     elif log is None:
-        render_runs.print_err(f"milestones: {message}")
+        print_err(f"milestones: {message}")
     sys.stdout.flush()
 
 

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from pipelines.config.targets import Target
-from pipelines.sync.query import open_reader, rows_by_id
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import Change
+from warehouse.reader import open_reader, rows_by_id
+from warehouse.target import Target
 
 
 @dataclass(frozen=True)

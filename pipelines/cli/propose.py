@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from pipelines.config.targets import configured_target, ledger_url
-from pipelines.sync.query import WarehouseReader, open_reader
 from pipelines.writeback import proposals as asking
 from pipelines.writeback import requests as reading
 from pipelines.writeback.approvals import current_actor, now
@@ -19,10 +18,11 @@ from pipelines.writeback.requests import ChangeRequest
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
 from warehouse.ledger.store import connect_ledger
+from warehouse.reader import WarehouseReader, open_reader
 
-from . import render_runs
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
+from .output import print_json, print_out
 
 propose = typer.Typer(
     no_args_is_help=False,
@@ -69,14 +69,12 @@ def propose_many(
 
         results = _propose(destination, asks, who, allow_duplicate)
         if as_json:
-            render_runs.print_json([vars(result) for result in results])
+            print_json([vars(result) for result in results])
             return
         for result in results:
-            render_runs.print_out(
-                f"{result.where}: {' '.join(filter(None, _result_words(result)))}"
-            )
+            print_out(f"{result.where}: {' '.join(filter(None, _result_words(result)))}")
         new = sum(not result.note for result in results)
-        render_runs.print_out(f"{new} proposed, {len(results) - new} not")
+        print_out(f"{new} proposed, {len(results) - new} not")
 
 
 def _result_words(result: ProposalResult) -> tuple[str, str]:
@@ -149,9 +147,9 @@ def _propose_one(
         ask = reading.single_request(action, milestone_id, fields or (), reason)
         (result,) = _propose(destination, lambda _: [ask], who, duplicate)
         if as_json:
-            render_runs.print_json({"change_id": result.change_id})
+            print_json({"change_id": result.change_id})
         else:
-            render_runs.print_out(result.change_id or "")
+            print_out(result.change_id or "")
 
 
 def _propose(

@@ -14,7 +14,7 @@ from pipelines.writeback.result import PushResult
 from warehouse.ledger.change import Action, Change, Event, Status, Value
 
 from .labels import Labels
-from .render_runs import exact_amount, format_amount, out
+from .output import exact_amount, format_amount, out
 
 DIGEST_LENGTH = 12  # characters of a digest that are shown, and enough to name it
 # What `plan --json` calls each step; read by other programs.

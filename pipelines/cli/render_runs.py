@@ -2,90 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipelines.runtime.text import visible
-from pipelines.sync.pipeline import RunObserver, SyncResult
+from pipelines.sync.pipeline import SyncResult
 from warehouse.models.build import Finding
 from warehouse.raw.runs import Run
 
-# A title is shown as it is: `:100:` is no emoji.
-out = Console(highlight=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
-_LINE_EVERY = 5.0  # seconds between plain lines
-
-
-@contextmanager
-def console_observer() -> Iterator[RunObserver]:
-    """Someone who watches a run on stderr."""
-    if not err.is_terminal:
-        yield _line_observer()
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("pages, {task.fields[rows]:,} milestones"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("starting", total=None, rows=0)
-
-        def progress(rows: int, read: int, pages: int) -> None:
-            bar.update(task, completed=read, total=pages, rows=rows)
-
-        yield RunObserver(
-            phase=lambda name: bar.update(task, description=name),
-            progress=progress,
-            note=lambda line: err.print(safe_markup(line)),
-        )
-
-
-def _line_observer() -> RunObserver:
-    last = time.monotonic()
-
-    def progress(rows: int, read: int, pages: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LINE_EVERY:
-            last = time.monotonic()
-            print_err(f"reading: {rows} milestones, page {read} of {pages}")
-
-    return RunObserver(phase=print_err, progress=progress, note=print_err)
-
-
-def print_err(line: str) -> None:
-    """A line on stderr, or some, each whole, whatever the terminal's width."""
-    for each in line.split("\n"):
-        err.print(visible(each), markup=False, soft_wrap=True)
-
-
-def print_out(line: str) -> None:
-    """One line on stdout, whole."""
-    out.print(visible(line), markup=False, soft_wrap=True)
-
-
-def format_amount(subunits: int, unit: Decimal | None) -> str:
-    """An amount in its currency's own decimals; subunits if its unit is unknown."""
-    return f"{subunits:,} subunits" if unit is None else f"{subunits * unit.normalize():,f}"
-
-
-def exact_amount(subunits: int, unit: Decimal | None) -> str | None:
-    """An amount as JSON has it: text, since JSON numbers round; null if its unit is unknown."""
-    return None if unit is None else f"{subunits * unit.normalize():f}"
-
-
-def safe_markup(text: str) -> str:
-    """A text of others within markup of ours."""
-    return escape(visible(text))
+from .output import exact_amount, format_amount, out, safe_markup
 
 
 def render_sync(result: SyncResult) -> None:
@@ -188,8 +113,3 @@ def totals_json(
         }
         for currency, (count, subunits) in sorted(totals.items())
     }
-
-
-def print_json(value: object) -> None:
-    """One JSON value on stdout."""
-    print(json.dumps(value, indent=2, default=str))

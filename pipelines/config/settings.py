@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -97,27 +97,6 @@ def duration(text: str, name: str) -> timedelta:
     if not (found := _DURATION.fullmatch(text)):
         raise KantataMisconfigured(f"{name} is {text!r}; write it as 90m, 24h or 7d")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def mask_secrets(text: str) -> str:
-    """A text in which no secret that is configured stands."""
-    for secret in _configured_secrets():
-        text = text.replace(secret, "[secret]") if len(secret) >= 4 else text
-    return text
-
-
-def _configured_secrets() -> list[str]:
-    """Every secret that can be read; an error is told whatever else is wrong."""
-    asked: tuple[Callable[[], str], ...] = (
-        lambda: _resolve_kantata().kantata_access_token,
-        _write_token,
-        lambda: setting("alerts.webhook_url", ""),  # whoever has it may write to the channel
-    )
-    found = []
-    for ask in asked:
-        with suppress(Exception):
-            found.append(ask())
-    return [secret for secret in found if secret]
 
 
 @configspec

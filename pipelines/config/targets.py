@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import dlt
 import pendulum
-from dlt.common.destination import Destination
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from warehouse.errors import WarehouseMisconfigured
+from warehouse.ledger.engine import check_ledger_url, check_postgres_url
+from warehouse.target import Target
 
-from .ledgers import check_ledger_url, check_postgres_url
 from .settings import setting
 
 LOADER_FILE = ".milestones/loader.duckdb"
@@ -31,48 +30,6 @@ _DUCKDB = {
 }
 # A file called as a schema is taken for it by DuckDB: kantata_marts.x would be ambiguous.
 _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
-
-
-@dataclass(frozen=True)
-class Target:
-    """A warehouse, and the files beside it.
-
-    Args:
-        destination: What dlt loads into.
-        name: ``duckdb`` or ``postgres``.
-        folder: Where the lock and dlt's working files are.
-        stem: What they are called.
-        loader: The DuckDB file dlt loads into, None for Postgres.
-        published: The DuckDB file for readers, None for Postgres.
-        timezone: Decides which day it is in the marts, and where a month begins.
-    """
-
-    destination: Destination[Any, Any]
-    name: str
-    folder: Path
-    stem: str
-    loader: Path | None = None
-    published: Path | None = None
-    timezone: str = "UTC"
-
-    @property
-    def lock(self) -> Path:
-        """The file whose lock a run holds."""
-        return self.folder / f"{self.stem}.lock"
-
-    @property
-    def working(self) -> Path:
-        """Where dlt works; made anew by each run."""
-        return self.folder / f"{self.stem}-working"
-
-    def pipeline(self) -> dlt.Pipeline:
-        """The pipeline that loads into it."""
-        return dlt.pipeline(
-            "milestones",
-            pipelines_dir=str(self.working),
-            destination=self.destination,
-            dataset_name="kantata",
-        )
 
 
 def configured_target(destination: str) -> Target:

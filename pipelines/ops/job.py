@@ -5,30 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pipelines.config.settings import (
-    alert_settings,
-    kantata_settings,
-    mask_secrets,
-    push_settings,
-)
-from pipelines.config.targets import Target, configured_target
+from pipelines.config.secrets import mask_secrets
+from pipelines.config.settings import alert_settings, kantata_settings, push_settings
+from pipelines.config.targets import configured_target
+from pipelines.runtime.clock import Now, utc_now
+from pipelines.runtime.exit_codes import ACTION_REQUIRED
+from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped
-from pipelines.sync.pipeline import (
-    ACTION_REQUIRED,
-    Now,
-    RunObserver,
-    SyncOptions,
-    SyncResult,
-    sync,
-    utc_now,
-)
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.pipeline import SyncResult, sync
 from pipelines.sync.session import locked
 from pipelines.writeback.result import PushResult
 from pipelines.writeback.service import push_changes
 from sources.kantata.errors import KantataError
 from warehouse.errors import WarehouseError
+from warehouse.target import Target
 
-from .alerts import JobOutcome, send_alert
+from .alert_policy import JobOutcome
+from .alerts import send_alert
 
 
 class Part(StrEnum):

@@ -1,7 +1,7 @@
 """The log of an unattended run: JSON lines on stderr, one for each thing worth telling.
 
-However long the account or the trouble, a run writes no more than ``MAX_LINES`` lines of one kind; how
-many were left out stands in the last line.
+However long the account or the trouble, a run writes no more than ``MAX_LINES`` lines of one kind;
+how many were left out stands in the last line.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import threading
 import time
 from collections import Counter
 
-from pipelines.config.settings import mask_secrets
-from pipelines.sync.pipeline import Now, RunObserver, utc_now
+from pipelines.config.secrets import mask_secrets
+from pipelines.runtime.clock import Now, utc_now
+from pipelines.runtime.observer import RunObserver
 from sources.kantata import RequestLog
 
 MAX_LINES = 200  # lines of one kind in one run

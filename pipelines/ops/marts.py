@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pipelines.config.targets import Target
-from pipelines.sync.pipeline import ACTION_REQUIRED, build_context
+from pipelines.runtime.exit_codes import ACTION_REQUIRED
+from pipelines.sync.pipeline import build_context
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
 from warehouse.errors import WarehouseError
 from warehouse.models import build
 from warehouse.models.build import Finding, Severity
 from warehouse.raw import runs
+from warehouse.target import Target
 
 
 def rebuild_marts(target: Target) -> list[str]:

@@ -9,16 +9,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipelines.config.targets import Target, ledger_url
-from pipelines.sync.pipeline import Now, build_context
-from pipelines.sync.session import (
-    WarehouseLock,
-    load,
-    locked,
-    open_existing,
-    prepare_tables,
-    reset_pipeline,
-)
+from pipelines.config.targets import ledger_url
+from pipelines.runtime.clock import Now
+from pipelines.sync.loader import load, reset_pipeline
+from pipelines.sync.pipeline import build_context
+from pipelines.sync.session import WarehouseLock, locked, open_existing, prepare_tables
 from sources.kantata import loaded_before
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
@@ -26,6 +21,7 @@ from warehouse.ledger.change import Event
 from warehouse.ledger.store import Ledger, connect_ledger
 from warehouse.models import build
 from warehouse.raw import export, proof, runs
+from warehouse.target import Target
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.config.settings import KantataSettings
-from pipelines.config.targets import Target
 from sources.kantata import KantataReader
 from sources.kantata.api.reader import Parameters
 from sources.kantata.errors import KantataError
@@ -15,6 +14,7 @@ from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse.database import connect
 from warehouse.errors import WarehouseBusy, WarehouseError, WarehouseUnwritable
 from warehouse.locks import file_lock
+from warehouse.target import Target
 
 _MAPS = {"workspace": "workspaces", "story": "stories"}  # where an include's records are found
 

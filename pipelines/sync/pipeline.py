@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,11 @@ import pendulum
 import pyarrow as pa
 
 from pipelines.config.settings import KantataSettings
+from pipelines.runtime.clock import Now, utc_now
+from pipelines.runtime.exit_codes import ACTION_REQUIRED
+from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
-from sources.kantata import ExtractRequest, Report, RequestLog, kantata
+from sources.kantata import ExtractRequest, Report, kantata
 from warehouse.database import connect
 from warehouse.errors import WarehouseError, WarehouseUnproven
 from warehouse.models import build
@@ -25,44 +27,11 @@ from warehouse.raw import proof, runs, schema
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.raw.state import LoadedState
 
-from .session import (
-    WarehouseLock,
-    ensure_locked,
-    load,
-    prepare_tables,
-    publish_to_readers,
-    reset_pipeline,
-    root_cause,
-    translate_errors,
-)
+from .loader import load, reset_pipeline, root_cause, translate_errors
+from .options import SyncOptions
+from .session import WarehouseLock, ensure_locked, prepare_tables, publish_to_readers
 
-ACTION_REQUIRED = 3
 _REJECTS_SHOWN = 10
-Now = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The time of this machine."""
-    return datetime.now(UTC)
-
-
-@dataclass
-class RunObserver:
-    """Who is told how a run goes on; by default nobody.
-
-    Args:
-        began: Told the run's id.
-        phase: Told in a word or two what is being done.
-        progress: Told rows read, pages read, and pages there are.
-        note: Told in one line what is worth telling, as why a request is tried again.
-        on_request: Told of each request to Kantata, and what became of it.
-    """
-
-    began: Callable[[str], None] = lambda _: None
-    phase: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int, int], None] = lambda _rows, _read, _pages: None
-    note: Callable[[str], None] = lambda _: None
-    on_request: Callable[[RequestLog], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -95,23 +64,6 @@ class SyncResult:
         if (more := len(self.rejected) - _REJECTS_SHOWN) > 0:
             lines.append(f"{more} more records are rejected: see kantata.rejected_records")
         return lines
-
-
-@dataclass(frozen=True)
-class SyncOptions:
-    """What a person asks of one run.
-
-    Args:
-        full: A scan, whatever is due.
-        allow_deletes: Any number of milestones may be marked as deleted at once.
-        deleted_projects: Projects nobody can read, whose milestones are deleted.
-        touched: Milestones that were just written to, to read no others.
-    """
-
-    full: bool = False
-    allow_deletes: bool = False
-    deleted_projects: frozenset[str] = frozenset()
-    touched: frozenset[str] = frozenset()
 
 
 def sync(

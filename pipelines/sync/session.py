@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import dlt
 from dlt.destinations.exceptions import DatabaseException
-from dlt.pipeline.exceptions import PipelineStepFailed
 
-from pipelines.config.targets import Target
-from pipelines.runtime.signals import Stopped
-from sources.kantata.errors import KantataError
-from sources.kantata.settings import LOADED
+from sources.kantata.schema import LOADED
 from warehouse import locks
-from warehouse.database import Database, connect, is_disk_full, load_failure, reason
-from warehouse.errors import WarehouseError, WarehouseUnavailable, WarehouseUnwritable
+from warehouse.database import Database, connect, reason
+from warehouse.errors import WarehouseError, WarehouseUnavailable
 from warehouse.publish import publish
 from warehouse.raw import schema
+from warehouse.target import Target
+
+from .loader import translate_errors
 
 _RAW = {
     table: {name: kind.dlt_type for name, kind in columns.items()}
@@ -94,16 +91,6 @@ def open_existing(lock: WarehouseLock) -> Iterator[Database]:
         yield database
 
 
-def reset_pipeline(target: Target) -> dlt.Pipeline:
-    """A pipeline that remembers nothing of earlier runs on this machine.
-
-    What it must know it takes from the warehouse, so a package that a killed run left behind, a
-    lost folder and another machine are all the same to it.
-    """
-    shutil.rmtree(target.working, ignore_errors=True)
-    return target.pipeline()
-
-
 def prepare_tables(database: Database) -> None:
     """Make the raw tables that are not there yet.
 
@@ -127,48 +114,3 @@ def ensure_locked(lock: WarehouseLock) -> None:
             f"the lock on the server was lost, so nothing more is loaded: {reason(error)}. "
             "The next run does it all again."
         ) from None
-
-
-def load(pipeline: dlt.Pipeline) -> None:
-    """Load what was extracted.
-
-    Raises:
-        WarehouseError: If that fails.
-    """
-    try:
-        pipeline.normalize()
-        pipeline.load()
-    except PipelineStepFailed as error:
-        cause = root_cause(error)
-        if cause is not error or is_disk_full(cause):  # a signal, or a disk
-            raise
-        raise load_failure(error) from error
-
-
-@contextmanager
-def translate_errors(target: Target) -> Iterator[None]:
-    """Name what failed, and end dlt's wrappings: whoever catches it sees the cause itself."""
-    try:
-        yield
-    except (KantataError, WarehouseError, Stopped):
-        raise
-    except BaseException as error:
-        cause = root_cause(error)
-        if isinstance(cause, (KantataError, WarehouseError, Stopped)):
-            raise cause from None
-        if is_disk_full(cause):
-            raise WarehouseUnwritable(
-                f"cannot write to {target.folder.absolute()}: {reason(cause)}. Make room there, or "
-                "mend the folder's rights; the last published state stands."
-            ) from None
-        raise
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """The first error that is one of ours, or tells of a disk; else the error itself."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, (KantataError, WarehouseError, Stopped)) or is_disk_full(seen):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return error

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from pipelines.config.ledgers import why_no_ledger
-from pipelines.config.targets import Target, ledger_url
+from pipelines.config.targets import ledger_url
 from warehouse.errors import ChangeRefused
+from warehouse.ledger.engine import why_no_ledger
 from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.target import Target
 
 from .fields import check_text
 

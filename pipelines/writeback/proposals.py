@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.sync.query import WarehouseReader
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import OPEN, Action, Change, Draft, Image, Status, Value
 from warehouse.ledger.store import Ledger
+from warehouse.reader import WarehouseReader
 
 from .fields import FOR_CREATE, WRITABLE, check_text, parse_field
 from .ledger_lookup import LedgerLookup

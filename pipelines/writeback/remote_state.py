@@ -12,55 +12,15 @@ from sources.kantata.api.envelope import Page, Record
 from sources.kantata.api.writer import MODEL, SERVICE
 from sources.kantata.errors import KantataIncomplete, KantataMoving
 from sources.kantata.extract.deletions import NOT_ALLOWED, fetch_one
-from sources.kantata.extract.scan import MILESTONES_PATH, Scan
-from sources.kantata.settings import MILESTONE_INCLUDES, PER_PAGE
-from warehouse.ledger.change import Action, Change, Image, Units, Value
+from sources.kantata.extract.scan import Scan
+from sources.kantata.settings import MILESTONE_INCLUDES, MILESTONES_PATH, PER_PAGE
+from warehouse.ledger.change import Action, Change, Units, Value
 
+from .milestone import image, invoiced
 from .plan import AccountState, MilestoneState
 
-# What a proposer sees of a milestone, and what must not have changed when it is written to.
-IMAGE = (
-    "title",
-    "amount_in_cents",
-    "currency",
-    "billing_type",
-    "date_to_invoice",
-    "workspace_id",
-    "story_id",
-    "invoice_id",
-    "invoice_ids",
-)
-_IDS = ("workspace_id", "story_id", "invoice_id")
 _REFERENCES = "external_references"
 _POWERS_OF_TEN = frozenset(10**n for n in range(7))  # others have no exact decimals
-
-
-def image(record: Mapping[str, object]) -> Image:
-    """A milestone's fields, ids as text and the ids of its invoices in one text."""
-    return {name: _value(name, record.get(name)) for name in IMAGE}
-
-
-def _value(name: str, value: object) -> Value:
-    if name == "invoice_ids":
-        return ",".join(sorted(map(str, value))) or None if isinstance(value, list) else None
-    if name in _IDS:
-        return None if value is None else str(value)
-    return value if value is None or type(value) is int else str(value)
-
-
-def invoiced(found: Image, statuses: Mapping[str, object]) -> str:
-    """Why a milestone counts as invoiced: it is on an invoice that is not cancelled.
-
-    Args:
-        found: The milestone.
-        statuses: The status of each invoice that is known, by id.
-    """
-    if found["invoice_id"] is not None:
-        return f"it is on invoice {found['invoice_id']}"
-    for id_ in filter(None, str(found["invoice_ids"] or "").split(",")):
-        if statuses.get(id_) != "cancelled":
-            return f"it is linked to invoice {id_}, which is not cancelled"
-    return ""
 
 
 def read_account_state(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.sync.query import QueryRefused, WarehouseReader
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
+from warehouse.reader import QueryRefused, WarehouseReader
 
 from .fields import FOR_CREATE
 

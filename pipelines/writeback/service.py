@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 
-from pipelines.config.ledgers import why_no_ledger
 from pipelines.config.settings import KantataSettings, PushSettings
-from pipelines.config.targets import Target, ledger_url
-from pipelines.sync.pipeline import Now, RunObserver, SyncOptions, SyncResult, sync
+from pipelines.config.targets import ledger_url
+from pipelines.runtime.clock import Now
+from pipelines.runtime.observer import RunObserver
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.pipeline import SyncResult, sync
 from pipelines.sync.session import (
     WarehouseLock,
     locked,
@@ -19,11 +21,12 @@ from pipelines.sync.session import (
 from sources.kantata.api.transport import RateLimiter
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import KantataError, KantataMisconfigured
-from sources.kantata.extract.scan import MILESTONES_PATH
-from sources.kantata.settings import ATTEMPTS
+from sources.kantata.settings import ATTEMPTS, MILESTONES_PATH
 from warehouse.errors import WarehouseError
 from warehouse.ledger import mirror
+from warehouse.ledger.engine import why_no_ledger
 from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.target import Target
 
 from .plan import Step
 from .push import Push

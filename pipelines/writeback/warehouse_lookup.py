@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from pipelines.sync.query import WarehouseReader, rows_by_id
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Image, Value, duplicate_fields
+from warehouse.reader import WarehouseReader, rows_by_id
 
-from .remote_state import IMAGE, image, invoiced
+from .milestone import IMAGE, image, invoiced
 from .requests import ChangeRequest
 
 

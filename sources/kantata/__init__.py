@@ -16,8 +16,10 @@ from .extract.scan import Progress
 from .extract.strategies import read_account
 from .extract.tables import ExtractContext
 from .report import Report
-from .settings import API_URL, Kind, columns_and_key
-from .state import EmptyState, ExtractRequest, WarehouseState
+from .request import ExtractRequest
+from .schema import Kind, columns_and_key
+from .settings import API_URL
+from .state import EmptyState, WarehouseState
 from .transform.diff import Batch
 
 __all__ = [

@@ -19,7 +19,9 @@ import requests
 
 from pipelines.config.settings import kantata_settings
 from pipelines.config.targets import duckdb_target
-from pipelines.sync.pipeline import RunObserver, SyncOptions, sync
+from pipelines.runtime.observer import RunObserver
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata.settings import BATCH_ROWS, MILESTONE_INCLUDES
 from tests.benchmarks.account import serving

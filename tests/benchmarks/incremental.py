@@ -13,12 +13,16 @@ import orjson
 import requests
 
 from pipelines.config.settings import kantata_settings
-from pipelines.config.targets import Target, duckdb_target
-from pipelines.sync.pipeline import RunObserver, SyncOptions, SyncResult, sync
+from pipelines.config.targets import duckdb_target
+from pipelines.runtime.observer import RunObserver
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.pipeline import SyncResult, sync
 from pipelines.sync.session import locked
-from sources.kantata.settings import MILESTONE_INCLUDES, SIDE_TABLES
+from sources.kantata.schema import SIDE_TABLES
+from sources.kantata.settings import MILESTONE_INCLUDES
 from sources.kantata.transform.fingerprint import digest
 from tests.benchmarks.account import serving
+from warehouse.target import Target
 
 MILESTONES = 100_000
 CHANGES = 100

@@ -10,9 +10,10 @@ import pytest
 
 from pipelines.config.settings import alert_settings
 from pipelines.config.targets import ledger_url
-from pipelines.ops.alerts import JobOutcome, judge, send_alert
+from pipelines.ops.alert_policy import JobOutcome, judge
+from pipelines.ops.alerts import send_alert
 from pipelines.ops.job import run_job
-from pipelines.sync.pipeline import RunObserver
+from pipelines.runtime.observer import RunObserver
 from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.job import Job

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.targets import ledger_url
-from pipelines.sync.pipeline import utc_now
+from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
-from sources.kantata.settings import LOADED
+from sources.kantata.schema import LOADED
 from sources.kantata_sandbox import Sandbox
 from tests.support.processes import run_milestones
 from warehouse.models import build

@@ -10,7 +10,9 @@ import pytest
 
 from pipelines.config.settings import kantata_settings
 from pipelines.ops.marts import rebuild_marts
-from pipelines.sync.pipeline import RunObserver, SyncOptions, sync
+from pipelines.runtime.observer import RunObserver
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids

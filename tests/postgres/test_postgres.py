@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from pipelines.config.settings import PushSettings, kantata_settings
-from pipelines.sync.pipeline import RunObserver
+from pipelines.runtime.observer import RunObserver
 from pipelines.writeback.service import push_changes
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids

@@ -31,7 +31,7 @@ from sources.kantata.errors import (
     KantataMoving,
     KantataUnavailable,
 )
-from sources.kantata.settings import VALUES
+from sources.kantata.schema import VALUES
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal, ids_where
 from tests.support.job import Job

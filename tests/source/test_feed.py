@@ -8,8 +8,8 @@ from sources.kantata.api.envelope import Page, Record
 from sources.kantata.api.reader import KantataReader
 from sources.kantata.extract.feed import Feed
 from sources.kantata.report import Report
-from sources.kantata.settings import BILLING_MILESTONES
-from sources.kantata.state import ExtractRequest
+from sources.kantata.request import ExtractRequest
+from sources.kantata.schema import BILLING_MILESTONES
 from sources.kantata.transform.diff import Milestones
 from sources.kantata.transform.milestone_index import MilestoneIndex
 from sources.kantata.transform.nested_drift import nested_changes

@@ -9,7 +9,7 @@ from types import FrameType
 
 from pipelines.config.targets import configured_target
 from pipelines.ops.migrate import migrate
-from pipelines.sync.pipeline import utc_now
+from pipelines.runtime.clock import utc_now
 
 
 def move_until(file: str, function: str) -> None:

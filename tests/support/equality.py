@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sources.kantata.settings import MIRRORED, VALUES, Kind
+from sources.kantata.schema import MIRRORED, VALUES, Kind
 from sources.kantata_sandbox import Account
 from tests.support.job import Job
 from tests.support.visible import account_tables

@@ -64,7 +64,7 @@ def _run(
     os.chdir(folder)
     os.environ.update(settings)
     from pipelines.ops.job import run_job
-    from pipelines.sync.pipeline import RunObserver
+    from pipelines.runtime.observer import RunObserver
 
     needs: tuple[str, ...] = ()
     happened: tuple[str, ...] = ()

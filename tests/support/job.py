@@ -14,12 +14,15 @@ import duckdb
 import psycopg2
 
 from pipelines.config.settings import kantata_settings
-from pipelines.config.targets import Target, configured_target
-from pipelines.sync.pipeline import RunObserver, SyncOptions, SyncResult, sync
+from pipelines.config.targets import configured_target
+from pipelines.runtime.observer import RunObserver
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.pipeline import SyncResult, sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Sandbox
 from tests.support.first_sync import duckdb_synced, postgres_synced
 from warehouse.locks import PATIENCE
+from warehouse.target import Target
 
 
 def _real_time() -> datetime:

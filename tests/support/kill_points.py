@@ -16,7 +16,9 @@ from types import CodeType, FrameType
 
 from pipelines.config.settings import kantata_settings
 from pipelines.config.targets import configured_target
-from pipelines.sync.pipeline import RunObserver, SyncOptions, sync
+from pipelines.runtime.observer import RunObserver
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Sandbox
 from tests.support.fork_server import found

@@ -26,31 +26,52 @@ from warehouse.ledger.store import connect_ledger
 
 # Every function of their modules is traced; these must be reached.
 MODULES = (
-    "pipelines.writeback.push:Push.__init__", "pipelines.writeback.push:Push._again", "pipelines.writeback.push:Push._is_old",
-    "pipelines.writeback.push:Push._push", "pipelines.writeback.push:Push._push_all", "pipelines.writeback.push:Push._request_id",
-    "pipelines.writeback.push:Push._sent", "pipelines.writeback.push:Push._take", "pipelines.writeback.push:Push._write",
-    "pipelines.writeback.push:Push.push", "pipelines.writeback.push:_describe", "pipelines.writeback.push:_send",
-    "pipelines.writeback.reconcile:Reconcile.__init__", "pipelines.writeback.reconcile:Reconcile._begin",
-    "pipelines.writeback.reconcile:Reconcile._done", "pipelines.writeback.reconcile:Reconcile._live",
-    "pipelines.writeback.reconcile:Reconcile._now", "pipelines.writeback.reconcile:Reconcile._reconcile",
-    "pipelines.writeback.reconcile:Reconcile._stopping", "pipelines.writeback.reconcile:Reconcile._verify",
-    "pipelines.writeback.reconcile:_StopOnError.__enter__", "pipelines.writeback.reconcile:_StopOnError.__exit__",
-    "pipelines.writeback.reconcile:_mismatch", "pipelines.writeback.reconcile:chunks",
-    "sources.kantata.api.writer:KantataWriter._send", "sources.kantata.api.writer:KantataWriter.create",
-    "sources.kantata.api.writer:KantataWriter.delete", "sources.kantata.api.writer:KantataWriter.update",
-    "sources.kantata.api.writer:KantataWriter.wait_turn", "sources.kantata.api.writer:_never_arrived",
-    "sources.kantata.api.writer:_parse_success", "sources.kantata.api.writer:_wire_value",
-)  # fmt: skip
+    "pipelines.writeback.push:Push.__init__",
+    "pipelines.writeback.push:Push._again",
+    "pipelines.writeback.push:Push._is_old",
+    "pipelines.writeback.push:Push._push",
+    "pipelines.writeback.push:Push._push_all",
+    "pipelines.writeback.push:Push._request_id",
+    "pipelines.writeback.push:Push._sent",
+    "pipelines.writeback.push:Push._take",
+    "pipelines.writeback.push:Push._write",
+    "pipelines.writeback.push:Push.push",
+    "pipelines.writeback.push:_describe",
+    "pipelines.writeback.push:_send",
+    "pipelines.writeback.reconcile:Reconcile.__init__",
+    "pipelines.writeback.reconcile:Reconcile._begin",
+    "pipelines.writeback.reconcile:Reconcile._done",
+    "pipelines.writeback.reconcile:Reconcile._live",
+    "pipelines.writeback.reconcile:Reconcile._now",
+    "pipelines.writeback.reconcile:Reconcile._reconcile",
+    "pipelines.writeback.reconcile:Reconcile._stopping",
+    "pipelines.writeback.reconcile:Reconcile._verify",
+    "pipelines.writeback.reconcile:_StopOnError.__enter__",
+    "pipelines.writeback.reconcile:_StopOnError.__exit__",
+    "pipelines.writeback.reconcile:_mismatch",
+    "pipelines.writeback.reconcile:chunks",
+    "sources.kantata.api.writer:KantataWriter._send",
+    "sources.kantata.api.writer:KantataWriter.create",
+    "sources.kantata.api.writer:KantataWriter.delete",
+    "sources.kantata.api.writer:KantataWriter.update",
+    "sources.kantata.api.writer:KantataWriter.wait_turn",
+    "sources.kantata.api.writer:_never_arrived",
+    "sources.kantata.api.writer:_parse_success",
+    "sources.kantata.api.writer:_wire_value",
+)
 # Of their module only these are traced, and must be reached, too.
 FUNCTIONS = (
-    "warehouse.ledger.store:Ledger.move", "warehouse.ledger.store:Ledger.sending",
-    "warehouse.ledger.store:Ledger.pushing", "warehouse.ledger.store:Ledger._note",
-)  # fmt: skip
+    "warehouse.ledger.store:Ledger.move",
+    "warehouse.ledger.store:Ledger.sending",
+    "warehouse.ledger.store:Ledger.pushing",
+    "warehouse.ledger.store:Ledger._note",
+)
 # What a push reaches only if it finds a change whose outcome is unknown.
 OF_UNKNOWNS = (
-    "pipelines.writeback.reconcile:Reconcile._possible", "pipelines.writeback.reconcile:Reconcile._too_early",
+    "pipelines.writeback.reconcile:Reconcile._possible",
+    "pipelines.writeback.reconcile:Reconcile._too_early",
     "pipelines.writeback.reconcile:Reconcile._move",
-)  # fmt: skip
+)
 _TRACED = {name.partition(":")[0] for name in MODULES}
 
 

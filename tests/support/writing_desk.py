@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from pipelines.writeback.milestone import image
 from pipelines.writeback.plan import Step
 from pipelines.writeback.push import Push, PushResult
 from pipelines.writeback.reconcile import Reconcile
-from pipelines.writeback.remote_state import image
 from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata_sandbox import Sandbox

@@ -17,15 +17,15 @@ from typing import Any
 from pipelines.cli.options import LogFormat, Warehouse
 from pipelines.config.settings import alert_settings, kantata_settings, push_settings
 from pipelines.config.targets import configured_target, ledger_url
-from pipelines.ops.alerts import Condition
+from pipelines.ops.alert_policy import Condition
 from pipelines.ops.job import Part
+from pipelines.runtime.clock import utc_now
 from pipelines.runtime.signals import Stopped
-from pipelines.sync.pipeline import utc_now
 from pipelines.sync.session import locked
 from pipelines.writeback.fields import FOR_CREATE, WRITABLE
 from sources.kantata import kantata
 from sources.kantata.errors import KantataError
-from sources.kantata.settings import Kind
+from sources.kantata.schema import Kind
 from sources.kantata.transform.fingerprint import digest, mark, row_hash, with_kept
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import TRANSITIONS, Action, Draft, Status, duplicate_fields

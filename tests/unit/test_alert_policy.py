@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.ops.alerts import Condition, JobOutcome, judge
+from pipelines.ops.alert_policy import Condition, JobOutcome, judge
 from warehouse.alert_state import AlertState
 
 NOW = datetime(2027, 1, 2, 12, tzinfo=UTC)
@@ -68,7 +68,11 @@ class Outcome:
 
 CASES = {
     # success
-    "the first run of all that is well says nothing": (AlertState(), done(), Outcome(WELL, since=None)),
+    "the first run of all that is well says nothing": (
+        AlertState(),
+        done(),
+        Outcome(WELL, since=None),
+    ),
     "well as before says nothing": (was(WELL), done(), Outcome(WELL, since=3)),
     "the first run of all that needs a person says why": (
         AlertState(), done("row 1"), Outcome(PERSON, ("job", "row 1"), matters=("row 1",)),

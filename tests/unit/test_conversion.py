@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.kantata.settings import BILLING_MILESTONES, Kind, reserved_columns
+from sources.kantata.schema import BILLING_MILESTONES, Kind, reserved_columns
 from sources.kantata.transform.conversion import arrow_type, as_text, column, kind_of, shown
 from sources.kantata.transform.fingerprint import digest
 from sources.kantata.transform.rows import ObservedRecord, RowBuilder, column_name

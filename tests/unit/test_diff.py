@@ -12,7 +12,7 @@ import pytest
 
 from sources.kantata.api.envelope import Page, Record
 from sources.kantata.report import Report
-from sources.kantata.settings import BILLING_MILESTONES, WORKSPACES
+from sources.kantata.schema import BILLING_MILESTONES, WORKSPACES
 from sources.kantata.state import EmptyState
 from sources.kantata.transform.diff import Batch, Milestones, SideTable
 from sources.kantata.transform.fingerprint import OF_A_ROW, digest, row_hash, with_kept

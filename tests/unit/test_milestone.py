@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.writeback.remote_state import IMAGE, image, invoiced
+from pipelines.writeback.milestone import IMAGE, image, invoiced
 from warehouse.ledger.change import Value
 
 VALUES = {

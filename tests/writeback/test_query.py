@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from pipelines.sync.query import QueryRefused, open_reader
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
+from warehouse.reader import QueryRefused, open_reader
 
 _DELETE = "delete from kantata.billing_milestones"
 REFUSED = [

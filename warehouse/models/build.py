@@ -16,23 +16,12 @@ from typing import Any
 
 from dlt.destinations.exceptions import DatabaseException
 
-from warehouse.database import DATASET, Database, reason
+from warehouse.database import DATASET, MARTS, STAGING, Database, reason
 from warehouse.errors import WarehouseChecksFailed
 
 from .ddl import are_complete, define_mart, define_staging, ensure_indexes
 from .refresh import IN_CHANGED, fill_version_values, find_changed, refresh_mart
-from .sql_files import (
-    MARTS,
-    STAGING,
-    Model,
-    Severity,
-    checks,
-    dictionary,
-    digest,
-    grain,
-    marts,
-    staging,
-)
+from .sql_files import Model, Severity, checks, dictionary, digest, grain, marts, staging
 
 __all__ = [
     "BuildContext",

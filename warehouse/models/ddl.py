@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from warehouse.database import Database
+from warehouse.database import MARTS, STAGING, Database
 
-from .sql_files import MARTS, STAGING, Model, marts, staging
+from .sql_files import Model, marts, staging
 
 _TODAY = {
     "as_of": "date not null",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from warehouse.database import DATASET, Database
+from warehouse.database import DATASET, MARTS, STAGING, Database
 from warehouse.raw.schema import VALUES
 
-from .sql_files import MARTS, STAGING, Model
+from .sql_files import Model
 
 IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 

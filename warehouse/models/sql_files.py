@@ -16,9 +16,8 @@ from graphlib import TopologicalSorter
 from importlib.resources import files
 from itertools import takewhile
 
-from warehouse.database import DATASET
+from warehouse.database import MARTS, STAGING
 
-STAGING, MARTS = f"{DATASET}_stg", f"{DATASET}_marts"
 _OPTION = re.compile(r"(grain|index|kind|severity): (.+)")
 _COLUMN = re.compile(r"([a-z_0-9]+): (.+)")
 

@@ -54,7 +54,8 @@ def compare_totals(
             sums[currency] += sign * total
     found = {currency: (counts[currency], sums[currency]) for currency in counts}
     return [
-        f"{currency}: read {_totals_words(read, currency)}, the warehouse holds {_totals_words(found, currency)}"
+        f"{currency}: read {_totals_words(read, currency)}, the warehouse holds "
+        f"{_totals_words(found, currency)}"
         for currency in sorted(found.keys() | read.keys())
         if found.get(currency, _NOTHING) != read.get(currency, _NOTHING)
     ]

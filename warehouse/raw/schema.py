@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from warehouse.database import DATASET, Database
+from warehouse.database import DATASET, MARTS, Database
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.models.sql_files import MARTS
 
 # What a version has of its row.
 VALUES = {

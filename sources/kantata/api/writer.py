@@ -22,8 +22,7 @@ from ..errors import (
     KantataThrottled,
     KantataUnauthorized,
 )
-from ..extract.scan import MILESTONES_PATH
-from ..settings import CONNECT_TIMEOUT, READ_TIMEOUT
+from ..settings import CONNECT_TIMEOUT, MILESTONES_PATH, READ_TIMEOUT
 from .envelope import error_messages
 from .transport import (
     Bearer,

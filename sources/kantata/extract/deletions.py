@@ -16,8 +16,8 @@ from itertools import islice
 from ..api.envelope import Page
 from ..api.reader import KantataReader
 from ..errors import KantataForbidden, KantataMisaddressed, KantataRefused
-from ..settings import MILESTONE_INCLUDES, ONLY_PER_REQUEST, WORKSPACES
-from .scan import MILESTONES_PATH
+from ..schema import WORKSPACES
+from ..settings import MILESTONE_INCLUDES, MILESTONES_PATH, ONLY_PER_REQUEST
 
 NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
 _ASKED_SINGLY = 20

@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from ..api.envelope import Page
 from ..api.reader import KantataReader, Parameters
 from ..errors import KantataError, KantataThrottled, KantataUnauthorized
-from ..settings import INVOICES, PER_PAGE
-from ..state import ExtractRequest
+from ..request import ExtractRequest
+from ..schema import INVOICES
+from ..settings import PER_PAGE
 from ..transform.conversion import is_id
 
 EVENTS = "subscribed_events"

@@ -19,9 +19,8 @@ from queue import Empty, Full, Queue
 from ..api.envelope import Page
 from ..api.reader import KantataReader, Parameters
 from ..errors import KantataIncomplete, KantataMisconfigured, KantataMoving
-from ..settings import ATTEMPTS, MILESTONE_INCLUDES, PER_PAGE
+from ..settings import ATTEMPTS, MILESTONE_INCLUDES, MILESTONES_PATH, PER_PAGE
 
-MILESTONES_PATH = "billing_milestones"
 ORDER = "created_at:asc"
 SCAN_ATTEMPTS = 3
 TAIL_PAGES = 10  # new pages at the end that are still read; the next run reads the others

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from ..api.envelope import Page
 from ..api.reader import KantataReader
 from ..errors import KantataFieldLost
-from ..settings import CURRENCIES, MILESTONE_INCLUDES
+from ..schema import CURRENCIES
+from ..settings import MILESTONE_INCLUDES, MILESTONES_PATH
 from ..state import WarehouseState
 from ..transform.diff import Batch
 from ..transform.milestone_index import MilestoneIndex
 from ..transform.rejects import Rejects, storable
 from .deletions import NOT_ALLOWED, IndividualLookups, fetch_one
 from .feed import Feed, NoFeed
-from .scan import MILESTONES_PATH, Progress, Scan
+from .scan import Progress, Scan
 from .tables import ExtractContext, ExtractTables, first_few
 
 _FEW = 20  # so many milestones may vanish at once without a question
@@ -96,6 +97,7 @@ class FullScan(ExtractTables):
         self._held_back = False
 
     def batches(self) -> Iterator[Batch]:
+        """Read every page, then settle which known milestones are gone."""
         scan = self._scan
         for page in scan.pages():
             yield from self._take(page)
@@ -145,8 +147,9 @@ class FullScan(ExtractTables):
                 # Without the number of all, which changes by the hour: alerts compare these words.
                 self._report.warnings.append(
                     f"{len(sudden)} milestones are missing at once, more than a tenth "
-                    f"({first_few(sudden, 3)}): nothing was marked as deleted. Does the token's user "
-                    "still see them? If they are deleted, say so: milestones sync --allow-deletes"
+                    f"({first_few(sudden, 3)}): nothing was marked as deleted. Does the token's "
+                    "user still see them? If they are deleted, say so: milestones sync "
+                    "--allow-deletes"
                 )
                 return
         canaries = [id_ for id_, _ in zip(self._scan.seen, range(_CANARIES), strict=False)]
@@ -242,6 +245,7 @@ class EventFeed(ExtractTables):
         self._gathered = gathered
 
     def batches(self) -> Iterator[Batch]:
+        """Load what the feed names, then settle which of those are gone."""
         gathered = self._gathered
         seen: dict[str, None] = {}
         for page in gathered.pages:

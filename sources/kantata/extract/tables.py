@@ -12,25 +12,25 @@ import orjson
 from ..api.envelope import Page, Record
 from ..api.reader import KantataReader
 from ..report import Report
-from ..settings import (
+from ..request import ExtractRequest
+from ..schema import (
     BILLING_MILESTONES,
     CURRENCIES,
     INVOICES,
     LOADED,
-    PER_PAGE,
     SIDE_TABLES,
     WORKSPACES,
     Table,
     undeclared_table,
 )
-from ..state import ExtractRequest, WarehouseState
+from ..settings import MILESTONES_PATH, PER_PAGE
+from ..state import WarehouseState
 from ..transform.conversion import is_id
 from ..transform.diff import Batch, Milestones, SideTable
 from ..transform.milestone_index import DELETED, LOST, MilestoneIndex, digest_of
 from ..transform.rejects import Rejects
 from ..transform.rows import RowBuilder, column_name
 from .deletions import NOT_ALLOWED, IndividualLookups, fetch_one, judge_missing
-from .scan import MILESTONES_PATH
 
 _MISSING, _BACK = " is missing; its last values stay", " is there again"
 _MOST_WITHIN = 20  # changes within objects that one run tells

@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..settings import Kind
+from ..schema import Kind
 
 _INT64 = 2**63
 _EXACT_FLOAT = 2**53  # above it, whole numbers are rounded before they reach us

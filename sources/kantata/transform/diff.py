@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from ..api.envelope import Page, Record
 from ..report import Report
-from ..settings import BATCH_ROWS, LINKS, VALUES, Kind
+from ..schema import LINKS, VALUES, Kind
+from ..settings import BATCH_ROWS
 from .batch_reads import BatchReads, group_reads, rows_of
 from .conversion import convert, table_of
 from .fingerprint import OF_A_ROW, digest, row_hash

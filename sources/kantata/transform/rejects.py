@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ..settings import REJECTS
+from ..schema import REJECTS
 from .conversion import table_of
 from .fingerprint import row_hash
 from .rows import Reject

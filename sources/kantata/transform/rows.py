@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 
 from ..api.envelope import Record
-from ..settings import (
+from ..schema import (
     BILLING_MILESTONES,
     GONE_COLUMNS,
     Kind,

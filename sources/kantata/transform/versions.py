@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..settings import VALUES, VERSIONS
+from ..schema import VALUES, VERSIONS
 from .conversion import table_of
 
 

@@ -1,4 +1,4 @@
-"""Reading the warehouse without being in the way of a run."""
+"""Reading the warehouse without getting in the way of a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import duckdb
 from dlt.destinations.exceptions import DatabaseException
 
-from pipelines.config.targets import Target
 from warehouse.database import Database, connect, reason
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.locks import file_lock
+
+from .target import Target
 
 NO_MILESTONES_YET = "holds no milestones yet: run `milestones sync`"
 _HAS_MILESTONES = (
@@ -42,9 +43,7 @@ declare asked refcursor := 'milestones_asked';
 begin open asked no scroll for execute current_setting('milestones.asked'); end
 $$
 """
-
 _IDS_PER_QUERY = 500  # ids in one query
-
 Rows = tuple[Sequence[str], list[tuple[Any, ...]]]
 
 

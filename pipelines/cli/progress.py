@@ -1,0 +1,53 @@
+"""The progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pipelines.runtime.observer import RunObserver
+
+from .output import err, print_err, safe_markup
+
+_LINE_EVERY = 5.0  # seconds between plain lines
+
+
+@contextmanager
+def console_observer() -> Iterator[RunObserver]:
+    """Someone who watches a run on stderr."""
+    if not err.is_terminal:
+        yield _line_observer()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("pages, {task.fields[rows]:,} milestones"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("starting", total=None, rows=0)
+
+        def progress(rows: int, read: int, pages: int) -> None:
+            bar.update(task, completed=read, total=pages, rows=rows)
+
+        yield RunObserver(
+            phase=lambda name: bar.update(task, description=name),
+            progress=progress,
+            note=lambda line: err.print(safe_markup(line)),
+        )
+
+
+def _line_observer() -> RunObserver:
+    last = time.monotonic()
+
+    def progress(rows: int, read: int, pages: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_EVERY:
+            last = time.monotonic()
+            print_err(f"reading: {rows} milestones, page {read} of {pages}")
+
+    return RunObserver(phase=print_err, progress=progress, note=print_err)

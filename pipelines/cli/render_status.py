@@ -1,0 +1,124 @@
+"""The status of the warehouse as tables, or as JSON."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pendulum
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.ops.status import Status
+from warehouse.raw.runs import Run, RunStatus
+
+from . import output
+from .output import exact_amount, format_amount
+
+_PAST, _COMING = 3, 9  # months shown one by one; the others are summed up
+
+
+def print_status(found: Status) -> None:
+    """The status, on stdout."""
+    if found.proven and found.proven.finished_at:
+        finished = pendulum.instance(found.proven.finished_at)
+        live = sum(count for count, _ in found.proven.totals.values())
+        out = f"[green]proven {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
+        output.out.print(f"{out}, {live:,} milestones; {escape(found.source)}")
+    else:
+        output.out.print(f"[yellow]no run was proven yet[/]; {escape(found.source)}")
+    output.out.print(_runs_table(found.runs))
+    for line, when in _messages(found.runs).items():
+        output.out.print(f"[yellow]{when}[/] {escape(line)}", soft_wrap=True)
+    output.out.print(_months_table(found))
+
+
+def _runs_table(latest: list[Run]) -> Table:
+    table = Table(box=None, title="last runs", title_justify="left", padding=(0, 1, 0, 0))
+    for name in ("run", "status", "mode"):
+        table.add_column(name, no_wrap=True)
+    for name in ("read", "added", "changed", "rejected", "requests", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in latest:
+        colour = "green" if run.status is RunStatus.PROVEN else "red"
+        numbers = (run.rows_read, run.added, run.changed, run.rejected, run.requests)
+        table.add_row(
+            f"{run.started_at:%Y-%m-%d %H:%M}",
+            f"[{colour}]{run.status}[/]",
+            run.mode,
+            *(f"{n:,}" for n in numbers),
+            f"{run.duration_seconds:.1f}",
+        )
+    return table
+
+
+def _messages(latest: list[Run]) -> dict[str, str]:
+    """What a person should know of the last runs: each line once, with the newest run's time."""
+    said: dict[str, str] = {}
+    for run in latest:
+        for line in [run.error] if run.error else run.warnings:
+            said.setdefault(line, f"{run.started_at:%Y-%m-%d %H:%M}")
+    return said
+
+
+def _months_table(found: Status) -> Table:
+    """Months around today one by one, what lies before and after in one line each."""
+    currencies = sorted({month.currency for month in found.months})
+    table = Table("due", box=None, title="billing milestones by month", title_justify="left")
+    for currency in currencies:
+        table.add_column(escape(currency), justify="right")
+    sums: dict[str, dict[str, int]] = {}
+    for month in found.months:
+        line = sums.setdefault(_line(month.due), {})
+        line[month.currency] = line.get(month.currency, 0) + month.subunits
+    for name, line in sums.items():
+        cells = (
+            format_amount(line[c], found.units.get(c)) if c in line else "" for c in currencies
+        )
+        table.add_row(name, *cells)
+    return table
+
+
+def _line(due: date | None) -> str:
+    if due is None:
+        return "no date"
+    today = pendulum.today("UTC").date()
+    away = (due.year - today.year) * 12 + due.month - today.month
+    if away < -_PAST:
+        return "earlier"
+    return "later" if away > _COMING else f"{due:%Y-%m}"
+
+
+def status_json(found: Status) -> dict[str, object]:
+    """The status as one JSON value."""
+    proven = found.proven
+    return {
+        "source": found.source,
+        "proven_at": proven.finished_at if proven else None,
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "status": run.status,
+                "mode": run.mode,
+                "rows_read": run.rows_read,
+                "added": run.added,
+                "changed": run.changed,
+                "rejected": run.rejected,
+                "requests": run.requests,
+                "duration_seconds": run.duration_seconds,
+                "warnings": run.warnings,
+                "error": run.error,
+            }
+            for run in found.runs
+        ],
+        "months": [
+            {
+                "due": month.due,
+                "currency": month.currency,
+                "milestones": month.milestones,
+                "subunits": month.subunits,
+                "invoiced_subunits": month.invoiced,
+                "amount": exact_amount(month.subunits, found.units.get(month.currency)),
+            }
+            for month in found.months
+        ],
+    }

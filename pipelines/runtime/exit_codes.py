@@ -1,0 +1,5 @@
+"""Exit codes of commands."""
+
+from __future__ import annotations
+
+ACTION_REQUIRED = 3

@@ -1,0 +1,209 @@
+"""The raw tables: their columns, keys and required fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The type of a column, in dlt's words."""
+
+    ID = "id"  # text; Kantata sends some ids as numbers
+    TEXT = "text"
+    BIGINT = "bigint"
+    DOUBLE = "double"
+    BOOL = "bool"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    JSON = "json text"  # a list or an object, kept as JSON text
+    IDS = "ids as json text"  # a list of ids, kept as JSON text
+    UNIT = "decimal(12,6)"  # the value of one subunit in its currency
+
+    @property
+    def dlt_type(self) -> str:
+        """The data type dlt gives a column of this kind."""
+        return _DLT_TYPES.get(self, self.value)
+
+
+_DLT_TYPES = {Kind.ID: "text", Kind.JSON: "text", Kind.IDS: "text", Kind.UNIT: "decimal"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One raw table that mirrors a Kantata type.
+
+    Args:
+        name: The table's name, which is also the envelope's key.
+        key: The column that identifies a row.
+        columns: The declared columns, in order.
+        required: Declared columns that must be present and not null in every record.
+    """
+
+    name: str
+    key: str
+    columns: dict[str, Kind]
+    required: frozenset[str] = field(default_factory=frozenset)
+
+
+_ID, _T, _B = Kind.ID, Kind.TEXT, Kind.BIGINT
+_D, _TS, _J = Kind.DATE, Kind.TIMESTAMP, Kind.JSON
+BILLING_MILESTONES = Table(
+    "billing_milestones",
+    "id",
+    {
+        "id": _ID,
+        "title": _T,
+        "amount_in_cents": _B,
+        "currency": _T,
+        "billing_type": _T,
+        "date_to_invoice": _D,
+        "workspace_id": _ID,
+        "story_id": _ID,
+        "invoice_id": _ID,
+        "invoice_ids": Kind.IDS,
+        "external_reference_ids": Kind.IDS,
+        "created_at": _TS,
+        "updated_at": _TS,
+    },
+    required=frozenset(
+        {"id", "amount_in_cents", "currency", "workspace_id", "created_at", "updated_at"}
+    ),
+)
+WORKSPACES = Table(
+    "workspaces",
+    "id",
+    {
+        "id": _ID,
+        "title": _T,
+        "archived": Kind.BOOL,
+        "currency": _T,
+        "price_in_cents": _B,
+        "start_date": _D,
+        "due_date": _D,
+        "status": _J,
+        "created_at": _TS,
+        "updated_at": _TS,
+    },
+)
+STORIES = Table(
+    "stories",
+    "id",
+    {
+        "id": _ID,
+        "title": _T,
+        "story_type": _T,
+        "state": _T,
+        "workspace_id": _ID,
+        "start_date": _D,
+        "due_date": _D,
+        "created_at": _TS,
+        "updated_at": _TS,
+    },
+)
+INVOICES = Table(
+    "invoices",
+    "id",
+    {
+        "id": _ID,
+        "status": _T,
+        "draft": Kind.BOOL,
+        "title": _T,
+        "balance_in_cents": _B,
+        "currency": _T,
+        "invoice_date": _D,
+        "due_date": _D,
+        "created_at": _TS,
+        "updated_at": _TS,
+    },
+)
+EXTERNAL_REFERENCES = Table(
+    "external_references",
+    "id",
+    {
+        "id": _ID,
+        "service_name": _T,
+        "service_model": _T,
+        "service_model_ref": _T,
+        "status": _T,
+        "subject_type": _T,
+        "subject_id": _ID,
+        "created_at": _TS,
+        "updated_at": _TS,
+    },
+)
+CURRENCIES = Table(
+    "currencies",
+    "iso_code",
+    {"iso_code": _T, "subunit_to_unit": _B, "unit_per_subunit": Kind.UNIT},
+    required=frozenset({"iso_code", "subunit_to_unit"}),
+)
+SIDE_TABLES = (WORKSPACES, STORIES, INVOICES, EXTERNAL_REFERENCES)
+MIRRORED = (BILLING_MILESTONES, *SIDE_TABLES, CURRENCIES)
+# Columns of ours in every mirrored table: the hash of the record, and when it was read.
+OUR_COLUMNS: dict[str, Kind] = {"row_hash": _T, "observed_at": _TS}
+# When a deleted milestone went, and when its project became unreadable.
+GONE_COLUMNS: dict[str, Kind] = {"deleted_at": _TS, "access_lost_at": _TS}
+# What figures rest on: a version has it as its row had it.
+VALUES: dict[str, Kind] = {
+    name: BILLING_MILESTONES.columns[name]
+    for name in (
+        "title", "workspace_id", "currency", "amount_in_cents", "date_to_invoice", "invoice_id",
+    )
+}  # fmt: skip
+VERSIONS: dict[str, Kind] = {
+    "id": _ID,
+    "version": _B,
+    "observed_at": _TS,
+    "change_type": _T,
+    "row_hash": _T,
+    "raw": _T,
+    **VALUES,
+}
+LINKS: dict[str, Kind] = {
+    "billing_milestone_id": _ID,
+    "invoice_id": _ID,
+    "observed_at": _TS,
+    "removed_at": _TS,
+}
+REJECTS: dict[str, Kind] = {
+    "table_name": _T,
+    "id": _ID,
+    "row_hash": _T,
+    "reason": _T,
+    "raw": _T,
+    "observed_at": _TS,
+    "resolved_at": _TS,
+}
+# Every raw table, its columns and the key of its merge.
+LOADED: dict[str, tuple[dict[str, Kind], tuple[str, ...]]] = {
+    **{
+        table.name: (
+            table.columns | OUR_COLUMNS | (GONE_COLUMNS if table is BILLING_MILESTONES else {}),
+            (table.key,),
+        )
+        for table in MIRRORED
+    },
+    "billing_milestone_versions": (VERSIONS, ("id", "version")),
+    "billing_milestone_invoices": (LINKS, ("billing_milestone_id", "invoice_id")),
+    "rejected_records": (REJECTS, ("table_name", "id", "row_hash")),
+}
+_UNDECLARED: dict[str, Kind] = {"id": _ID} | OUR_COLUMNS
+
+
+def columns_and_key(table: str) -> tuple[dict[str, Kind], tuple[str, ...]]:
+    """The columns a raw table has from the start, and the key of its merge."""
+    return LOADED.get(table, (_UNDECLARED, ("id",)))
+
+
+def undeclared_table(name: str) -> Table:
+    """The table of side-loaded records nobody declared."""
+    return Table(name, "id", {"id": Kind.ID})
+
+
+def reserved_columns(table: str) -> frozenset[str]:
+    """The column names no field of Kantata's may take in this table, since they are ours."""
+    declared = {mirrored.name: mirrored.columns for mirrored in MIRRORED}.get(
+        table, {"id": Kind.ID}
+    )
+    return frozenset(columns_and_key(table)[0]) - frozenset(declared) | {"_dlt_id", "_dlt_load_id"}

@@ -1,0 +1,52 @@
+"""The warehouse that is configured: its destination, files and lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.destination import Destination
+
+
+@dataclass(frozen=True)
+class Target:
+    """A warehouse, and the files beside it.
+
+    Args:
+        destination: What dlt loads into.
+        name: ``duckdb`` or ``postgres``.
+        folder: Where the lock and dlt's working files are.
+        stem: What they are called.
+        loader: The DuckDB file dlt loads into, None for Postgres.
+        published: The DuckDB file for readers, None for Postgres.
+        timezone: Decides which day it is in the marts, and where a month begins.
+    """
+
+    destination: Destination[Any, Any]
+    name: str
+    folder: Path
+    stem: str
+    loader: Path | None = None
+    published: Path | None = None
+    timezone: str = "UTC"
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock a run holds."""
+        return self.folder / f"{self.stem}.lock"
+
+    @property
+    def working(self) -> Path:
+        """Where dlt works; made anew by each run."""
+        return self.folder / f"{self.stem}-working"
+
+    def pipeline(self) -> dlt.Pipeline:
+        """The pipeline that loads into it."""
+        return dlt.pipeline(
+            "milestones",
+            pipelines_dir=str(self.working),
+            destination=self.destination,
+            dataset_name="kantata",
+        )

@@ -12,10 +12,10 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")  # so that a failed comparison shows what differs
 
-from tests.support.job import Job  # noqa: E402 - after the rewriting is asked for
+from tests.support.job import Job
 from tests.support.postgres import empty_database, shared_server, stop_shared_server
-from tests.support.run_folder import make_run_folder, remove_run_folder  # noqa: E402 - the same
-from tests.support.usage import Usage  # noqa: E402 - the same
+from tests.support.run_folder import make_run_folder, remove_run_folder
+from tests.support.usage import Usage
 
 ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
 _VERSION = "version of Postgres"

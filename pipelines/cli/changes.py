@@ -17,7 +17,7 @@ from pipelines.writeback.requests import refuse_problems
 from pipelines.writeback.result import PushResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import OPEN, Change, Status
-from warehouse.ledger.engine import why_no_ledger
+from warehouse.ledger.engine import missing_ledger_message
 from warehouse.ledger.store import Ledger
 from warehouse.target import Target
 
@@ -58,7 +58,7 @@ def changes(
 
 def _has_no_ledger(where: Target, as_json: bool) -> bool:
     """Whether there is no ledger; then that is told."""
-    if why := why_no_ledger(ledger_url(where)):
+    if why := missing_ledger_message(ledger_url(where)):
         print_err(why)
         if as_json:
             print_json([])
@@ -153,7 +153,9 @@ def _close(
             raise ChangeRefused("--reason is empty: say why, an auditor reads it")
         _decide_each(
             change_ids, destination, as_json,
-            lambda ledger, change: ledger.move(change, status, current_actor(who), reason.strip()),
+            lambda ledger, change: ledger.transition(
+                change, status, who=current_actor(who), what=reason.strip()
+            ),
         )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from sources.kantata import KantataReader
 from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.ledger.store import AccountBinding, Ledger
+from warehouse.ledger.account import AccountBinding, bind_account, bound_account
+from warehouse.ledger.store import Ledger
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 
@@ -24,10 +25,10 @@ def check_account(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
         KantataError: If the account does not answer.
         WarehouseMisconfigured: If it is another one.
     """
-    found, bound = connected_account(reader), ledger.bound_account()
+    found, bound = connected_account(reader), bound_account(ledger)
     if bound is None:
         if bind:
-            ledger.bind_account(found)
+            bind_account(ledger, found)
         return
     ids = {found.account_id, bound.account_id} - {None}
     if found.address != bound.address or len(ids) > 1:

@@ -12,7 +12,8 @@ import pendulum
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.ledger.engine import check_ledger_url, check_postgres_url
+from warehouse.ledger.engine import check_ledger_url
+from warehouse.postgres_url import check_postgres_url
 from warehouse.target import Target
 
 from .settings import setting

@@ -18,7 +18,9 @@ from sources.kantata import loaded_before
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
 from warehouse.ledger.change import Event
+from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.ledger.transfer import transfer_ledger
 from warehouse.models import build
 from warehouse.raw import export, proof, runs
 from warehouse.target import Target
@@ -162,13 +164,13 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
     _check_retired_ledger(source, target, now)  # again, since copying took its time
     with ExitStack() as stack:
         new = stack.enter_context(connect_ledger(ledger_url(target), now))
-        stack.enter_context(new.pushing())
+        stack.enter_context(push_lock(new))
         if kept.exists():  # and this Postgres holds it
             return len(new.changes()), kept
         if not file.exists():
             return None, None
         old = stack.enter_context(connect_ledger(ledger_url(source), now))
-        stack.enter_context(old.pushing())
+        stack.enter_context(push_lock(old))
         _copy_changes(new, old, file)
         return len(old.changes()), _retire(file, kept)
 
@@ -179,7 +181,7 @@ def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
     if here and there[: len(here)] == here and len(there) > len(here):
         return  # it went on there, and not here
     if there == here[: len(there)]:
-        new.take_over(old)
+        transfer_ledger(source=old, target=new)
     if (new.changes(), new.events()) != (old.changes(), here):
         raise WarehouseError(
             f"the ledger on Postgres holds what {file} does not, so {file} stays: see what "

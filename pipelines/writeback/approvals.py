@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pipelines.config.targets import ledger_url
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.engine import why_no_ledger
+from warehouse.ledger.engine import missing_ledger_message
 from warehouse.ledger.store import Ledger, connect_ledger
 from warehouse.target import Target
 
@@ -28,7 +28,7 @@ def open_ledger(where: Target) -> Iterator[Ledger]:
         WarehouseError: If it cannot be opened.
     """
     url = ledger_url(where)
-    if why := why_no_ledger(url):
+    if why := missing_ledger_message(url):
         raise ChangeRefused(why)
     with connect_ledger(url, now) as ledger:
         yield ledger

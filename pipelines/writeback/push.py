@@ -136,9 +136,10 @@ class Push(Reconcile):
             raise _TooOld
         change = step.change
         try:
-            sent = self._ledger.sending(
-                change, ACTOR, _describe(change), self._now(), step.twins, step.seen_updated_at
-            )
+            sent = self._ledger.mark_sending(
+                change, who=ACTOR, what=_describe(change), at=self._now(), twins=step.twins,
+                seen_updated_at=step.seen_updated_at,
+            )  # fmt: skip
         except ChangeRefused:
             return  # withdrawn a moment ago
         if not sent.digest == sent.approved_digest == change.approved_digest:

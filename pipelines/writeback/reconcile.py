@@ -124,7 +124,7 @@ class Reconcile:
             f"it was sent at {change.sent_at:%Y-%m-%d %H:%M:%S} UTC by a clock that was ahead of "
             "Kantata's: left alone from now on"
         )
-        return self._ledger.correct_sent_at(change, now, ACTOR, why)
+        return self._ledger.correct_sent_at(change, now, who=ACTOR, what=why)
 
     def _now(self) -> datetime:
         """Kantata's time: machines that push may have clocks of different opinions."""
@@ -142,7 +142,7 @@ class Reconcile:
             for id_ in ids:
                 change = written[id_]
                 if wrong := _mismatch(change, found.get(id_), self._units):
-                    self._ledger.add_remark(change, ACTOR, wrong)
+                    self._ledger.add_remark(change, who=ACTOR, what=wrong)
                     self.result.doubts.append(f"change {change.change_id}: {wrong}")
 
     def _live(self, changes: list[Change]) -> AccountState:
@@ -157,7 +157,7 @@ class Reconcile:
     def _move(
         self, change: Change, status: Status, why: str, request_id: str | None = None
     ) -> Change:
-        return self._ledger.move(change, status, ACTOR, why, request_id)
+        return self._ledger.transition(change, status, who=ACTOR, what=why, request_id=request_id)
 
     def _done(
         self,
@@ -167,7 +167,9 @@ class Reconcile:
         milestone_id: str | None,
         request_id: str | None = None,
     ) -> None:
-        moved = self._ledger.move(change, status, ACTOR, why, request_id, milestone_id=milestone_id)
+        moved = self._ledger.transition(
+            change, status, who=ACTOR, what=why, request_id=request_id, milestone_id=milestone_id
+        )
         if status is not Status.APPROVED:
             self.result.changes.append(moved)
 

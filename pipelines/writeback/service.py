@@ -24,7 +24,8 @@ from sources.kantata.errors import KantataError, KantataMisconfigured
 from sources.kantata.settings import ATTEMPTS, MILESTONES_PATH
 from warehouse.errors import WarehouseError
 from warehouse.ledger import mirror
-from warehouse.ledger.engine import why_no_ledger
+from warehouse.ledger.engine import missing_ledger_message
+from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger, connect_ledger
 from warehouse.target import Target
 
@@ -80,11 +81,11 @@ def push_changes(
             "writing is off: set PUSH__ENABLED=true, or enabled = true under [push] in "
             ".dlt/config.toml, where this is meant to write to Kantata"
         )
-    if why := why_no_ledger(ledger_url(target)):
+    if why := missing_ledger_message(ledger_url(target)):
         observer.note(f"nothing to push: {why}")
         return PushResult()
     observer.phase("writing")
-    with connect_ledger(ledger_url(target), now) as ledger, ledger.pushing(wait):
+    with connect_ledger(ledger_url(target), now) as ledger, push_lock(ledger, wait):
         with (
             closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader,
             closing(_writer(kantata, settings, reader.pace, observer)) as writer,
@@ -109,10 +110,10 @@ def reconcile_changes(
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
             push is going.
     """
-    if why := why_no_ledger(ledger_url(target)):
+    if why := missing_ledger_message(ledger_url(target)):
         observer.note(f"nothing to reconcile: {why}")
         return PushResult()
-    with connect_ledger(ledger_url(target), now) as ledger, ledger.pushing():
+    with connect_ledger(ledger_url(target), now) as ledger, push_lock(ledger):
         with closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader:
             result = Reconcile(ledger, reader, _reconcile_after(settings)).reconcile()
         sync_back(kantata, locked(target), observer, now, ledger, result)

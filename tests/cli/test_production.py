@@ -216,11 +216,13 @@ def test_what_happens_to_the_ledger_after_a_move_was_cut_off_is_not_lost(
         desk.url = url
         with desk.ledger() as ledger:
             ledger.approve(desk.change(proposed), "bob")
-            ledger.move(desk.change(approved), Status.WITHDRAWN, "ann", "no more")
+            ledger.transition(desk.change(approved), Status.WITHDRAWN, who="ann", what="no more")
             for _ in range(2):  # the first one of the milestone whose change was open
                 draft = replace(desk.draft(Action.UPDATE), milestone_id=approved.milestone_id)
                 (change_id,) = ledger.propose([draft])
-                ledger.move(ledger.change(change_id), Status.REJECTED, "bob", "nor this")
+                ledger.transition(
+                    ledger.change(change_id), Status.REJECTED, who="bob", what="nor this"
+                )
             ledger.propose([draft])
     wanted = state(desk.url)
     result = moved_to(postgres_url)

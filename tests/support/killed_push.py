@@ -22,6 +22,7 @@ from sources.kantata.api.writer import KantataWriter
 from tests.support.kill_points import DIED, code_of
 from tests.support.processes import start_function
 from tests.support.writing_desk import Desk
+from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import connect_ledger
 
 # Every function of their modules is traced; these must be reached.
@@ -61,10 +62,10 @@ MODULES = (
 )
 # Of their module only these are traced, and must be reached, too.
 FUNCTIONS = (
-    "warehouse.ledger.store:Ledger.move",
-    "warehouse.ledger.store:Ledger.sending",
-    "warehouse.ledger.store:Ledger.pushing",
-    "warehouse.ledger.store:Ledger._note",
+    "warehouse.ledger.store:Ledger.transition",
+    "warehouse.ledger.store:Ledger.mark_sending",
+    "warehouse.ledger.store:Ledger._add_event",
+    "warehouse.ledger.push_lock:push_lock",
 )
 # What a push reaches only if it finds a change whose outcome is unknown.
 OF_UNKNOWNS = (
@@ -132,7 +133,7 @@ def push_until(ledger_url: str, url: str, token: str, line: int) -> None:
         writer = KantataWriter(url, token, reader.pace)
         threading.settrace(trace.call)
         sys.settrace(trace.call)
-        with ledger.pushing():
+        with push_lock(ledger):
             Push(ledger, reader, writer, timedelta()).push(1000)
         sys.settrace(None)
     trace.report()

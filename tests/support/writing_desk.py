@@ -17,6 +17,7 @@ from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata_sandbox import Sandbox
 from warehouse.ledger.change import Action, Change, Draft, Status
+from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger, connect_ledger
 
 WRITES = {Action.CREATE: "POST", Action.UPDATE: "PUT", Action.DELETE: "DELETE"}
@@ -99,7 +100,7 @@ class Desk:
         """Push once."""
         with (
             self.ledger() as ledger,
-            ledger.pushing(),
+            push_lock(ledger),
             closing(self.reader()) as reader,
             closing(
                 KantataWriter(self.writes_to or self.sandbox.url, self.sandbox.token, reader.pace)
@@ -142,7 +143,7 @@ class Desk:
 
     def reconcile(self, reconcile_after: float = 0) -> PushResult:
         """Find out what became of changes, and send nothing."""
-        with self.ledger() as ledger, ledger.pushing(), closing(self.reader()) as reader:
+        with self.ledger() as ledger, push_lock(ledger), closing(self.reader()) as reader:
             return Reconcile(ledger, reader, timedelta(seconds=reconcile_after)).reconcile()
 
     def plan(self, reconcile_after: float = 0, most: int = 1000) -> list[Step]:

@@ -29,7 +29,8 @@ from sources.kantata.schema import Kind
 from sources.kantata.transform.fingerprint import digest, mark, row_hash, with_kept
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import TRANSITIONS, Action, Draft, Status, duplicate_fields
-from warehouse.ledger.schema import LEDGER_VERSION, LOCK
+from warehouse.ledger.push_lock import push_lock
+from warehouse.ledger.schema import LEDGER_VERSION, PUSH_LOCK_KEY
 from warehouse.ledger.store import connect_ledger
 from warehouse.models.build import Severity
 from warehouse.raw.runs import RunStatus
@@ -170,9 +171,9 @@ def locks_on_postgres(locks_held: Callable[[], object]) -> dict[str, object]:
     warehouse = configured_target("postgres")
     with locked(warehouse):
         of_the_warehouse = locks_held()
-    with connect_ledger(ledger_url(warehouse), utc_now) as ledger, ledger.pushing():
+    with connect_ledger(ledger_url(warehouse), utc_now) as ledger, push_lock(ledger):
         of_the_ledger = locks_held()
-    first, second = LOCK
+    first, second = PUSH_LOCK_KEY
     return {
         "warehouse": of_the_warehouse,
         "ledger, while a push is going": of_the_ledger,

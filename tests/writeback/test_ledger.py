@@ -18,7 +18,8 @@ from warehouse.errors import (
     WarehouseUnwritable,
 )
 from warehouse.ledger.change import OPEN, TRANSITIONS, Action, Change, Status
-from warehouse.ledger.store import LEDGER_VERSION, Ledger, connect_ledger
+from warehouse.ledger.schema import LEDGER_VERSION
+from warehouse.ledger.store import Ledger, connect_ledger
 
 # How a change gets into each status.
 WAYS = {
@@ -39,7 +40,7 @@ def at(ledger: Ledger, status: Status, id_: str) -> Change:
     (change_id,) = ledger.propose([draft(id_)])
     change = ledger.change(change_id)
     for step in WAYS[status]:
-        change = ledger.move(change, step, "bob", f"to {step}")
+        change = ledger.transition(change, step, who="bob", what=f"to {step}")
     return change
 
 
@@ -53,13 +54,13 @@ def test_every_pair_of_statuses(kind: Kind) -> None:
                 change = at(ledger, before, str(number))
                 events = len(ledger.events(change.change_id))
                 if after in TRANSITIONS[before]:
-                    assert ledger.move(change, after, "bob", "why").status is after
+                    assert ledger.transition(change, after, who="bob", what="why").status is after
                     last = ledger.events(change.change_id)[-1]
                     assert (last.before, last.after, last.who) == (before, after, "bob")
                     moves += 1
                 else:
                     with pytest.raises(ChangeRefused):
-                        ledger.move(change, after, "bob", "why")
+                        ledger.transition(change, after, who="bob", what="why")
                     assert ledger.change(change.change_id).status is before
                     assert len(ledger.events(change.change_id)) == events
     assert (number, moves) == (81, 13)
@@ -75,7 +76,7 @@ def test_a_move_is_made_once(kind: Kind) -> None:
     def move() -> None:
         with kind.open() as ledger:
             try:
-                ledger.move(change, Status.APPLYING, "x", "y")
+                ledger.transition(change, Status.APPLYING, who="x", what="y")
                 done.append("x")
             except ChangeRefused as error:
                 refused.append(str(error))
@@ -131,7 +132,7 @@ def test_one_create_of_a_kind(kind: Kind) -> None:
         with pytest.raises(ChangeRefused, match="--allow-duplicate"):
             ledger.propose([create(proposer="eve")])
         ledger.propose([create(duplicate=True)])
-        ledger.move(ledger.change(first), Status.REJECTED, "bob", "no")
+        ledger.transition(ledger.change(first), Status.REJECTED, who="bob", what="no")
         ledger.propose([create()])
 
 

@@ -12,8 +12,11 @@ import pytest
 
 from tests.support.ledgers import Kind, create, draft
 from warehouse.errors import WarehouseUnwritable
+from warehouse.ledger.account import AccountBinding, bind_account, bound_account
 from warehouse.ledger.change import Status
-from warehouse.ledger.store import LEDGER_VERSION, AccountBinding, connect_ledger
+from warehouse.ledger.push_lock import push_lock
+from warehouse.ledger.schema import LEDGER_VERSION
+from warehouse.ledger.store import connect_ledger
 
 HERE = Path(__file__).parent
 # What SQL says of the shape of a ledger.
@@ -85,9 +88,9 @@ def test_version_1_goes_on(kind: Kind) -> None:
         assert (made.milestone_id, made.twins, made.seen_updated_at) == ("1000", ("9",), None)
         for change in (update, made):
             assert change.digest == change.approved_digest
-        assert ledger.bound_account() is None
-        ledger.bind_account(AccountBinding("here", "1"))
-        ledger.move(update, Status.APPLIED, "bob", "read back")
+        assert bound_account(ledger) is None
+        bind_account(ledger, AccountBinding("here", "1"))
+        ledger.transition(update, Status.APPLIED, who="bob", what="read back")
         ledger.approve(delete, "bob")
         (new,) = ledger.propose([draft("99")])
         assert ledger.change(new).status is Status.PROPOSED
@@ -170,6 +173,6 @@ def test_a_lock_that_cannot_be(tmp_path: Path) -> None:
     with (
         connect_ledger(kind.url, lambda: datetime.now(UTC)) as ledger,
         pytest.raises(WarehouseUnwritable, match="LEDGER__URL"),
-        ledger.pushing(),
+        push_lock(ledger),
     ):
         pass

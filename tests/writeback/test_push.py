@@ -17,6 +17,7 @@ from tests.support.processes import Forked, run_milestones, start_milestones
 from tests.support.writing_desk import WRITES, Desk
 from warehouse.errors import WarehouseBusy
 from warehouse.ledger.change import Action, Status
+from warehouse.ledger.push_lock import push_lock
 
 
 def test_edits_are_never_overwritten(desk: Desk) -> None:
@@ -75,7 +76,9 @@ def test_withdrawn_at_the_last_moment(desk: Desk) -> None:
 
     def withdraw(_account: object) -> None:
         with desk.ledger() as ledger:
-            ledger.move(ledger.change(second.change_id), Status.WITHDRAWN, "ann", "no")
+            ledger.transition(
+                ledger.change(second.change_id), Status.WITHDRAWN, who="ann", what="no"
+            )
 
     desk.sandbox.misbehave(Fault("change", method="PUT", times=1, action=withdraw))
     assert desk.push().exit_code == 0
@@ -207,7 +210,7 @@ def test_no_more_than_allowed(desk: Desk) -> None:
 
 def test_one_push_at_a_time(desk: Desk) -> None:
     """While one push is going, another says so and writes nothing."""
-    with desk.ledger() as ledger, ledger.pushing(), pytest.raises(WarehouseBusy):
+    with desk.ledger() as ledger, push_lock(ledger), pytest.raises(WarehouseBusy):
         desk.push()
 
 

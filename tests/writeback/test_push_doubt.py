@@ -14,7 +14,9 @@ from sources.kantata_sandbox import Fault, Sandbox
 from sources.kantata_sandbox.account import Account
 from tests.support.writing_desk import Desk
 from warehouse.errors import WarehouseBusy, WarehouseMisconfigured
+from warehouse.ledger.account import bound_account
 from warehouse.ledger.change import Action, Status
+from warehouse.ledger.push_lock import push_lock
 
 
 def test_a_create_whose_project_vanished_stays_unknown(file_desk: Desk) -> None:
@@ -250,8 +252,8 @@ def test_sent_at_a_time_to_come(desk: Desk) -> None:
     change = desk.approved(desk.draft(Action.UPDATE))
     with desk.ledger() as ledger:
         ahead = desk.now + timedelta(days=3)
-        sent = ledger.sending(change, "an older release", "sending", ahead)
-        ledger.move(sent, Status.UNKNOWN, "an older release", "no answer")
+        sent = ledger.mark_sending(change, who="an older release", what="sending", at=ahead)
+        ledger.transition(sent, Status.UNKNOWN, who="an older release", what="no answer")
     assert len(desk.push(reconcile_after=240).waiting) == 1
     desk.pass_time(200)
     assert len(desk.push(reconcile_after=240).waiting) == 1
@@ -325,7 +327,7 @@ def test_planning_binds_nothing(file_desk: Desk) -> None:
     file_desk.approved(file_desk.draft(Action.UPDATE))
     file_desk.plan()
     with file_desk.ledger() as ledger:
-        assert ledger.bound_account() is None
+        assert bound_account(ledger) is None
 
 
 def test_more_than_allowed_is_told(file_desk: Desk) -> None:
@@ -435,5 +437,5 @@ def test_one_lock_by_every_name(tmp_path: Path, file_desk: Desk) -> None:
     link.parent.mkdir()
     link.symlink_to(file_desk.url.removeprefix("sqlite:///"))
     beside = Desk(file_desk.sandbox, f"sqlite:///{link}")
-    with file_desk.ledger() as ledger, ledger.pushing(), pytest.raises(WarehouseBusy):
+    with file_desk.ledger() as ledger, push_lock(ledger), pytest.raises(WarehouseBusy):
         beside.push()

@@ -19,8 +19,8 @@ def copy_ledger(database: Database, changes: Sequence[Change], events: Sequence[
         events: All of them.
     """
     copies = {
-        "change_requests": [_change(change) for change in changes],
-        "change_events": [_event(event) for event in events],
+        "change_requests": [_change_row(change) for change in changes],
+        "change_events": [_event_row(event) for event in events],
     }
     with database.transaction():
         for table, rows in copies.items():
@@ -35,14 +35,17 @@ def is_current(database: Database, events: Sequence[Event]) -> bool:
         database: A connection.
         events: All of them, in order.
     """
-    (held,) = database.rows(
+    ((count, last_number, last_time),) = database.rows(
         f"select count(*), max(event_number), max(happened_at) from {DATASET}.change_events"
     )
-    last = max((event.at for event in events), default=None)
-    return tuple(held) == (len(events), events[-1].number if events else None, last)
+    return bool(
+        count == len(events)
+        and last_number == (events[-1].number if events else None)
+        and last_time == max((event.at for event in events), default=None)
+    )
 
 
-def _change(change: Change) -> tuple[object, ...]:
+def _change_row(change: Change) -> tuple[object, ...]:
     return (
         change.change_id, change.status, change.action, change.milestone_id, change.workspace_id,
         change.currency, json.dumps(dict(change.before), ensure_ascii=False),
@@ -52,7 +55,7 @@ def _change(change: Change) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _event(event: Event) -> tuple[object, ...]:
+def _event_row(event: Event) -> tuple[object, ...]:
     return (
         event.number, event.change_id, event.at, event.before, event.after, event.who, event.what,
         event.request_id, event.db_user,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -13,15 +13,21 @@ from .change import OPEN, Status
 
 LEDGER_VERSION = 2  # of the tables' shape
 SCHEMA = "kantata_ledger"  # on Postgres
-LOCK = (0x6D696C65, 2)  # "mile" in ASCII, and the second lock of ours
+PUSH_LOCK_KEY = (0x6D696C65, 2)  # "mile" in ASCII, and the second lock of ours
 
-_HELD = sa.text(f"status in ({', '.join(repr(str(s)) for s in sorted(OPEN))})")
-_MADE = sa.text(f"status in ({', '.join(repr(str(s)) for s in sorted({*OPEN, Status.APPLIED}))})")
-_meta = sa.MetaData(schema=SCHEMA)
-_version = sa.Table("ledger_version", _meta, sa.Column("version", sa.Integer, nullable=False))
+
+def _has_status(statuses: Collection[Status]) -> sa.TextClause:
+    """The condition of a partial index; its text is part of the tables' shape."""
+    return sa.text(f"status in ({', '.join(repr(str(status)) for status in sorted(statuses))})")
+
+
+_IS_OPEN = _has_status(OPEN)
+_IS_OPEN_OR_APPLIED = _has_status({*OPEN, Status.APPLIED})
+_metadata = sa.MetaData(schema=SCHEMA)
+_version = sa.Table("ledger_version", _metadata, sa.Column("version", sa.Integer, nullable=False))
 changes = sa.Table(
     "changes",
-    _meta,
+    _metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),  # in order of proposal
     sa.Column("change_id", sa.Text, nullable=False, unique=True),
     sa.Column("status", sa.Text, nullable=False),
@@ -45,16 +51,17 @@ changes = sa.Table(
     sa.Column("seen_updated_at", sa.Text),  # version 2; of the milestone, when it was sent
     sa.Index(
         "one_open_change_of_a_milestone", "milestone_id", unique=True,
-        postgresql_where=_HELD, sqlite_where=_HELD,
+        postgresql_where=_IS_OPEN, sqlite_where=_IS_OPEN,
     ),
     sa.Index(
-        "one_create_of_a_kind", "twin_key", unique=True, postgresql_where=_MADE, sqlite_where=_MADE
+        "one_create_of_a_kind", "twin_key", unique=True,
+        postgresql_where=_IS_OPEN_OR_APPLIED, sqlite_where=_IS_OPEN_OR_APPLIED,
     ),
     sqlite_autoincrement=True,
 )  # fmt: skip
 events = sa.Table(
     "events",
-    _meta,
+    _metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("change_id", sa.Text, sa.ForeignKey(changes.c.change_id), nullable=False),
     sa.Column("at", sa.Text, nullable=False),
@@ -69,7 +76,7 @@ events = sa.Table(
 )
 account = sa.Table(  # version 2; one row at most
     "account",
-    _meta,
+    _metadata,
     sa.Column("only_one", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("account_id", sa.Text),
@@ -78,24 +85,24 @@ account = sa.Table(  # version 2; one row at most
 )
 # What approval binds to, and who gave it. The milestone's id is one of these too, but for a create,
 # which has none before it is made.
-_APPROVED = (
-    "change_id", "action", "workspace_id", "currency", "fields_after", "fields_before", "reason",
-    "proposer", "duplicate", "proposed_at", "approver", "approved_digest",
+_FROZEN_COLUMNS = (
+    "number", "change_id", "action", "workspace_id", "currency", "fields_after", "fields_before",
+    "reason", "proposer", "duplicate", "proposed_at", "approver", "approved_digest",
 )  # fmt: skip
-_NEVER = "events of the ledger are never altered"
-_KEPT = "what was approved is never altered"
-_STAYS = "changes of the ledger are never removed"
+_EVENTS_STAY = "events of the ledger are never altered"
+_APPROVAL_STAYS = "what was approved is never altered"
+_CHANGES_STAY = "changes of the ledger are never removed"
 # By the version that brought it.
-_PROTECTION: Mapping[int, Mapping[str, list[str]]] = {
+_TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
     1: {
         "sqlite": [
-            f"create trigger events_{what}_refused before {what} on events "
-            f"begin select raise(abort, '{_NEVER}'); end"
-            for what in ("update", "delete")
+            f"create trigger events_{operation}_refused before {operation} on events "
+            f"begin select raise(abort, '{_EVENTS_STAY}'); end"
+            for operation in ("update", "delete")
         ],
         "postgresql": [
             f"create function {SCHEMA}.refuse() returns trigger language plpgsql as "
-            f"$$ begin raise exception '{_NEVER}'; end $$",
+            f"$$ begin raise exception '{_EVENTS_STAY}'; end $$",
             f"create trigger events_refused before update or delete or truncate on {SCHEMA}.events "
             f"for each statement execute function {SCHEMA}.refuse()",
         ],
@@ -105,31 +112,29 @@ _PROTECTION: Mapping[int, Mapping[str, list[str]]] = {
             # `insert or replace` removes a row without a trigger for deletes.
             "create trigger events_replace_refused before insert on events "
             "when exists (select 1 from events where number = new.number) "
-            f"begin select raise(abort, '{_NEVER}'); end",
+            f"begin select raise(abort, '{_EVENTS_STAY}'); end",
             "create trigger changes_replace_refused before insert on changes when exists "
             "(select 1 from changes where number = new.number or change_id = new.change_id) "
-            f"begin select raise(abort, '{_STAYS}'); end",
+            f"begin select raise(abort, '{_CHANGES_STAY}'); end",
             "create trigger changes_delete_refused before delete on changes "
-            f"begin select raise(abort, '{_STAYS}'); end",
+            f"begin select raise(abort, '{_CHANGES_STAY}'); end",
             "create trigger changes_update_refused before update on changes "
             "when old.approved_digest is not null and ("
-            + " or ".join(f"new.{name} is not old.{name}" for name in ("number", *_APPROVED))
+            + " or ".join(f"new.{name} is not old.{name}" for name in _FROZEN_COLUMNS)
             + " or (old.action <> 'create' and new.milestone_id is not old.milestone_id)) "
-            f"begin select raise(abort, '{_KEPT}'); end",
+            f"begin select raise(abort, '{_APPROVAL_STAYS}'); end",
         ],
         "postgresql": [
             f"create function {SCHEMA}.keep() returns trigger language plpgsql as "
-            f"$$ begin raise exception '{_STAYS}'; end $$",
+            f"$$ begin raise exception '{_CHANGES_STAY}'; end $$",
             f"create trigger changes_delete_refused before delete or truncate on {SCHEMA}.changes "
             f"for each statement execute function {SCHEMA}.keep()",
             f"create function {SCHEMA}.keep_approved() returns trigger language plpgsql as "
             "$$ begin if old.approved_digest is not null and ("
-            + " or ".join(
-                f"new.{name} is distinct from old.{name}" for name in ("number", *_APPROVED)
-            )
+            + " or ".join(f"new.{name} is distinct from old.{name}" for name in _FROZEN_COLUMNS)
             + " or (old.action <> 'create' and "
             "new.milestone_id is distinct from old.milestone_id)) "
-            f"then raise exception '{_KEPT}'; end if; return new; end $$",
+            f"then raise exception '{_APPROVAL_STAYS}'; end if; return new; end $$",
             f"create trigger changes_update_refused before update on {SCHEMA}.changes "
             f"for each row execute function {SCHEMA}.keep_approved()",
         ],
@@ -137,24 +142,24 @@ _PROTECTION: Mapping[int, Mapping[str, list[str]]] = {
 }
 
 
-def prepare(connection: Connection) -> None:
+def prepare_ledger(connection: Connection) -> None:
     """Make the tables, or bring them up to this release's shape.
 
     Raises:
         WarehouseMisconfigured: If a later release wrote the ledger.
     """
-    made = sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection))
+    exists = sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection))
     connection.rollback()
-    if not made:
+    if not exists:
         _create_tables(connection)
     with connection.begin():
         version = _stored_version(connection)
         if version < LEDGER_VERSION:
-            _lock(connection)
+            _lock_table_changes(connection)
             version = _stored_version(connection)  # another process may have done it meanwhile
         for step in range(version + 1, LEDGER_VERSION + 1):
             _MIGRATIONS[step](connection)
-            _protect(connection, step)
+            _create_triggers(connection, step)
         if version < LEDGER_VERSION:
             connection.execute(_version.update().values(version=LEDGER_VERSION))
 
@@ -171,32 +176,32 @@ def _stored_version(connection: Connection) -> int:
 
 def _create_tables(connection: Connection) -> None:
     with connection.begin():
-        _lock(connection)
+        _lock_table_changes(connection)
         if connection.dialect.name == "postgresql":
-            found = "select count(*) from information_schema.schemata where schema_name = :name"
-            if not connection.execute(sa.text(found), {"name": SCHEMA}).scalar():
+            query = "select count(*) from information_schema.schemata where schema_name = :name"
+            if not connection.execute(sa.text(query), {"name": SCHEMA}).scalar():
                 connection.execute(sa.text(f"create schema {SCHEMA}"))
         if sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection)):
             return  # another process made it meanwhile
-        _meta.create_all(connection, checkfirst=False)
-        for version in _PROTECTION:
-            _protect(connection, version)
+        _metadata.create_all(connection, checkfirst=False)
+        for version in _TRIGGERS:
+            _create_triggers(connection, version)
         connection.execute(_version.insert().values(version=LEDGER_VERSION))
 
 
-def _lock(connection: Connection) -> None:
+def _lock_table_changes(connection: Connection) -> None:
     """Let one process alone change the tables' shape; on SQLite every transaction is alone."""
     if connection.dialect.name == "postgresql":
-        first, second = (str(key) for key in LOCK)
+        first, second = (str(key) for key in PUSH_LOCK_KEY)
         connection.execute(sa.text(f"select pg_advisory_xact_lock({first}, {second} + 1)"))
 
 
-def _protect(connection: Connection, version: int) -> None:
-    for statement in _PROTECTION[version][connection.dialect.name]:
+def _create_triggers(connection: Connection, version: int) -> None:
+    for statement in _TRIGGERS[version][connection.dialect.name]:
         connection.execute(sa.text(statement))
 
 
-def _to_2(connection: Connection) -> None:
+def _migrate_to_2(connection: Connection) -> None:
     """The account a ledger belongs to, and what a milestone looked like when it was written to."""
     schema = _schema_of(connection)
     table = f"{schema}.changes" if schema else "changes"
@@ -204,7 +209,7 @@ def _to_2(connection: Connection) -> None:
     account.create(connection, checkfirst=False)
 
 
-_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: _to_2}
+_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: _migrate_to_2}
 
 
 def _schema_of(connection: Connection) -> str | None:

@@ -1,0 +1,45 @@
+"""One push at a time on a ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from warehouse.locks import acquire, file_lock
+
+from .schema import PUSH_LOCK_KEY
+from .store import Ledger
+
+
+@contextmanager
+def push_lock(ledger: Ledger, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of those who send; on Postgres it lives on the ledger's own connection.
+
+    Args:
+        ledger: An open ledger.
+        wait: Seconds to wait for whoever has it.
+
+    Raises:
+        WarehouseBusy: If another push is going.
+    """
+    if ledger.is_postgres:
+        try_lock = partial(_try_advisory_lock, ledger.connection)
+        acquire(try_lock, lambda: "another push is going on this ledger", wait)
+        yield  # the lock ends with the connection
+        return
+    # Resolved, so that all who reach the file by another name meet at one lock.
+    path = Path(ledger.connection.engine.url.database or "").resolve()
+    with file_lock(path.with_name(f"{path.name}.lock"), wait=wait, setting="LEDGER__URL"):
+        yield
+
+
+def _try_advisory_lock(connection: Connection) -> bool:
+    first, second = (str(key) for key in PUSH_LOCK_KEY)
+    with connection.begin():
+        query = sa.text(f"select pg_try_advisory_lock({first}, {second})")
+        return bool(connection.execute(query).scalar())

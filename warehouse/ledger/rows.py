@@ -1,0 +1,67 @@
+"""Changes and events as rows of the ledger's tables, and back."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from sqlalchemy import RowMapping
+
+from .change import Action, Change, Draft, Event, Status
+
+
+def draft_values(draft: Draft) -> dict[str, object]:
+    """The columns of a change that its draft decides."""
+    return {
+        "action": draft.action,
+        "milestone_id": draft.milestone_id,
+        "workspace_id": draft.workspace_id,
+        "currency": draft.currency,
+        "fields_after": json.dumps(dict(draft.after), ensure_ascii=False),
+        "fields_before": json.dumps(dict(draft.before), ensure_ascii=False),
+        "reason": draft.reason,
+        "proposer": draft.proposer,
+        "duplicate": int(draft.duplicate),
+        "twin_key": draft.twin_key,
+    }
+
+
+def change_from_row(row: RowMapping) -> Change:
+    """A change as its row has it."""
+    return Change(
+        action=Action(row["action"]),
+        milestone_id=row["milestone_id"],
+        workspace_id=row["workspace_id"],
+        currency=row["currency"],
+        after=json.loads(row["fields_after"]),
+        before=json.loads(row["fields_before"]),
+        reason=row["reason"],
+        proposer=row["proposer"],
+        duplicate=bool(row["duplicate"]),
+        change_id=row["change_id"],
+        status=Status(row["status"]),
+        approved_digest=row["approved_digest"],
+        approver=row["approver"],
+        attempts=row["attempts"],
+        sent_at=datetime.fromisoformat(row["sent_at"]) if row["sent_at"] else None,
+        twins=tuple(json.loads(row["twins"])),
+        proposed_at=datetime.fromisoformat(row["proposed_at"]),
+        outcome=row["outcome"],
+        seen_updated_at=row["seen_updated_at"],
+    )
+
+
+def event_from_row(row: RowMapping) -> Event:
+    """An event as its row has it."""
+    before = row["status_before"]
+    return Event(
+        number=row["number"],
+        change_id=row["change_id"],
+        at=datetime.fromisoformat(row["at"]),
+        before=Status(before) if before else None,
+        after=Status(row["status_after"]),
+        who=row["who"],
+        what=row["what"],
+        request_id=row["request_id"],
+        db_user=row["db_user"],
+    )

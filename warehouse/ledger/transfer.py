@@ -1,0 +1,56 @@
+"""Copying a ledger into another one, as a move to Postgres does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from . import schema
+from .store import Ledger
+
+_ROWS_PER_INSERT = 500
+_Row = dict[str, Any]
+
+
+def transfer_ledger(source: Ledger, target: Ledger) -> None:
+    """Write into one ledger what another one holds; nothing that is there is taken away.
+
+    Args:
+        source: The ledger that is copied.
+        target: The ledger that is written; what happened there must be the beginning of what
+            happened in the other. The lock of those who send must be held on both.
+    """
+    new, old = _all_rows(source), _all_rows(target)
+    if old[schema.account]:
+        new.pop(schema.account)
+    with target.connection.begin():
+        for table, rows in new.items():
+            key = next(iter(table.primary_key.columns))
+            existing = {row[key.name]: row for row in old[table]}
+            # First what goes on: of a milestone only one change may be open.
+            for row in rows:
+                if existing.get(row[key.name], row) != row:
+                    update = table.update().where(key == row[key.name])
+                    target.connection.execute(update.values(row))
+            _insert_copies(target, table, [r for r in rows if r[key.name] not in existing])
+
+
+def _all_rows(ledger: Ledger) -> dict[sa.Table, list[_Row]]:
+    """Every row of every table."""
+    with ledger.connection.begin():
+        return {
+            table: [dict(r) for r in ledger.connection.execute(sa.select(table)).mappings()]
+            for table in (schema.changes, schema.events, schema.account)
+        }
+
+
+def _insert_copies(ledger: Ledger, table: sa.Table, rows: Sequence[_Row]) -> None:
+    """Write rows with the numbers they have, and let new ones go on from there."""
+    for start in range(0, len(rows), _ROWS_PER_INSERT):
+        ledger.connection.execute(table.insert(), rows[start : start + _ROWS_PER_INSERT])
+    if ledger.is_postgres and rows and "number" in table.c:
+        last = max(row["number"] for row in rows)
+        sequence = f"pg_get_serial_sequence('{schema.SCHEMA}.{table.name}', 'number')"
+        ledger.connection.execute(sa.text(f"select setval({sequence}, {last})"))

@@ -22,17 +22,15 @@ def rebuild_marts(target: Target) -> list[str]:
     with locked(target) as lock:
         with open_existing(lock) as database:
             prepare_tables(database)
-            latest = runs.latest(database.rows(runs.LATEST_PROVEN))
-            if not latest:
+            run = runs.last_proven_run(database)
+            if run is None:
                 raise WarehouseError("no run was proven yet: run `milestones sync`")
-            if runs.run_history(database).unfinished:
+            if runs.run_history(database).has_unfinished_run:
                 raise WarehouseError(
                     "a run loaded rows and ended before they were proven: run `milestones sync` "
                     "first. The marts stay as they were."
                 )
-            warnings = build.refresh(
-                database, build_context(latest[0], target.timezone), always=True
-            )
+            warnings = build.refresh(database, build_context(run, target.timezone), always=True)
         publish_to_readers(target)
     return warnings
 

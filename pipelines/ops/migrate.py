@@ -71,11 +71,10 @@ def migrate(
                 export.copy_by_sql(old, new)
         phase("building marts")
         with connect(target.destination) as database:
-            proven = runs.latest(database.rows(runs.LATEST_PROVEN))
-            if (
-                proven and not runs.run_history(database).unfinished
-            ):  # else the next sync builds them
-                build.refresh(database, build_context(proven[0], target.timezone), always=True)
+            run = runs.last_proven_run(database)
+            # Else the next sync builds them.
+            if run and not runs.run_history(database).has_unfinished_run:
+                build.refresh(database, build_context(run, target.timezone), always=True)
     return MigrationResult(rows, changes, kept)
 
 
@@ -97,10 +96,10 @@ def _copy(old: Database, to: WarehouseLock) -> dict[str, int]:
     """Copy what dlt loads, and prove it."""
     pipeline = reset_pipeline(to.target)
     pipeline.sync_destination()
-    pipeline.extract(loaded_before(export.batches(old)), loader_file_format="parquet")
+    pipeline.extract(loaded_before(export.raw_batches(old)), loader_file_format="parquet")
     load(pipeline)
     with connect(to.target.destination) as new:
-        held, moved = export.counts(old), export.counts(new)
+        held, moved = export.row_counts(old), export.row_counts(new)
         if {t: moved.get(t, 0) for t in held} != held or (
             proof.live_totals(old) != proof.live_totals(new)
         ):

@@ -80,8 +80,8 @@ def read_status(target: Target) -> Status:
     """
     with open_reader(target) as (source, query):
         try:
-            latest = runs.latest(query.rows(runs.LATEST))
-            proven = next(iter(runs.latest(query.rows(runs.LATEST_VALIDATED))), None)
+            latest = runs.recent_runs(query)
+            proven = runs.last_whole_account_run(query)
             months = [Month(*row[:3], *map(int, row[3:])) for row in query.rows(_MONTHS)]
             units = {code: Decimal(unit) for code, unit in query.rows(_UNITS)}
         except duckdb.CatalogException:

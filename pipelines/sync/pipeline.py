@@ -116,12 +116,13 @@ def _begin_run(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, RunHistory]:
     """Begin the run's row; gives it, and what earlier runs did."""
     with connect(pipeline.destination) as database:
         prepare_tables(database)
-        runs.end_killed(database)
+        runs.end_killed_runs(database)
         history = runs.run_history(database)
-        if history.unfinished:
+        if history.has_unfinished_run:
             schema.remove_orphans(database)
-        run = Run(runs.next_id(now(), history.last_id), "undecided", "", started_at=now())
-        runs.begin(database, run)
+        run_id = runs.next_run_id(now(), history.last_run_id)
+        run = Run(run_id=run_id, mode="undecided", why="", started_at=now())
+        runs.insert_run(database, run)
         return run, history
 
 
@@ -133,9 +134,10 @@ def _extract_request(
         scan_every=settings.longest_without_scan(),
         cursor=history.cursor,
         scanned_at=history.scanned_at,
-        proven=history.proven,
-        told=(*history.told, *history.untold),  # this run tells the latter, and what became of them
-        unfinished=history.unfinished,
+        proven=history.has_proven_run,
+        # This run tells the latter, and what became of them.
+        told=(*history.reported_schema_changes, *history.unreported_schema_changes),
+        unfinished=history.has_unfinished_run,
         allow_deletes=options.allow_deletes,
         deleted_projects=options.deleted_projects,
         touched=options.touched,
@@ -162,7 +164,7 @@ def _end_run(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
     run.finished_at = now()
     run.duration_seconds = round(time.monotonic() - began, 3)
     with connect(pipeline.destination) as database:
-        runs.end(database, run)
+        runs.update_run(database, run)
 
 
 def _status(cause: BaseException) -> RunStatus:
@@ -207,19 +209,27 @@ def _load_and_validate(
     pa.default_memory_pool().release_unused()  # DuckDB needs it now
     _fill_run(run, report, history)
     with connect(pipeline.destination) as database:
-        runs.end(database, run)  # from here on it is known that something may be half loaded
+        runs.update_run(database, run)  # from here on it is known that something may be half loaded
     ensure_locked(lock)
     observer.phase("loading")
     in_thread(partial(load, pipeline))
     observer.phase("proving")
     with connect(pipeline.destination) as database:
-        if wrong := proof.compare_totals(database, report.totals, report.unproven, report.ids):
+        differences = proof.compare_totals(
+            database,
+            read=report.totals,
+            excluded_ids=report.unproven,
+            only_ids=report.ids,
+        )
+        if differences:
             raise WarehouseUnproven(
-                "what was loaded is not what was read; nothing is published. " + "; ".join(wrong)
+                "what was loaded is not what was read; nothing is published. "
+                + "; ".join(differences)
             )
         run.totals = proof.live_totals(database)
-        run.warnings += _access_lost_warnings(LoadedState(database).access_lost())
-        return report.rejected, proof.units(database)
+        state = LoadedState(database)
+        run.warnings += _access_lost_warnings(state.access_lost_by_project())
+        return report.rejected, state.currency_units()
 
 
 def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
@@ -229,7 +239,9 @@ def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
     run.deleted, run.restored = report.deleted, report.restored
     run.access_lost = report.access_lost
     run.totals, run.side_rows = report.totals, report.side_rows
-    run.schema_changes = list(dict.fromkeys((*history.untold, *report.schema_changes)))
+    run.schema_changes = list(
+        dict.fromkeys((*history.unreported_schema_changes, *report.schema_changes))
+    )
     run.warnings = report.warnings
     run.cursor_at = report.server_time
 

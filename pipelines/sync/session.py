@@ -18,9 +18,9 @@ from warehouse.target import Target
 
 from .loader import translate_errors
 
-_RAW = {
-    table: {name: kind.dlt_type for name, kind in columns.items()}
-    for table, (columns, _) in LOADED.items()
+_RAW_TABLES = {
+    table: schema.RawTable({name: kind.dlt_type for name, kind in columns.items()}, key)
+    for table, (columns, key) in LOADED.items()
 }
 
 
@@ -97,7 +97,7 @@ def prepare_tables(database: Database) -> None:
     Raises:
         WarehouseMisconfigured: If a later release has written this warehouse.
     """
-    schema.prepare(database, _RAW, {name: key for name, (_, key) in LOADED.items()})
+    schema.prepare_raw_tables(database, _RAW_TABLES)
 
 
 def ensure_locked(lock: WarehouseLock) -> None:

@@ -15,7 +15,7 @@ class WarehouseState(Protocol):
     def columns(self) -> Mapping[str, Mapping[str, str]]:
         """By table, the dlt type of each column."""
 
-    def milestones(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
+    def milestone_hashes(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
         """Batches as ``Register`` takes them, of these ids or of all."""
 
     def live_count(self) -> int:
@@ -24,10 +24,10 @@ class WarehouseState(Protocol):
     def recent_ids(self, most: int) -> list[str]:
         """Some of them."""
 
-    def hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
+    def row_hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
         """Key and ``row_hash`` of every row."""
 
-    def rejects(self) -> Iterable[Mapping[str, Any]]:
+    def open_rejects(self) -> Iterable[Mapping[str, Any]]:
         """Rows of ``rejected_records`` that are not resolved."""
 
     def last_values(
@@ -44,7 +44,7 @@ class WarehouseState(Protocol):
     def draft_invoices(self) -> list[str]:
         """Invoices that are drafts, as far as is known."""
 
-    def left(self) -> list[str]:
+    def unlinked_invoices(self) -> list[str]:
         """Invoices whose last milestone left them after they were last read."""
 
 
@@ -53,7 +53,7 @@ class EmptyState:
 
     columns: Mapping[str, Mapping[str, str]] = {}
 
-    def milestones(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
+    def milestone_hashes(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
         """None."""
         return ()
 
@@ -65,11 +65,11 @@ class EmptyState:
         """None."""
         return []
 
-    def hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
+    def row_hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
         """None."""
         return ()
 
-    def rejects(self) -> Iterable[Mapping[str, Any]]:
+    def open_rejects(self) -> Iterable[Mapping[str, Any]]:
         """None."""
         return ()
 
@@ -91,6 +91,6 @@ class EmptyState:
         """None."""
         return []
 
-    def left(self) -> list[str]:
+    def unlinked_invoices(self) -> list[str]:
         """None."""
         return []

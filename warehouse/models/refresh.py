@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from warehouse.database import DATASET, MARTS, STAGING, Database
-from warehouse.raw.schema import VALUES
 
-from .sql_files import Model
+from .sql_files import Model, staging
 
 IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 
@@ -16,14 +15,15 @@ def fill_version_values(database: Database) -> bool:
     Returns:
         Whether there were any.
     """
-    versions, received = f"{DATASET}.billing_milestone_versions", f"{STAGING}.received_versions"
+    versions = f"{DATASET}.billing_milestone_versions"
     lacking = "amount_in_cents is null and raw is not null"
     if not database.rows(f"select 1 from {versions} where {lacking} limit 1"):
         return False
-    values = ", ".join(f"{name} = r.{name}" for name in VALUES)
+    (received,) = (model for model in staging() if model.name == "received_versions")
+    columns = [c for c in database.tables(STAGING)[received.name] if c not in received.grain]
     database.run(
-        f"update {versions} v set {values} from {received} r "
-        "where r.id = v.id and r.version = v.version"
+        f"update {versions} v set {', '.join(f'{column} = r.{column}' for column in columns)} "
+        f"from {STAGING}.{received.name} r where r.id = v.id and r.version = v.version"
     )
     return True
 

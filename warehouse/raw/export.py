@@ -9,38 +9,38 @@ import pyarrow as pa
 from warehouse.database import DATASET, Database
 
 # Written by SQL, not by dlt.
-_BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs")
-_ROWS = 10_000
+_TABLES_WRITTEN_BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs")
+_ROWS_PER_BATCH = 10_000
 
 
 def raw_tables(database: Database) -> list[str]:
     """The tables that dlt loads, by name."""
-    ours = (*_BY_SQL, "warehouse_version")
+    others = (*_TABLES_WRITTEN_BY_SQL, "warehouse_version")
     names = database.tables()
-    return sorted(n for n in names if n not in ours and not n.startswith("_dlt"))
+    return sorted(n for n in names if n not in others and not n.startswith("_dlt"))
 
 
-def batches(database: Database) -> Iterator[tuple[str, pa.Table]]:
+def raw_batches(database: Database) -> Iterator[tuple[str, pa.Table]]:
     """Every row of every raw table, without what dlt itself noted of its load."""
     columns = database.tables()
     for table in raw_tables(database):
         names = ", ".join(f'"{name}"' for name in columns[table] if not name.startswith("_dlt"))
         for batch in database.batches(f'select {names} from {DATASET}."{table}"'):
-            for start in range(0, batch.num_rows, _ROWS):
-                yield table, pa.Table.from_batches([batch.slice(start, _ROWS)])
+            for start in range(0, batch.num_rows, _ROWS_PER_BATCH):
+                yield table, pa.Table.from_batches([batch.slice(start, _ROWS_PER_BATCH)])
 
 
 def copy_by_sql(source: Database, target: Database) -> None:
     """Copy the tables dlt knows nothing of, all or none."""
     with target.transaction():
-        for table in _BY_SQL:
+        for table in _TABLES_WRITTEN_BY_SQL:
             columns = ", ".join(source.tables()[table])
             target.run(f"delete from {DATASET}.{table}")
             rows = source.rows(f"select {columns} from {DATASET}.{table}")
             target.insert(f"{DATASET}.{table} ({columns})", rows)
 
 
-def counts(database: Database) -> dict[str, int]:
+def row_counts(database: Database) -> dict[str, int]:
     """How many rows each raw table has."""
     return {
         table: database.rows(f'select count(*) from {DATASET}."{table}"')[0][0]

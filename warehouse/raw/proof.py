@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from itertools import chain
 
 from warehouse.database import DATASET, Database
 
-_SUMS = (
+_SELECT_TOTALS = (
     f"select currency, count(*), sum(amount_in_cents) from {DATASET}.billing_milestones "
     "where deleted_at is null and access_lost_at is null"
 )
-_IDS_AT_ONCE = 1000
-_NOTHING = (0, 0)
+_IDS_PER_QUERY = 1000
+_NONE = (0, 0)
 
 Totals = dict[str, tuple[int, int]]
 """Milestones and their sum in subunits, by currency."""
@@ -21,65 +21,68 @@ Totals = dict[str, tuple[int, int]]
 
 def live_totals(database: Database) -> Totals:
     """Totals of all milestones that are not marked as gone."""
-    return _totals(database, f"{_SUMS} group by currency")
+    return _read_totals(database, f"{_SELECT_TOTALS} group by currency")
 
 
 def compare_totals(
     database: Database,
+    *,
     read: Mapping[str, tuple[int, int]],
-    apart: Sequence[str],
-    among: Sequence[str] | None = None,
+    excluded_ids: Sequence[str],
+    only_ids: Sequence[str] | None = None,
 ) -> list[str]:
     """Compare what was read with what the warehouse holds.
 
     Args:
         database: A connection.
         read: Totals of what was read and is good.
-        apart: Ids the warehouse may hold and ``read`` leaves out.
-        among: The ids that were looked at; None for all there are.
+        excluded_ids: Ids the warehouse may hold and ``read`` leaves out.
+        only_ids: The ids that were looked at; None for all there are.
 
     Returns:
         Each currency that differs, in words; nothing if all is proven.
     """
-    counts: Counter[str] = Counter()
-    sums: Counter[str] = Counter()
-    held = [live_totals(database)] if among is None else _totals_of(database, among)
-    signed = [
-        *((1, totals) for totals in held),
-        *((-1, totals) for totals in _totals_of(database, apart)),
-    ]
-    for sign, totals in signed:
-        for currency, (count, total) in totals.items():
-            counts[currency] += sign * count
-            sums[currency] += sign * total
-    found = {currency: (counts[currency], sums[currency]) for currency in counts}
+    loaded = _loaded_totals(database, excluded_ids, only_ids)
     return [
         f"{currency}: read {_totals_words(read, currency)}, the warehouse holds "
-        f"{_totals_words(found, currency)}"
-        for currency in sorted(found.keys() | read.keys())
-        if found.get(currency, _NOTHING) != read.get(currency, _NOTHING)
+        f"{_totals_words(loaded, currency)}"
+        for currency in sorted(loaded.keys() | read.keys())
+        if loaded.get(currency, _NONE) != read.get(currency, _NONE)
     ]
+
+
+def _loaded_totals(
+    database: Database, excluded_ids: Sequence[str], only_ids: Sequence[str] | None
+) -> Totals:
+    """Totals of all milestones, or of some, less those that are left out."""
+    added = [live_totals(database)] if only_ids is None else _totals_of(database, only_ids)
+    subtracted = _totals_of(database, excluded_ids)
+    counts: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
+    for sign, parts in ((1, added), (-1, subtracted)):
+        for currency, (count, total) in chain.from_iterable(part.items() for part in parts):
+            counts[currency] += sign * count
+            sums[currency] += sign * total
+    return {currency: (counts[currency], sums[currency]) for currency in counts}
 
 
 def _totals_words(totals: Mapping[str, tuple[int, int]], currency: str) -> str:
-    count, total = totals.get(currency, _NOTHING)
+    count, total = totals.get(currency, _NONE)
     return f"{count} milestones of {total} subunits"
 
 
 def _totals_of(database: Database, ids: Sequence[str]) -> list[Totals]:
     parts = []
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        chunk = ids[start : start + _IDS_AT_ONCE]
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        chunk = ids[start : start + _IDS_PER_QUERY]
         marks = ", ".join(["%s"] * len(chunk))
-        parts.append(_totals(database, f"{_SUMS} and id in ({marks}) group by currency", *chunk))
+        parts.append(
+            _read_totals(
+                database, f"{_SELECT_TOTALS} and id in ({marks}) group by currency", *chunk
+            )
+        )
     return parts
 
 
-def _totals(database: Database, sql: str, *values: object) -> Totals:
+def _read_totals(database: Database, sql: str, *values: object) -> Totals:
     return {row[0]: (int(row[1]), int(row[2])) for row in database.rows(sql, *values)}
-
-
-def units(database: Database) -> dict[str, Decimal]:
-    """The value of one subunit, by currency."""
-    rows = database.rows(f"select iso_code, unit_per_subunit from {DATASET}.currencies")
-    return {code: Decimal(unit) for code, unit in rows}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from warehouse.database import DATASET, Database
 
@@ -22,7 +22,7 @@ class RunStatus(StrEnum):
     STOPPED = "stopped"  # by a signal, or found running by the next run: it was killed
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Run:
     """One run, as its row tells it.
 
@@ -70,16 +70,18 @@ class Run:
 
 
 _COLUMNS = tuple(f.name for f in fields(Run))
-_AS_JSON = ("totals", "side_rows", "schema_changes", "warnings")
+_JSON_COLUMNS = ("totals", "side_rows", "schema_changes", "warnings")
+# A run that read only what was written to proves nothing of the rest.
+_WHOLE_ACCOUNT = "status = 'proven' and mode <> 'touched'"
 
 
-def next_id(now: datetime, last: str | None) -> str:
+def next_run_id(now: datetime, last_run_id: str | None) -> str:
     """An id for a run that begins now: later than the last one, also if the clock went back."""
-    first = f"{now:%Y%m%dT%H%M%S.%fZ}"
-    return first if last is None or first > last else f"{last}+"
+    id_ = f"{now:%Y%m%dT%H%M%S.%fZ}"
+    return id_ if last_run_id is None or id_ > last_run_id else f"{last_run_id}+"
 
 
-def end_killed(database: Database) -> None:
+def end_killed_runs(database: Database) -> None:
     """End the rows of runs that were killed. The lock must be held, so that none is going."""
     database.run(
         f"update {DATASET}.sync_runs set status = %s, error = %s where status = %s",
@@ -89,110 +91,130 @@ def end_killed(database: Database) -> None:
     )
 
 
-def begin(database: Database, run: Run) -> None:
+def insert_run(database: Database, run: Run) -> None:
     """Write the run's row."""
-    marks = ", ".join(["%s"] * len(_COLUMNS))
+    placeholders = ", ".join(["%s"] * len(_COLUMNS))
     database.run(
-        f"insert into {DATASET}.sync_runs ({', '.join(_COLUMNS)}) values ({marks})",
-        *_values(run, _COLUMNS),
+        f"insert into {DATASET}.sync_runs ({', '.join(_COLUMNS)}) values ({placeholders})",
+        *_values(run),
     )
 
 
-def end(database: Database, run: Run) -> None:
+def update_run(database: Database, run: Run) -> None:
     """Bring the run's row up to date."""
-    changes = ", ".join(f"{name} = %s" for name in _COLUMNS)
+    assignments = ", ".join(f"{name} = %s" for name in _COLUMNS)
     database.run(
-        f"update {DATASET}.sync_runs set {changes} where run_id = %s",
-        *_values(run, _COLUMNS),
+        f"update {DATASET}.sync_runs set {assignments} where run_id = %s",
+        *_values(run),
         run.run_id,
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunHistory:
     """What earlier runs did.
 
     Args:
-        last_id: The last run's, None before the first.
+        last_run_id: The last run's, None before the first.
         cursor: Kantata's time at the start of the last proven run.
         scanned_at: Kantata's time at the start of the last proven scan.
-        unfinished: Whether a run since then ended while it was loading, or afterwards unproven.
-        proven: Whether any run was.
-        told: Schema changes that proven runs told, oldest first.
-        untold: Those that runs since then found, which ended before they could tell.
+        has_unfinished_run: Whether a run since then ended while it was loading, or afterwards
+            unproven.
+        has_proven_run: Whether any run was.
+        reported_schema_changes: Those that proven runs told, oldest first.
+        unreported_schema_changes: Those that runs since then found, which ended before they could
+            tell.
     """
 
-    last_id: str | None
+    last_run_id: str | None
     cursor: datetime | None
     scanned_at: datetime | None
-    unfinished: bool
-    proven: bool
-    told: tuple[str, ...]
-    untold: tuple[str, ...]
+    has_unfinished_run: bool
+    has_proven_run: bool
+    reported_schema_changes: tuple[str, ...]
+    unreported_schema_changes: tuple[str, ...]
 
 
 def run_history(database: Database) -> RunHistory:
     """What earlier runs did."""
-
-    def first(sql: str) -> tuple[Any, ...]:
-        rows = database.rows(f"{sql} order by run_id desc limit 1")
-        return rows[0] if rows else (None,) * 4
-
-    # A run that read only what was written to knows nothing of other changes.
-    proven = (
-        f"select cursor_at from {DATASET}.sync_runs where status = 'proven' and mode <> 'touched'"
-    )
-    # A run tells its requests when it has read everything, and only then begins to load. What it
-    # left half loaded stays so, however many runs that fail while reading come after it.
-    unfinished = database.rows(
-        f"select 1 from {DATASET}.sync_runs where status <> 'proven' "
-        "and (requests > 0 or finished_at is null) and run_id > coalesce((select max(run_id) "
-        f"from {DATASET}.sync_runs where status = 'proven' and mode <> 'touched'), '') limit 1"
-    )
-    found = database.rows(
+    last_proven = _latest_value(database, "run_id", "status = 'proven'")
+    changes = database.rows(
         f"select schema_changes, run_id, status from {DATASET}.sync_runs "
         "where schema_changes <> '[]' order by run_id"
     )
-    last_proven = first(f"select run_id from {DATASET}.sync_runs where status = 'proven'")[0]
-    told = [changes for changes, _, status in found if status == RunStatus.PROVEN]
-    untold = [changes for changes, run_id, _ in found if run_id > (last_proven or "")]
+    reported = [text for text, _, status in changes if status == RunStatus.PROVEN]
+    unreported = [text for text, run_id, _ in changes if run_id > (last_proven or "")]
     return RunHistory(
-        last_id=first(f"select run_id from {DATASET}.sync_runs")[0],
-        cursor=first(proven)[0],
-        scanned_at=first(f"{proven} and mode = 'scan'")[0],
-        unfinished=bool(unfinished),
-        proven=last_proven is not None,
-        told=_all(told),
-        untold=_all(untold),
+        last_run_id=_latest_value(database, "run_id", "true"),
+        cursor=_latest_value(database, "cursor_at", _WHOLE_ACCOUNT),
+        scanned_at=_latest_value(database, "cursor_at", f"{_WHOLE_ACCOUNT} and mode = 'scan'"),
+        has_unfinished_run=_has_unfinished_run(database),
+        has_proven_run=last_proven is not None,
+        reported_schema_changes=_lines(reported),
+        unreported_schema_changes=_lines(unreported),
     )
 
 
-def _all(lists: Sequence[str]) -> tuple[str, ...]:
-    return tuple(change for text in lists for change in json.loads(text))
+def _has_unfinished_run(database: Database) -> bool:
+    # A run tells its requests when it has read everything, and only then begins to load. What it
+    # left half loaded stays so, however many runs that fail while reading come after it.
+    return bool(
+        database.rows(
+            f"select 1 from {DATASET}.sync_runs where status <> 'proven' "
+            "and (requests > 0 or finished_at is null) and run_id > coalesce((select max(run_id) "
+            f"from {DATASET}.sync_runs where {_WHOLE_ACCOUNT}), '') limit 1"
+        )
+    )
 
 
-def latest(rows: Sequence[tuple[Any, ...]]) -> list[Run]:
-    """The runs of the rows that ``LATEST`` or ``LATEST_PROVEN`` selects."""
-    return [_run(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+def _latest_value(database: Database, column: str, condition: str) -> Any:  # noqa: ANN401
+    rows = database.rows(
+        f"select {column} from {DATASET}.sync_runs where {condition} order by run_id desc limit 1"
+    )
+    return rows[0][0] if rows else None
 
 
-_SELECT = f"select {', '.join(_COLUMNS)} from {DATASET}.sync_runs"
-LATEST = f"{_SELECT} order by run_id desc limit 10"
-LATEST_PROVEN = f"{_SELECT} where status = 'proven' order by run_id desc limit 1"
-# A run that read only what was written to proves nothing of the rest.
-LATEST_VALIDATED = (
-    f"{_SELECT} where status = 'proven' and mode <> 'touched' order by run_id desc limit 1"
-)
+def _lines(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(line for text in texts for line in json.loads(text))
 
 
-def _values(run: Run, names: Sequence[str]) -> list[object]:
-    return [
-        json.dumps(getattr(run, name)) if name in _AS_JSON else getattr(run, name) for name in names
-    ]
+class Queryable(Protocol):
+    """The warehouse, opened for a run or only to read."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
 
 
-def _run(row: dict[str, Any]) -> Run:
-    for name in _AS_JSON:
-        row[name] = json.loads(row[name] or "null") or ({} if name in _AS_JSON[:2] else [])
+def recent_runs(warehouse: Queryable) -> list[Run]:
+    """The last ten runs, the newest first."""
+    return _runs(warehouse, "true", 10)
+
+
+def last_proven_run(warehouse: Queryable) -> Run | None:
+    """The last run that was proven, also one that read only what was written to."""
+    return next(iter(_runs(warehouse, "status = 'proven'", 1)), None)
+
+
+def last_whole_account_run(warehouse: Queryable) -> Run | None:
+    """The last proven run that read the whole account, not only what was written to."""
+    return next(iter(_runs(warehouse, _WHOLE_ACCOUNT, 1)), None)
+
+
+def _runs(warehouse: Queryable, condition: str, limit: int) -> list[Run]:
+    rows = warehouse.rows(
+        f"select {', '.join(_COLUMNS)} from {DATASET}.sync_runs where {condition} "
+        f"order by run_id desc limit {limit}"
+    )
+    return [_run_from_row(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+
+
+def _values(run: Run) -> list[object]:
+    values = [(name, getattr(run, name)) for name in _COLUMNS]
+    return [json.dumps(value) if name in _JSON_COLUMNS else value for name, value in values]
+
+
+def _run_from_row(row: dict[str, Any]) -> Run:
+    for name in _JSON_COLUMNS:
+        row[name] = json.loads(row[name] or "null") or ({} if name in _JSON_COLUMNS[:2] else [])
     row["totals"] = {code: (count, total) for code, (count, total) in row["totals"].items()}
     return Run(**row | {"status": RunStatus(row["status"])})

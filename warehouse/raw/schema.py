@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from warehouse.database import DATASET, MARTS, Database
 from warehouse.errors import WarehouseMisconfigured
 
-# What a version has of its row.
-VALUES = {
-    "title": "varchar",
-    "workspace_id": "varchar",
-    "currency": "varchar",
-    "amount_in_cents": "bigint",
-    "date_to_invoice": "date",
-    "invoice_id": "varchar",
-}
 WAREHOUSE_VERSION = 3  # of the tables' shape
-# What each version needs on top of the one before.
-_MIGRATIONS = {
-    2: (f"alter table {DATASET}.sync_runs add column access_lost bigint",),
-    # They are null in versions there are already, until marts are built.
-    3: tuple(
-        f"alter table if exists {DATASET}.billing_milestone_versions add column {name} {kind}"
-        for name, kind in VALUES.items()
-    ),
-}
+_VERSIONS = "billing_milestone_versions"
 
+
+@dataclass(frozen=True)
+class RawTable:
+    """What is declared of a raw table.
+
+    Args:
+        columns: The dlt type of each column.
+        key: The columns that identify a row.
+    """
+
+    columns: Mapping[str, str]
+    key: Collection[str]
+
+
+RawTables = Mapping[str, RawTable]  # by name
 # No index on DuckDB: with one, a disk that fills up makes it abort the whole process.
-_OURS = (
+_OWN_TABLES = (
     f"create table if not exists {DATASET}.warehouse_version (version bigint not null)",
     f"""create table if not exists {DATASET}.sync_runs (
         run_id text not null, status text not null, mode text not null, why text not null,
@@ -50,7 +49,7 @@ _OURS = (
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
 )
 _HISTORY = "billing_milestone_history"
-_SEARCHED = (
+_INDEXED_COLUMNS = (
     ("billing_milestones", "workspace_id"),
     ("billing_milestones", "invoice_id"),
     ("billing_milestone_invoices", "invoice_id"),
@@ -64,43 +63,89 @@ _SQL_TYPES = {
 }
 
 
-def prepare(
-    database: Database, raw: Mapping[str, Mapping[str, str]], keys: Mapping[str, Collection[str]]
-) -> None:
+def prepare_raw_tables(database: Database, declared: RawTables) -> None:
     """Make every table that is not there yet.
 
     Args:
         database: A connection.
-        raw: The raw tables: dlt types by column, by table.
-        keys: The key columns of each.
+        declared: The raw tables.
 
     Raises:
         WarehouseMisconfigured: If a later release has written this warehouse.
     """
     database.ensure_schema(DATASET)
-    for statement in _OURS:
+    for statement in _OWN_TABLES:
         database.run(statement)
+    _bring_up_to_date(database, declared)
+    existing = database.tables()
+    for name in declared.keys() - existing.keys():
+        _create_raw_table(database, name, declared[name])
+    if database.is_postgres:
+        for statement in _index_statements(declared):
+            database.run(statement)
+
+
+def _create_raw_table(database: Database, name: str, table: RawTable) -> None:
+    columns = {**table.columns, "_dlt_load_id": "text"}
+    listed = ", ".join(
+        f"{column} {_sql_type(kind)}{' not null' if column in table.key else ''}"
+        for column, kind in columns.items()
+    )
+    database.run(f"create table {DATASET}.{name} ({listed})")
+
+
+def _sql_type(dlt_type: str) -> str:
+    return _SQL_TYPES.get(dlt_type, dlt_type)
+
+
+def _index_statements(declared: RawTables) -> list[str]:
+    """Each key once, and what analysts search by."""
+    unique = [
+        f"create unique index if not exists {name}_key on {DATASET}.{name} ({', '.join(table.key)})"
+        for name, table in declared.items()
+    ]
+    others = [
+        f"create index if not exists {name}_{column} on {DATASET}.{name} ({column})"
+        for name, column in _INDEXED_COLUMNS
+    ]
+    return unique + others
+
+
+def _bring_up_to_date(database: Database, declared: RawTables) -> None:
+    """Bring an older warehouse up to date, step by step, each step whole or not at all."""
     versions = database.rows(f"select version from {DATASET}.warehouse_version")
     if not versions:
         database.run(f"insert into {DATASET}.warehouse_version values (%s)", WAREHOUSE_VERSION)
-    elif versions[0][0] > WAREHOUSE_VERSION:
+        return
+    version = versions[0][0]
+    if version > WAREHOUSE_VERSION:
         raise WarehouseMisconfigured(
-            f"the warehouse has version {versions[0][0]} and this release knows "
+            f"the warehouse has version {version} and this release knows "
             f"{WAREHOUSE_VERSION}: install the release that wrote it, or a later one"
         )
-    else:
-        _migrate(database, versions[0][0])
-    existing = database.tables()
-    for table in raw.keys() - existing.keys():
-        columns = {**raw[table], "_dlt_load_id": "text"}
-        listed = ", ".join(
-            f"{name} {_SQL_TYPES.get(kind, kind)}{_not_null(name in keys[table])}"
-            for name, kind in columns.items()
-        )
-        database.run(f"create table {DATASET}.{table} ({listed})")
-    if database.is_postgres:
-        for statement in _indexes(keys):
-            database.run(statement)
+    for step in range(version + 1, WAREHOUSE_VERSION + 1):
+        with database.transaction():
+            _MIGRATIONS[step](database, declared)
+            database.run(f"update {DATASET}.warehouse_version set version = %s", step)
+
+
+def _migrate_to_2(database: Database, _declared: RawTables) -> None:
+    """Count access lost in each run."""
+    database.run(f"alter table {DATASET}.sync_runs add column access_lost bigint")
+
+
+def _migrate_to_3(database: Database, declared: RawTables) -> None:
+    """Give a version the values it had; they stay null in older ones until marts are built."""
+    existing = database.tables().get(_VERSIONS, {})
+    for column, kind in declared[_VERSIONS].columns.items():
+        if existing and column not in existing:
+            database.run(f"alter table {DATASET}.{_VERSIONS} add column {column} {_sql_type(kind)}")
+
+
+_MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
+    2: _migrate_to_2,
+    3: _migrate_to_3,
+}
 
 
 def remove_orphans(database: Database) -> None:
@@ -115,7 +160,7 @@ def remove_orphans(database: Database) -> None:
     """
     has_marts = _HISTORY in database.tables(MARTS)
     for table, column in (
-        ("billing_milestone_versions", "id"),
+        (_VERSIONS, "id"),
         ("billing_milestone_invoices", "billing_milestone_id"),
     ):
         tables = [f"{DATASET}.billing_milestones", *[f"{MARTS}.{_HISTORY}"] * has_marts]
@@ -123,29 +168,3 @@ def remove_orphans(database: Database) -> None:
             f"not exists (select 1 from {known} k where k.id = o.{column})" for known in tables
         )
         database.run(f"delete from {DATASET}.{table} o where {unknown}")
-
-
-def _indexes(keys: Mapping[str, Collection[str]]) -> list[str]:
-    """Each key once, and what analysts search by."""
-    unique = [
-        f"create unique index if not exists {table}_key on {DATASET}.{table} ({', '.join(key)})"
-        for table, key in keys.items()
-    ]
-    more = [
-        f"create index if not exists {table}_{column} on {DATASET}.{table} ({column})"
-        for table, column in _SEARCHED
-    ]
-    return unique + more
-
-
-def _migrate(database: Database, version: int) -> None:
-    """Bring an older warehouse up to date, step by step, each step whole or not at all."""
-    for step in range(version + 1, WAREHOUSE_VERSION + 1):
-        with database.transaction():
-            for statement in _MIGRATIONS[step]:
-                database.run(statement)
-            database.run(f"update {DATASET}.warehouse_version set version = %s", step)
-
-
-def _not_null(key: bool) -> str:
-    return " not null" if key else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from warehouse.database import DATASET, Database
 # The latest version and the links of each milestone beside it. Each side may hold ids the other
 # lacks, since dlt loads the tables one after another and a crash may fall in between. With
 # `distinct on`, DuckDB could not list a million within 256 MB; like this it can within 100.
-_MILESTONES = f"""
+_MILESTONE_HASHES = f"""
 select
     id,
     case
@@ -43,7 +44,7 @@ full join (
 ) l using (id)
 """
 _LIVE = "deleted_at is null and access_lost_at is null"
-_IDS_AT_ONCE = 1000
+_IDS_PER_QUERY = 1000
 
 
 class LoadedState:
@@ -57,7 +58,7 @@ class LoadedState:
         self._database = database
         self.columns = database.tables()
 
-    def milestones(self, ids: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def milestone_hashes(self, ids: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Each milestone's id, row_hash, last version, its hash, and invoices joined by commas.
 
         A hash is ``deleted`` or ``lost`` of what is marked so.
@@ -66,11 +67,13 @@ class LoadedState:
             ids: Which milestones; None for all.
         """
         if ids is None:
-            yield from self._database.batches(_MILESTONES.format(m="true", v="true", l="true"))
+            yield from self._database.batches(
+                _MILESTONE_HASHES.format(m="true", v="true", l="true")
+            )
             return
         for chunk, marks in _chunks(ids):
             own, link = f"id in ({marks})", f"billing_milestone_id in ({marks})"
-            sql = _MILESTONES.format(m=own, v=own, l=link)
+            sql = _MILESTONE_HASHES.format(m=own, v=own, l=link)
             yield from self._database.batches(sql, *chunk, *chunk, *chunk, *chunk)
 
     def live_count(self) -> int:
@@ -93,7 +96,7 @@ class LoadedState:
     def raw_records(self, ids: Sequence[str]) -> dict[str, str]:
         """The last record received of each milestone, by id."""
         return dict(
-            self._of(
+            self._rows_by_id(
                 f"select distinct on (id) id, raw from {DATASET}.billing_milestone_versions "
                 "where raw is not null and id in ({}) order by id, version desc",
                 ids,
@@ -106,14 +109,14 @@ class LoadedState:
             f"select billing_milestone_id from {DATASET}.billing_milestone_invoices "
             "where removed_at is null and invoice_id in ({})"
         )
-        return [row[0] for row in self._of(sql, invoice_ids)]
+        return [row[0] for row in self._rows_by_id(sql, invoice_ids)]
 
     def draft_invoices(self) -> list[str]:
         """Invoices that are drafts, as far as is known."""
         sql = f"select id from {DATASET}.invoices where draft and status is distinct from 'deleted'"
         return [row[0] for row in self._database.rows(sql)]
 
-    def left(self) -> list[str]:
+    def unlinked_invoices(self) -> list[str]:
         """Invoices whose last milestone left them after they were last read."""
         sql = f"""
             select i.id from {DATASET}.invoices i
@@ -128,7 +131,7 @@ class LoadedState:
             """
         return [row[0] for row in self._database.rows(sql)]
 
-    def access_lost(self) -> dict[str | None, int]:
+    def access_lost_by_project(self) -> dict[str | None, int]:
         """Milestones out of reach, by project."""
         sql = (
             f"select workspace_id, count(*) from {DATASET}.billing_milestones "
@@ -136,13 +139,13 @@ class LoadedState:
         )
         return dict(self._database.rows(sql))
 
-    def hashes(self, table: str, key: str) -> Iterator[pa.RecordBatch]:
+    def row_hashes(self, table: str, key: str) -> Iterator[pa.RecordBatch]:
         """Key and row_hash of every row."""
         if table in self.columns:
             sql = f'select "{key}", row_hash from {DATASET}."{table}"'
             yield from self._database.batches(sql)
 
-    def rejects(self) -> list[dict[str, Any]]:
+    def open_rejects(self) -> list[dict[str, Any]]:
         """Rejected records that are not resolved."""
         columns = ("table_name", "id", "row_hash", "reason", "raw", "observed_at", "resolved_at")
         rows = self._database.rows(
@@ -154,16 +157,21 @@ class LoadedState:
         self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
     ) -> pa.Table:
         """The rows of these ids: the key, then the columns; null where there is no such column."""
-        held = self.columns.get(table, {})
-        wanted = [key, *(column for column in columns if column in held)]
-        names = ", ".join(f'"{name}"' for name in wanted)  # a field may be called order or group
+        existing = self.columns.get(table, {})
+        selected = [key, *(column for column in columns if column in existing)]
+        names = ", ".join(f'"{name}"' for name in selected)  # a field may be called order or group
         sql = f'select {names} from {DATASET}."{table}" where "{key}" in ({{}})'
-        rows = self._of(sql, ids) if held else []
-        found = {name: [row[n] for row in rows] for n, name in enumerate(wanted)}
-        nothing = [None] * len(rows)
-        return pa.table({name: found.get(name, nothing) for name in (key, *columns)})
+        rows = self._rows_by_id(sql, ids) if existing else []
+        values = {name: [row[n] for row in rows] for n, name in enumerate(selected)}
+        nulls = [None] * len(rows)
+        return pa.table({name: values.get(name, nulls) for name in (key, *columns)})
 
-    def _of(self, sql: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+    def currency_units(self) -> dict[str, Decimal]:
+        """The value of one subunit, by currency."""
+        sql = f"select iso_code, unit_per_subunit from {DATASET}.currencies"
+        return {code: Decimal(unit) for code, unit in self._database.rows(sql)}
+
+    def _rows_by_id(self, sql: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """The rows of a query that has ``{}`` where ids belong."""
         return [
             row
@@ -174,6 +182,6 @@ class LoadedState:
 
 def _chunks(ids: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
     """Ids, some at a time, and as many placeholders."""
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        chunk = ids[start : start + _IDS_AT_ONCE]
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        chunk = ids[start : start + _IDS_PER_QUERY]
         yield chunk, ", ".join(["%s"] * len(chunk))

@@ -91,7 +91,7 @@ class FullScan(ExtractTables):
 
     def __init__(self, task: ExtractContext, scan: Scan) -> None:
         super().__init__(
-            task, MilestoneIndex(task.state.milestones()), Rejects(task.state.rejects())
+            task, MilestoneIndex(task.state.milestone_hashes()), Rejects(task.state.open_rejects())
         )
         self._scan = scan
         self._held_back = False
@@ -220,7 +220,7 @@ def _lookup_ids(
         NoFeed: If that cannot be known in this way.
     """
     live = state.live_count()
-    index, rejects = MilestoneIndex(state.milestones(ids)), Rejects(state.rejects())
+    index, rejects = MilestoneIndex(state.milestone_hashes(ids)), Rejects(state.open_rejects())
     before = {i for i in ids if index.is_live(i) or rejects.is_open(MILESTONES_PATH, i)}
     pages = list(reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES))
     missing = before.difference(*(page.records for page in pages))
@@ -273,7 +273,7 @@ class EventFeed(ExtractTables):
 
     def _without_unit(self) -> bool:
         """Whether a milestone that was read has a currency the warehouse does not know."""
-        held = self._state.hashes(CURRENCIES.name, CURRENCIES.key)
+        held = self._state.row_hashes(CURRENCIES.name, CURRENCIES.key)
         state = {code for batch in held for code in batch.column(0).to_pylist()}
         return not state.issuperset(self._index.totals())
 

@@ -99,7 +99,7 @@ class ExtractTables:
     def _side(self, table: Table) -> SideTable:
         held = {
             key: digest_of(text)
-            for batch in self._state.hashes(table.name, table.key)
+            for batch in self._state.row_hashes(table.name, table.key)
             for key, text in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         }
         return SideTable(self._rows(table), held, self._rejects)
@@ -174,7 +174,7 @@ class ExtractTables:
 
     def _invoices_left(self) -> Iterator[Batch]:
         """Ask for invoices that milestones left: no page shows what became of them."""
-        left = sorted(self._milestones.left | set(self._state.left()))
+        left = sorted(self._milestones.left | set(self._state.unlinked_invoices()))
         side, missing = self._sides[INVOICES.name], set(left)
         try:
             for page in self._reader.only(INVOICES.name, left):

@@ -30,7 +30,7 @@ def rebuild_marts(target: Target) -> list[str]:
                     "a run loaded rows and ended before they were proven: run `milestones sync` "
                     "first. The marts stay as they were."
                 )
-            warnings = build.refresh(database, build_context(run, target.timezone), always=True)
+            warnings = build.build_marts(database, build_context(run, target.timezone), always=True)
         publish_to_readers(target)
     return warnings
 

@@ -74,7 +74,7 @@ def migrate(
             run = runs.last_proven_run(database)
             # Else the next sync builds them.
             if run and not runs.run_history(database).has_unfinished_run:
-                build.refresh(database, build_context(run, target.timezone), always=True)
+                build.build_marts(database, build_context(run, target.timezone), always=True)
     return MigrationResult(rows, changes, kept)
 
 

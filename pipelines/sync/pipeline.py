@@ -99,7 +99,7 @@ def sync(
             observer.phase("building marts")
             ensure_locked(lock)
             with connect(pipeline.destination) as database:
-                run.warnings += build.refresh(database, build_context(run, target.timezone))
+                run.warnings += build.build_marts(database, build_context(run, target.timezone))
         if target.published:
             observer.phase("publishing")
             publish_to_readers(target)
@@ -109,7 +109,9 @@ def sync(
 def build_context(run: Run, timezone: str) -> build.BuildContext:
     """What marts are built for after a run: the day Kantata's clock had at its start."""
     moment = pendulum.instance(run.cursor_at or run.started_at)
-    return build.BuildContext(run.run_id, moment.in_timezone(timezone).date(), timezone)
+    return build.BuildContext(
+        run_id=run.run_id, as_of=moment.in_timezone(timezone).date(), timezone=timezone
+    )
 
 
 def _begin_run(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, RunHistory]:

@@ -93,7 +93,7 @@ def fill(database: Database, milestones: int) -> None:
 def measure(name: str, milestones: int) -> None:
     """Print what a refresh and each question cost on one warehouse."""
     destination = configured_target(name).destination
-    day = build.BuildContext("run", date(2026, 9, 15), "Europe/Berlin")
+    day = build.BuildContext(run_id="run", as_of=date(2026, 9, 15), timezone="Europe/Berlin")
     with connect(destination) as database:
         prepare_tables(database)
         fill(database, milestones)
@@ -103,7 +103,7 @@ def measure(name: str, milestones: int) -> None:
             if what == "next":
                 for statement in _CHANGE.split(";"):
                     database.run(statement)
-            warnings = build.refresh(database, day, always=what == "always")
+            warnings = build.build_marts(database, day, always=what == "always")
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{name}: {what} refresh of {milestones:,} with 3 versions each: {seconds:.1f} s, "

@@ -175,7 +175,9 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
     def closes(history: list[list[Observed]], zone: str) -> None:
         load(job, history)
         with connect(job.target.destination) as database:
-            warnings = build.refresh(database, build.BuildContext("run", TODAY, zone), always=True)
+            warnings = build.build_marts(
+                database, build.BuildContext(run_id="run", as_of=TODAY, timezone=zone), always=True
+            )
         lives = [understood(life, zone) for life in history]
         used = {version.currency for steps in lives for version in steps}
         assert all("known_currencies" in warning for warning in warnings)

@@ -251,8 +251,8 @@ def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
         job.sync(sandbox)
     observed(job, {id_: (first, moment) for id_, moment in zip(ids, moments, strict=True)})
     with connect(job.target.destination) as database:
-        day = build.BuildContext("run", NOON.date(), zone)
-        assert build.refresh(database, day, always=True) == []
+        day = build.BuildContext(run_id="run", as_of=NOON.date(), timezone=zone)
+        assert build.build_marts(database, day, always=True) == []
     increased: Counter[date] = Counter()
     for number, moment in enumerate(moments):
         increased[moment.astimezone(ZoneInfo(zone)).date().replace(day=1)] += 2**number
@@ -278,7 +278,11 @@ def test_times_never_go_back(job: Job) -> None:
     observed(job, {id_: moments})
     with connect(job.target.destination) as database:
         assert (
-            build.refresh(database, build.BuildContext("run", NOON.date(), "UTC"), always=True)
+            build.build_marts(
+                database,
+                build.BuildContext(run_id="run", as_of=NOON.date(), timezone="UTC"),
+                always=True,
+            )
             == []
         )
     rows = job.rows(

@@ -22,7 +22,7 @@ from warehouse.database import connect
 from warehouse.errors import WarehouseChecksFailed, WarehouseError
 from warehouse.models import build
 
-DAY = build.BuildContext("run", date(2026, 11, 20), "Europe/Berlin")
+DAY = build.BuildContext(run_id="run", as_of=date(2026, 11, 20), timezone="Europe/Berlin")
 BRIDGE = "select * from kantata_marts.backlog_bridge order by currency, month"
 MOVES = "select sum(date_moves), sum(amount_moves) from kantata_marts.milestone_slippage"
 LINE = (

@@ -15,7 +15,7 @@ from warehouse.database import connect
 from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
 from warehouse.models import build
 
-DAY = build.BuildContext("run", date(2026, 11, 20), "Europe/Berlin")
+DAY = build.BuildContext(run_id="run", as_of=date(2026, 11, 20), timezone="Europe/Berlin")
 
 
 def test_marts_show_the_account(job: Job) -> None:
@@ -156,9 +156,9 @@ def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
     with connect(job.target.destination) as database:
         if blocking:
             with pytest.raises(WarehouseChecksFailed, match=said):
-                build.refresh(database, DAY, always=True)
+                build.build_marts(database, DAY, always=True)
         else:
-            warnings = build.refresh(database, DAY, always=True)
+            warnings = build.build_marts(database, DAY, always=True)
             assert any(f"check {check} finds" in warning for warning in warnings)
             assert check in {finding.check for finding in build.run_checks(database)}
     if blocking:
@@ -180,7 +180,7 @@ def test_blocking_checks_of_sums(job: Job) -> None:
                 found = {f.check: f for f in build.run_checks(database)}
                 assert found[check].severity is build.Severity.BLOCKING
                 assert found[check].rows
-                build.refresh(database, DAY, always=True)
+                build.build_marts(database, DAY, always=True)
                 assert build.run_checks(database) == []
 
 

@@ -15,7 +15,7 @@ from tests.support.job import Job
 from warehouse.database import connect
 from warehouse.models import build
 
-EARLY = build.BuildContext("run", date(2026, 7, 20), "UTC")
+EARLY = build.BuildContext(run_id="run", as_of=date(2026, 7, 20), timezone="UTC")
 LATE = replace(EARLY, as_of=date(2027, 7, 20))
 REFRESHES = 8
 FIGURES = """
@@ -35,7 +35,7 @@ State = tuple[Any, ...]
 def refreshed(job: Job, day: build.BuildContext) -> State:
     """Build the marts for a day; gives their figures."""
     with connect(job.target.destination) as database:
-        assert build.refresh(database, day, always=True) == []
+        assert build.build_marts(database, day, always=True) == []
     return job.rows(FIGURES)[0]
 
 

@@ -5,13 +5,13 @@ A mart is never dropped, since grants and dashboards hang on it: its columns are
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from warehouse.database import MARTS, STAGING, Database
 
-from .sql_files import Model, marts, staging
+from .sql_files import Model, ModelKind, marts, staging
 
-_TODAY = {
+_TODAY_COLUMNS = {
     "as_of": "date not null",
     "reporting_timezone": "text not null",
     "run_id": "text not null",
@@ -21,21 +21,24 @@ _TODAY = {
     "out_of_reach": "bigint",
     "rejected_records": "bigint",
 }
-_TABLES = {"today": _TODAY, "changed": {"id": "text not null"}}
-_FORMER = ("changed_versions",)  # views of earlier releases
+_TABLES = {"today": _TODAY_COLUMNS, "changed": {"id": "text not null"}}
+_FORMER_VIEWS = ("changed_versions",)  # views of earlier releases
 
 
-def are_complete(database: Database) -> bool:
+def has_all_relations(database: Database) -> bool:
     """Whether every relation is there with all its columns."""
-    held = {schema: database.tables(schema) for schema in (STAGING, MARTS)}
-    wanted: list[tuple[str, str, Collection[str]]] = [
-        *((STAGING, name, columns) for name, columns in _TABLES.items()),
-        *((STAGING, model.name, ()) for model in staging()),
-        *((MARTS, model.name, model.columns) for model in marts()),
-    ]
+    return _has_relations(
+        database.tables(STAGING), _TABLES | {model.name: () for model in staging()}
+    ) and _has_relations(database.tables(MARTS), {model.name: model.columns for model in marts()})
+
+
+def _has_relations(
+    existing: Mapping[str, Collection[str]], required: Mapping[str, Collection[str]]
+) -> bool:
+    """Whether every required relation exists with its columns."""
     return all(
-        name in held[schema] and held[schema][name].keys() >= set(columns)
-        for schema, name, columns in wanted
+        name in existing and set(existing[name]) >= set(columns)
+        for name, columns in required.items()
     )
 
 
@@ -48,24 +51,24 @@ def define_staging(database: Database) -> None:
         database.run(f"create table if not exists {STAGING}.{name} ({listed})")
         for column in columns.keys() - database.tables(STAGING)[name].keys():
             database.run(f"alter table {STAGING}.{name} add column {column} {columns[column]}")
-    for name in _FORMER:
+    for name in _FORMER_VIEWS:
         database.run(f"drop view if exists {STAGING}.{name}")
     for model in staging():
-        _view(database, model)
+        _define_view(database, model)
 
 
 def define_mart(database: Database, model: Model) -> None:
     """Make a mart with its rows; or one that is there already, as it must be, with those it has."""
     columns = database.tables(MARTS).get(model.name, {})
-    if model.kind == "view":
+    if model.kind is ModelKind.VIEW:
         database.run(f"create or replace view {MARTS}.{model.name} as {model.sql}")
     elif not columns:
         database.run(f"create table {MARTS}.{model.name} as {model.sql}")
-    elif lacking := [column for column in model.columns if column not in columns]:
-        types = _column_types(database, model)
-        for column in lacking:
+    elif missing := [column for column in model.columns if column not in columns]:
+        types = _query_types(database, model)
+        for column in missing:
             database.run(f"alter table {MARTS}.{model.name} add column {column} {types[column]}")
-    _describe(database, model)
+    _comment_on(database, model)
 
 
 def ensure_indexes(database: Database, model: Model) -> None:
@@ -73,14 +76,14 @@ def ensure_indexes(database: Database, model: Model) -> None:
 
     Not ``if not exists``, which ends an autovacuum of the table though nothing is to be made.
     """
-    held = database.rows("select indexname from pg_indexes where schemaname = %s", MARTS)
+    existing = database.rows("select indexname from pg_indexes where schemaname = %s", MARTS)
     for number, columns in enumerate((", ".join(model.grain), *model.indexes)):
         name, unique = f"{model.name}_{number}", "" if number else "unique "
-        if (name,) not in held:
+        if (name,) not in existing:
             database.run(f"create {unique}index {name} on {MARTS}.{model.name} ({columns})")
 
 
-def _view(database: Database, model: Model) -> None:
+def _define_view(database: Database, model: Model) -> None:
     """Make a staging view, or replace it.
 
     Postgres replaces one whose columns were at most added to. Any other is dropped before, which
@@ -88,21 +91,21 @@ def _view(database: Database, model: Model) -> None:
     """
     name = f"{STAGING}.{model.name}"
     if database.is_postgres:
-        held = list(_types(database, STAGING, model.name).items())
-        if held != list(_column_types(database, model).items())[: len(held)]:
+        existing = list(_existing_types(database, STAGING, model.name).items())
+        if existing != list(_query_types(database, model).items())[: len(existing)]:
             database.run(f"drop view {name}")
     database.run(f"create or replace view {name} as {model.sql}")
 
 
-def _column_types(database: Database, model: Model) -> dict[str, str]:
+def _query_types(database: Database, model: Model) -> dict[str, str]:
     """The columns a query has, with their types; a view needs no right the loader has not."""
     database.run(f"create view {STAGING}.shape as {model.sql}")
-    types = _types(database, STAGING, "shape")
+    types = _existing_types(database, STAGING, "shape")
     database.run(f"drop view {STAGING}.shape")
     return types
 
 
-def _types(database: Database, schema: str, name: str) -> dict[str, str]:
+def _existing_types(database: Database, schema: str, name: str) -> dict[str, str]:
     """The columns of a relation with their types, in order; none if it is not there."""
     return dict(
         database.rows(
@@ -114,12 +117,12 @@ def _types(database: Database, schema: str, name: str) -> dict[str, str]:
     )
 
 
-def _describe(database: Database, model: Model) -> None:
-    kind = "view" if model.kind == "view" else "table"
-    database.run(f"comment on {kind} {MARTS}.{model.name} is {_quoted(model.about)}")
+def _comment_on(database: Database, model: Model) -> None:
+    kind = "view" if model.kind is ModelKind.VIEW else "table"
+    database.run(f"comment on {kind} {MARTS}.{model.name} is {_quote(model.about)}")
     for column, about in model.columns.items():
-        database.run(f"comment on column {MARTS}.{model.name}.{column} is {_quoted(about)}")
+        database.run(f"comment on column {MARTS}.{model.name}.{column} is {_quote(about)}")
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

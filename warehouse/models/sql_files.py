@@ -29,7 +29,17 @@ class Severity(StrEnum):
     WARNING = "warning"  # a person should look at it
 
 
-@dataclass(frozen=True)
+class ModelKind(StrEnum):
+    """What becomes of a SQL file."""
+
+    TABLE = "table"  # a mart that is built anew
+    HISTORY = "history"  # a mart of which only the milestones in ``changed`` are built anew
+    VIEW = "view"  # a mart that changes with every run; or, of staging, any relation
+    STEP = "step"  # of staging: leads to rows elsewhere that have its grain, so it is not checked
+    CHECK = "check"  # its rows are what is wrong
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """One SQL file.
 
@@ -39,10 +49,7 @@ class Model:
         columns: What each column means; none are told of staging and checks.
         grain: The columns that identify a row; none if there is one row only.
         indexes: Columns to search by, on Postgres.
-        kind: Of staging, ``step`` if it only leads to rows elsewhere that have its grain, so
-            that nothing is read twice. Of a mart: a table built anew; a ``view``, since it changes
-            with every run; or a ``history``, of which only the milestones in ``changed`` are built
-            anew.
+        kind: What becomes of it.
         severity: Of a check.
         sql: The query.
         text: The whole file; empty of a check that is made of a relation's grain.
@@ -53,7 +60,7 @@ class Model:
     columns: dict[str, str]
     grain: tuple[str, ...]
     indexes: tuple[str, ...]
-    kind: str
+    kind: ModelKind
     severity: Severity
     sql: str
     text: str = ""
@@ -64,33 +71,40 @@ class Model:
         return self.grain[:1] == ("id",)
 
 
+_DEFAULT_KINDS = {
+    "staging": ModelKind.VIEW,
+    "marts": ModelKind.TABLE,
+    "checks": ModelKind.CHECK,
+}
+
+
 @cache
 def staging() -> tuple[Model, ...]:
     """The views between the raw tables and the marts."""
-    return _models("staging")
+    return _read_folder("staging")
 
 
 @cache
 def marts() -> tuple[Model, ...]:
     """The marts, each after those it is built from."""
-    models = {model.name: model for model in _models("marts")}
-    needs = {name: re.findall(rf"{MARTS}\.(\w+)", model.sql) for name, model in models.items()}
-    return tuple(models[name] for name in TopologicalSorter(needs).static_order())
+    models = {model.name: model for model in _read_folder("marts")}
+    sources = {name: re.findall(rf"{MARTS}\.(\w+)", model.sql) for name, model in models.items()}
+    return tuple(models[name] for name in TopologicalSorter(sources).static_order())
 
 
 @cache
 def checks() -> tuple[Model, ...]:
     """The checks; first that each relation has each row once."""
     grains = (
-        grain(schema, model)
+        grain_check(schema, model)
         for schema, models in ((STAGING, staging()), (MARTS, marts()))
         for model in models
-        if model.kind != "step"
+        if model.kind is not ModelKind.STEP
     )
-    return (*grains, *_models("checks"))
+    return (*grains, *_read_folder("checks"))
 
 
-def grain(schema: str, model: Model) -> Model:
+def grain_check(schema: str, model: Model) -> Model:
     """The check of one relation's grain."""
     relation, keys = f"{schema}.{model.name}", ", ".join(model.grain)
     sql = f"select {keys}, count(*) as copies from {relation} group by {keys} having count(*) > 1"
@@ -102,7 +116,7 @@ def grain(schema: str, model: Model) -> Model:
         columns={},
         grain=(),
         indexes=(),
-        kind="",
+        kind=ModelKind.CHECK,
         severity=Severity.BLOCKING,
         sql=sql,
     )
@@ -118,49 +132,50 @@ def dictionary() -> str:
 
 
 @cache
-def digest() -> str:
+def models_digest() -> str:
     """Of all files: a release that changed one builds all anew."""
     texts = [f"{m.name}\0{m.text}" for m in (*staging(), *marts(), *checks())]
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
 
 
-def _models(folder: str) -> tuple[Model, ...]:
-    found = sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name)
+def _read_folder(folder: str) -> tuple[Model, ...]:
+    paths = sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name)
+    default = _DEFAULT_KINDS[folder]
     return tuple(
-        _model(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"))
-        for file in found
+        _parse(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"), default)
+        for file in paths
         if file.name.endswith(".sql")
     )
 
 
-def _model(name: str, text: str) -> Model:
+def _parse(name: str, text: str, default_kind: ModelKind) -> Model:
     """Read one file."""
     lines = text.splitlines()
     comment = takewhile(lambda line: line.startswith("--"), lines)
-    head = [line.removeprefix("--").strip() for line in comment]
+    comments = [line.removeprefix("--").strip() for line in comment]
     sql = "\n".join(line for line in lines if not line.startswith("--")).strip()
     about: list[str] = []
     options: dict[str, list[str]] = {}
     columns: dict[str, str] = {}
-    for line in filter(None, head):
-        if found := _OPTION.fullmatch(line):
-            options.setdefault(found[1], []).append(found[2])
-        elif options and (found := _COLUMN.fullmatch(line)):
-            columns[found[1]] = found[2]
+    for line in filter(None, comments):
+        if option := _OPTION.fullmatch(line):
+            options.setdefault(option[1], []).append(option[2])
+        elif options and (column := _COLUMN.fullmatch(line)):
+            columns[column[1]] = column[2]
         else:
             about.append(line)
     return Model(
         name=name,
         about=" ".join(about),
         columns=columns,
-        grain=_listed(options.get("grain", [])),
+        grain=_split_names(options.get("grain", [])),
         indexes=tuple(options.get("index", [])),
-        kind=options.get("kind", ["table"])[0],
+        kind=ModelKind(options.get("kind", [default_kind])[0]),
         severity=Severity(options.get("severity", ["warning"])[0]),
         sql=sql,
         text=text,
     )
 
 
-def _listed(values: Sequence[str]) -> tuple[str, ...]:
+def _split_names(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for value in values for name in value.split(","))

@@ -57,7 +57,7 @@ class KantataSettings(BaseConfiguration):
             self.kantata_access_token,
             self.requests_per_second,
             self.backoff_seconds,
-            attempts,
+            attempts=attempts,
             on_request=on_request,
         )
 

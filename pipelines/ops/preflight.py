@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipelines.config.settings import KantataSettings
 from sources.kantata import KantataReader
-from sources.kantata.api.reader import Parameters
+from sources.kantata.api.transport import Parameters
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse.database import connect

@@ -68,14 +68,20 @@ def test_one_run_does_it_all_and_logs_it(job: Job) -> None:
         assert sandbox.token not in json.dumps(log)
 
 
+def _logged(status: int, request_id: str) -> RequestLog:
+    return RequestLog(
+        method="GET", path="billing_milestones", status=status, request_id=request_id, seconds=0.01
+    )
+
+
 def test_log_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
     """However many requests a scan sends, some hundred lines are written; the last counts more."""
     log = JsonLog()
     observer = log.observer()
     for number in range(5_000):
-        observer.on_request(RequestLog("GET", "billing_milestones", 200, f"r{number}", 0.01))
+        observer.on_request(_logged(200, f"r{number}"))
         observer.note("a request is tried again")
-    observer.on_request(RequestLog("GET", "billing_milestones", 503, "bad", 0.01))
+    observer.on_request(_logged(503, "bad"))
     log.end(75, error="busy")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert len(lines) == 2 * MAX_LINES + 2

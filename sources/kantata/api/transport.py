@@ -1,29 +1,30 @@
-"""What reading and writing share on the wire: the token, the pace, and what headers say."""
+"""What reading and writing share on the wire: the session, the token, the rate, the request log.
+
+Every request carries the token in a header that requests itself never prints, goes to one host
+and follows no redirect, so the token goes nowhere else.
+"""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
 
 from ..errors import KantataMisaddressed, KantataMisconfigured, KantataUnavailable
+from ..settings import CONNECT_TIMEOUT, READ_TIMEOUT
 
-_OBJECT = re.compile(
-    r"^<[^>]*>:? ?|^HTTPS?Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"
-)
+Parameters = Mapping[str, str | int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RequestLog:
-    """One request, and what became of it.
+    """One request, and how it ended.
 
     Args:
         method: As GET.
@@ -43,7 +44,27 @@ class RequestLog:
 OnRequest = Callable[[RequestLog], None]
 
 
-class Bearer(AuthBase):
+@dataclass(frozen=True, kw_only=True)
+class HttpResponse:
+    """What came back for one request.
+
+    Args:
+        status: HTTP's.
+        headers: By name.
+        content: The body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def request_id(self) -> str:
+        """Kantata's name for the request; empty if it gave none."""
+        return self.headers.get("x-request-id", "")
+
+
+class BearerAuth(AuthBase):
     """Sets the token; as an auth object it also keeps a .netrc from replacing it."""
 
     def __init__(self, token: str) -> None:
@@ -55,6 +76,68 @@ class Bearer(AuthBase):
         return request
 
 
+class Transport:
+    """Sends requests to one address with one token, each of them once.
+
+    Args:
+        url: The API's address.
+        token: The bearer token.
+        on_request: Called after each request.
+    """
+
+    def __init__(self, url: str, token: str, on_request: OnRequest | None = None) -> None:
+        self.url = check_url(url)
+        self._auth = BearerAuth(check_token(token))
+        self._on_request = on_request
+        self._sessions = threading.local()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Parameters | None = None,
+        body: bytes | None = None,
+    ) -> HttpResponse:
+        """Send one request, and log it whatever its end.
+
+        Raises:
+            requests.exceptions.RequestException: If no response came.
+        """
+        began, response = time.monotonic(), None
+        try:
+            answer = self._session().request(
+                method,
+                f"{self.url}/{path}",
+                params=dict(parameters or {}),
+                data=body,
+                headers={} if method == "GET" else {"Content-Type": "application/json"},
+                auth=self._auth,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                allow_redirects=False,
+            )
+            response = HttpResponse(
+                status=answer.status_code, headers=answer.headers, content=answer.content
+            )
+        finally:
+            if self._on_request:
+                self._on_request(_request_log(method, path, response, time.monotonic() - began))
+        return response
+
+    def _session(self) -> requests.Session:
+        """One session a thread: requests does not promise that threads may share one."""
+        session: requests.Session | None = getattr(self._sessions, "session", None)
+        if session is None:
+            session = self._sessions.session = requests.Session()
+            session.headers["Accept"] = "application/json"
+        return session
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        if (session := getattr(self._sessions, "session", None)) is not None:
+            session.close()
+
+
 class RateLimiter:
     """Lets requests through one after another, never faster than allowed, all held by a 429.
 
@@ -63,8 +146,8 @@ class RateLimiter:
     """
 
     def __init__(self, requests_per_second: float) -> None:
-        self._gap = 1 / requests_per_second if requests_per_second > 0 else 0.0
-        self._free_at = 0.0
+        self._interval = 1 / requests_per_second if requests_per_second > 0 else 0.0
+        self._next_turn = 0.0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -76,14 +159,14 @@ class RateLimiter:
         """
         with self._lock:
             now = time.monotonic()
-            turn = max(now, self._free_at)
-            self._free_at = turn + self._gap
+            turn = max(now, self._next_turn)
+            self._next_turn = turn + self._interval
         self.sleep(turn - now)
 
     def hold(self, seconds: float) -> None:
         """Let no request start for this many seconds."""
         with self._lock:
-            self._free_at = max(self._free_at, time.monotonic() + seconds)
+            self._next_turn = max(self._next_turn, time.monotonic() + seconds)
 
     def sleep(self, seconds: float) -> None:
         """Sleep, unless reading is stopped first."""
@@ -95,14 +178,16 @@ class RateLimiter:
         self._stopped.set()
 
 
-def request_log(
-    method: str, path: str, response: requests.Response | None, seconds: float
+def _request_log(
+    method: str, path: str, response: HttpResponse | None, seconds: float
 ) -> RequestLog:
-    """What to tell of a request; without a response there was no answer."""
-    if response is None:
-        return RequestLog(method, path, 0, "", seconds)
+    """What is logged of a request; without a response there was no answer."""
     return RequestLog(
-        method, path, response.status_code, response.headers.get("x-request-id", ""), seconds
+        method=method,
+        path=path,
+        status=response.status if response else 0,
+        request_id=response.request_id if response else "",
+        seconds=seconds,
     )
 
 
@@ -139,32 +224,3 @@ def check_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", token.strip()):
         raise KantataMisconfigured(f"{name} is empty or holds characters no token has")
     return token.strip()
-
-
-def error_reason(error: Exception) -> str:
-    """The innermost reason, without the object that tells it."""
-    inner: BaseException = error
-    while True:
-        deeper = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
-        if not isinstance(deeper, BaseException):
-            break
-        inner = deeper
-    return _OBJECT.sub("", str(inner))[:200]
-
-
-def retry_after(response: requests.Response) -> float | None:
-    """Seconds to wait by the Retry-After header, which may be seconds or a date."""
-    value = response.headers.get("Retry-After", "")
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        return float(value)
-    moment = parse_http_date(value)
-    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def parse_http_date(header: str) -> datetime | None:
-    """The time in a header, UTC unless it says otherwise; None if it is unreadable."""
-    try:
-        moment = parsedate_to_datetime(header)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

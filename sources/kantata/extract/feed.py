@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from ..api.envelope import Page
-from ..api.reader import KantataReader, Parameters
+from ..api.reader import KantataReader
+from ..api.transport import Parameters
 from ..errors import KantataError, KantataThrottled, KantataUnauthorized
 from ..request import ExtractRequest
 from ..schema import INVOICES
@@ -79,7 +80,7 @@ class Feed:
     def _event_names(self) -> list[str]:
         """Names of the events to ask for; the shape of the answer is not sure, so any will do."""
         with _no_feed(self._reader):
-            body, _ = self._reader.json(f"{EVENTS}/event_types", {})
+            body = self._reader.json(f"{EVENTS}/event_types", {}).body
         names = set(_names(body))
         request = sorted(name for name in names if name.startswith(_MILESTONE))
         if lacking := [verb for verb in _VERBS if _MILESTONE + verb not in names]:

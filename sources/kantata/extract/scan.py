@@ -17,7 +17,8 @@ from datetime import datetime
 from queue import Empty, Full, Queue
 
 from ..api.envelope import Page
-from ..api.reader import KantataReader, Parameters
+from ..api.reader import KantataReader
+from ..api.transport import Parameters
 from ..errors import KantataIncomplete, KantataMisconfigured, KantataMoving
 from ..settings import ATTEMPTS, MILESTONE_INCLUDES, MILESTONES_PATH, PER_PAGE
 

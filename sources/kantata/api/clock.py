@@ -1,0 +1,49 @@
+"""The two clocks of a run: times of observation on this machine, and the time Kantata states."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class ObservationClock:
+    """Times of observation that always rise, whatever the machine's clock does."""
+
+    def __init__(self) -> None:
+        self._start, self._zero = time.time_ns() // 1000, time.monotonic_ns() // 1000
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> datetime:
+        """Return the time now in UTC, later than every time returned before."""
+        with self._lock:
+            now = self._start + time.monotonic_ns() // 1000 - self._zero
+            self._last = max(now, self._last + 1)
+            seconds, micros = divmod(self._last, 1_000_000)
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+class ServerClock:
+    """Kantata's time, by the Date headers of its responses."""
+
+    def __init__(self) -> None:
+        self.first: datetime | None = None
+        self._latest: tuple[datetime, float] | None = None
+        self._lock = threading.Lock()
+
+    def set(self, date: datetime | None) -> None:
+        """Take over the time of a response that just came; None if it states none."""
+        if date is None:
+            return
+        with self._lock:
+            self.first = self.first or date
+            self._latest = date, time.monotonic()
+
+    def now(self) -> datetime | None:
+        """Return Kantata's time now, UTC; None if no response stated one."""
+        with self._lock:
+            if self._latest is None:
+                return None
+            date, received_at = self._latest
+        return date + timedelta(seconds=time.monotonic() - received_at)

@@ -1,0 +1,242 @@
+"""From a response, or none, to what was read or written, or to an error named by what to do next.
+
+Reading and writing share how a response is parsed, and differ in what a failure means: a read may
+be repeated, while a write without a clear answer may have been done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from requests.exceptions import ConnectTimeout, RequestException, SSLError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from ..errors import (
+    KantataError,
+    KantataForbidden,
+    KantataMisaddressed,
+    KantataNeverArrived,
+    KantataOutcomeUnknown,
+    KantataRefused,
+    KantataThrottled,
+    KantataUnauthorized,
+    KantataUnavailable,
+)
+from .envelope import error_messages
+from .transport import HttpResponse
+
+_AMBIGUOUS = (408,)  # the server gave up on it, perhaps half-way
+_OBJECT = re.compile(
+    r"^<[^>]*>:? ?|^HTTPS?Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadResponse:
+    """The response to a read.
+
+    Args:
+        response: As it came.
+        url: The API's address.
+        path: What was read, below the address.
+        is_api: Whether this address answered as the API does before.
+    """
+
+    response: HttpResponse
+    url: str
+    path: str
+    is_api: bool
+
+    def body(self) -> object:
+        """Return the parsed JSON.
+
+        Raises:
+            KantataError: If it is no success, named by what to do next.
+        """
+        body = _parse_json(self.response)
+        if _is_success(self.response) and body is not None:
+            return body
+        raise self._error(body)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.url}/{self.path}"
+
+    def _error(self, body: object) -> KantataError:
+        status, reason = self.response.status, error_messages(body)
+        if status == 401:
+            return KantataUnauthorized(
+                f"Kantata refused the token (401: {reason}). "
+                "Put a valid one into KANTATA_ACCESS_TOKEN; a revoked application kills its tokens."
+            )
+        if status == 403:
+            return KantataForbidden(
+                f"the token's user may not read {self.path} (403: {reason}). "
+                "Ask a Kantata administrator for the permission."
+            )
+        if status == 429:
+            return KantataThrottled(
+                f"Kantata is throttling {self._where} (429)", retry_after(self.response)
+            )
+        if status >= 500:
+            return KantataUnavailable(f"{self._where} answered {status}{_after_colon(reason)}")
+        if 300 <= status < 400:
+            return KantataMisaddressed(
+                f"{self._where} redirects to {_redirect_host(self.response)}: the token is not "
+                "sent there. Mend kantata_api_url."
+            )
+        if not _has_errors(body) or (status == 404 and "/" not in self.path):
+            return self._not_the_api()
+        return KantataRefused(f"{self._where} answered {status}{_after_colon(reason)}", status)
+
+    def _not_the_api(self) -> KantataError:
+        status, kind = self.response.status, _content_type(self.response)
+        if kind.endswith("json") and status == 200:
+            return KantataUnavailable(f"{self._where} answered broken JSON: cut off on the way?")
+        if self.is_api:
+            return KantataUnavailable(f"{self._where} answered {kind} instead of JSON ({status})")
+        return KantataMisaddressed(
+            f"{self._where} answered {status} with {kind}, not Kantata's list. "
+            "Is kantata_api_url right? It ends in /api/v1."
+        )
+
+
+def read_without_response(error: RequestException, url: str) -> KantataError:
+    """Return the error for a read that got no response from this address."""
+    if isinstance(error, SSLError):
+        return KantataMisaddressed(
+            f"no safe connection to {url}: {innermost_reason(error)}. "
+            "Is kantata_api_url right, and are this machine's certificates?"
+        )
+    return KantataUnavailable(
+        f"no answer from {url}: {innermost_reason(error)}. "
+        "Is the network up, and kantata_api_url right?"
+    )
+
+
+def write_result(method: str, response: HttpResponse) -> dict[str, Any]:
+    """Return the parsed JSON of the response to a write; empty for a deletion.
+
+    Raises:
+        KantataUnauthorized: The token is bad; nothing was done.
+        KantataThrottled: Too many requests; it was refused.
+        KantataRefused: Kantata says no, in its own words.
+        KantataOutcomeUnknown: Everything else.
+    """
+    status, body = response.status, _parse_json(response)
+    if status == 204 and method == "DELETE":
+        return {}
+    has_errors = _has_errors(body) or (isinstance(body, dict) and "error_message" in body)
+    if _is_success(response) and isinstance(body, dict) and not has_errors:
+        return body
+    if status == 429:
+        raise KantataThrottled("Kantata is throttling (429)", retry_after(response))
+    reason = error_messages(body) or "no reason given"
+    if has_errors and status == 401:
+        raise KantataUnauthorized(
+            f"Kantata refused the token for writing (401: {reason}). Put a valid one into "
+            "KANTATA_ACCESS_TOKEN, or KANTATA_WRITE_TOKEN if that is set."
+        )
+    if has_errors and 400 <= status < 500 and status not in _AMBIGUOUS:
+        raise KantataRefused(f"Kantata refused it ({status}: {reason})", status)
+    raise KantataOutcomeUnknown(f"sent, and answered {status} with {_content_type(response)}")
+
+
+def write_without_response(error: RequestException) -> KantataError:
+    """Return the error for a write that got no response: it never arrived, or may have been done.
+
+    With requests both look alike; only the reason within tells them apart.
+    """
+    if any(
+        isinstance(reason, (ConnectTimeout, NewConnectionError, ConnectTimeoutError))
+        for reason in _reasons(error)
+    ):
+        return KantataNeverArrived(f"no connection: {innermost_reason(error)}")
+    return KantataOutcomeUnknown(f"sent, and no answer came: {innermost_reason(error)}")
+
+
+def created_id(body: dict[str, Any], path: str) -> str:
+    """Return the id of the one record that a write to this list created.
+
+    Raises:
+        KantataOutcomeUnknown: If the body does not name exactly one.
+    """
+    try:
+        (result,) = body["results"]
+        if result["key"] == path and isinstance(result["id"], str):
+            return str(result["id"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise KantataOutcomeUnknown("the answer does not say what was created")
+
+
+def retry_after(response: HttpResponse) -> float | None:
+    """Seconds to wait by the Retry-After header, which may be seconds or a date."""
+    value = response.headers.get("Retry-After", "")
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return float(value)
+    moment = _parse_http_date(value)
+    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def response_date(response: HttpResponse) -> datetime | None:
+    """The server's time by the Date header, UTC; None if there is none or it is unreadable."""
+    return _parse_http_date(response.headers.get("Date", ""))
+
+
+def _parse_http_date(header: str) -> datetime | None:
+    """The time in a header, UTC unless it says otherwise; None if it is unreadable."""
+    try:
+        moment = parsedate_to_datetime(header)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def innermost_reason(error: BaseException) -> str:
+    """The innermost reason of an error, without the object that carries it."""
+    *_, innermost = _reasons(error)
+    return _OBJECT.sub("", str(innermost))[:200]
+
+
+def _reasons(error: BaseException) -> Iterator[BaseException]:
+    """An error and the reasons within it, from the outside in."""
+    inner: object = error
+    while isinstance(inner, BaseException):
+        yield inner
+        inner = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
+
+
+def _parse_json(response: HttpResponse) -> object:
+    """The body's JSON; None if it is none."""
+    try:
+        return orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_success(response: HttpResponse) -> bool:
+    return 200 <= response.status < 300
+
+
+def _has_errors(body: object) -> bool:
+    return isinstance(body, dict) and "errors" in body
+
+
+def _content_type(response: HttpResponse) -> str:
+    return response.headers.get("Content-Type", "no content type").partition(";")[0]
+
+
+def _redirect_host(response: HttpResponse) -> str:
+    return urlsplit(response.headers.get("Location", "")).netloc or "another path"
+
+
+def _after_colon(text: str) -> str:
+    return f": {text}" if text else ""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.config.settings import kantata_settings, push_settings
-from pipelines.config.targets import configured_target, ledger_url
+from pipelines.config.targets import configured_target
 from pipelines.runtime.signals import stop_on_signals
 from pipelines.writeback import service
 from pipelines.writeback.approvals import current_actor, now, open_ledger
@@ -58,7 +58,7 @@ def changes(
 
 def _has_no_ledger(where: Target, as_json: bool) -> bool:
     """Whether there is no ledger; then that is told."""
-    if why := missing_ledger_message(ledger_url(where)):
+    if why := missing_ledger_message(where.ledger_url):
         print_err(why)
         if as_json:
             print_json([])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.config.targets import configured_target, ledger_url
+from pipelines.config.targets import configured_target
 from pipelines.writeback import proposals as asking
 from pipelines.writeback import requests as reading
 from pipelines.writeback.approvals import current_actor, now
@@ -159,5 +159,5 @@ def _propose(
     duplicate: bool,
 ) -> list[ProposalResult]:
     where = configured_target(destination)
-    with open_reader(where) as (_, query), connect_ledger(ledger_url(where), now) as ledger:
+    with open_reader(where) as (_, query), connect_ledger(where.ledger_url, now) as ledger:
         return asking.propose(ledger, query, asks(query), current_actor(who), duplicate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import dlt
@@ -29,6 +30,7 @@ _DUCKDB = {
     "preserve_insertion_order": False,
     "autoinstall_known_extensions": False,
 }
+_POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 # A file called as a schema is taken for it by DuckDB: kantata_marts.x would be ambiguous.
 _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
@@ -80,6 +82,7 @@ def duckdb_target(loader: Path, published: Path) -> Target:
     return Target(
         destination=dlt.destinations.duckdb(credentials),
         name="duckdb",
+        find_ledger=partial(_ledger_url, f"sqlite:///{loader.parent / 'ledger.sqlite'}"),
         folder=loader.parent,
         stem=loader.stem,
         loader=loader,
@@ -113,41 +116,45 @@ def _check_file(path: Path, what: str, name: str) -> None:
             )
 
 
-def ledger_url(target: Target) -> str:
-    """Where changes are kept: LEDGER__URL, else beside the warehouse.
-
-    Raises:
-        WarehouseMisconfigured: If it is not where a ledger can be.
-    """
+def _ledger_url(default: str | None) -> str:
+    """LEDGER__URL, else the default, else the database of the Postgres warehouse."""
     if url := setting("ledger.url", ""):
         return check_ledger_url(url)
-    if target.loader is None:
-        return _postgres_url("LEDGER__URL is not set, so the ledger is there too. ")
-    return f"sqlite:///{target.folder / 'ledger.sqlite'}"
+    return default or _postgres_url()
 
 
-def _postgres_url(why: str) -> str:
-    """The address of the Postgres warehouse; why is told if it is none."""
-    found: object = dlt.config.get("destination.postgres.credentials")
+def _postgres_url() -> str:
+    found = _postgres_credentials()
     if not isinstance(found, str):
         raise WarehouseMisconfigured(
-            f"{why}[destination.postgres] credentials must be one text for that: credentials = "
+            "LEDGER__URL is not set, so the ledger is there too. [destination.postgres] "
+            "credentials must be one text for that: credentials = "
             '"postgresql://user:password@host:5432/database"'
         )
-    return check_postgres_url(found, "DESTINATION__POSTGRES__CREDENTIALS")
+    return check_postgres_url(found, _POSTGRES_CREDENTIALS)
+
+
+def _postgres_credentials() -> object:
+    """The credentials as they are configured: one URL, or a section of a file."""
+    return dlt.config.get("destination.postgres.credentials")
 
 
 def _postgres_target() -> Target:
-    given: object = dlt.config.get("destination.postgres.credentials")
-    if isinstance(given, str) and given:
-        check_postgres_url(given, "DESTINATION__POSTGRES__CREDENTIALS")
-    if not given:
+    credentials = _postgres_credentials()
+    if isinstance(credentials, str) and credentials:
+        check_postgres_url(credentials, _POSTGRES_CREDENTIALS)
+    if not credentials:
         raise WarehouseMisconfigured(
             "no Postgres: set DESTINATION__POSTGRES__CREDENTIALS to postgresql://user:password@"
             "host:5432/database, or [destination.postgres] credentials in .dlt/secrets.toml"
         )
-    folder = Path(LOADER_FILE).parent
-    return Target(dlt.destinations.postgres(), "postgres", folder, "postgres")
+    return Target(
+        destination=dlt.destinations.postgres(),
+        name="postgres",
+        find_ledger=partial(_ledger_url, None),
+        folder=Path(LOADER_FILE).parent,
+        stem="postgres",
+    )
 
 
 def _duckdb_file(credentials: str) -> Path:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipelines.config.targets import ledger_url
 from pipelines.runtime.clock import Now
 from pipelines.sync.loader import load, reset_pipeline
 from pipelines.sync.pipeline import build_context
@@ -112,7 +111,7 @@ def _copy(old: Database, to: WarehouseLock) -> dict[str, int]:
 
 def _ledger_file(source: Target, target: Target) -> Path | None:
     """The old ledger's file; None if it is none, or if the new one is a file too."""
-    old_url, new_url = sa.make_url(ledger_url(source)), ledger_url(target)
+    old_url, new_url = sa.make_url(source.ledger_url), target.ledger_url
     if old_url.get_backend_name() != "sqlite" or new_url.startswith("sqlite"):
         return None
     return Path(old_url.database or "")
@@ -136,7 +135,7 @@ def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
             f"there are two ledgers, {file} and {kept}, which an earlier move put away. Only one "
             "can be moved: see which counts, and take the other one out of this folder"
         )
-    with connect_ledger(ledger_url(target), now) as new:
+    with connect_ledger(target.ledger_url, now) as new:
         there, put_away = new.events(), _events(kept, now)
     if there[: len(put_away)] != put_away:
         raise WarehouseMisconfigured(
@@ -162,13 +161,13 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
     kept = _retired_name(file)
     _check_retired_ledger(source, target, now)  # again, since copying took its time
     with ExitStack() as stack:
-        new = stack.enter_context(connect_ledger(ledger_url(target), now))
+        new = stack.enter_context(connect_ledger(target.ledger_url, now))
         stack.enter_context(push_lock(new))
         if kept.exists():  # and this Postgres holds it
             return len(new.changes()), kept
         if not file.exists():
             return None, None
-        old = stack.enter_context(connect_ledger(ledger_url(source), now))
+        old = stack.enter_context(connect_ledger(source.ledger_url, now))
         stack.enter_context(push_lock(old))
         _copy_changes(new, old, file)
         return len(old.changes()), _retire(file, kept)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from pipelines.config.targets import ledger_url
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.engine import missing_ledger_message
 from warehouse.ledger.store import Ledger, connect_ledger
@@ -27,7 +26,7 @@ def open_ledger(where: Target) -> Iterator[Ledger]:
         ChangeRefused: If there is none yet.
         WarehouseError: If it cannot be opened.
     """
-    url = ledger_url(where)
+    url = where.ledger_url
     if why := missing_ledger_message(url):
         raise ChangeRefused(why)
     with connect_ledger(url, now) as ledger:

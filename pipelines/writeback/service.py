@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 
 from pipelines.config.settings import KantataSettings, PushSettings
-from pipelines.config.targets import ledger_url
 from pipelines.runtime.clock import Now
 from pipelines.runtime.observer import RunObserver
 from pipelines.sync.options import SyncOptions
@@ -45,7 +44,7 @@ def plan_changes(
         WarehouseError: If the ledger cannot be, or belongs to another account.
     """
     with (
-        connect_ledger(ledger_url(target), now) as ledger,
+        connect_ledger(target.ledger_url, now) as ledger,
         closing(kantata.reader(ATTEMPTS)) as door,
     ):
         return Reconcile(ledger, door, _reconcile_after(settings)).plan(settings.max_changes)
@@ -81,11 +80,11 @@ def push_changes(
             "writing is off: set PUSH__ENABLED=true, or enabled = true under [push] in "
             ".dlt/config.toml, where this is meant to write to Kantata"
         )
-    if why := missing_ledger_message(ledger_url(target)):
+    if why := missing_ledger_message(target.ledger_url):
         observer.note(f"nothing to push: {why}")
         return PushResult()
     observer.phase("writing")
-    with connect_ledger(ledger_url(target), now) as ledger, push_lock(ledger, wait):
+    with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger, wait):
         with (
             closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader,
             closing(_writer(kantata, settings, reader.pace, observer)) as writer,
@@ -110,10 +109,10 @@ def reconcile_changes(
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
             push is going.
     """
-    if why := missing_ledger_message(ledger_url(target)):
+    if why := missing_ledger_message(target.ledger_url):
         observer.note(f"nothing to reconcile: {why}")
         return PushResult()
-    with connect_ledger(ledger_url(target), now) as ledger, push_lock(ledger):
+    with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger):
         with closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader:
             result = Reconcile(ledger, reader, _reconcile_after(settings)).reconcile()
         sync_back(kantata, locked(target), observer, now, ledger, result)

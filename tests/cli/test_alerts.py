@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.settings import alert_settings
-from pipelines.config.targets import ledger_url
 from pipelines.ops.alert_policy import JobOutcome, judge
 from pipelines.ops.alerts import send_alert
 from pipelines.ops.job import run_job
@@ -197,7 +196,7 @@ def test_what_a_push_met_is_told_once_and_never_taken_back(
     monkeypatch.setenv("PUSH__ENABLED", "true")
     with Sandbox(milestones=40) as sandbox:
         assert attempt(job, sandbox, monkeypatch) == 0
-        desk = Desk(sandbox, ledger_url(job.target))
+        desk = Desk(sandbox, job.target.ledger_url)
         for taken in (True, False):
             change = desk.approved(desk.draft(Action.UPDATE))
             sandbox.account.update_milestone(str(change.milestone_id), title="edited meanwhile")

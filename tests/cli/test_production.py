@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.targets import ledger_url
 from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.equality import assert_equal
@@ -75,7 +74,7 @@ def with_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
     account.delete_milestone(second)
     account.set_raw(third, "amount_in_cents", "12.50")
     job.sync(sandbox)
-    desk = Desk(sandbox, ledger_url(job.target))
+    desk = Desk(sandbox, job.target.ledger_url)
     done = desk.approved(desk.draft(Action.CREATE))
     desk.push()
     left = desk.approved(desk.draft(Action.UPDATE))
@@ -119,7 +118,7 @@ def test_backup_is_restored_on_an_empty_machine(
             shutil.move("backup", machine)
             monkeypatch.chdir(machine)
             shell(commands("cp backup/ledger.sqlite"))
-        desk.url = ledger_url(job.target)
+        desk.url = job.target.ledger_url
         assert job.rows(VERSIONS) == versions
         assert desk.assert_true(done).status is Status.APPLIED
         goes_on(job, sandbox, desk, left)
@@ -139,7 +138,7 @@ def test_moving_to_postgres_takes_everything_along(
     monkeypatch.setenv("PUSH__ENABLED", "false")
     shell(rest[0])
     new = Job("postgres", postgres_url)
-    desk.url = ledger_url(new.target)
+    desk.url = new.target.ledger_url
     runs = "select run_id, status, mode, totals from kantata.sync_runs order by run_id"
     raw = "select id, amount_in_cents, department from kantata.billing_milestones order by id"
     for sql in (VERSIONS, runs, raw, MART):
@@ -164,7 +163,7 @@ def moved_to(url: str) -> subprocess.CompletedProcess[str]:
 def small_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
     """A warehouse; a ledger with a change that was approved and one that was only proposed."""
     job.synced(sandbox)
-    desk = Desk(sandbox, ledger_url(job.target))
+    desk = Desk(sandbox, job.target.ledger_url)
     return desk, desk.approved(desk.draft(Action.UPDATE)), desk.proposed(desk.draft(Action.DELETE))
 
 
@@ -266,7 +265,7 @@ def test_a_move_that_was_cut_off_is_redone(
     old.sync(sandbox)  # by a schedule that nobody stopped
     shell("\n".join(commands("milestones move").splitlines()[1:2]))
     new = Job("postgres", postgres_url)
-    desk.url = ledger_url(new.target)
+    desk.url = new.target.ledger_url
     assert new.rows(VERSIONS) == old.rows(VERSIONS)
     assert new.rows(MART) == old.rows(MART)
     assert desk.assert_true(done).status is Status.APPLIED

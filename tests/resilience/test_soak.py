@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.targets import ledger_url
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.hourly import Hour, hour
@@ -123,7 +122,7 @@ class Soak:
         self.chance = random.Random(SEED)
         self.weather = Weather(self.chance)
         self.on_call = OnCall()
-        self.desk = Desk(sandbox, ledger_url(job.target))
+        self.desk = Desk(sandbox, job.target.ledger_url)
         self.changes: list[Change] = []
         self.moving = set(sandbox.account.milestones)  # what nobody asks to change through us
         self.hours: list[Hour] = []

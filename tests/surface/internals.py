@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.cli.options import LogFormat, Warehouse
 from pipelines.config.settings import alert_settings, kantata_settings, push_settings
-from pipelines.config.targets import configured_target, ledger_url
+from pipelines.config.targets import configured_target
 from pipelines.ops.alert_policy import Condition
 from pipelines.ops.job import Part
 from pipelines.runtime.clock import utc_now
@@ -149,8 +149,8 @@ def _settings() -> dict[str, object]:
         "dlt's folder": str(warehouse.working),
         "DuckDB's memory": credentials.global_config["memory_limit"],
         "timezone": warehouse.timezone,
-        "the ledger": ledger_url(warehouse),
-        "the ledger with Postgres": ledger_url(configured_target("postgres"))
+        "the ledger": warehouse.ledger_url,
+        "the ledger with Postgres": configured_target("postgres").ledger_url
         if with_postgres
         else "",
         "pushing is enabled": push.enabled,
@@ -171,7 +171,7 @@ def locks_on_postgres(locks_held: Callable[[], object]) -> dict[str, object]:
     warehouse = configured_target("postgres")
     with locked(warehouse):
         of_the_warehouse = locks_held()
-    with connect_ledger(ledger_url(warehouse), utc_now) as ledger, push_lock(ledger):
+    with connect_ledger(warehouse.ledger_url, utc_now) as ledger, push_lock(ledger):
         of_the_ledger = locks_held()
     first, second = PUSH_LOCK_KEY
     return {

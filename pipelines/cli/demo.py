@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import duckdb
 from rich.bar import Bar
@@ -18,6 +16,12 @@ from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
+from warehouse.raw.history import (
+    MonthToInvoice,
+    VersionChange,
+    months_to_invoice,
+    version_changes,
+)
 from warehouse.target import Target
 
 from . import render_runs
@@ -28,27 +32,6 @@ FOLDER = Path(".milestones/demo")
 PUBLISHED = Path("milestones-demo.duckdb")
 MILESTONES = 2_000
 
-_CHANGES = """
-with numbered as (
-    select id, version, change_type, raw::json as raw, lag(raw::json) over (
-        partition by id order by version
-    ) as before
-    from kantata.billing_milestone_versions
-)
-select n.id, n.raw->>'title', n.change_type, n.raw->>'currency', c.unit_per_subunit,
-    (n.before->>'amount_in_cents')::bigint, (n.raw->>'amount_in_cents')::bigint,
-    n.before->>'date_to_invoice', n.raw->>'date_to_invoice',
-    n.before->>'invoice_id', n.raw->>'invoice_id'
-from numbered n join kantata.currencies c on c.iso_code = (n.raw->>'currency')
-where n.version > 1 or n.id::bigint > ?
-order by n.id::bigint
-"""
-_BY_MONTH = """
-select strftime(date_to_invoice, '%Y-%m'), sum(amount_in_cents)::bigint, unit_per_subunit
-from kantata.billing_milestones join kantata.currencies on iso_code = currency
-where currency = 'USD' and invoice_id is null and date_to_invoice >= date '2026-11-01'
-group by 1, 3 order by 1 limit 6
-"""
 _TRY = (
     "select currency, count(*), sum(amount_in_cents * unit_per_subunit) as amount\n"
     "from kantata.billing_milestones join kantata.currencies on iso_code = currency\n"
@@ -76,9 +59,9 @@ def demo() -> None:
         _sync(settings, target, SyncOptions(full=True))
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
         out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
-        out.print(_changes_table(warehouse.execute(_CHANGES, [last]).fetchall()))
+        out.print(_changes_table(version_changes(warehouse, last)))
         out.print("\n[bold]5. USD still to be invoiced, by month[/]")
-        out.print(_chart(warehouse.execute(_BY_MONTH).fetchall()))
+        out.print(_chart(months_to_invoice(warehouse, "USD", "2026-11-01", limit=6)))
     out.print(f"\nEverything is in [bold]{PUBLISHED}[/]. Open it and try:\n")
     out.print(escape(_TRY), soft_wrap=True)
 
@@ -106,29 +89,36 @@ def _change(account: Account) -> int:
     return int(newest[0])
 
 
-def _changes_table(rows: list[tuple[Any, ...]]) -> Table:
+def _changes_table(changes: list[VersionChange]) -> Table:
     table = Table("milestone", "title", "what", "before", "after", box=None)
-    for id_, title, what, currency, unit, *fields in rows:
-        old_amount, amount, old_due, due, old_invoice, invoice = fields
-        changes: dict[str, tuple[str, str]] = defaultdict(lambda: ("", ""))
-        if old_amount != amount:
-            before = "" if old_amount is None else format_amount(old_amount, unit)
-            changes[f"amount, {currency}"] = (before, format_amount(amount, unit))
-        if old_due != due:
-            changes["date"] = (old_due or "", due or "none")
-        if old_invoice != invoice:
-            changes["invoice"] = (old_invoice or "none", invoice or "none")
-        if what == "deleted":
-            changes[f"amount, {currency}"] = (format_amount(amount, unit), "")
-        for name, (before, after) in changes.items():
-            table.add_row(id_, escape(title), f"{what}: {name}", before, after)
+    for change in changes:
+        for name, (before, after) in _changed_fields(change).items():
+            what = f"{change.change_type}: {name}"
+            table.add_row(change.milestone_id, escape(change.title), what, before, after)
     return table
 
 
-def _chart(rows: list[tuple[Any, ...]]) -> Table:
+def _changed_fields(change: VersionChange) -> dict[str, tuple[str, str]]:
+    """Each field that differs, with its value before and after, as text."""
+    fields: dict[str, tuple[str, str]] = {}
+    amount = format_amount(change.amount, change.unit)
+    if change.amount_before != change.amount:
+        old = change.amount_before
+        before = "" if old is None else format_amount(old, change.unit)
+        fields[f"amount, {change.currency}"] = (before, amount)
+    if change.due_before != change.due:
+        fields["date"] = (change.due_before or "", change.due or "none")
+    if change.invoice_before != change.invoice:
+        fields["invoice"] = (change.invoice_before or "none", change.invoice or "none")
+    if change.change_type == "deleted":
+        fields[f"amount, {change.currency}"] = (amount, "")
+    return fields
+
+
+def _chart(months: list[MonthToInvoice]) -> Table:
     table = Table.grid(padding=(0, 2))
-    most = max((subunits for _, subunits, _ in rows), default=0)
-    for month, subunits, unit in rows:
-        bar = Bar(max(most, 1), 0, max(0, subunits), width=40, color="green")
-        table.add_row(month, f"{format_amount(subunits, unit):>14}", bar)
+    most = max((month.subunits for month in months), default=0)
+    for month in months:
+        bar = Bar(max(most, 1), 0, max(0, month.subunits), width=40, color="green")
+        table.add_row(month.month, f"{format_amount(month.subunits, month.unit):>14}", bar)
     return table

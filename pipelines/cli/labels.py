@@ -9,7 +9,9 @@ from decimal import Decimal
 
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import Change
-from warehouse.reader import open_reader, rows_by_id
+from warehouse.lookup import project_titles
+from warehouse.raw.summary import minor_units
+from warehouse.reader import open_reader
 from warehouse.target import Target
 
 
@@ -30,14 +32,6 @@ def labels(target: Target, changes: Iterable[Change]) -> Labels:
     """What these changes need to be shown; nothing if the warehouse cannot be asked."""
     # What was done is told in any case: the warehouse only helps to tell it.
     with suppress(WarehouseError, OSError), open_reader(target) as (_, query):
-        units = query.rows("select iso_code, unit_per_subunit from kantata.currencies")
-        projects = rows_by_id(
-            query,
-            "select id, title from kantata.workspaces where id",
-            {change.workspace_id for change in changes},
-        )
-        return Labels(
-            {code: Decimal(unit) for code, unit in units if unit is not None},
-            {row["id"]: row["title"] for row in projects if row["title"]},
-        )
+        titles = project_titles(query, {change.workspace_id for change in changes})
+        return Labels(minor_units(query), {id_: title for id_, title in titles.items() if title})
     return Labels()

@@ -22,6 +22,7 @@ from warehouse.ledger.store import Ledger, connect_ledger
 from warehouse.ledger.transfer import transfer_ledger
 from warehouse.models import build
 from warehouse.raw import export, proof, runs
+from warehouse.raw.summary import run_ids
 from warehouse.target import Target
 
 
@@ -79,10 +80,9 @@ def migrate(
 
 def _check_target(old: Database, to: WarehouseLock) -> None:
     """See that nothing ran on Postgres but what was moved there: each run leaves a row."""
-    ran = "select run_id from kantata.sync_runs"
     with connect(to.target.destination) as new:
         prepare_tables(new)
-        there, here = sorted(new.rows(ran)), sorted(old.rows(ran))
+        there, here = run_ids(new), run_ids(old)
     if there != here[: len(there)]:
         raise WarehouseMisconfigured(
             "this Postgres holds a warehouse already. If a move made it, go on there: milestones "

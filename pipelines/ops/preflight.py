@@ -14,6 +14,7 @@ from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse.database import connect
 from warehouse.errors import WarehouseBusy, WarehouseError, WarehouseUnwritable
 from warehouse.locks import file_lock
+from warehouse.raw.summary import count_milestones
 from warehouse.target import Target
 
 _MAPS = {"workspace": "workspaces", "story": "stories"}  # where an include's records are found
@@ -105,11 +106,7 @@ def _warehouse(target: Target) -> CheckResult:
             if target.loader and not target.loader.exists():
                 return CheckResult("warehouse", f"{target.loader} will be made by the first run")
             with connect(target.destination) as database:
-                held = database.tables().get("billing_milestones")
-                count = 0
-                if held:
-                    sql = "select count(*) from kantata.billing_milestones"
-                    count = database.rows(sql)[0][0]
+                count = count_milestones(database)
     except WarehouseBusy as error:
         return CheckResult("warehouse", str(error))
     except WarehouseError as error:

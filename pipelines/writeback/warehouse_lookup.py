@@ -9,7 +9,14 @@ import orjson
 
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Image, Value, duplicate_fields
-from warehouse.reader import WarehouseReader, rows_by_id
+from warehouse.lookup import (
+    invoice_statuses,
+    milestones_by_id,
+    milestones_of_projects,
+    project_currencies,
+    projects_of_tasks,
+)
+from warehouse.reader import WarehouseReader
 
 from .milestone import IMAGE, image, invoiced
 from .requests import ChangeRequest
@@ -26,44 +33,21 @@ class WarehouseLookup:
     def __init__(self, query: WarehouseReader, asks: Sequence[ChangeRequest]) -> None:
         ids = {ask.milestone_id for ask in asks if ask.milestone_id}
         projects = {p for ask in asks if (p := ask.fields.get("workspace_id", "").strip())}
-        columns = ", ".join(("id", *IMAGE, "deleted_at", "access_lost_at"))
-        table = "kantata.billing_milestones"
-        self._rows = {
-            row["id"]: row
-            for row in rows_by_id(query, f"select {columns} from {table} where id", ids)  # noqa: S608 - names of ours
-        }
+        columns = ("id", *IMAGE, "deleted_at", "access_lost_at")
+        self._rows = milestones_by_id(query, columns, ids)
         self._twins: dict[tuple[Value, ...], list[str]] = {}
-        for row in rows_by_id(
-            query,
-            f"select {columns} from {table} where deleted_at is null and workspace_id",  # noqa: S608 - names of ours
-            projects,
-        ):
+        for row in milestones_of_projects(query, columns, projects):
             self._twins.setdefault(tuple(duplicate_fields(_image(row))), []).append(row["id"])
-        self._projects = {
-            row["id"]: row["currency"]
-            for row in rows_by_id(
-                query, "select id, currency from kantata.workspaces where id", projects
-            )
-        }
+        self._projects = project_currencies(query, projects)
         stories = {s for ask in asks if (s := ask.fields.get("story_id", "").strip())}
         stories |= {str(row["story_id"]) for row in self._rows.values() if row["story_id"]}
-        self._stories = {
-            row["id"]: row["workspace_id"]
-            for row in rows_by_id(
-                query, "select id, workspace_id from kantata.stories where id", stories
-            )
-        }
+        self._stories = projects_of_tasks(query, stories)
         invoices = {
             id_
             for row in self._rows.values()
             for id_ in str(_image(row)["invoice_ids"] or "").split(",")
         }
-        self._statuses = {
-            row["id"]: row["status"]
-            for row in rows_by_id(
-                query, "select id, status from kantata.invoices where id", invoices
-            )
-        }
+        self._statuses = invoice_statuses(query, invoices)
 
     def milestone(self, id_: str | None) -> Image:
         """A milestone that can be written to.

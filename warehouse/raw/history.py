@@ -1,0 +1,78 @@
+"""What changed in a published DuckDB file, and what is still to be invoiced in it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import duckdb
+
+from warehouse.database import DATASET
+
+_CHANGES = f"""
+with numbered as (
+    select id, version, change_type, raw::json as raw, lag(raw::json) over (
+        partition by id order by version
+    ) as before
+    from {DATASET}.billing_milestone_versions
+)
+select n.id, n.raw->>'title', n.change_type, n.raw->>'currency', c.unit_per_subunit,
+    (n.before->>'amount_in_cents')::bigint, (n.raw->>'amount_in_cents')::bigint,
+    n.before->>'date_to_invoice', n.raw->>'date_to_invoice',
+    n.before->>'invoice_id', n.raw->>'invoice_id'
+from numbered n join {DATASET}.currencies c on c.iso_code = (n.raw->>'currency')
+where n.version > 1 or n.id::bigint > ?
+order by n.id::bigint
+"""
+_TO_INVOICE = f"""
+select strftime(date_to_invoice, '%Y-%m'), sum(amount_in_cents)::bigint, unit_per_subunit
+from {DATASET}.billing_milestones join {DATASET}.currencies on iso_code = currency
+where currency = ? and invoice_id is null and date_to_invoice >= ?::date
+group by 1, 3 order by 1 limit ?
+"""
+
+
+class VersionChange(NamedTuple):
+    """One version of a milestone, with what the version before it had.
+
+    Amounts are in minor units; ``unit`` is the value of one. What did not exist before is None.
+    """
+
+    milestone_id: str
+    title: str
+    change_type: str
+    currency: str
+    unit: Decimal
+    amount_before: int | None
+    amount: int
+    due_before: str | None
+    due: str | None
+    invoice_before: str | None
+    invoice: str | None
+
+
+class MonthToInvoice(NamedTuple):
+    """What is not invoiced yet of one month, in minor units; ``unit`` is the value of one."""
+
+    month: str
+    subunits: int
+    unit: Decimal
+
+
+def version_changes(warehouse: duckdb.DuckDBPyConnection, newest_id: int) -> list[VersionChange]:
+    """Return later versions of milestones, and all of milestones above an id.
+
+    Args:
+        warehouse: The published file.
+        newest_id: Milestones with a higher id are new.
+    """
+    rows = warehouse.execute(_CHANGES, [newest_id]).fetchall()
+    return [VersionChange(*row) for row in rows]
+
+
+def months_to_invoice(
+    warehouse: duckdb.DuckDBPyConnection, currency: str, first_day: str, limit: int
+) -> list[MonthToInvoice]:
+    """Return the first months from a day on in which something is still to be invoiced."""
+    rows = warehouse.execute(_TO_INVOICE, [currency, first_day, limit]).fetchall()
+    return [MonthToInvoice(*row) for row in rows]

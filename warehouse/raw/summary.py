@@ -1,0 +1,85 @@
+"""What the raw tables hold, in a few numbers: milestones by month, currencies' units, run ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any, Protocol
+
+from warehouse.database import DATASET, Database
+
+_BY_MONTH = f"""
+select
+    date_trunc('month', date_to_invoice)::date as due,
+    currency,
+    count(*),
+    sum(amount_in_cents),
+    sum(case when invoice_id is not null then amount_in_cents else 0 end)
+from {DATASET}.billing_milestones
+where deleted_at is null and access_lost_at is null
+group by 1, 2
+order by 1, 2
+"""
+_UNITS = (
+    f"select iso_code, unit_per_subunit from {DATASET}.currencies "
+    "where unit_per_subunit is not null"
+)
+
+
+class Query(Protocol):
+    """A connection, or a reader, that runs a query."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonthTotal:
+    """The live milestones due in one month, in one currency.
+
+    Args:
+        due: The month's first day; None for milestones without a date.
+        currency: ISO code.
+        milestones: How many.
+        subunits: The sum of their amounts, in minor units.
+        invoiced: The part of that sum that is on an invoice, in minor units.
+    """
+
+    due: date | None
+    currency: str
+    milestones: int
+    subunits: int
+    invoiced: int
+
+
+def totals_by_month(query: Query) -> list[MonthTotal]:
+    """Sum live milestones by month and currency; those without a date last."""
+    months = [
+        MonthTotal(
+            due=due,
+            currency=currency,
+            milestones=int(count),
+            subunits=int(subunits),
+            invoiced=int(invoiced),
+        )
+        for due, currency, count, subunits, invoiced in query.rows(_BY_MONTH)
+    ]
+    return sorted(months, key=lambda m: (m.due is None, m.due or date.min, m.currency))
+
+
+def minor_units(query: Query) -> dict[str, Decimal]:
+    """Return the value of one minor unit, by currency."""
+    return {code: Decimal(unit) for code, unit in query.rows(_UNITS)}
+
+
+def count_milestones(database: Database) -> int:
+    """Count all milestones, deleted ones included; 0 in an empty warehouse."""
+    if "billing_milestones" not in database.tables():
+        return 0
+    return int(database.rows(f"select count(*) from {DATASET}.billing_milestones")[0][0])
+
+
+def run_ids(database: Database) -> list[str]:
+    """Return the ids of all runs, the oldest first."""
+    return sorted(row[0] for row in database.rows(f"select run_id from {DATASET}.sync_runs"))

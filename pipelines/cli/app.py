@@ -16,15 +16,16 @@ from rich.markup import escape
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import duration, kantata_settings
 from pipelines.config.targets import configured_target
-from pipelines.ops.job import JobResult, Part
+from pipelines.ops.job import JobResult
 from pipelines.ops.job import run_job as run_all
 from pipelines.ops.json_log import JsonLog
 from pipelines.ops.marts import check_marts, findings_exit_code, rebuild_marts
 from pipelines.ops.migrate import migrate
+from pipelines.ops.parts import Part
 from pipelines.ops.preflight import preflight as run_check
 from pipelines.ops.status import read_status as read_status
 from pipelines.runtime.clock import utc_now
-from pipelines.runtime.exit_codes import ACTION_REQUIRED
+from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.signals import stop_on_signals
 from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import sync as run_sync
@@ -72,14 +73,18 @@ def sync(
     with handle_errors(as_json), stop_on_signals():
         if projects and not allow_deletes:
             raise typer.BadParameter(f"{projects[0]}: a project is only for --allow-deletes")
-        asked = SyncOptions(full, allow_deletes and not projects, frozenset(projects or ()))
+        options = SyncOptions(
+            full=full,
+            allow_deletes=allow_deletes and not projects,
+            deleted_projects=frozenset(projects or ()),
+        )
         warehouse = configured_target(destination)
         settings = kantata_settings()
         with (
             console_observer() as observer,
             locked(warehouse, wait, observer.note) as lock,
         ):
-            result = run_sync(settings, lock, asked, observer)
+            result = run_sync(settings, lock, options, observer)
         if as_json:
             print_json(render_runs.sync_json(result))
         else:
@@ -103,7 +108,7 @@ def run(
     log = JsonLog() if log_format is LogFormat.JSON else None
     with handle_errors(as_json, log), stop_on_signals():
         with console_observer() if log is None else nullcontext(log.observer()) as observer:
-            ran = run_all(destination, only, wait, observer)
+            ran = run_all(destination, part=only, wait=wait, observer=observer)
         if log is not None:
             log.end(ran.exit_code, needs=ran.needs, **_job_figures(ran))
         known = (
@@ -194,7 +199,7 @@ def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
     """Build the marts anew from what the last proven run left; `sync` does it by itself."""
     with handle_errors(as_json), stop_on_signals():
         warnings = rebuild_marts(configured_target(destination))
-        code = ACTION_REQUIRED if warnings else 0
+        code = ExitCode.ACTION_REQUIRED if warnings else ExitCode.DONE
         if as_json:
             print_json({"warnings": warnings, "exit_code": code})
         else:

@@ -14,6 +14,7 @@ import typer
 
 from pipelines.config.secrets import mask_secrets
 from pipelines.ops.json_log import JsonLog
+from pipelines.runtime.exit_codes import STOPPED_BY_SIGNAL, ExitCode
 from pipelines.runtime.signals import Stopped, on_forced_exit
 from sources.kantata.errors import KantataError
 from warehouse.errors import WarehouseError
@@ -40,12 +41,13 @@ def handle_errors(as_json: bool, log: JsonLog | None = None) -> Iterator[None]:
         raise
     except Exception as error:  # a mistake of ours is still told in one line
         where = _save_traceback(traceback.format_exc())
-        _fail(f"{type(error).__name__}: {error}".splitlines()[0] + where, 1, as_json, log)
+        message = f"{type(error).__name__}: {error}".splitlines()[0] + where
+        _fail(message, ExitCode.FAILED, as_json, log)
 
 
 def _fail(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:
     _report(message, exit_code, as_json, log)
-    if exit_code > 128:
+    if exit_code in STOPPED_BY_SIGNAL:
         os._exit(exit_code)  # a load that would not end in time must not hold the process
     raise typer.Exit(exit_code)
 

@@ -91,7 +91,8 @@ def sync_json(result: SyncResult) -> dict[str, object]:
         "restored": run.restored,
         "access_lost": run.access_lost,
         "rejected": [
-            {"table": table, "id": id_, "reason": reason} for table, id_, reason in result.rejected
+            {"table": record.table, "id": record.record_id, "reason": record.reason}
+            for record in result.rejected
         ],
         "totals": totals_json(run.totals, result.units),
         "side_rows": run.side_rows,

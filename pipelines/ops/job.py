@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import alert_settings, kantata_settings, push_settings
 from pipelines.config.targets import configured_target
 from pipelines.runtime.clock import Now, utc_now
-from pipelines.runtime.exit_codes import ACTION_REQUIRED
+from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped
 from pipelines.sync.options import SyncOptions
@@ -23,13 +22,7 @@ from warehouse.target import Target
 
 from .alert_policy import JobOutcome
 from .alerts import send_alert
-
-
-class Part(StrEnum):
-    """A part of the job, for schedulers that start each by itself."""
-
-    SYNC = "sync"
-    PUSH = "push"
+from .parts import Part
 
 
 @dataclass
@@ -54,7 +47,7 @@ class JobResult:
         """0; 3 if something needs a person; that of what stopped the push."""
         if self.stopped is not None:
             return self.stopped.exit_code
-        return ACTION_REQUIRED if self.needs else 0
+        return ExitCode.ACTION_REQUIRED if self.needs else ExitCode.DONE
 
     @property
     def needs(self) -> list[str]:
@@ -64,9 +57,9 @@ class JobResult:
     @property
     def lasting(self) -> list[str]:
         """What the next run will tell again unless it is settled."""
-        read, wrote = self.synced, self.pushed
-        lines = (read.needs if read else []) + (wrote.lasting if wrote else [])
-        return list(dict.fromkeys(lines))
+        synced = self.synced.needs if self.synced else []
+        pushed = self.pushed.lasting if self.pushed else []
+        return list(dict.fromkeys([*synced, *pushed]))
 
     @property
     def happened(self) -> list[str]:
@@ -76,14 +69,21 @@ class JobResult:
         return [line for line in dict.fromkeys(lines) if line not in lasting]
 
     @property
-    def _ended(self) -> JobOutcome:
+    def outcome(self) -> JobOutcome:
+        """How the run ended, for alerts."""
+        happened = tuple(self.happened)
         if self.stopped is not None:
-            return replace(_failure_outcome(self.stopped), happened=tuple(self.happened))
-        return JobOutcome(self.exit_code, tuple(self.lasting), happened=tuple(self.happened))
+            return replace(_failure_outcome(self.stopped), happened=happened)
+        return JobOutcome(self.exit_code, matters=tuple(self.lasting), happened=happened)
 
 
 def run_job(
-    destination: str, part: Part | None, wait: float, observer: RunObserver, now: Now = utc_now
+    destination: str,
+    *,
+    part: Part | None = None,
+    wait: float = 0.0,
+    observer: RunObserver,
+    now: Now = utc_now,
 ) -> JobResult:
     """Run the job once, with nobody watching; tell those on call what changed for them.
 
@@ -97,36 +97,48 @@ def run_job(
     Raises:
         KantataError, WarehouseError, Stopped: As ``sync`` and ``push_changes`` do.
     """
-    job = part or "run"
-    settings, where = alert_settings(), None
-    try:
-        where = configured_target(destination)
-        ran = _run_parts(where, part, wait, observer, now)
-    except Stopped as stopped:  # the database is not asked: there are only seconds left
+    settings, target = alert_settings(), None
+
+    def alert(outcome: JobOutcome, warehouse: Target | None) -> None:
         send_alert(
-            settings, destination, None, job, _failure_outcome(stopped), now(), observer.note
+            settings,
+            outcome,
+            destination=destination,
+            target=warehouse,
+            job=part or "run",
+            now=now(),
+            note=observer.note,
         )
+
+    try:
+        target = configured_target(destination)
+        result = _run_parts(target, part, wait=wait, observer=observer, now=now)
+    except Stopped as stopped:  # the database is not asked: there are only seconds left
+        alert(_failure_outcome(stopped), None)
         raise
     except Exception as error:
-        send_alert(settings, destination, where, job, _failure_outcome(error), now(), observer.note)
+        alert(_failure_outcome(error), target)
         raise
-    send_alert(settings, destination, where, job, ran._ended, now(), observer.note)
-    return ran
+    alert(result.outcome, target)
+    return result
 
 
 def _run_parts(
-    where: Target, part: Part | None, wait: float, observer: RunObserver, now: Now
+    target: Target, part: Part | None, *, wait: float, observer: RunObserver, now: Now
 ) -> JobResult:
-    kantata, writing = kantata_settings(), push_settings()
+    kantata, push = kantata_settings(), push_settings()
     if part is Part.PUSH:
-        return JobResult(pushed=push_changes(kantata, writing, where, observer, now, wait))
-    with locked(where, wait, observer.note) as lock:
-        ran = JobResult(synced=sync(kantata, lock, SyncOptions(), observer, now))
-        if part is None and writing.enabled:
-            ran.pushed = push_changes(kantata, writing, where, observer, now, wait, lock)
-        return ran
+        return JobResult(pushed=push_changes(kantata, push, target, observer, now, wait))
+    with locked(target, wait, observer.note) as lock:
+        result = JobResult(synced=sync(kantata, lock, SyncOptions(), observer, now))
+        if part is None and push.enabled:
+            result.pushed = push_changes(kantata, push, target, observer, now, wait, lock)
+        return result
 
 
 def _failure_outcome(error: BaseException) -> JobOutcome:
-    said = mask_secrets(str(error))  # what is told is kept, too
-    return JobOutcome(getattr(error, "exit_code", 1), (said,), type(error).__name__)
+    return JobOutcome(
+        getattr(error, "exit_code", ExitCode.FAILED),
+        matters=(mask_secrets(str(error)),),  # the alert's state keeps it
+        kind=type(error).__name__,
+    )

@@ -14,11 +14,13 @@ from collections import Counter
 
 from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.clock import Now, utc_now
+from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from sources.kantata import RequestLog
 
 MAX_LINES = 200  # lines of one kind in one run
 _PROGRESS_EVERY = 30.0  # seconds
+_LEVELS: dict[int, str] = {ExitCode.DONE: "info", ExitCode.ACTION_REQUIRED: "warning"}
 
 
 class JsonLog:
@@ -39,9 +41,12 @@ class JsonLog:
     def observer(self) -> RunObserver:
         """Whom to tell, so that it is logged."""
         return RunObserver(
-            began=self._run, phase=self._next_phase, progress=self._progress, note=self._note,
-            on_request=self._answered,
-        )  # fmt: skip
+            began=self._begin_run,
+            phase=self._begin_phase,
+            progress=self._log_progress,
+            note=self._log_note,
+            on_request=self._log_request,
+        )
 
     def line(self, event: str, level: str = "info", **values: object) -> None:
         """Write one line."""
@@ -58,15 +63,15 @@ class JsonLog:
         """Write how it ended, as the last line."""
         self._end_phase()
         left_out = {kind: n - MAX_LINES for kind, n in self._written.items() if n > MAX_LINES}
-        level = {0: "info", 3: "warning"}.get(exit_code, "error")
+        level = _LEVELS.get(exit_code, "error")
         seconds = _since(self._began)
         self.line("end", level, exit_code=exit_code, seconds=seconds, left_out=left_out, **values)
 
-    def _run(self, run_id: str) -> None:
+    def _begin_run(self, run_id: str) -> None:
         self._run_id = run_id
         self.line("begin")
 
-    def _next_phase(self, name: str) -> None:
+    def _begin_phase(self, name: str) -> None:
         self._end_phase()
         self._phase, self._phase_began = name, time.monotonic()
 
@@ -75,18 +80,18 @@ class JsonLog:
             self.line("phase", phase=self._phase, seconds=_since(self._phase_began))
         self._phase = None
 
-    def _progress(self, rows: int, read: int, pages: int) -> None:
+    def _log_progress(self, rows: int, read: int, pages: int) -> None:
         if time.monotonic() - self._progress_at >= _PROGRESS_EVERY:
             self._progress_at = time.monotonic()
             self.line("progress", milestones=rows, page=read, pages=pages)
 
-    def _note(self, text: str) -> None:
+    def _log_note(self, text: str) -> None:
         self.line("note", message=text)
 
-    def _answered(self, exchange: RequestLog) -> None:
-        good = 200 <= exchange.status < 300
-        values = vars(exchange) | {"seconds": round(exchange.seconds, 3)}
-        self.line("request", "info" if good else "warning", **values)
+    def _log_request(self, request: RequestLog) -> None:
+        is_success = 200 <= request.status < 300
+        values = vars(request) | {"seconds": round(request.seconds, 3)}
+        self.line("request", "info" if is_success else "warning", **values)
 
 
 def _write(line: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.runtime.exit_codes import ACTION_REQUIRED
+from pipelines.runtime.exit_codes import ExitCode
 from pipelines.sync.pipeline import build_context
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
 from warehouse.errors import WarehouseError
@@ -49,8 +49,8 @@ def check_marts(target: Target) -> list[Finding]:
         return build.run_checks(database)
 
 
-def findings_exit_code(findings: list[Finding]) -> int:
+def findings_exit_code(findings: list[Finding]) -> ExitCode:
     """0; 3 for warnings; 1 if a blocking check found something."""
     if any(finding.severity is Severity.BLOCKING for finding in findings):
-        return 1
-    return ACTION_REQUIRED if findings else 0
+        return ExitCode.FAILED
+    return ExitCode.ACTION_REQUIRED if findings else ExitCode.DONE

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.config.settings import KantataSettings
+from pipelines.runtime.exit_codes import ExitCode
 from sources.kantata import KantataReader
 from sources.kantata.api.transport import Parameters
 from sources.kantata.errors import KantataError
@@ -17,7 +18,8 @@ from warehouse.locks import file_lock
 from warehouse.raw.summary import count_milestones
 from warehouse.target import Target
 
-_MAPS = {"workspace": "workspaces", "story": "stories"}  # where an include's records are found
+# Where the records of an include are found.
+_INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,13 @@ def _milestones(reader: KantataReader) -> CheckResult:
         page = reader.page("billing_milestones", query)
     except KantataError as error:
         return CheckResult("milestones", str(error), error.exit_code)
-    wanted = [_MAPS.get(name, name) for name in MILESTONE_INCLUDES.split(",")]
+    wanted = [_INCLUDED_AS.get(name, name) for name in MILESTONE_INCLUDES.split(",")]
     lost = [name for name in wanted if name not in page.side_loaded]
     if lost and page.records:
         return CheckResult(
             "milestones",
             f"{page.count:,}, but without their {', '.join(lost)}: may the token's user see them?",
-            3,
+            ExitCode.ACTION_REQUIRED,
         )
     return CheckResult("milestones", f"{page.count:,}, with their {', '.join(wanted)}")
 
@@ -88,7 +90,9 @@ def _currencies(reader: KantataReader) -> CheckResult:
     try:
         page = reader.page("currencies", {"per_page": 200})
     except KantataError as error:
-        return CheckResult("currencies", f"no amounts in units without them: {error}", 3)
+        return CheckResult(
+            "currencies", f"no amounts in units without them: {error}", ExitCode.ACTION_REQUIRED
+        )
     return CheckResult("currencies", f"{page.count:,} readable")
 
 

@@ -2,4 +2,25 @@
 
 from __future__ import annotations
 
-ACTION_REQUIRED = 3
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ended, for cron, Airflow and scripts."""
+
+    DONE = 0
+    FAILED = 1  # the last good state stays
+    MISCONFIGURED = 2  # wrong use or configuration
+    ACTION_REQUIRED = 3  # done and published, and a person must act
+    TRY_LATER = 75  # another run is going, or the API does not answer
+    INTERRUPTED = 130  # by SIGINT
+    TERMINATED = 143  # by SIGTERM
+
+
+SUCCEEDED = (ExitCode.DONE, ExitCode.ACTION_REQUIRED)
+STOPPED_BY_SIGNAL = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+
+
+def signal_exit_code(signum: int) -> ExitCode:
+    """Return the exit code of a process that SIGINT or SIGTERM stopped, as shells count it."""
+    return ExitCode(128 + signum)

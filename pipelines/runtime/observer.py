@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sources.kantata import RequestLog
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RunObserver:
     """Who is told how a run goes on; by default nobody.
 

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from dlt.common.runtime import signals as dlt_signals
+from .exit_codes import signal_exit_code
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 _DRAIN_SECONDS = 8.0
-_LAST_SECONDS = 9.0  # from a signal to the end; whoever sent it may kill after ten
+_END_SECONDS = 9.0  # from a signal to the end; whoever sent it may kill after ten
 _REPORT_SECONDS = 0.5
 ExitReporter = Callable[[str, int], None]
 _reporters: list[ExitReporter] = []
@@ -37,7 +37,8 @@ class Stopped(BaseException):
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.exit_code = 128 + signum
+        self.signum = signum
+        self.exit_code = signal_exit_code(signum)
 
 
 def _stop(signum: int, _frame: FrameType | None) -> None:
@@ -45,72 +46,73 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def on_forced_exit(tell: ExitReporter) -> Iterator[None]:
+def on_forced_exit(report: ExitReporter) -> Iterator[None]:
     """Have the end told that no exception tells, since the main thread cannot raise one.
 
     Args:
-        tell: Told in one line why the process ends, and its exit code.
+        report: Told in one line why the process ends, and its exit code.
     """
-    _reporters.append(tell)
+    _reporters.append(report)
     try:
         yield
     finally:
-        _reporters.remove(tell)
+        _reporters.remove(report)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Let SIGINT and SIGTERM raise ``Stopped`` in the main thread, and end the process in time."""
     with _watchdog():
-        before = [signal.signal(number, _stop) for number in _NUMBERS]
+        before = [signal.signal(number, _stop) for number in _STOPPING]
         try:
             yield
         finally:
-            for number, handler in zip(_NUMBERS, before, strict=True):
+            for number, handler in zip(_STOPPING, before, strict=True):
                 signal.signal(number, handler)
 
 
 @contextmanager
 def _watchdog() -> Iterator[None]:
     """Have a thread see to it that the process ends some seconds after a signal."""
-    heard, wakeup = socket.socketpair()
+    receiver, wakeup = socket.socketpair()
     wakeup.setblocking(False)
-    over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(heard, over), name="signals", daemon=True)
+    ended = threading.Event()
+    thread = threading.Thread(target=_watch, args=(receiver, ended), name="signals", daemon=True)
     thread.start()
     before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         signal.set_wakeup_fd(before)
         wakeup.close()  # the thread reads its end
         thread.join()
-        heard.close()
+        receiver.close()
 
 
-def _watch(heard: socket.socket, over: threading.Event) -> None:
-    while number := heard.recv(1):
-        if number[0] in _NUMBERS and not over.wait(_LAST_SECONDS):
-            _end(number[0])
+def _watch(receiver: socket.socket, ended: threading.Event) -> None:
+    while received := receiver.recv(1):
+        signum = received[0]
+        if signum in _STOPPING and not ended.wait(_END_SECONDS):
+            _force_exit(signum)
 
 
-def _end(signum: int) -> None:
+def _force_exit(signum: int) -> None:
     """End the process, whatever its main thread is at."""
-    code = 128 + signum
+    code = signal_exit_code(signum)
     line = (
         f"stopped by {signal.Signals(signum).name}; what was going on did not end in "
-        f"{_LAST_SECONDS:.0f} s and was left as it was, the next run does it again"
+        f"{_END_SECONDS:.0f} s and was left as it was, the next run does it again"
     )
 
-    def tell() -> None:
-        for teller in _reporters[-1:]:
-            teller(line, code)
+    def report() -> None:
+        for reporter in _reporters[-1:]:
+            reporter(line, code)
 
     # In a thread of its own: the main one may hold what it needs, and be stuck.
-    telling = threading.Thread(target=tell, daemon=True)
-    telling.start()
-    telling.join(_REPORT_SECONDS)
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    thread.join(_REPORT_SECONDS)
     os._exit(code)
 
 
@@ -135,8 +137,15 @@ def in_thread(work: Callable[[], object]) -> None:
         while thread.is_alive():
             thread.join(0.2)
     except Stopped as stopped:
-        dlt_signals.set_received_signal(int(stopped.exit_code) - 128)  # start no further job
+        _stop_dlt(stopped.signum)
         thread.join(_DRAIN_SECONDS)
         raise
     if errors:
         raise errors[0]
+
+
+def _stop_dlt(signum: int) -> None:
+    """Have dlt start no further job, as if it had received the signal itself."""
+    from dlt.common.runtime import signals as dlt_signals  # whoever loads has imported dlt
+
+    dlt_signals.set_received_signal(signum)

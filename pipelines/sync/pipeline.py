@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import dlt
 import pendulum
@@ -16,11 +17,11 @@ import pyarrow as pa
 
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.clock import Now, utc_now
-from pipelines.runtime.exit_codes import ACTION_REQUIRED
+from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
 from sources.kantata import ExtractRequest, Report, kantata
-from warehouse.database import connect
+from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseUnproven
 from warehouse.models import build
 from warehouse.raw import proof, runs, schema
@@ -31,37 +32,46 @@ from .loader import load, reset_pipeline, root_cause, translate_errors
 from .options import SyncOptions
 from .session import WarehouseLock, ensure_locked, prepare_tables, publish_to_readers
 
-_REJECTS_SHOWN = 10
+_MAX_REJECTS = 10
 
 
-@dataclass(frozen=True)
+class RejectedRecord(NamedTuple):
+    """A record that could not be typed, so that its last good row stays."""
+
+    table: str
+    record_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.record_id} is rejected, its last good row stays: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyncResult:
     """A run that was proven.
 
     Args:
         run: Its row.
-        rejected: Open rejects: (table, id, reason).
+        rejected: Open rejects.
         units: The value of one subunit, by currency.
         published: The file for readers, None for Postgres.
     """
 
     run: Run
-    rejected: list[tuple[str, str, str]]
+    rejected: list[RejectedRecord]
     units: dict[str, Decimal] = field(default_factory=dict)
     published: Path | None = None
 
     @property
     def exit_code(self) -> int:
         """0, or 3 if something needs a person."""
-        return ACTION_REQUIRED if self.rejected or self.run.warnings else 0
+        return ExitCode.ACTION_REQUIRED if self.needs else ExitCode.DONE
 
     @property
     def needs(self) -> list[str]:
         """What it leaves to a person, a line each."""
-        lines = list(self.run.warnings)
-        for table, id_, why in self.rejected[:_REJECTS_SHOWN]:
-            lines.append(f"{table} {id_} is rejected, its last good row stays: {why}")
-        if (more := len(self.rejected) - _REJECTS_SHOWN) > 0:
+        lines = [*self.run.warnings, *map(str, self.rejected[:_MAX_REJECTS])]
+        if (more := len(self.rejected) - _MAX_REJECTS) > 0:
             lines.append(f"{more} more records are rejected: see kantata.rejected_records")
         return lines
 
@@ -91,19 +101,45 @@ def sync(
     with translate_errors(target):
         pipeline = reset_pipeline(target)
         run, history = _begin_run(pipeline, now)
+        job = _Job(lock=lock, pipeline=pipeline, run=run, history=history, observer=observer)
         observer.began(run.run_id)
         with _recorded_in_sync_runs(pipeline, run, now):
-            request = _extract_request(options, history, kantata)
-            read = partial(_extract, kantata, pipeline, request, observer)
-            rejected, units = _load_and_validate(read, pipeline, run, history, observer, lock)
-            observer.phase("building marts")
-            ensure_locked(lock)
-            with connect(pipeline.destination) as database:
-                run.warnings += build.build_marts(database, build_context(run, target.timezone))
+            report = _read(job, kantata, _extract_request(options, history, kantata))
+            _load(job)
+            units = _validate(job, report)
+            _build_marts(job)
         if target.published:
             observer.phase("publishing")
             publish_to_readers(target)
-        return SyncResult(run, rejected, units, target.published)
+        return SyncResult(
+            run=run,
+            rejected=[RejectedRecord(*record) for record in report.rejected],
+            units=units,
+            published=target.published,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What each step of one run works with.
+
+    Args:
+        lock: The warehouse, locked.
+        pipeline: Loads into it.
+        run: The run's row, filled by the steps.
+        history: What earlier runs did.
+        observer: Told how it goes on.
+    """
+
+    lock: WarehouseLock
+    pipeline: dlt.Pipeline
+    run: Run
+    history: RunHistory
+    observer: RunObserver
+
+    def connect(self) -> AbstractContextManager[Database]:
+        """A connection to the warehouse."""
+        return connect(self.pipeline.destination)
 
 
 def build_context(run: Run, timezone: str) -> build.BuildContext:
@@ -175,63 +211,64 @@ def _status(cause: BaseException) -> RunStatus:
     return RunStatus.UNPROVEN if isinstance(cause, WarehouseUnproven) else RunStatus.FAILED
 
 
-def _extract(
-    settings: KantataSettings,
-    pipeline: dlt.Pipeline,
-    request: ExtractRequest,
-    observer: RunObserver,
-) -> Report:
-    """Read what changed into dlt's working folder."""
+def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
+    """Read what changed into dlt's working folder, and note it in the run's row."""
+    job.observer.phase("reading")
+    report = _extract(job, settings, request)
+    pa.default_memory_pool().release_unused()  # DuckDB needs it now
+    _fill_run(job.run, report, job.history)
+    with job.connect() as database:
+        runs.update_run(database, job.run)  # from here on it is known that something may be half loaded
+    return report
+
+
+def _extract(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
     report = Report()
-    pipeline.sync_destination()
-    with connect(pipeline.destination) as database:
+    job.pipeline.sync_destination()
+    with job.connect() as database:
         source = kantata(
             **settings.arguments(),
             state=LoadedState(database),
             request=request,
             report=report,
-            progress=observer.progress,
-            note=observer.note,
-            on_request=observer.on_request,
+            progress=job.observer.progress,
+            note=job.observer.note,
+            on_request=job.observer.on_request,
         )
-        pipeline.extract(source, loader_file_format="parquet")
+        job.pipeline.extract(source, loader_file_format="parquet")
     return report
 
 
-def _load_and_validate(
-    read: Callable[[], Report],
-    pipeline: dlt.Pipeline,
-    run: Run,
-    history: RunHistory,
-    observer: RunObserver,
-    lock: WarehouseLock,
-) -> tuple[list[tuple[str, str, str]], dict[str, Decimal]]:
-    observer.phase("reading")
-    report = read()
-    pa.default_memory_pool().release_unused()  # DuckDB needs it now
-    _fill_run(run, report, history)
-    with connect(pipeline.destination) as database:
-        runs.update_run(database, run)  # from here on it is known that something may be half loaded
-    ensure_locked(lock)
-    observer.phase("loading")
-    in_thread(partial(load, pipeline))
-    observer.phase("proving")
-    with connect(pipeline.destination) as database:
+def _load(job: _Job) -> None:
+    ensure_locked(job.lock)
+    job.observer.phase("loading")
+    in_thread(partial(load, job.pipeline))
+
+
+def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
+    """Compare the warehouse with what was read; gives the value of one subunit by currency."""
+    job.observer.phase("proving")
+    with job.connect() as database:
         differences = proof.compare_totals(
-            database,
-            read=report.totals,
-            excluded_ids=report.unproven,
-            only_ids=report.ids,
+            database, read=report.totals, excluded_ids=report.unproven, only_ids=report.ids
         )
         if differences:
             raise WarehouseUnproven(
                 "what was loaded is not what was read; nothing is published. "
                 + "; ".join(differences)
             )
-        run.totals = proof.live_totals(database)
+        job.run.totals = proof.live_totals(database)
         state = LoadedState(database)
-        run.warnings += _access_lost_warnings(state.access_lost_by_project())
-        return report.rejected, state.currency_units()
+        job.run.warnings += _access_lost_warnings(state.access_lost_by_project())
+        return state.currency_units()
+
+
+def _build_marts(job: _Job) -> None:
+    job.observer.phase("building marts")
+    ensure_locked(job.lock)
+    with job.connect() as database:
+        context = build_context(job.run, job.lock.target.timezone)
+        job.run.warnings += build.build_marts(database, context)
 
 
 def _fill_run(run: Run, report: Report, history: RunHistory) -> None:

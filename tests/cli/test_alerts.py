@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.settings import alert_settings
-from pipelines.ops.alert_policy import JobOutcome, judge
+from pipelines.ops.alert_policy import JobOutcome, decide_alert
 from pipelines.ops.alerts import send_alert
 from pipelines.ops.job import run_job
 from pipelines.runtime.observer import RunObserver
@@ -51,8 +51,10 @@ def heard(*ends: JobOutcome) -> list[str]:
     """What is heard of runs that end so, an hour after each other."""
     told, messages = AlertState(), []
     for hour, ended in enumerate(ends):
-        verdict = judge(told, ended, AFTER, "job", START + timedelta(hours=hour))
-        told = verdict.told
+        verdict = decide_alert(
+            told, ended, after=AFTER, job="job", now=START + timedelta(hours=hour)
+        )
+        told = verdict.state
         messages.append(verdict.message.partition("\n")[0].removeprefix("job "))
     return [message.split(",")[0].split(":")[0] for message in messages]
 
@@ -109,7 +111,7 @@ def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **setti
     for name, value in wanted.items():
         monkeypatch.setenv(name, value)
     try:
-        return run_job(job.name, None, 0, RunObserver(note=job.notes.append), job.now).exit_code
+        return run_job(job.name, observer=RunObserver(note=job.notes.append), now=job.now).exit_code
     except (KantataUnauthorized, KantataUnavailable) as error:
         return error.exit_code
 
@@ -184,7 +186,7 @@ def test_an_alert_that_was_not_taken_is_sent_again(
 def test_what_happened_is_in_the_message_of_what_lasts() -> None:
     """One message for one run, also when it failed besides."""
     for ended in (BOTH, CUT):
-        message = judge(AlertState(), ended, AFTER, "job", START).message
+        message = decide_alert(AlertState(), ended, after=AFTER, job="job", now=START).message
         assert message.splitlines()[-1] == "• change 7 is conflict"
         assert "\nIt leaves to a person" in message
 
@@ -226,7 +228,15 @@ def test_a_worker_that_did_not_ask_the_warehouse_knows_nothing(
         file.unlink()
         hours += 1
         where = None if ended is STOPPED else postgres.target
-        send_alert(alert_settings(), "postgres", where, "run", ended, postgres.now(), print)
+        send_alert(
+            alert_settings(),
+            ended,
+            destination="postgres",
+            target=where,
+            job="run",
+            now=postgres.now(),
+            note=print,
+        )
 
     with Sandbox(milestones=40) as sandbox:
         assert attempt(postgres, sandbox, monkeypatch) == 0
@@ -264,7 +274,15 @@ def test_a_webhook_that_does_not_end_holds_nobody(hook: Webhook, drips: str, tak
     for hour in (0, 9):  # it is late by then
         began = time.monotonic()
         now = START + timedelta(hours=hour)
-        send_alert(settings, "duckdb", None, "run", STOPPED, now, notes.append)
+        send_alert(
+            settings,
+            STOPPED,
+            destination="duckdb",
+            target=None,
+            job="run",
+            now=now,
+            note=notes.append,
+        )
         assert time.monotonic() - began < 60  # it would never end by itself
     assert len(hook.texts) == 1
     assert [note for note in notes if "within 1.5 seconds" in note] == notes

@@ -69,7 +69,7 @@ def _run(
     needs: tuple[str, ...] = ()
     happened: tuple[str, ...] = ()
     try:
-        ran = run_job(destination, None, 0, RunObserver(), lambda: now)
+        ran = run_job(destination, observer=RunObserver(), now=lambda: now)
         code, needs, happened = ran.exit_code, tuple(ran.needs), tuple(ran.happened)
     except Exception as error:
         code, needs = getattr(error, "exit_code", 1), (repr(error),)

@@ -18,7 +18,7 @@ from pipelines.cli.options import LogFormat, Warehouse
 from pipelines.config.settings import alert_settings, kantata_settings, push_settings
 from pipelines.config.targets import configured_target
 from pipelines.ops.alert_policy import Condition
-from pipelines.ops.job import Part
+from pipelines.ops.parts import Part
 from pipelines.runtime.clock import utc_now
 from pipelines.runtime.signals import Stopped
 from pipelines.sync.session import locked

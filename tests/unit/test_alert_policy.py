@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.ops.alert_policy import Condition, JobOutcome, judge
+from pipelines.ops.alert_policy import Condition, JobOutcome, decide_alert
 from warehouse.alert_state import AlertState
 
 NOW = datetime(2027, 1, 2, 12, tzinfo=UTC)
@@ -256,13 +256,13 @@ CASES = {
 @pytest.mark.parametrize(("before", "ended", "wanted"), CASES.values(), ids=CASES)
 def test_policy(before: AlertState, ended: JobOutcome, wanted: Outcome) -> None:
     """What a run changes for those on call: the message, and all that is remembered."""
-    verdict = judge(before, ended, AFTER, "job", NOW)
+    verdict = decide_alert(before, ended, after=AFTER, job="job", now=NOW)
     message = verdict.message
     assert bool(message) == (wanted.says is not None), message
     assert all(word in message for word in wanted.says or ()), message
     assert len(set(message.splitlines())) == len(message.splitlines()), message
     assert not any(word in message for word in wanted.omits), message
-    told = verdict.told
+    told = verdict.state
     assert (told.condition, told.matters) == (wanted.condition, wanted.matters)
     assert told.since == (None if wanted.since is None else ago(wanted.since))
     assert told.last_success == ago(wanted.success)
@@ -283,7 +283,7 @@ NO_NEWS = {
 @pytest.mark.parametrize(("before", "ended", "news"), NO_NEWS.values(), ids=NO_NEWS)
 def test_no_news_leaves_the_state_alone(before: AlertState, ended: JobOutcome, news: bool) -> None:
     """A run without news keeps what a run next to it may have noted meanwhile."""
-    told = judge(before, ended, AFTER, "job", NOW).told
+    told = decide_alert(before, ended, after=AFTER, job="job", now=NOW).state
     assert (told is before) == (not news)
     assert told.saved_at == (NOW if news else before.saved_at)
 
@@ -299,7 +299,7 @@ ALONE = {
 def test_state_noted_without_the_warehouse(ended: JobOutcome, counts: bool) -> None:
     """A state noted while the warehouse could not be asked is new only if it was sent."""
     before = was(WELL)
-    told = judge(before, ended, AFTER, "job", NOW, asked=False).told
+    told = decide_alert(before, ended, after=AFTER, job="job", now=NOW, warehouse_read=False).state
     assert told.saved_at == (NOW if counts else before.saved_at)
     assert told.last_success == (NOW if ended.exit_code in (0, 3) else before.last_success)
 

@@ -1,0 +1,12 @@
+"""The parts of the job."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """A part of the job, for schedulers that start each by itself."""
+
+    SYNC = "sync"
+    PUSH = "push"

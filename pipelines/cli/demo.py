@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipelines.config.settings import KantataSettings
 from pipelines.config.targets import duckdb_target
+from pipelines.runtime.signals import stop_on_signals
 from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
@@ -25,6 +26,7 @@ from warehouse.raw.history import (
 from warehouse.target import Target
 
 from . import render_runs
+from .errors import handle_errors
 from .output import format_amount, out
 from .progress import console_observer
 
@@ -40,23 +42,24 @@ _TRY = (
 
 
 def demo() -> None:
-    """Sync a sandbox, change it, sync it by the feed and by a scan, and show what changed.
+    """Sync a sandbox, change it, sync it by the feed and by a scan, and show what changed."""
+    with handle_errors(as_json=False), stop_on_signals():
+        _demo()
 
-    Raises:
-        KantataError, WarehouseError, Stopped: As ``sync`` does.
-    """
+
+def _demo() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     target = duckdb_target(FOLDER / "loader.duckdb", PUBLISHED)
     with Sandbox(milestones=MILESTONES) as sandbox:
         settings = KantataSettings()
         settings.kantata_api_url, settings.kantata_access_token = sandbox.url, sandbox.token
         out.print(f"[bold]1. A sandbox of {MILESTONES:,} milestones, synced[/]")
-        _sync(settings, target, SyncOptions())
+        _sync(settings, target)
         last = _change(sandbox.account)
         out.print("\n[bold]2. Seven changes in it: its events tell of six, which are read[/]")
-        _sync(settings, target, SyncOptions())
+        _sync(settings, target)
         out.print("\n[bold]3. A full scan, due once a day, finds the one nobody told of[/]")
-        _sync(settings, target, SyncOptions(full=True))
+        _sync(settings, target, full=True)
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
         out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
         out.print(_changes_table(version_changes(warehouse, last)))
@@ -66,9 +69,9 @@ def demo() -> None:
     out.print(escape(_TRY), soft_wrap=True)
 
 
-def _sync(settings: KantataSettings, target: Target, asked: SyncOptions) -> None:
+def _sync(settings: KantataSettings, target: Target, *, full: bool = False) -> None:
     with console_observer() as observer, locked(target) as lock:
-        result = sync(settings, lock, asked, observer)
+        result = sync(settings, lock, SyncOptions(full=full), observer)
     render_runs.render_sync(result)
 
 

@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from pipelines.config.secrets import mask_secrets
-from pipelines.ops.json_log import JsonLog
 from pipelines.runtime.exit_codes import STOPPED_BY_SIGNAL, ExitCode
 from pipelines.runtime.signals import Stopped, on_forced_exit
-from sources.kantata.errors import KantataError
 from warehouse.errors import WarehouseError
 
 from .output import print_err, print_json
+
+if TYPE_CHECKING:
+    from pipelines.ops.json_log import JsonLog
 
 ERROR_LOG = Path(".milestones/error.log")
 
@@ -32,6 +33,8 @@ def handle_errors(as_json: bool, log: JsonLog | None = None) -> Iterator[None]:
         as_json: Whether the result is to be JSON.
         log: Where the line goes; None for stderr.
     """
+    from sources.kantata.errors import KantataError  # with dlt, which --help need not wait for
+
     try:
         with on_forced_exit(partial(_report, as_json=as_json, log=log)):
             yield
@@ -53,6 +56,8 @@ def _fail(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> N
 
 
 def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:
+    from pipelines.config.secrets import mask_secrets  # with dlt
+
     message = mask_secrets(message)
     if log is not None:
         log.end(exit_code, error=message)
@@ -65,9 +70,11 @@ def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) ->
 
 def _save_traceback(trace: str) -> str:
     """Keep a traceback for whoever mends it; gives where."""
+    from pipelines.config.secrets import mask_secrets  # with dlt
+
     try:
         ERROR_LOG.parent.mkdir(parents=True, exist_ok=True)
-        ERROR_LOG.write_text(mask_secrets(trace))
+        ERROR_LOG.write_text(mask_secrets(trace), encoding="utf-8")
     except OSError:
         return ""
     return f" (details: {ERROR_LOG})"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
+import sys
 from decimal import Decimal
 
 from rich.console import Console
@@ -13,6 +16,30 @@ from pipelines.runtime.text import visible
 # A title is shown as it is: `:100:` is no emoji.
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
+# What stands for characters of ours that a code page such as cp1252 does not have.
+_ASCII = {"→": "->", "✓": "ok", "✗": "x", "…": "...", "•": "*"}
+_BLOCKS = {chr(code): "#" for code in range(0x2588, 0x2590)}  # of a bar
+_HANDLER = "milestones.ascii"
+
+
+def replace_unencodable() -> None:
+    """Have stdout and stderr write what their encoding does not have in ASCII, not fail on it."""
+    codecs.register_error(_HANDLER, _ascii_form)
+    for stream in (sys.stdout, sys.stderr):
+        # Who has chosen another way, as by PYTHONIOENCODING=ascii:ignore, keeps it.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+            stream.reconfigure(errors=_HANDLER)
+
+
+def _ascii_form(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    forms = (
+        (_ASCII | _BLOCKS).get(c) or c.encode("ascii", "backslashreplace").decode()
+        for c in characters
+    )
+    return "".join(forms), error.end
 
 
 def print_err(line: str) -> None:

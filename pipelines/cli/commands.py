@@ -1,0 +1,203 @@
+"""What the commands of ``app`` do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+
+import typer
+from rich.markup import escape
+
+from pipelines.config.secrets import mask_secrets
+from pipelines.config.settings import duration, kantata_settings
+from pipelines.config.targets import configured_target
+from pipelines.ops import marts, preflight
+from pipelines.ops.job import JobResult, run_job
+from pipelines.ops.json_log import JsonLog
+from pipelines.ops.migrate import MigrationResult, migrate
+from pipelines.ops.parts import Part
+from pipelines.ops.status import read_status
+from pipelines.runtime.clock import utc_now
+from pipelines.runtime.exit_codes import ExitCode
+from pipelines.runtime.signals import stop_on_signals
+from pipelines.sync import pipeline
+from pipelines.sync.options import SyncOptions
+from pipelines.sync.session import locked
+from sources.kantata.errors import KantataError
+from sources.kantata_sandbox import serve
+from warehouse.target import Target
+
+from . import render_changes, render_runs, render_status
+from .errors import handle_errors
+from .labels import Labels, labels
+from .options import LogFormat, Warehouse
+from .output import out, print_err, print_json, print_out
+from .progress import console_observer
+
+
+def sync(destination: Warehouse, options: SyncOptions, wait: float, as_json: bool) -> None:
+    """Sync once."""
+    with handle_errors(as_json), stop_on_signals():
+        target, settings = configured_target(destination), kantata_settings()
+        with (
+            console_observer() as observer,
+            locked(target, wait, observer.note) as lock,
+        ):
+            result = pipeline.sync(settings, lock, options, observer)
+        if as_json:
+            print_json(render_runs.sync_json(result))
+        else:
+            render_runs.render_sync(result)
+        raise typer.Exit(result.exit_code)
+
+
+def run(
+    destination: Warehouse,
+    *,
+    part: Part | None,
+    wait: float,
+    log_format: LogFormat,
+    as_json: bool,
+) -> None:
+    """Run the scheduled job once."""
+    log = JsonLog() if log_format is LogFormat.JSON else None
+    with handle_errors(as_json, log), stop_on_signals():
+        with console_observer() if log is None else nullcontext(log.observer()) as observer:
+            result = run_job(destination, part=part, wait=wait, observer=observer)
+        if log is not None:
+            log.end(result.exit_code, needs=result.needs, **_job_figures(result))
+        known = _labels(configured_target(destination), result)
+        if as_json:
+            print_json(_job_json(result, known))
+        elif log is None:
+            _render_job(result, known)
+        raise typer.Exit(result.exit_code)
+
+
+def _labels(target: Target, result: JobResult) -> Labels:
+    return labels(target, result.pushed.changes) if result.pushed else Labels()
+
+
+def _job_figures(result: JobResult) -> dict[str, object]:
+    """What a run did, in numbers."""
+    figures: dict[str, object] = {}
+    if result.synced:
+        names = ("mode", "why", "requests", "rows_read", "added", "changed", "deleted", "restored")
+        figures |= {name: getattr(result.synced.run, name) for name in names}
+    if result.pushed:
+        figures["pushed"] = Counter(change.status.value for change in result.pushed.changes)
+    if result.stopped is not None:
+        figures["error"] = str(result.stopped)
+    return figures
+
+
+def _job_json(result: JobResult, known: Labels) -> dict[str, object]:
+    synced, pushed = result.synced, result.pushed
+    return {
+        "exit_code": result.exit_code,
+        "sync": render_runs.sync_json(synced) if synced else None,
+        "push": render_changes.push_json(pushed, known) if pushed else None,
+    }
+
+
+def _render_job(result: JobResult, known: Labels) -> None:
+    if result.synced:
+        render_runs.render_sync(result.synced)
+    if result.pushed:
+        render_changes.render_push(result.pushed, known)
+    if result.stopped is not None:
+        print_err(mask_secrets(f"milestones: {result.stopped}"))
+
+
+def check(destination: Warehouse, *, probe: bool, as_json: bool) -> None:
+    """Check all that a run depends on."""
+    with handle_errors(as_json), stop_on_signals():
+        results = []
+        target = configured_target(destination)
+        for result in preflight.preflight(kantata_settings(), target, probe):
+            results.append(result)
+            if not as_json:
+                _render_check(result)
+        if as_json:
+            print_json([vars(result) for result in results])
+        failed = (result.exit_code for result in results if result.exit_code)
+        raise typer.Exit(next(failed, ExitCode.DONE))
+
+
+def _render_check(result: preflight.CheckResult) -> None:
+    mark = "[red]✗[/]" if result.exit_code else "[green]✓[/]"
+    out.print(f"{mark} {escape(result.question)}: {escape(result.answer)}", soft_wrap=True)
+
+
+def status(destination: Warehouse, *, fail_if_older_than: str | None, as_json: bool) -> None:
+    """Show the status of the warehouse."""
+    with handle_errors(as_json):
+        max_age = duration(fail_if_older_than or "999999d", "--fail-if-older-than")
+        found = read_status(configured_target(destination))
+        if as_json:
+            print_json(render_status.status_json(found))
+        else:
+            render_status.print_status(found)
+        if fail_if_older_than and not found.is_fresh(max_age, utc_now()):
+            if not as_json:
+                print_err(f"milestones: no run was proven within {fail_if_older_than}")
+            raise typer.Exit(ExitCode.FAILED)
+
+
+def models(destination: Warehouse, as_json: bool) -> None:
+    """Rebuild the marts."""
+    with handle_errors(as_json), stop_on_signals():
+        warnings = marts.rebuild_marts(configured_target(destination))
+        code = ExitCode.ACTION_REQUIRED if warnings else ExitCode.DONE
+        if as_json:
+            print_json({"warnings": warnings, "exit_code": code})
+        else:
+            render_runs.render_marts(warnings)
+        raise typer.Exit(code)
+
+
+def checks(destination: Warehouse, as_json: bool) -> None:
+    """Check the marts."""
+    with handle_errors(as_json), stop_on_signals():
+        findings = marts.check_marts(configured_target(destination))
+        if as_json:
+            print_json([vars(finding) for finding in findings])
+        else:
+            render_runs.render_findings(findings)
+        raise typer.Exit(marts.findings_exit_code(findings))
+
+
+def move(as_json: bool) -> None:
+    """Move the DuckDB warehouse and its ledger to Postgres."""
+    with handle_errors(as_json), stop_on_signals():
+        source = configured_target(Warehouse.DUCKDB)
+        target = configured_target(Warehouse.POSTGRES)
+        with console_observer() as observer:
+            moved = migrate(source, target, observer.phase, utc_now)
+        if as_json:
+            print_json(vars(moved))
+        else:
+            _render_migration(moved)
+
+
+def _render_migration(moved: MigrationResult) -> None:
+    rows = ", ".join(f"{count:,} {table}" for table, count in moved.rows.items() if count)
+    print_out(f"moved: {rows}")
+    if moved.changes is not None:
+        print_out(f"moved {moved.changes:,} changes; the old ledger is {moved.old_ledger}")
+    print_out("from now on: milestones run --destination postgres")
+
+
+def sandbox(*, port: int, milestones: int, seed: int, latency: float, token: str) -> None:
+    """Serve a sandbox until a signal comes."""
+
+    def ready(url: str) -> None:
+        print(f"A sandbox of {milestones:,} milestones listens. In another terminal:\n")
+        print(f"export KANTATA_API_URL={url}")
+        print(f"export KANTATA_ACCESS_TOKEN={token}", flush=True)
+
+    with handle_errors(as_json=False):
+        try:
+            serve(port, milestones, seed, latency, token, ready)
+        except OSError as error:
+            raise KantataError(f"cannot listen on port {port}: {error.strerror}") from None

@@ -1,0 +1,94 @@
+"""The help: commands in groups, in the order people use them, with an example each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from typer.core import TyperGroup
+
+# Group -> command -> example; a command of `propose` is below it and in no group of its own.
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Try it without an account": {
+        "demo": "milestones demo",
+        "sandbox": "milestones sandbox --milestones 200 --port 8080",
+    },
+    "Read the account": {
+        "check": "milestones check --probe",
+        "sync": "milestones sync --destination postgres",
+        "status": "milestones status --fail-if-older-than 6h",
+        "run": "milestones run --log-format json",
+    },
+    "Change milestones": {
+        "propose": 'milestones propose --from changes.csv --reason "dates of the new plan"',
+        "changes": "milestones changes --all",
+        "show": "milestones show 3f2a9c1e",
+        "approve": "milestones approve 3f2a9c1e --digest 0b6d4f1a92c7",
+        "reject": 'milestones reject 3f2a9c1e --reason "the amount is wrong"',
+        "withdraw": "milestones withdraw 3f2a9c1e",
+        "plan": "milestones plan",
+        "push": "milestones push --dry-run",
+        "reconcile": "milestones reconcile",
+        "audit": "milestones audit 3f2a9c1e",
+    },
+    "Maintain the warehouse": {
+        "models": "milestones models",
+        "checks": "milestones checks --json",
+        "move": "milestones move",
+    },
+}
+PROPOSALS: Mapping[str, str] = {
+    "update": "milestones propose update 4711 --set date_to_invoice=2027-03-31 "
+    '--reason "delivery is later"',
+    "create": "milestones propose create --set workspace_id=77 --set title=Go-live "
+    '--set amount_in_cents=1250000 --reason "change request 7"',
+    "delete": 'milestones propose delete 4711 --reason "billed elsewhere"',
+}
+
+
+class GroupedCommands(TyperGroup):
+    """The commands in their groups."""
+
+    def __init__(
+        self,
+        *,
+        commands: dict[str, Any] | Sequence[Any] | None = None,
+        **attributes: Any,  # noqa: ANN401 - typer's own
+    ) -> None:
+        super().__init__(commands=commands, **attributes)
+        for group, examples in GROUPS.items():
+            for name, example in examples.items():
+                command = self.commands[name]
+                command.rich_help_panel = group  # type: ignore[attr-defined] # typer's commands
+                command.epilog = _example(example)
+        for name, example in PROPOSALS.items():
+            self.commands["propose"].commands[name].epilog = _example(example)  # type: ignore[attr-defined]
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own
+        """Return the names of the commands in the order of their groups."""
+        grouped = [name for examples in GROUPS.values() for name in examples]
+        return [*grouped, *(name for name in self.commands if name not in grouped)]
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own
+        """Return the options; a flag shows no type."""
+        return _without_flag_types(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer's own
+        """Return a command whose flags show no type."""
+        command = super().get_command(ctx, cmd_name)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            if each is not None:
+                _without_flag_types(each.get_params(ctx))
+        return command
+
+
+def _example(command: str) -> str:
+    return f"Example: {command}"
+
+
+def _without_flag_types(options: list[Any]) -> list[Any]:
+    """Take the type from flags: `--json <bool>` would ask for a value that it does not take."""
+    for option in options:
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    return options

@@ -1,0 +1,110 @@
+"""The help, and what else answers without an account, a warehouse or a setting."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from pipelines.cli.app import app
+from pipelines.cli.help import GROUPS, PROPOSALS
+
+ROOT = typer.main.get_command(app)
+
+
+def tree(command: Any = ROOT, name: str = "") -> Iterator[str]:  # noqa: ANN401 - typer's own
+    """The full name of each command, without `milestones`; first that of all."""
+    yield name
+    for sub_name, sub_command in getattr(command, "commands", {}).items():
+        yield from tree(sub_command, f"{name} {sub_name}".strip())
+
+
+NAMES = list(tree())
+
+
+def invoke(*arguments: str) -> str:
+    """What a command prints that ends with 0."""
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_flag_asks_for_a_value(name: str) -> None:
+    """`--json <bool>` would: a flag takes none."""
+    for option in ("-h", "--help"):
+        assert "<bool>" not in invoke(*name.split(), option)
+
+
+def test_every_command_is_in_a_group_and_in_its_order() -> None:
+    """A command that is in no group would be shown last, without an example."""
+    of_groups = [name for examples in GROUPS.values() for name in examples]
+    top = [name for name in NAMES if name and " " not in name]
+    assert sorted(of_groups) == sorted(top)
+    assert sorted(PROPOSALS) == sorted(ROOT.commands["propose"].commands)  # type: ignore[attr-defined]
+    shown = invoke("--help")
+    assert shown.index("sync ") < shown.index("propose ") < shown.index("push ")
+    for group in GROUPS:
+        assert group in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [
+        *((name, example) for examples in GROUPS.values() for name, example in examples.items()),
+        *((f"propose {name}", example) for name, example in PROPOSALS.items()),
+    ],
+)
+def test_each_example_is_a_command(name: str, example: str) -> None:
+    """It is shown in the help of its command, and the command takes its options."""
+    program, *words = shlex.split(example)
+    assert program == "milestones"
+    context, command = ROOT.make_context(program, words), ROOT
+    for part in name.split():
+        part_, command, words = command.resolve_command(context, words)  # type: ignore[attr-defined]
+        assert part_ == part
+        context = command.make_context(part, words, parent=context)
+        words = [*context._protected_args, *context.args]
+    assert words == []
+    shown = " ".join(invoke(*name.split(), "--help").split())
+    assert f"Example: {example}" in shown
+
+
+def test_a_bare_command_shows_the_help() -> None:
+    """As `--help` does."""
+    assert invoke() == invoke("--help")
+
+
+def test_the_version() -> None:
+    """It is that of the package that is installed."""
+    assert invoke("--version") == f"milestones {importlib.metadata.version('milestones')}\n"
+
+
+def test_as_a_module() -> None:
+    """`python -m pipelines` is `milestones`."""
+    command = [sys.executable, "-m", "pipelines", "--version"]
+    root = Path(__file__).parents[2]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True).stdout
+    assert shown == invoke("--version")
+
+
+def test_completion() -> None:
+    """A shell can complete commands."""
+    shown = CliRunner().invoke(
+        app,
+        prog_name="milestones",
+        env={
+            "_MILESTONES_COMPLETE": "complete_bash",
+            "COMP_WORDS": "milestones wi",
+            "COMP_CWORD": "1",
+        },
+    )
+    assert shown.output.split() == ["withdraw"]

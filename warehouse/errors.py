@@ -4,6 +4,7 @@
     |- WarehouseMisconfigured  2  the destination or the folder is wrong: mend the configuration
     |- WarehouseUnavailable   75  no connection, or lost: try again later
     |- WarehouseBusy          75  another run has it: wait for it
+    |  |- LocksUnsupported     2  this system has no locks: run it in WSL or a container
     |  '- LockUnopened         1  its lock is another user's: mend the rights of the folder
     |- WarehouseUnwritable     1  no space, or no right to write there: make room, or mend it
     |- WarehouseUnproven       1  what was loaded is not what was read: nothing is published
@@ -40,6 +41,12 @@ class WarehouseBusy(WarehouseError):
     """Another run has the warehouse."""
 
     exit_code = 75
+
+
+class LocksUnsupported(WarehouseBusy):
+    """This system has no file locks, so nobody can say whether a run is going."""
+
+    exit_code = 2
 
 
 class LockUnopened(WarehouseBusy):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -15,7 +14,14 @@ from functools import partial
 from pathlib import Path
 
 from .database import Database
-from .errors import LockUnopened, WarehouseBusy, WarehouseUnwritable
+from .errors import LocksUnsupported, LockUnopened, WarehouseBusy, WarehouseUnwritable
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    _HAS_LOCKS = False
+else:
+    _HAS_LOCKS = True
 
 _KEYS = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
 PATIENCE = 2.0  # seconds; `milestones status` holds the lock for a moment
@@ -32,6 +38,19 @@ _KEEPALIVES = {
 # The server keeps 63 bytes of it, and shows it to every role.
 _NAME = re.compile(r"milestones (?P<pid>\d+) (?P<since>\d{8}T\d{6}Z|waits) (?P<host>.+)")
 _SINCE = "%Y%m%dT%H%M%SZ"
+
+
+def ensure_supported() -> None:
+    """Make sure that this system has the locks that a run needs.
+
+    Raises:
+        LocksUnsupported: If it has not, as Windows.
+    """
+    if not _HAS_LOCKS:
+        raise LocksUnsupported(
+            "this system has no file locks, which sync and push need: run milestones in WSL or in "
+            "a container"
+        )
 
 
 @contextmanager
@@ -55,9 +74,11 @@ def file_lock(
 
     Raises:
         WarehouseBusy: If another process holds it.
+        LocksUnsupported: If this system has no locks.
         LockUnopened: If it is for reading, and another user's.
         WarehouseUnwritable: If the file cannot be made.
     """
+    ensure_supported()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -25,6 +25,7 @@ from pipelines.sync.options import SyncOptions
 from pipelines.sync.session import locked
 from sources.kantata.errors import KantataError
 from sources.kantata_sandbox import serve
+from warehouse import locks
 from warehouse.target import Target
 
 from . import render_changes, render_runs, render_status
@@ -38,6 +39,7 @@ from .progress import console_observer
 def sync(destination: Warehouse, options: SyncOptions, wait: float, as_json: bool) -> None:
     """Sync once."""
     with handle_errors(as_json), stop_on_signals():
+        locks.ensure_supported()
         target, settings = configured_target(destination), kantata_settings()
         with (
             console_observer() as observer,

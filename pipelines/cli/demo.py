@@ -17,6 +17,7 @@ from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
+from warehouse import locks
 from warehouse.raw.history import (
     MonthToInvoice,
     VersionChange,
@@ -48,6 +49,7 @@ def demo() -> None:
 
 
 def _demo() -> None:
+    locks.ensure_supported()
     shutil.rmtree(FOLDER, ignore_errors=True)
     target = duckdb_target(FOLDER / "loader.duckdb", PUBLISHED)
     with Sandbox(milestones=MILESTONES) as sandbox:

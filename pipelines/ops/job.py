@@ -17,6 +17,7 @@ from pipelines.sync.session import locked
 from pipelines.writeback.result import PushResult
 from pipelines.writeback.service import push_changes
 from sources.kantata.errors import KantataError
+from warehouse import locks
 from warehouse.errors import WarehouseError
 from warehouse.target import Target
 
@@ -126,6 +127,7 @@ def run_job(
 def _run_parts(
     target: Target, part: Part | None, *, wait: float, observer: RunObserver, now: Now
 ) -> JobResult:
+    locks.ensure_supported()
     kantata, push = kantata_settings(), push_settings()
     if part is Part.PUSH:
         return JobResult(pushed=push_changes(kantata, push, target, observer, now, wait))

@@ -13,7 +13,12 @@ from sources.kantata.api.transport import Parameters
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse.database import connect
-from warehouse.errors import WarehouseBusy, WarehouseError, WarehouseUnwritable
+from warehouse.errors import (
+    LocksUnsupported,
+    WarehouseBusy,
+    WarehouseError,
+    WarehouseUnwritable,
+)
 from warehouse.locks import file_lock
 from warehouse.raw.summary import count_milestones
 from warehouse.target import Target
@@ -111,6 +116,8 @@ def _warehouse(target: Target) -> CheckResult:
                 return CheckResult("warehouse", f"{target.loader} will be made by the first run")
             with connect(target.destination) as database:
                 count = count_milestones(database)
+    except LocksUnsupported as error:
+        return CheckResult("warehouse", str(error), error.exit_code)
     except WarehouseBusy as error:
         return CheckResult("warehouse", str(error))
     except WarehouseError as error:

@@ -21,6 +21,7 @@ from sources.kantata.api.transport import RateLimiter
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import KantataError, KantataMisconfigured
 from sources.kantata.settings import ATTEMPTS, MILESTONES_PATH
+from warehouse import locks
 from warehouse.errors import WarehouseError
 from warehouse.ledger import mirror
 from warehouse.ledger.engine import missing_ledger_message
@@ -75,6 +76,7 @@ def push_changes(
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
             push is going.
     """
+    locks.ensure_supported()
     if not settings.enabled:
         raise KantataMisconfigured(
             "writing is off: set PUSH__ENABLED=true, or enabled = true under [push] in "
@@ -109,6 +111,7 @@ def reconcile_changes(
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
             push is going.
     """
+    locks.ensure_supported()
     if why := missing_ledger_message(target.ledger_url):
         observer.note(f"nothing to reconcile: {why}")
         return PushResult()

@@ -1,0 +1,105 @@
+"""The command line without file locks and with a Western code page, as on Windows.
+
+Nothing here runs on Windows: a module on the path stands for the one that is missing there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sources.kantata_sandbox import Sandbox
+from tests.support.job import Job
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """An account, synced into a warehouse by a system that has locks."""
+    with Sandbox(milestones=40) as sandbox:
+        newest = max(sandbox.account.milestones, key=int)
+        sandbox.account.update_milestone(newest, title="Übergabe → 完了")
+        assert Job("duckdb").sync(sandbox).exit_code == 0
+        yield sandbox
+
+
+def milestones(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where `import fcntl` fails and stdout takes cp1252."""
+    modules = tmp_path / "modules"
+    modules.mkdir(exist_ok=True)
+    (modules / "fcntl.py").write_text("raise ImportError('No module named fcntl')\n")
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines", *arguments],
+        env=os.environ
+        | {"PYTHONPATH": f"{modules}{os.pathsep}{ROOT}", "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        encoding="cp1252",
+    )
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("propose", "--help")])
+def test_help(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """It is shown."""
+    ended = milestones(tmp_path, *arguments)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "milestones" in ended.stdout
+
+
+def test_status_reads_the_published_file(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Nobody can say whether a run is loading into the other one."""
+    shown = milestones(tmp_path, "status")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    source = "40 milestones; milestones.duckdb (this system has no file locks"
+    assert source in " ".join(shown.stdout.split())
+    as_json = milestones(tmp_path, "status", "--json")
+    assert json.loads(as_json.stdout)["runs"][0]["status"] == "proven"
+
+
+def test_check_says_what_cannot_run(tmp_path: Path, sandbox: Sandbox) -> None:
+    """The account answers; the warehouse has no lock here."""
+    ended = milestones(tmp_path, "check")
+    assert (ended.returncode, ended.stderr) == (2, "")
+    assert "ok token: good" in ended.stdout
+    (warehouse,) = (line for line in ended.stdout.splitlines() if "warehouse:" in line)
+    assert warehouse.startswith("x warehouse:")
+    assert "WSL" in warehouse
+
+
+def test_changes_are_proposed_and_shown(tmp_path: Path, sandbox: Sandbox) -> None:
+    """The ledger has locks of its own; a character that cannot be shown does not stop it."""
+    newest = max(sandbox.account.milestones, key=int)
+    proposed = milestones(
+        tmp_path, "propose", "update", newest, "--set", "title=Abnahme", "--reason", "as agreed"
+    )
+    assert (proposed.returncode, proposed.stderr) == (0, "")
+    change_id = proposed.stdout.strip()
+    approved = milestones(tmp_path, "approve", change_id, "--as", "Ada")
+    assert (approved.returncode, approved.stderr) == (0, "")
+    for command in ("changes", "plan"):
+        shown = milestones(tmp_path, command)
+        assert shown.returncode == 0
+        assert change_id in shown.stdout
+        assert "title: Übergabe -> \\u5b8c\\u4e86 -> Abnahme" in shown.stdout
+    shown = milestones(tmp_path, "audit", change_id)
+    assert "proposed -> approved" in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["sync", "run", "push", "reconcile", "models", "demo"])
+def test_what_needs_a_lock_names_where_it_runs(
+    tmp_path: Path, sandbox: Sandbox, command: str
+) -> None:
+    """One line, and exit code 2; nothing is asked and nothing is written."""
+    before = len(sandbox.requests)
+    ended = milestones(tmp_path, command)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("milestones: this system has no file locks")
+    assert "WSL" in line
+    assert len(sandbox.requests) == before

@@ -218,7 +218,7 @@ def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Repo
     pa.default_memory_pool().release_unused()  # DuckDB needs it now
     _fill_run(job.run, report, job.history)
     with job.connect() as database:
-        runs.update_run(database, job.run)  # from here on it is known that something may be half loaded
+        runs.update_run(database, job.run)  # a later run sees that this one may be half loaded
     return report
 
 

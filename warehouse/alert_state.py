@@ -37,10 +37,10 @@ class AlertState:
     untold: tuple[str, ...] = ()
 
 
-_TIMES = ("since", "last_success", "saved_at")
+_TIME_FIELDS = ("since", "last_success", "saved_at")
 
 
-def from_file(path: Path) -> AlertState:
+def read_file(path: Path) -> AlertState:
     """What the file says; nothing if there is none, or it is not whole."""
     try:
         return _from_json(path.read_text())
@@ -48,7 +48,7 @@ def from_file(path: Path) -> AlertState:
         return AlertState()
 
 
-def to_file(path: Path, told: AlertState) -> None:
+def write_file(path: Path, state: AlertState) -> None:
     """Note it, whole or not at all.
 
     Raises:
@@ -57,13 +57,13 @@ def to_file(path: Path, told: AlertState) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
-        new.write_text(_to_json(told))
+        new.write_text(_to_json(state))
         new.replace(path)
     except OSError as error:
         raise WarehouseUnwritable(f"cannot write {path}: {error.strerror}") from None
 
 
-def from_warehouse(database: Database, job: str) -> AlertState:
+def read_from_warehouse(database: Database, job: str) -> AlertState:
     """What the warehouse says of a job; nothing if it says nothing.
 
     Raises:
@@ -75,7 +75,7 @@ def from_warehouse(database: Database, job: str) -> AlertState:
     return _from_json(rows[0][0]) if rows else AlertState()
 
 
-def to_warehouse(database: Database, job: str, told: AlertState) -> None:
+def write_to_warehouse(database: Database, job: str, state: AlertState) -> None:
     """Note it in the warehouse, if a run has made its tables.
 
     Raises:
@@ -84,23 +84,23 @@ def to_warehouse(database: Database, job: str, told: AlertState) -> None:
     if "alerts" not in database.tables():
         return
     with database.transaction():
-        database.run(f"delete from {DATASET}.alerts where job = %s", job)
-        database.run(f"insert into {DATASET}.alerts values (%s, %s)", job, _to_json(told))
+        database.execute(f"delete from {DATASET}.alerts where job = %s", job)
+        database.execute(f"insert into {DATASET}.alerts values (%s, %s)", job, _to_json(state))
 
 
-def newer(one: AlertState, other: AlertState) -> AlertState:
+def later(one: AlertState, other: AlertState) -> AlertState:
     """The one that was noted later; the first if neither knows when."""
     if other.saved_at and (one.saved_at is None or other.saved_at > one.saved_at):
         return other
     return one
 
 
-def _to_json(told: AlertState) -> str:
-    return json.dumps(asdict(told), default=lambda moment: moment.isoformat())
+def _to_json(state: AlertState) -> str:
+    return json.dumps(asdict(state), default=lambda moment: moment.isoformat())
 
 
 def _from_json(text: str) -> AlertState:
     values = json.loads(text)
-    times = {n: values[n] and datetime.fromisoformat(values[n]) for n in _TIMES}
+    times = {n: values[n] and datetime.fromisoformat(values[n]) for n in _TIME_FIELDS}
     lines = {n: tuple(values.get(n, ())) for n in ("matters", "untold")}
     return AlertState(**values | times | lines)

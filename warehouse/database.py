@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import dlt
@@ -26,11 +26,28 @@ from .errors import (
 
 DATASET = "kantata"
 STAGING, MARTS = f"{DATASET}_stg", f"{DATASET}_marts"
-_ROWS = 50_000
-_INSERTED_AT_ONCE = 500
-_REFUSED = ("read-only transaction", "permission denied")
-_NO_MEMORY = ("Out of Memory Error", "could not allocate block")
-_WRONG = ("authentication failed", "does not exist", "not a valid DuckDB", *_REFUSED)
+_ROWS_PER_BATCH = 50_000
+_ROWS_PER_INSERT = 500
+_PERMISSION_ERRORS = ("read-only transaction", "permission denied")
+_MEMORY_ERRORS = ("Out of Memory Error", "could not allocate block")
+_CONFIGURATION_ERRORS = (
+    "authentication failed",
+    "does not exist",
+    "not a valid DuckDB",
+    *_PERMISSION_ERRORS,
+)
+
+
+class QueryResult(NamedTuple):
+    """What a query gives.
+
+    Args:
+        columns: Their names, which may be equal.
+        rows: The values.
+    """
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
 
 
 class Database:
@@ -49,7 +66,7 @@ class Database:
         with self._client.execute_query(sql, *values) as cursor:
             return [tuple(row) for row in cursor.fetchall()]
 
-    def run(self, sql: str, *values: object) -> None:
+    def execute(self, sql: str, *values: object) -> None:
         """Run a statement; values take the place of ``%s``."""
         self._client.execute_sql(sql, *values)
 
@@ -68,7 +85,7 @@ class Database:
     def _batches(self, sql: str, *values: object) -> Generator[pa.RecordBatch, None, None]:
         with (
             self._client.execute_query(sql, *values) as cursor,
-            closing(cursor.iter_arrow(chunk_size=_ROWS)) as tables,
+            closing(cursor.iter_arrow(chunk_size=_ROWS_PER_BATCH)) as tables,
         ):
             try:
                 for table in tables:
@@ -89,22 +106,23 @@ class Database:
 
     def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
         """Write rows into a table, some hundred in a statement."""
-        for start in range(0, len(rows), _INSERTED_AT_ONCE):
-            chunk = rows[start : start + _INSERTED_AT_ONCE]
-            marks = f"({', '.join(['%s'] * len(chunk[0]))})"
+        for start in range(0, len(rows), _ROWS_PER_INSERT):
+            chunk = rows[start : start + _ROWS_PER_INSERT]
+            placeholders = f"({', '.join(['%s'] * len(chunk[0]))})"
             values = [value for row in chunk for value in row]
-            self.run(f"insert into {table} values {', '.join([marks] * len(chunk))}", *values)
+            listed = ", ".join([placeholders] * len(chunk))
+            self.execute(f"insert into {table} values {listed}", *values)
 
     def records(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, each by the names of its columns."""
-        names, rows = self.table(sql)
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        result = self.query(sql)
+        return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
-    def table(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """The names of a query's columns, which may be equal, and its rows."""
+    def query(self, sql: str) -> QueryResult:
+        """The columns and rows of a query."""
         with self._client.execute_query(sql) as cursor:
-            names = [column[0] for column in cursor.description]
-            return names, [tuple(row) for row in cursor.fetchall()]
+            columns = [column[0] for column in cursor.description]
+            return QueryResult(columns, [tuple(row) for row in cursor.fetchall()])
 
     @property
     def is_postgres(self) -> bool:
@@ -116,21 +134,21 @@ class Database:
 
         ``if not exists`` would want a right that nobody needs for a schema that does.
         """
-        found = "select 1 from information_schema.schemata where schema_name = %s"
-        if not self.rows(found, name):
-            self.run(f"create schema {name}")
+        query = "select 1 from information_schema.schemata where schema_name = %s"
+        if not self.rows(query, name):
+            self.execute(f"create schema {name}")
 
     def tables(self, schema: str = DATASET) -> dict[str, dict[str, str]]:
         """Every table of a schema with its columns and their types in dlt's words."""
-        found: dict[str, dict[str, str]] = {}
+        tables: dict[str, dict[str, str]] = {}
         for table, column, data_type in self.rows(
             "select table_name, column_name, data_type from information_schema.columns "
             "where table_schema = %s order by table_name, ordinal_position",
             schema,
         ):
             name = data_type.lower().partition("(")[0]
-            found.setdefault(table, {})[column] = _DLT_TYPES.get(name, name)
-        return found
+            tables.setdefault(table, {})[column] = _DLT_TYPES.get(name, name)
+        return tables
 
 
 _DLT_TYPES = {
@@ -159,15 +177,15 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
         client = dlt.dataset(destination, DATASET, dlt.Schema(DATASET)).sql_client
         client.open_connection()
     except Exception as error:  # each driver has errors of its own
-        said = f"no connection to the warehouse: {reason(error)}"
+        message = f"no connection to the warehouse: {driver_message(error)}"
         if isinstance(error, ConfigurationException):
             raise WarehouseMisconfigured(
                 "the destination's credentials are not what it takes: Postgres wants "
                 "postgresql://user:password@host:5432/database"
             ) from None
-        if any(words in said for words in _WRONG):
-            raise WarehouseMisconfigured(said) from None
-        raise WarehouseUnavailable(said) from None
+        if any(words in message for words in _CONFIGURATION_ERRORS):
+            raise WarehouseMisconfigured(message) from None
+        raise WarehouseUnavailable(message) from None
     try:
         with closing(Database(client)) as database:
             yield database
@@ -175,38 +193,44 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
         if not _is_database_error(error):
             raise
         if is_disk_full(error):
-            raise WarehouseUnwritable(f"cannot write the warehouse: {reason(error)}") from error
-        raise classify_failure(f"the warehouse failed: {reason(error)}") from error
+            raise WarehouseUnwritable(
+                f"cannot write the warehouse: {driver_message(error)}"
+            ) from error
+        raise database_failure(f"the warehouse failed: {driver_message(error)}") from error
     finally:
         client.close_connection()
 
 
 def _is_database_error(error: BaseException) -> bool:
     """Whether a statement failed, be it within a step of dlt's."""
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, DatabaseException):
-        seen = seen.__cause__ or seen.__context__
-    return seen is not None
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, DatabaseException):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
-def classify_failure(said: str) -> WarehouseError:
+def database_failure(message: str) -> WarehouseError:
     """What the warehouse's words mean: a right or memory is lacking, or a failure may pass."""
-    if any(words in said for words in _NO_MEMORY):
+    if any(words in message for words in _MEMORY_ERRORS):
         return WarehouseMisconfigured(
-            f"{said}. Let DuckDB have more, for example WAREHOUSE__MEMORY_LIMIT=1GB"
+            f"{message}. Let DuckDB have more, for example WAREHOUSE__MEMORY_LIMIT=1GB"
         )
-    if any(words in said for words in _REFUSED):
+    if any(words in message for words in _PERMISSION_ERRORS):
         return WarehouseMisconfigured(
-            f"{said}. The destination must be the primary server, as a role that owns its schemas"
+            f"{message}. The destination must be the primary server, as a role that owns its "
+            "schemas"
         )
-    return WarehouseUnavailable(said)
+    return WarehouseUnavailable(message)
 
 
 def load_failure(error: BaseException) -> WarehouseError:
     """Why dlt could not load, in the server's own words: a driver's may have the password."""
-    said = re.findall(r"(?:ERROR|FATAL): +(.+)", str(error))
-    inner = reason(error) if "Failed to connect" not in str(error) else "no connection"
-    return classify_failure(f"loading failed: {said[-1] if said else inner}")
+    from_server = re.findall(r"(?:ERROR|FATAL): +(.+)", str(error))
+    from_driver = (
+        driver_message(error) if "Failed to connect" not in str(error) else "no connection"
+    )
+    message = from_server[-1] if from_server else from_driver
+    return database_failure(f"loading failed: {message}")
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -218,7 +242,7 @@ def is_disk_full(error: BaseException) -> bool:
     )
 
 
-def reason(error: BaseException) -> str:
+def driver_message(error: BaseException) -> str:
     """The first line of what the driver itself says; passwords are never part of it."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner

@@ -23,11 +23,11 @@ except ImportError:  # Windows
 else:
     _HAS_LOCKS = True
 
-_KEYS = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
-PATIENCE = 2.0  # seconds; `milestones status` holds the lock for a moment
-_POLL = 0.1  # seconds
+_RUN_LOCK_KEY = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
+SHORTEST_WAIT = 2.0  # seconds; `milestones status` holds the lock for a moment
+_POLL_INTERVAL = 0.1  # seconds
 _BUSY = "another run is going:"
-_READ = "somebody reads the warehouse, as a long `milestones propose --query` does"
+_BUSY_READING = "somebody reads the warehouse, as a long `milestones propose --query` does"
 Note = Callable[[str], None]
 # A machine that lost its power says no goodbye: the server asks, and frees its lock in a minute.
 _KEEPALIVES = {
@@ -36,8 +36,10 @@ _KEEPALIVES = {
     "tcp_keepalives_count": "3",
 }
 # The server keeps 63 bytes of it, and shows it to every role.
-_NAME = re.compile(r"milestones (?P<pid>\d+) (?P<since>\d{8}T\d{6}Z|waits) (?P<host>.+)")
-_SINCE = "%Y%m%dT%H%M%SZ"
+_APPLICATION_NAME = re.compile(
+    r"milestones (?P<pid>\d+) (?P<since>\d{8}T\d{6}Z|waits) (?P<host>.+)"
+)
+_SINCE_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def ensure_supported() -> None:
@@ -60,7 +62,7 @@ def file_lock(
     wait: float = 0.0,
     note: Note | None = None,
     setting: str = "DESTINATION__DUCKDB__CREDENTIALS",
-    patience: float = PATIENCE,
+    shortest_wait: float = SHORTEST_WAIT,
 ) -> Iterator[None]:
     """Hold a lock on this machine; the kernel frees it however the process ends.
 
@@ -70,7 +72,7 @@ def file_lock(
         wait: Seconds to wait for whoever has it.
         note: Told in one line for whom it waits.
         setting: What names the file it is for.
-        patience: Seconds it waits at least.
+        shortest_wait: Seconds it waits at least.
 
     Raises:
         WarehouseBusy: If another process holds it.
@@ -90,11 +92,9 @@ def file_lock(
             f"rights, or name another file in {setting}."
         ) from None
     try:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        acquire(
-            partial(_try_flock, file, kind), partial(_describe_holder, file), wait, note, patience
-        )
-        if kind == fcntl.LOCK_EX:
+        try_lock = partial(_try_flock, file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        acquire(try_lock, partial(_describe_file_holder, file), wait, note, shortest_wait)
+        if not shared:
             _write_holder(file)
         yield
     finally:
@@ -102,33 +102,33 @@ def file_lock(
 
 
 def acquire(
-    take: Callable[[], bool],
-    busy: Callable[[], str],
+    try_lock: Callable[[], bool],
+    describe_holder: Callable[[], str],
     wait: float,
     note: Note | None = None,
-    patience: float = PATIENCE,
+    shortest_wait: float = SHORTEST_WAIT,
 ) -> None:
     """Try to take a lock until it is had.
 
     Args:
-        take: Tries once.
-        busy: Says who has it.
+        try_lock: Tries once; whether it had the lock.
+        describe_holder: Says who has it.
         wait: Seconds to wait for whoever has it.
         note: Told in one line for whom it waits.
-        patience: Seconds it waits at least: a server needs a moment to see that a process was
+        shortest_wait: Seconds it waits at least: a server needs a moment to see that a process was
             killed.
 
     Raises:
         WarehouseBusy: If its time is over.
     """
-    deadline = time.monotonic() + max(wait, patience)
-    while not take():
+    deadline = time.monotonic() + max(wait, shortest_wait)
+    while not try_lock():
         if time.monotonic() > deadline:
-            raise WarehouseBusy(busy())
-        if note and wait > patience:
-            note(f"{busy()}; waiting for it, up to {wait:.0f} s")
+            raise WarehouseBusy(describe_holder())
+        if note and wait > shortest_wait:
+            note(f"{describe_holder()}; waiting for it, up to {wait:.0f} s")
             note = None
-        time.sleep(_POLL)
+        time.sleep(_POLL_INTERVAL)
 
 
 def _try_flock(file: int, kind: int) -> bool:
@@ -142,25 +142,28 @@ def _try_flock(file: int, kind: int) -> bool:
 def _write_holder(file: int) -> None:
     """Write down who holds the lock."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
     os.ftruncate(file, 0)
-    os.pwrite(file, json.dumps(me).encode(), 0)
+    os.pwrite(file, json.dumps(holder).encode(), 0)
 
 
-def _describe_holder(file: int) -> str:
+def _describe_file_holder(file: int) -> str:
     if _try_flock(file, fcntl.LOCK_SH):  # then no run has it: who signed it last has ended
         fcntl.flock(file, fcntl.LOCK_UN)
-        return _READ
+        return _BUSY_READING
     try:
-        held = json.loads(os.pread(file, 1000, 0))
-        return f"{_BUSY} process {held['pid']} on {held['host']} since {held['since']}"
+        holder = json.loads(os.pread(file, 1000, 0))
+        return f"{_BUSY} process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return f"{_BUSY} a process that has not said who it is"
 
 
 @contextmanager
 def server_lock(
-    database: Database, wait: float = 0.0, note: Note | None = None, patience: float = PATIENCE
+    database: Database,
+    wait: float = 0.0,
+    note: Note | None = None,
+    shortest_wait: float = SHORTEST_WAIT,
 ) -> Iterator[None]:
     """Hold a lock on a Postgres server, for runs on other machines.
 
@@ -168,46 +171,46 @@ def server_lock(
         database: A connection of its own, open for the whole run; the lock ends with it.
         wait: Seconds to wait for whoever has it.
         note: Told in one line for whom it waits.
-        patience: Seconds it waits at least.
+        shortest_wait: Seconds it waits at least.
 
     Raises:
         WarehouseBusy: If another connection holds it.
     """
-    _name(database, "waits")
+    _set_application_name(database, "waits")
     for setting, value in _KEEPALIVES.items():
-        database.run("select set_config(%s, %s, false)", setting, value)
-    take = partial(_try_advisory_lock, database)
-    acquire(take, partial(_holder, database), wait, note, patience)
-    _name(database, datetime.now(UTC).strftime(_SINCE))
+        database.execute("select set_config(%s, %s, false)", setting, value)
+    try_lock = partial(_try_advisory_lock, database)
+    acquire(try_lock, partial(_describe_server_holder, database), wait, note, shortest_wait)
+    _set_application_name(database, datetime.now(UTC).strftime(_SINCE_FORMAT))
     yield
 
 
-def _name(database: Database, since: str) -> None:
+def _set_application_name(database: Database, since: str) -> None:
     """Write on the connection who holds the lock: it began before, if it had to wait."""
     name = f"milestones {os.getpid()} {since} {socket.gethostname()}"
-    database.run("select set_config('application_name', %s, false)", name[:63])
+    database.execute("select set_config('application_name', %s, false)", name[:63])
 
 
 def _try_advisory_lock(database: Database) -> bool:
-    return bool(database.rows("select pg_try_advisory_lock(%s, %s)", *_KEYS)[0][0])
+    return bool(database.rows("select pg_try_advisory_lock(%s, %s)", *_RUN_LOCK_KEY)[0][0])
 
 
-def _holder(database: Database) -> str:
-    held = database.rows(
+def _describe_server_holder(database: Database) -> str:
+    holders = database.rows(
         "select a.application_name, a.usename, l.pid from pg_locks l "
         "left join pg_stat_activity a on a.pid = l.pid "
         "where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid = %s "
         "and l.database = (select oid from pg_database where datname = current_database())",
-        *_KEYS,
+        *_RUN_LOCK_KEY,
     )
-    if not held:
+    if not holders:
         return f"{_BUSY} one that ended just now"
-    name, role, backend = held[0]
-    if not (found := _NAME.fullmatch(name or "")):
+    name, role, backend = holders[0]
+    if not (known := _APPLICATION_NAME.fullmatch(name or "")):
         who = f"{name or 'one without a name'}, role {role or 'unknown'}"
         return f"{_BUSY} {who}, process {backend} of the server"
-    who = f"{_BUSY} milestones, process {found['pid']} on {found['host']}"
-    if found["since"] == "waits":  # it has the lock, and is about to say so
+    who = f"{_BUSY} milestones, process {known['pid']} on {known['host']}"
+    if known["since"] == "waits":  # it has the lock, and is about to say so
         return who
-    since = datetime.strptime(found["since"], _SINCE).replace(tzinfo=UTC)
+    since = datetime.strptime(known["since"], _SINCE_FORMAT).replace(tzinfo=UTC)
     return f"{who} since {since:%Y-%m-%d %H:%M:%S%z}"

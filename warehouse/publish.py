@@ -17,7 +17,7 @@ import duckdb
 
 from .errors import WarehouseUnwritable
 
-_SPARE = 16 * 2**20  # bytes left free beside the copy
+_SPARE_BYTES = 16 * 2**20  # bytes left free beside the copy
 
 
 def publish(loader: Path, target: Path) -> None:
@@ -39,7 +39,8 @@ def publish(loader: Path, target: Path) -> None:
     try:
         _checkpoint(loader)
         file.parent.mkdir(parents=True, exist_ok=True)
-        _reserve_space(loader, file)
+        _remove_stale_copies(file)
+        _check_free_space(loader, file)
         _copy(loader, copy, file)
         # What somebody wrote into the old file and left in its log must not get into the new one;
         # DuckDB calls the log as the file was called that was opened.
@@ -85,11 +86,14 @@ def _checkpoint(loader: Path) -> None:
         connection.execute("checkpoint")
 
 
-def _reserve_space(loader: Path, target: Path) -> None:
-    """Take away copies that killed runs left, and see whether a new one fits."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
-        left.unlink(missing_ok=True)
-    needed = loader.stat().st_size + _SPARE
+def _remove_stale_copies(target: Path) -> None:
+    """Remove the copies that killed runs left."""
+    for copy in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
+        copy.unlink(missing_ok=True)
+
+
+def _check_free_space(loader: Path, target: Path) -> None:
+    needed = loader.stat().st_size + _SPARE_BYTES
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise WarehouseUnwritable(

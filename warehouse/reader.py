@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import duckdb
 from dlt.destinations.exceptions import DatabaseException
 
-from warehouse.database import Database, connect, reason
+from warehouse.database import Database, QueryResult, connect, driver_message
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.locks import file_lock
 
@@ -43,8 +43,7 @@ declare asked refcursor := 'milestones_asked';
 begin open asked no scroll for execute current_setting('milestones.asked'); end
 $$
 """
-_IDS_PER_QUERY = 500  # ids in one query
-Rows = tuple[Sequence[str], list[tuple[Any, ...]]]
+_IDS_PER_QUERY = 500
 
 
 class QueryRefused(Exception):
@@ -54,13 +53,17 @@ class QueryRefused(Exception):
 class WarehouseReader(Protocol):
     """Asks the warehouse."""
 
+    @property
+    def source(self) -> str:
+        """What is read, in words."""
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
 
     def records(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, each by the names of its columns."""
 
-    def run_untrusted(self, sql: str) -> Rows:
+    def run_untrusted(self, sql: str) -> QueryResult:
         """The columns and rows of a text that somebody else wrote.
 
         Raises:
@@ -69,29 +72,29 @@ class WarehouseReader(Protocol):
 
 
 @contextmanager
-def open_reader(target: Target) -> Iterator[tuple[str, WarehouseReader]]:
-    """The warehouse itself, or the published file while a run has it: its name, and how to ask.
+def open_reader(target: Target) -> Iterator[WarehouseReader]:
+    """The warehouse itself, or the published file while a run has it.
 
     Raises:
         WarehouseError: If there is none, or it cannot be read.
     """
     if target.loader is None:
         with connect(target.destination) as database:
-            database.run("begin isolation level repeatable read read only")
+            database.execute("begin isolation level repeatable read read only")
             if "billing_milestones" not in database.tables():
                 raise WarehouseError(f"Postgres {NO_MILESTONES_YET}")
-            yield "Postgres", _PostgresReader(database)
+            yield _PostgresReader(database)
         return
     if not target.loader.exists():
         raise WarehouseError(f"there is no {target.loader} yet: run `milestones sync`")
     try:
-        with file_lock(target.lock, shared=True), _duckdb_reader(target.loader) as query:
-            yield str(target.loader), query
+        with file_lock(target.lock, shared=True), _open_duckdb(target.loader) as reader:
+            yield reader
     except WarehouseBusy as busy:
         if target.published is None or not target.published.exists():
             raise
-        with _duckdb_reader(target.published) as query:
-            yield f"{target.published} ({busy})", query
+        with _open_duckdb(target.published, f"{target.published} ({busy})") as reader:
+            yield reader
 
 
 class _PostgresReader:
@@ -99,30 +102,32 @@ class _PostgresReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.source = "Postgres"
         self.rows = database.rows
         self.records = database.records
 
-    def run_untrusted(self, sql: str) -> Rows:
+    def run_untrusted(self, sql: str) -> QueryResult:
         _check_text(sql)
         try:
             # What the text sets is undone with it; none can make a transaction write again.
-            self._database.run("savepoint asked")
-            self._database.run(_DROP_SUPERUSER)
-            self._database.run("select set_config('milestones.asked', %s, true)", sql)
-            self._database.run(_OPEN_CURSOR)
-            found = self._database.table("fetch all from milestones_asked")
-            self._database.run("rollback to savepoint asked")
+            self._database.execute("savepoint asked")
+            self._database.execute(_DROP_SUPERUSER)
+            self._database.execute("select set_config('milestones.asked', %s, true)", sql)
+            self._database.execute(_OPEN_CURSOR)
+            result = self._database.query("fetch all from milestones_asked")
+            self._database.execute("rollback to savepoint asked")
         except DatabaseException as error:
-            said = reason(error)
-            raise QueryRefused(_ONE_SELECT if "as cursor" in said else said) from None
-        return found
+            message = driver_message(error)
+            raise QueryRefused(_ONE_SELECT if "as cursor" in message else message) from None
+        return result
 
 
 class _DuckDBReader:
     """A DuckDB file that is only read."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: str) -> None:
         self._connection = connection
+        self.source = source
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql).fetchall()
@@ -132,16 +137,17 @@ class _DuckDBReader:
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def run_untrusted(self, sql: str) -> Rows:
+    def run_untrusted(self, sql: str) -> QueryResult:
         _check_text(sql)
         try:
             kinds = [statement.type for statement in self._connection.extract_statements(sql)]
             if kinds != [duckdb.StatementType.SELECT]:
                 raise QueryRefused(_ONE_SELECT)
             cursor = self._connection.execute(sql)
-            return [column[0] for column in cursor.description or ()], cursor.fetchall()
+            columns = [column[0] for column in cursor.description or ()]
+            return QueryResult(columns, cursor.fetchall())
         except duckdb.Error as error:
-            raise QueryRefused(reason(error)) from None
+            raise QueryRefused(driver_message(error)) from None
 
 
 def _check_text(sql: str) -> None:
@@ -154,25 +160,25 @@ def _check_text(sql: str) -> None:
 
 
 @contextmanager
-def _duckdb_reader(path: Path) -> Iterator[WarehouseReader]:
+def _open_duckdb(path: Path, source: str = "") -> Iterator[WarehouseReader]:
     try:
         connection = duckdb.connect(str(path), read_only=True, config=dict(_READ_ONLY))
     except duckdb.Error as error:
-        raise WarehouseError(f"cannot read {path}: {reason(error)}") from None
+        raise WarehouseError(f"cannot read {path}: {driver_message(error)}") from None
     try:
         with connection:
             if not connection.execute(_HAS_MILESTONES).fetchall():
                 raise WarehouseError(f"{path} {NO_MILESTONES_YET}")
-            yield _DuckDBReader(connection)
+            yield _DuckDBReader(connection, source or str(path))
     except duckdb.Error as error:
-        raise WarehouseError(f"cannot read {path}: {reason(error)}") from None
+        raise WarehouseError(f"cannot read {path}: {driver_message(error)}") from None
 
 
-def rows_by_id(query: WarehouseReader, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+def rows_by_id(reader: WarehouseReader, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
     """The rows of these ids; what is no number has none, and never gets into the SQL.
 
     Args:
-        query: The warehouse.
+        reader: The warehouse.
         sql: A query up to the name of the column that must be one of the ids.
         ids: The ids.
     """
@@ -180,9 +186,9 @@ def rows_by_id(query: WarehouseReader, sql: str, ids: Iterable[str]) -> list[dic
     return [
         row
         for start in range(0, len(numbers), _IDS_PER_QUERY)
-        for row in query.records(f"{sql} in ({_listed(numbers[start : start + _IDS_PER_QUERY])})")
+        for row in reader.records(f"{sql} in ({_quoted(numbers[start : start + _IDS_PER_QUERY])})")
     ]
 
 
-def _listed(ids: Sequence[str]) -> str:
+def _quoted(ids: Sequence[str]) -> str:
     return ", ".join(f"'{id_}'" for id_ in ids)

@@ -31,7 +31,7 @@ class Labels:
 def labels(target: Target, changes: Iterable[Change]) -> Labels:
     """What these changes need to be shown; nothing if the warehouse cannot be asked."""
     # What was done is told in any case: the warehouse only helps to tell it.
-    with suppress(WarehouseError, OSError), open_reader(target) as (_, query):
+    with suppress(WarehouseError, OSError), open_reader(target) as query:
         titles = project_titles(query, {change.workspace_id for change in changes})
         return Labels(minor_units(query), {id_: title for id_, title in titles.items() if title})
     return Labels()

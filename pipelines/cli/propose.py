@@ -159,5 +159,5 @@ def _propose(
     duplicate: bool,
 ) -> list[ProposalResult]:
     where = configured_target(destination)
-    with open_reader(where) as (_, query), connect_ledger(where.ledger_url, now) as ledger:
+    with open_reader(where) as query, connect_ledger(where.ledger_url, now) as ledger:
         return asking.propose(ledger, query, asks(query), current_actor(who), duplicate)

@@ -53,7 +53,7 @@ def send_alert(
         return
     path = Path(LOADER_FILE).parent / f"alerts-{destination}-{job}.json"
     stored = AlertState() if destination == "duckdb" else _state_in_warehouse(target, job)
-    before = alert_state.newer(alert_state.from_file(path), stored or AlertState())
+    before = alert_state.later(alert_state.read_file(path), stored or AlertState())
     decision = decide_alert(
         before,
         outcome,
@@ -69,7 +69,7 @@ def send_alert(
     if state == before:
         return
     try:
-        alert_state.to_file(path, state)
+        alert_state.write_file(path, state)
     except WarehouseError as error:
         note(f"the alert may come again: {error}")
     if stored is not None or state.saved_at == now:
@@ -90,7 +90,7 @@ def _state_in_warehouse(target: Target | None, job: str) -> AlertState | None:
         return None
     try:
         with connect(target.destination) as database:
-            return alert_state.from_warehouse(database, job)
+            return alert_state.read_from_warehouse(database, job)
     except WarehouseError:
         return None  # it is down
 
@@ -100,7 +100,7 @@ def _save_in_warehouse(target: Target | None, job: str, state: AlertState) -> No
         return
     try:
         with connect(target.destination) as database:
-            alert_state.to_warehouse(database, job, state)
+            alert_state.write_to_warehouse(database, job, state)
     except WarehouseError:
         pass  # the file knows, and the next run that has news writes both
 

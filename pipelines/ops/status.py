@@ -46,11 +46,11 @@ def read_status(target: Target) -> Status:
     Raises:
         WarehouseError: If there is none, or it cannot be read.
     """
-    with open_reader(target) as (source, query):
+    with open_reader(target) as reader:
         try:
-            latest = runs.recent_runs(query)
-            proven = runs.last_whole_account_run(query)
-            months, units = summary.totals_by_month(query), summary.minor_units(query)
+            latest = runs.recent_runs(reader)
+            proven = runs.last_whole_account_run(reader)
+            months, units = summary.totals_by_month(reader), summary.minor_units(reader)
         except duckdb.CatalogException:
-            raise WarehouseError(f"{source} {NO_MILESTONES_YET}") from None
-    return Status(source=source, runs=latest, proven=proven, months=months, units=units)
+            raise WarehouseError(f"{reader.source} {NO_MILESTONES_YET}") from None
+    return Status(source=reader.source, runs=latest, proven=proven, months=months, units=units)

@@ -11,7 +11,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from pipelines.runtime.signals import Stopped
 from sources.kantata.errors import KantataError
-from warehouse.database import is_disk_full, load_failure, reason
+from warehouse.database import driver_message, is_disk_full, load_failure
 from warehouse.errors import WarehouseError, WarehouseUnwritable
 from warehouse.target import Target
 
@@ -55,8 +55,8 @@ def translate_errors(target: Target) -> Iterator[None]:
             raise cause from None
         if is_disk_full(cause):
             raise WarehouseUnwritable(
-                f"cannot write to {target.folder.absolute()}: {reason(cause)}. Make room there, or "
-                "mend the folder's rights; the last published state stands."
+                f"cannot write to {target.folder.absolute()}: {driver_message(cause)}. "
+                "Make room there, or mend the folder's rights; the last published state stands."
             ) from None
         raise
 

@@ -10,7 +10,7 @@ from dlt.destinations.exceptions import DatabaseException
 
 from sources.kantata.schema import LOADED
 from warehouse import locks
-from warehouse.database import Database, connect, reason
+from warehouse.database import Database, connect, driver_message
 from warehouse.errors import WarehouseError, WarehouseUnavailable
 from warehouse.publish import publish
 from warehouse.raw import schema
@@ -42,7 +42,7 @@ def locked(
     target: Target,
     wait: float = 0.0,
     note: Callable[[str], None] | None = None,
-    patience: float = locks.PATIENCE,
+    shortest_wait: float = locks.SHORTEST_WAIT,
 ) -> Iterator[WarehouseLock]:
     """Hold the lock of a warehouse, on this machine and on its server.
 
@@ -50,18 +50,21 @@ def locked(
         target: The warehouse.
         wait: Seconds to wait for another run.
         note: Told in one line for which one it waits.
-        patience: Seconds it waits at least.
+        shortest_wait: Seconds it waits at least.
 
     Raises:
         WarehouseBusy: If another run has it.
         WarehouseError: If it cannot be had.
     """
-    file_lock = locks.file_lock(target.lock, wait=wait, note=note, patience=patience)
+    file_lock = locks.file_lock(target.lock, wait=wait, note=note, shortest_wait=shortest_wait)
     with file_lock, translate_errors(target):
         if target.loader:
             yield WarehouseLock(target, None)
             return
-        with connect(target.destination) as server, locks.server_lock(server, wait, note, patience):
+        with (
+            connect(target.destination) as server,
+            locks.server_lock(server, wait, note, shortest_wait),
+        ):
             yield WarehouseLock(target, server)
 
 
@@ -111,6 +114,6 @@ def ensure_locked(lock: WarehouseLock) -> None:
             lock.server.rows("select 1")
     except DatabaseException as error:
         raise WarehouseUnavailable(
-            f"the lock on the server was lost, so nothing more is loaded: {reason(error)}. "
+            f"the lock on the server was lost, so nothing more is loaded: {driver_message(error)}. "
             "The next run does it all again."
         ) from None

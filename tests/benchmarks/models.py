@@ -83,11 +83,11 @@ def fill(database: Database, milestones: int) -> None:
     last = milestones - 1 if database.is_postgres else milestones
     series = f"(select * from {numbers}(0, {last}) as numbers (n)) series"
     for statement in _FILL:
-        database.run(
+        database.execute(
             statement.format(series=series, milestones=milestones, projects=milestones // 40 + 1)
         )
     if database.is_postgres:
-        database.run("analyze")
+        database.execute("analyze")
 
 
 def measure(name: str, milestones: int) -> None:
@@ -102,7 +102,7 @@ def measure(name: str, milestones: int) -> None:
         with connect(destination) as database:
             if what == "next":
                 for statement in _CHANGE.split(";"):
-                    database.run(statement)
+                    database.execute(statement)
             warnings = build.build_marts(database, day, always=what == "always")
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

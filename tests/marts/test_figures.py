@@ -314,10 +314,10 @@ def test_each_check_can_fire(job: Job) -> None:
     for check, statements in SEEN.items():
         for statement in statements:
             with connect(job.target.destination) as database:
-                database.run("begin transaction")
-                database.run(statement)
+                database.execute("begin transaction")
+                database.execute(statement)
                 found = {finding.check: finding for finding in build.run_checks(database)}
-                database.run("rollback")
+                database.execute("rollback")
             assert check in found, (check, statement)
             blocking = found[check].severity is build.Severity.BLOCKING
             assert blocking == (check.partition("_")[0] in BLOCKING)
@@ -331,12 +331,12 @@ def test_grain_of_each_relation(job: Job) -> None:
     assert {f"grain_of_{r.name}" for r in relations} <= {c.name for c in build.checks()}
     tables = [model for model in build.marts() if model.kind != "view"]
     with connect(job.target.destination) as database:
-        database.run("begin transaction")
+        database.execute("begin transaction")
         for model in tables:
             if job.name == "postgres":
-                database.run(f"drop index kantata_marts.{model.name}_0")
+                database.execute(f"drop index kantata_marts.{model.name}_0")
             row = f"(select * from kantata_marts.{model.name} limit 1)"
-            database.run(f"insert into kantata_marts.{model.name} {row}")
+            database.execute(f"insert into kantata_marts.{model.name} {row}")
         found = {finding.check for finding in build.run_checks(database)}
-        database.run("rollback")
+        database.execute("rollback")
     assert {f"grain_of_{model.name}" for model in tables} <= found

@@ -140,7 +140,7 @@ def test_lock_says_since_when_it_is_held(postgres: Job) -> None:
         with (
             server_lock(late),
             pytest.raises(WarehouseBusy) as raised,
-            server_lock(other, patience=0.0),
+            server_lock(other, shortest_wait=0.0),
         ):
             pass
     told = str(raised.value).rpartition(" since ")[2]

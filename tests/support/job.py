@@ -65,7 +65,7 @@ class Job:
         wanted = SyncOptions(**{"full": True} | asked)
         observer = RunObserver(note=self.notes.append)
         settings = kantata_settings()
-        with locked(self.target, patience=self.patience) as lock:
+        with locked(self.target, shortest_wait=self.patience) as lock:
             return sync(settings, lock, wanted, observer, self.now)
 
     def synced(self, sandbox: Sandbox) -> None:

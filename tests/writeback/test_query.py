@@ -66,7 +66,7 @@ def test_large_objects_are_undone(postgres: Job) -> None:
     """Postgres before 16 makes one in a transaction that only reads; it does not stay."""
     with Sandbox(milestones=20) as sandbox:
         postgres.synced(sandbox)
-    with open_reader(postgres.target) as (_, query), suppress(QueryRefused):
+    with open_reader(postgres.target) as query, suppress(QueryRefused):
         query.run_untrusted("select lo_creat(-1)")
     assert postgres.rows("select count(*) from pg_largeobject_metadata") == [(0,)]
 
@@ -84,11 +84,11 @@ def test_a_text_that_is_no_query_changes_nothing(job: Job, tmp_path: Path) -> No
     held = job.rows(count)
     assert held != [(0,)]
     for sql in [*REFUSED, *others]:
-        with open_reader(job.target) as (_, query), pytest.raises(QueryRefused):
+        with open_reader(job.target) as query, pytest.raises(QueryRefused):
             query.run_untrusted(sql.format(folder=tmp_path))
         assert job.rows(count) == held, sql
     assert not (tmp_path / "written.csv").exists()
-    with open_reader(job.target) as (_, query):
+    with open_reader(job.target) as query:
         assert query.run_untrusted(f"with all_of_them as ({count}) table all_of_them;")[1] == held
         assert query.run_untrusted("select 1 as \"a%\", '100 %s' as b, 3 as b") == (
             ["a%", "b", "b"],
@@ -105,7 +105,7 @@ def test_reading_cannot_write(job: Job) -> None:
     with Sandbox(milestones=20) as sandbox:
         job.synced(sandbox)
     with (
-        open_reader(job.target) as (_, query),
+        open_reader(job.target) as query,
         pytest.raises(Exception, match=r"read-only|read only"),
     ):
         query.rows(_DELETE)

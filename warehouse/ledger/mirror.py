@@ -24,7 +24,7 @@ def copy_ledger(database: Database, changes: Sequence[Change], events: Sequence[
     }
     with database.transaction():
         for table, rows in copies.items():
-            database.run(f"delete from {DATASET}.{table}")
+            database.execute(f"delete from {DATASET}.{table}")
             database.insert(f"{DATASET}.{table}", rows)
 
 

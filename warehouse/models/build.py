@@ -15,7 +15,7 @@ from datetime import date
 
 from dlt.destinations.exceptions import DatabaseException
 
-from warehouse.database import DATASET, MARTS, STAGING, Database, reason
+from warehouse.database import DATASET, MARTS, STAGING, Database, driver_message
 from warehouse.errors import WarehouseChecksFailed
 
 from .ddl import define_mart, define_staging, ensure_indexes, has_all_relations
@@ -119,17 +119,17 @@ def build_marts(database: Database, context: BuildContext, always: bool = False)
     """
     last = _last_build(database) if has_all_relations(database) else None
     if last and not always and _is_current(database, last, context):
-        database.run(  # a record can be rejected, or good again, and nothing else be changed
+        database.execute(  # a record can be rejected, or good again, and nothing else be changed
             f"update {STAGING}.today set rejected_records = {_REJECTED} "
             f"where rejected_records is distinct from {_REJECTED}"
         )
         return list(last.warnings)
     if not database.is_postgres:
-        database.run("reset threads")  # loading has one
+        database.execute("reset threads")  # loading has one
     with _translate_row_errors(), database.transaction():
         if database.is_postgres:
             for setting in _POSTGRES_SETTINGS:
-                database.run(setting)
+                database.execute(setting)
         return _rebuild(database, last, context, always)
 
 
@@ -153,13 +153,13 @@ def _rebuild(
             refresh_mart(database, model, everything)
         if database.is_postgres:
             ensure_indexes(database, model)
-            database.run(f"analyze {MARTS}.{model.name}")
+            database.execute(f"analyze {MARTS}.{model.name}")
     return _check(database)
 
 
 def _write_context(database: Database, context: BuildContext) -> None:
-    database.run(f"delete from {STAGING}.today")
-    database.run(
+    database.execute(f"delete from {STAGING}.today")
+    database.execute(
         f"insert into {STAGING}.today (as_of, reporting_timezone, run_id, models, warnings, "
         "milestones, out_of_reach, rejected_records) values (%s, %s, %s, %s, '[]', "
         f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED})",
@@ -179,7 +179,7 @@ def _check(database: Database) -> list[str]:
             "the marts stay as they were, nothing is published. " + "; ".join(blocking)
         )
     warnings = [str(finding) for finding in findings]
-    database.run(f"update {STAGING}.today set warnings = %s", json.dumps(warnings))
+    database.execute(f"update {STAGING}.today set warnings = %s", json.dumps(warnings))
     return warnings
 
 
@@ -189,15 +189,15 @@ def _translate_row_errors() -> Iterator[None]:
     try:
         yield
     except DatabaseException as error:
-        seen: BaseException | None = error
-        while seen is not None and not _DATA_ERRORS & {c.__name__ for c in type(seen).__mro__}:
-            seen = seen.__cause__ or seen.__context__
-        if seen is None:
+        cause: BaseException | None = error
+        while cause is not None and not _DATA_ERRORS & {c.__name__ for c in type(cause).__mro__}:
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
             raise
-        detail = re.search("^DETAIL: +(.+)$", str(seen), re.M)  # as Postgres names a row
+        detail = re.search("^DETAIL: +(.+)$", str(cause), re.M)  # as Postgres names a row
         raise WarehouseChecksFailed(
             "the marts stay as they were, nothing is published: they cannot be built of what the "
-            f"raw tables hold: {reason(error)}{f'. {detail[1]}' if detail else ''}"
+            f"raw tables hold: {driver_message(error)}{f'. {detail[1]}' if detail else ''}"
         ) from None
 
 

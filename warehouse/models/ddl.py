@@ -48,11 +48,11 @@ def define_staging(database: Database) -> None:
         database.ensure_schema(schema)
     for name, columns in _TABLES.items():
         listed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-        database.run(f"create table if not exists {STAGING}.{name} ({listed})")
+        database.execute(f"create table if not exists {STAGING}.{name} ({listed})")
         for column in columns.keys() - database.tables(STAGING)[name].keys():
-            database.run(f"alter table {STAGING}.{name} add column {column} {columns[column]}")
+            database.execute(f"alter table {STAGING}.{name} add column {column} {columns[column]}")
     for name in _FORMER_VIEWS:
-        database.run(f"drop view if exists {STAGING}.{name}")
+        database.execute(f"drop view if exists {STAGING}.{name}")
     for model in staging():
         _define_view(database, model)
 
@@ -61,13 +61,15 @@ def define_mart(database: Database, model: Model) -> None:
     """Make a mart with its rows; or one that is there already, as it must be, with those it has."""
     columns = database.tables(MARTS).get(model.name, {})
     if model.kind is ModelKind.VIEW:
-        database.run(f"create or replace view {MARTS}.{model.name} as {model.sql}")
+        database.execute(f"create or replace view {MARTS}.{model.name} as {model.sql}")
     elif not columns:
-        database.run(f"create table {MARTS}.{model.name} as {model.sql}")
+        database.execute(f"create table {MARTS}.{model.name} as {model.sql}")
     elif missing := [column for column in model.columns if column not in columns]:
         types = _query_types(database, model)
         for column in missing:
-            database.run(f"alter table {MARTS}.{model.name} add column {column} {types[column]}")
+            database.execute(
+                f"alter table {MARTS}.{model.name} add column {column} {types[column]}"
+            )
     _comment_on(database, model)
 
 
@@ -80,7 +82,7 @@ def ensure_indexes(database: Database, model: Model) -> None:
     for number, columns in enumerate((", ".join(model.grain), *model.indexes)):
         name, unique = f"{model.name}_{number}", "" if number else "unique "
         if (name,) not in existing:
-            database.run(f"create {unique}index {name} on {MARTS}.{model.name} ({columns})")
+            database.execute(f"create {unique}index {name} on {MARTS}.{model.name} ({columns})")
 
 
 def _define_view(database: Database, model: Model) -> None:
@@ -93,15 +95,15 @@ def _define_view(database: Database, model: Model) -> None:
     if database.is_postgres:
         existing = list(_existing_types(database, STAGING, model.name).items())
         if existing != list(_query_types(database, model).items())[: len(existing)]:
-            database.run(f"drop view {name}")
-    database.run(f"create or replace view {name} as {model.sql}")
+            database.execute(f"drop view {name}")
+    database.execute(f"create or replace view {name} as {model.sql}")
 
 
 def _query_types(database: Database, model: Model) -> dict[str, str]:
     """The columns a query has, with their types; a view needs no right the loader has not."""
-    database.run(f"create view {STAGING}.shape as {model.sql}")
+    database.execute(f"create view {STAGING}.shape as {model.sql}")
     types = _existing_types(database, STAGING, "shape")
-    database.run(f"drop view {STAGING}.shape")
+    database.execute(f"drop view {STAGING}.shape")
     return types
 
 
@@ -119,9 +121,9 @@ def _existing_types(database: Database, schema: str, name: str) -> dict[str, str
 
 def _comment_on(database: Database, model: Model) -> None:
     kind = "view" if model.kind is ModelKind.VIEW else "table"
-    database.run(f"comment on {kind} {MARTS}.{model.name} is {_quote(model.about)}")
+    database.execute(f"comment on {kind} {MARTS}.{model.name} is {_quote(model.about)}")
     for column, about in model.columns.items():
-        database.run(f"comment on column {MARTS}.{model.name}.{column} is {_quote(about)}")
+        database.execute(f"comment on column {MARTS}.{model.name}.{column} is {_quote(about)}")
 
 
 def _quote(text: str) -> str:

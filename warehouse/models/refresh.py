@@ -21,7 +21,7 @@ def fill_version_values(database: Database) -> bool:
         return False
     (received,) = (model for model in staging() if model.name == "received_versions")
     columns = [c for c in database.tables(STAGING)[received.name] if c not in received.grain]
-    database.run(
+    database.execute(
         f"update {versions} v set {', '.join(f'{column} = r.{column}' for column in columns)} "
         f"from {STAGING}.{received.name} r where r.id = v.id and r.version = v.version"
     )
@@ -43,10 +43,10 @@ def find_changed(database: Database, everything: bool) -> None:
             f"select distinct id from {versions} left join {history} h using (id, version) "
             "where h.change_type is null"
         )
-    database.run(f"delete from {STAGING}.changed")
-    database.run(f"insert into {STAGING}.changed {changed}")
+    database.execute(f"delete from {STAGING}.changed")
+    database.execute(f"insert into {STAGING}.changed {changed}")
     if database.is_postgres:
-        database.run(f"analyze {STAGING}.changed")
+        database.execute(f"analyze {STAGING}.changed")
 
 
 def _create_table(database: Database, name: str, sql: str) -> str:
@@ -55,8 +55,8 @@ def _create_table(database: Database, name: str, sql: str) -> str:
     Whoever made it drops it before the transaction ends.
     """
     table = f"{STAGING}.{name}"
-    database.run(f"create unlogged table {table} as {sql}")
-    database.run(f"analyze {table}")
+    database.execute(f"create unlogged table {table} as {sql}")
+    database.execute(f"analyze {table}")
     return table
 
 
@@ -72,16 +72,18 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
     # The rows that go, unless they are built again.
     stale = _IN_CHANGED if model.kind is ModelKind.HISTORY and not everything else "true"
     if not database.is_postgres:
-        database.run(f"delete from {mart} m where {stale}")
-        database.run(f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built")
+        database.execute(f"delete from {mart} m where {stale}")
+        database.execute(
+            f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built"
+        )
         return
     built = _create_table(database, "built", model.sql)
     if model.is_large:
         _write_differing(database, model, built=built, stale=stale)
     else:
-        database.run(f"delete from {mart}")
-        database.run(f"insert into {mart} ({columns}) select {columns} from {built}")
-    database.run(f"drop table {built}")
+        database.execute(f"delete from {mart}")
+        database.execute(f"insert into {mart} ({columns}) select {columns} from {built}")
+    database.execute(f"drop table {built}")
 
 
 def _write_differing(database: Database, model: Model, *, built: str, stale: str) -> None:
@@ -98,6 +100,6 @@ def _write_differing(database: Database, model: Model, *, built: str, stale: str
         f"full join {built} b using ({keys}) where row({old}) is distinct from row({new})",
     )
     some = f"where ({keys}) in (select {keys} from {differing})"
-    database.run(f"delete from {mart} {some}")
-    database.run(f"insert into {mart} ({columns}) select {columns} from {built} {some}")
-    database.run(f"drop table {differing}")
+    database.execute(f"delete from {mart} {some}")
+    database.execute(f"insert into {mart} ({columns}) select {columns} from {built} {some}")
+    database.execute(f"drop table {differing}")

@@ -35,7 +35,7 @@ def copy_by_sql(source: Database, target: Database) -> None:
     with target.transaction():
         for table in _TABLES_WRITTEN_BY_SQL:
             columns = ", ".join(source.tables()[table])
-            target.run(f"delete from {DATASET}.{table}")
+            target.execute(f"delete from {DATASET}.{table}")
             rows = source.rows(f"select {columns} from {DATASET}.{table}")
             target.insert(f"{DATASET}.{table} ({columns})", rows)
 

@@ -83,7 +83,7 @@ def next_run_id(now: datetime, last_run_id: str | None) -> str:
 
 def end_killed_runs(database: Database) -> None:
     """End the rows of runs that were killed. The lock must be held, so that none is going."""
-    database.run(
+    database.execute(
         f"update {DATASET}.sync_runs set status = %s, error = %s where status = %s",
         RunStatus.STOPPED,
         "the process was killed",
@@ -94,7 +94,7 @@ def end_killed_runs(database: Database) -> None:
 def insert_run(database: Database, run: Run) -> None:
     """Write the run's row."""
     placeholders = ", ".join(["%s"] * len(_COLUMNS))
-    database.run(
+    database.execute(
         f"insert into {DATASET}.sync_runs ({', '.join(_COLUMNS)}) values ({placeholders})",
         *_values(run),
     )
@@ -103,7 +103,7 @@ def insert_run(database: Database, run: Run) -> None:
 def update_run(database: Database, run: Run) -> None:
     """Bring the run's row up to date."""
     assignments = ", ".join(f"{name} = %s" for name in _COLUMNS)
-    database.run(
+    database.execute(
         f"update {DATASET}.sync_runs set {assignments} where run_id = %s",
         *_values(run),
         run.run_id,

@@ -75,14 +75,14 @@ def prepare_raw_tables(database: Database, declared: RawTables) -> None:
     """
     database.ensure_schema(DATASET)
     for statement in _OWN_TABLES:
-        database.run(statement)
+        database.execute(statement)
     _bring_up_to_date(database, declared)
     existing = database.tables()
     for name in declared.keys() - existing.keys():
         _create_raw_table(database, name, declared[name])
     if database.is_postgres:
         for statement in _index_statements(declared):
-            database.run(statement)
+            database.execute(statement)
 
 
 def _create_raw_table(database: Database, name: str, table: RawTable) -> None:
@@ -91,7 +91,7 @@ def _create_raw_table(database: Database, name: str, table: RawTable) -> None:
         f"{column} {_sql_type(kind)}{' not null' if column in table.key else ''}"
         for column, kind in columns.items()
     )
-    database.run(f"create table {DATASET}.{name} ({listed})")
+    database.execute(f"create table {DATASET}.{name} ({listed})")
 
 
 def _sql_type(dlt_type: str) -> str:
@@ -115,7 +115,7 @@ def _bring_up_to_date(database: Database, declared: RawTables) -> None:
     """Bring an older warehouse up to date, step by step, each step whole or not at all."""
     versions = database.rows(f"select version from {DATASET}.warehouse_version")
     if not versions:
-        database.run(f"insert into {DATASET}.warehouse_version values (%s)", WAREHOUSE_VERSION)
+        database.execute(f"insert into {DATASET}.warehouse_version values (%s)", WAREHOUSE_VERSION)
         return
     version = versions[0][0]
     if version > WAREHOUSE_VERSION:
@@ -126,12 +126,12 @@ def _bring_up_to_date(database: Database, declared: RawTables) -> None:
     for step in range(version + 1, WAREHOUSE_VERSION + 1):
         with database.transaction():
             _MIGRATIONS[step](database, declared)
-            database.run(f"update {DATASET}.warehouse_version set version = %s", step)
+            database.execute(f"update {DATASET}.warehouse_version set version = %s", step)
 
 
 def _migrate_to_2(database: Database, _declared: RawTables) -> None:
     """Count access lost in each run."""
-    database.run(f"alter table {DATASET}.sync_runs add column access_lost bigint")
+    database.execute(f"alter table {DATASET}.sync_runs add column access_lost bigint")
 
 
 def _migrate_to_3(database: Database, declared: RawTables) -> None:
@@ -139,7 +139,9 @@ def _migrate_to_3(database: Database, declared: RawTables) -> None:
     existing = database.tables().get(_VERSIONS, {})
     for column, kind in declared[_VERSIONS].columns.items():
         if existing and column not in existing:
-            database.run(f"alter table {DATASET}.{_VERSIONS} add column {column} {_sql_type(kind)}")
+            database.execute(
+                f"alter table {DATASET}.{_VERSIONS} add column {column} {_sql_type(kind)}"
+            )
 
 
 _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
@@ -167,4 +169,4 @@ def remove_orphans(database: Database) -> None:
         unknown = " and ".join(
             f"not exists (select 1 from {known} k where k.id = o.{column})" for known in tables
         )
-        database.run(f"delete from {DATASET}.{table} o where {unknown}")
+        database.execute(f"delete from {DATASET}.{table} o where {unknown}")

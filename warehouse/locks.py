@@ -58,6 +58,7 @@ def ensure_supported() -> None:
 @contextmanager
 def file_lock(
     path: Path,
+    *,
     shared: bool = False,
     wait: float = 0.0,
     note: Note | None = None,
@@ -93,7 +94,13 @@ def file_lock(
         ) from None
     try:
         try_lock = partial(_try_flock, file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        acquire(try_lock, partial(_describe_file_holder, file), wait, note, shortest_wait)
+        acquire(
+            try_lock,
+            partial(_describe_file_holder, file),
+            wait=wait,
+            note=note,
+            shortest_wait=shortest_wait,
+        )
         if not shared:
             _write_holder(file)
         yield
@@ -104,6 +111,7 @@ def file_lock(
 def acquire(
     try_lock: Callable[[], bool],
     describe_holder: Callable[[], str],
+    *,
     wait: float,
     note: Note | None = None,
     shortest_wait: float = SHORTEST_WAIT,
@@ -180,7 +188,13 @@ def server_lock(
     for setting, value in _KEEPALIVES.items():
         database.execute("select set_config(%s, %s, false)", setting, value)
     try_lock = partial(_try_advisory_lock, database)
-    acquire(try_lock, partial(_describe_server_holder, database), wait, note, shortest_wait)
+    acquire(
+        try_lock,
+        partial(_describe_server_holder, database),
+        wait=wait,
+        note=note,
+        shortest_wait=shortest_wait,
+    )
     _set_application_name(database, datetime.now(UTC).strftime(_SINCE_FORMAT))
     yield
 

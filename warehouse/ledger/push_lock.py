@@ -29,7 +29,7 @@ def push_lock(ledger: Ledger, wait: float = 0.0) -> Iterator[None]:
     """
     if ledger.is_postgres:
         try_lock = partial(_try_advisory_lock, ledger.connection)
-        acquire(try_lock, lambda: "another push is going on this ledger", wait)
+        acquire(try_lock, lambda: "another push is going on this ledger", wait=wait)
         yield  # the lock ends with the connection
         return
     # Resolved, so that all who reach the file by another name meet at one lock.

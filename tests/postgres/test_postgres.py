@@ -120,7 +120,7 @@ def test_replica(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lock_of_another_role(postgres: Job, roles: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has the lock is told as far as the server tells it to a role that is not its own."""
-    postgres.patience = 0.0
+    postgres.shortest_wait = 0.0
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", roles)
     with (
         Sandbox(milestones=30) as sandbox,

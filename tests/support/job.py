@@ -21,7 +21,7 @@ from pipelines.sync.pipeline import SyncResult, sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Sandbox
 from tests.support.first_sync import duckdb_synced, postgres_synced
-from warehouse.locks import PATIENCE
+from warehouse.locks import SHORTEST_WAIT
 from warehouse.target import Target
 
 
@@ -44,7 +44,7 @@ class Job:
         notes: What the runs told.
         now: The clock of this machine.
         cursor: Open while many queries are made.
-        patience: Seconds a run waits at least for another one.
+        shortest_wait: Seconds a run waits at least for another one.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     now: Callable[[], datetime] = _real_time
     cursor: Any = None
-    patience: float = PATIENCE
+    shortest_wait: float = SHORTEST_WAIT
 
     @property
     def target(self) -> Target:
@@ -65,7 +65,7 @@ class Job:
         wanted = SyncOptions(**{"full": True} | asked)
         observer = RunObserver(note=self.notes.append)
         settings = kantata_settings()
-        with locked(self.target, shortest_wait=self.patience) as lock:
+        with locked(self.target, shortest_wait=self.shortest_wait) as lock:
             return sync(settings, lock, wanted, observer, self.now)
 
     def synced(self, sandbox: Sandbox) -> None:

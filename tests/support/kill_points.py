@@ -46,15 +46,15 @@ class Point:
 
 # What every run reaches, in this order.
 EVERY_RUN = [
-    Point("warehouse.raw.schema:prepare"),
-    Point("warehouse.raw.runs:begin"),
+    Point("warehouse.raw.schema:prepare_raw_tables"),
+    Point("warehouse.raw.runs:insert_run"),
     Point("sources.kantata.extract.strategies:read_account"),
     Point("sources.kantata.transform.diff:Milestones.flush"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item", 4),
     Point("sources.kantata.extract.tables:ExtractTables._end"),
     Point("dlt.extract.extract:Extract.commit_packages"),
-    Point("warehouse.raw.runs:end"),
+    Point("warehouse.raw.runs:update_run"),
     Point("dlt.normalize.normalize:Normalize.map_single"),
     Point("dlt.normalize.normalize:Normalize.spool_files"),
     Point("dlt.load.load:Load.load_single_package"),
@@ -70,9 +70,9 @@ EVERY_RUN = [
     Point("dlt.load.load:Load.complete_package"),
     Point("dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"),
     Point("warehouse.raw.proof:compare_totals"),
-    Point("warehouse.models.build:refresh"),
+    Point("warehouse.models.build:build_marts"),
     Point("warehouse.models.build:run_checks"),
-    Point("warehouse.raw.runs:end", 2),
+    Point("warehouse.raw.runs:update_run", 2),
 ]
 FIRST_RUN = [
     Point("warehouse.database:Database.ensure_schema", 2),
@@ -101,7 +101,7 @@ WAREHOUSES = {
         Point("dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run"),
         Point("dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run", 3),
         Point("warehouse.publish:publish"),
-        Point("warehouse.publish:_reserve_space"),
+        Point("warehouse.publish:_check_free_space"),
         Point("warehouse.publish:_copy"),
     ],
     "postgres": [

@@ -56,9 +56,7 @@ MODULES = (
     "sources.kantata.api.writer:KantataWriter.delete",
     "sources.kantata.api.writer:KantataWriter.update",
     "sources.kantata.api.writer:KantataWriter.wait_turn",
-    "sources.kantata.api.writer:_never_arrived",
-    "sources.kantata.api.writer:_parse_success",
-    "sources.kantata.api.writer:_wire_value",
+    "sources.kantata.api.writer:_wire_fields",
 )
 # Of their module only these are traced, and must be reached, too.
 FUNCTIONS = (
@@ -66,6 +64,9 @@ FUNCTIONS = (
     "warehouse.ledger.store:Ledger.mark_sending",
     "warehouse.ledger.store:Ledger._add_event",
     "warehouse.ledger.push_lock:push_lock",
+    "sources.kantata.api.responses:write_result",
+    "sources.kantata.api.responses:created_id",
+    "sources.kantata.api.responses:write_without_response",
 )
 # What a push reaches only if it finds a change whose outcome is unknown.
 OF_UNKNOWNS = (

@@ -100,7 +100,7 @@ def died_before_sending(desk: Desk, change: Change) -> None:
     account.advance(60)  # nobody has changed the milestone for a while
     with desk.ledger() as ledger:
         at = datetime.fromtimestamp(account.clock.now(), UTC)
-        ledger.sending(change, "push", "sending", at)
+        ledger.mark_sending(change, who="push", what="sending", at=at)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def sync_json(result: SyncResult) -> dict[str, object]:
         "restored": run.restored,
         "access_lost": run.access_lost,
         "rejected": [
-            {"table": record.table, "id": record.record_id, "reason": record.reason}
+            {"table": record.table, "id": record.id, "reason": record.reason}
             for record in result.rejected
         ],
         "totals": totals_json(run.totals, result.units),

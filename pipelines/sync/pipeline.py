@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import dlt
 import pendulum
@@ -20,7 +19,7 @@ from pipelines.runtime.clock import Now, utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
-from sources.kantata import ExtractRequest, Report, kantata
+from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseUnproven
 from warehouse.models import build
@@ -33,17 +32,6 @@ from .options import SyncOptions
 from .session import WarehouseLock, ensure_locked, prepare_tables, publish_to_readers
 
 _MAX_REJECTS = 10
-
-
-class RejectedRecord(NamedTuple):
-    """A record that could not be typed, so that its last good row stays."""
-
-    table: str
-    record_id: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.record_id} is rejected, its last good row stays: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +101,7 @@ def sync(
             publish_to_readers(target)
         return SyncResult(
             run=run,
-            rejected=[RejectedRecord(*record) for record in report.rejected],
+            rejected=report.rejected,
             units=units,
             published=target.published,
         )
@@ -172,9 +160,9 @@ def _extract_request(
         scan_every=settings.longest_without_scan(),
         cursor=history.cursor,
         scanned_at=history.scanned_at,
-        proven=history.has_proven_run,
+        has_validated_run=history.has_proven_run,
         # This run tells the latter, and what became of them.
-        told=(*history.reported_schema_changes, *history.unreported_schema_changes),
+        reported_changes=(*history.reported_schema_changes, *history.unreported_schema_changes),
         unfinished=history.has_unfinished_run,
         allow_deletes=options.allow_deletes,
         deleted_projects=options.deleted_projects,

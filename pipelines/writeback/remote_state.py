@@ -162,7 +162,7 @@ def _read_lists(reader: KantataReader, ids: list[str], found: ProjectState) -> b
     shown = True
     try:
         # A scan reads in the one order in which a list that moves meanwhile loses no row.
-        for page in Scan(reader, in_flight=1, among={"workspace_ids": ",".join(ids)}).pages():
+        for page in Scan(reader, in_flight=1, filters={"workspace_ids": ",".join(ids)}).pages():
             rows = {id_: s for id_, s in _milestone_states(page) if s.image["workspace_id"] in ids}
             found.milestones |= rows
             shown = shown and _REFERENCES in page.side_loaded

@@ -12,20 +12,21 @@ from dlt.sources import DltResource
 
 from .api.reader import KantataReader
 from .api.transport import OnRequest, RequestLog
+from .extract.context import ExtractContext
 from .extract.scan import Progress
 from .extract.strategies import read_account
-from .extract.tables import ExtractContext
-from .report import Report
+from .report import RejectedRecord, Report
 from .request import ExtractRequest
 from .schema import Kind, columns_and_key
 from .settings import API_URL
 from .state import EmptyState, WarehouseState
-from .transform.diff import Batch
+from .transform.rows import Batch
 
 __all__ = [
     "EmptyState",
     "ExtractRequest",
     "KantataReader",
+    "RejectedRecord",
     "Report",
     "RequestLog",
     "WarehouseState",
@@ -73,18 +74,19 @@ def kantata(
     reader = KantataReader(
         kantata_api_url,
         kantata_access_token,
-        requests_per_second,
-        backoff_seconds,
+        requests_per_second=requests_per_second,
+        backoff_seconds=backoff_seconds,
         on_retry=note,
         on_request=on_request,
     )
+    context = ExtractContext(
+        reader=reader,
+        state=state or EmptyState(),
+        request=request or ExtractRequest(),
+        report=report or Report(),
+    )
     batches = read_account(
-        ExtractContext(
-            reader, state or EmptyState(), request or ExtractRequest(), report or Report()
-        ),
-        requests_in_flight,
-        progress,
-        note,
+        context, requests_in_flight=requests_in_flight, progress=progress, note=note
     )
     return _resource(batches)
 

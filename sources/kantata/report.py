@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
+
+
+class RejectedRecord(NamedTuple):
+    """A record that could not be typed.
+
+    Args:
+        table: The raw table it belongs to.
+        id: Its id.
+        reason: Every field that does not fit, and why.
+    """
+
+    table: str
+    id: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        return f"{self.table} {self.id} is rejected, its last good row stays: {self.reason}"
 
 
 @dataclass
@@ -20,7 +39,7 @@ class Report:
         restored: Milestones that were marked as gone, and are back.
         access_lost: Milestones marked as out of reach, since their project is.
         side_rows: New and changed rows of the tables beside, by table.
-        rejected: Open rejects: (table, id, reason).
+        rejected: Records that cannot be typed.
         schema_changes: Columns that came, and fields that went, in words.
         warnings: Everything a person should look at, in words.
         totals: Milestones and their sum in subunits, by currency, of what was read and is good.
@@ -39,7 +58,7 @@ class Report:
     restored: int = 0
     access_lost: int = 0
     side_rows: dict[str, int] = field(default_factory=dict)
-    rejected: list[tuple[str, str, str]] = field(default_factory=list)
+    rejected: list[RejectedRecord] = field(default_factory=list)
     schema_changes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     totals: dict[str, tuple[int, int]] = field(default_factory=dict)

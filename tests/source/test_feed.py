@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from sources.kantata.api.envelope import Page, Record
 from sources.kantata.api.reader import KantataReader
-from sources.kantata.extract.feed import Feed
+from sources.kantata.extract.feed import FeedReader
 from sources.kantata.report import Report
 from sources.kantata.request import ExtractRequest
 from sources.kantata.schema import BILLING_MILESTONES
-from sources.kantata.transform.diff import Milestones
+from sources.kantata.transform.milestone_diff import MilestoneDiff
 from sources.kantata.transform.milestone_index import MilestoneIndex
 from sources.kantata.transform.nested_drift import nested_changes
 from sources.kantata.transform.rejects import Rejects
@@ -18,9 +18,11 @@ from sources.kantata.transform.rows import RowBuilder
 from sources.kantata_sandbox import Account, Fault, Sandbox
 
 
-def _feed(sandbox: Sandbox, since: datetime) -> Feed:
+def _feed(sandbox: Sandbox, since: datetime) -> FeedReader:
     reader = KantataReader(sandbox.url, sandbox.token, backoff_seconds=0.01)
-    return Feed(reader, ExtractRequest(cursor=since, scanned_at=since, proven=True))
+    return FeedReader(
+        reader, ExtractRequest(cursor=since, scanned_at=since, has_validated_run=True)
+    )
 
 
 def test_every_page_of_events_is_read() -> None:
@@ -67,7 +69,7 @@ def test_older_read_is_refused() -> None:
     """Of two reads of a milestone the later one counts, in whatever order they come."""
     register = MilestoneIndex([])
     place = register.position("1")
-    assert [register.is_latest(place, tick) for tick in (10, 5, 10, 11)] == [
+    assert [register.note_read(place, tick) for tick in (10, 5, 10, 11)] == [
         True,
         False,
         True,
@@ -86,12 +88,12 @@ def _batch(*amounts: object) -> tuple[list[object], list[str], Report]:
     """One milestone read several times in one batch: amounts of versions, rejects, the report."""
     rejects, report = Rejects([]), Report()
     register = MilestoneIndex([])
-    milestones = Milestones(register, RowBuilder(BILLING_MILESTONES, {}), rejects, report)
+    milestones = MilestoneDiff(register, RowBuilder(BILLING_MILESTONES, {}), rejects, report)
     moment = datetime(2026, 11, 1, tzinfo=UTC)
     for amount in amounts:
         moment += timedelta(seconds=1)
         page = Page({"1": _record(amount)}, {}, 1, 1, 1, 200, moment)
-        assert list(milestones.take(page)) == []
+        assert list(milestones.compare(page)) == []
     loaded = dict(milestones.flush())
     versions = loaded.get("billing_milestone_versions")
     told = [] if versions is None else [row["row_hash"] for row in versions.to_pylist()]

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sources.kantata.schema import BILLING_MILESTONES, Kind, reserved_columns
-from sources.kantata.transform.conversion import arrow_type, as_text, column, kind_of, shown
+from sources.kantata.transform.conversion import arrow_type, as_text, convert_column, kind_of, shown
 from sources.kantata.transform.fingerprint import digest
-from sources.kantata.transform.rows import ObservedRecord, RowBuilder, column_name
+from sources.kantata.transform.records import ObservedRecord
+from sources.kantata.transform.rows import RowBuilder
+from sources.kantata.transform.undeclared import column_name
 
 _NOW = datetime(2026, 11, 1, tzinfo=UTC)
 _JSON = st.one_of(
@@ -53,13 +55,13 @@ def _is_exactly(kind: Kind, value: Any, held: Any) -> bool:  # noqa: ANN401 - an
 )  # fmt: skip
 def test_columns_hold_values_exactly_or_tell(kind: Kind, values: list[Any]) -> None:
     """Each value is either held exactly or named as a misfit, alone and among others."""
-    array, misfits = column(kind, values)
+    array, misfits = convert_column(kind, values)
     for row, (value, held) in enumerate(zip(values, array.to_pylist(), strict=True)):
         if value is None or row in misfits:
             assert held is None
         else:
             assert _is_exactly(kind, value, held)
-        assert (row in misfits) == bool(column(kind, [value])[1])
+        assert (row in misfits) == bool(convert_column(kind, [value])[1])
 
 
 HELD = {  # kind, value, held
@@ -144,7 +146,7 @@ MISFITS = {
 @pytest.mark.parametrize(("kind", "value", "held"), HELD.values(), ids=HELD)
 def test_value_that_is_held(kind: Kind, value: object, held: object) -> None:
     """Exactly it, alone and next to nulls."""
-    array, misfits = column(kind, [None, value])
+    array, misfits = convert_column(kind, [None, value])
     assert (array.to_pylist(), misfits) == ([None, held], {})
     assert array.type == arrow_type(kind)
     assert type(array.to_pylist()[1]) is type(held)
@@ -156,7 +158,7 @@ def test_value_that_does_not_fit(kind: Kind, value: object) -> None:
     fitting = {Kind.IDS: ["1"], Kind.UNIT: Decimal("0.01"), Kind.DATE: "2026-02-03"}
     fitting |= {Kind.BOOL: True, Kind.TIMESTAMP: "2026-02-03T00:00:00Z"}
     good = fitting.get(kind, "1" if kind in (Kind.ID, Kind.TEXT) else 1)
-    array, misfits = column(kind, [good, value, good])
+    array, misfits = convert_column(kind, [good, value, good])
     assert [held is None for held in array.to_pylist()] == [False, True, False]
     assert list(misfits) == [1]
     assert len(misfits[1]) < 100
@@ -166,7 +168,7 @@ def test_value_that_does_not_fit(kind: Kind, value: object) -> None:
 def test_column_of_nulls_has_its_type(kind: Kind) -> None:
     """So has one without rows."""
     for values in ([], [None, None]):
-        array, misfits = column(kind, values)
+        array, misfits = convert_column(kind, values)
         assert (array.type, array.null_count, misfits) == (arrow_type(kind), len(values), {})
 
 
@@ -267,7 +269,7 @@ def _milestone(**fields: object) -> ObservedRecord:
 def test_type_that_changes_between_batches() -> None:
     """A value of another type than the column goes beside it, in this batch and in the next."""
     rows = RowBuilder(BILLING_MILESTONES, {})
-    tables = [rows.build([_milestone(w=value)])[0] for value in (1, "x", 2.5, None, "3", 3)]
+    tables = [rows.build([_milestone(w=value)]).table for value in (1, "x", 2.5, None, "3", 3)]
     found = [(t.to_pylist()[0].get("w"), t.to_pylist()[0].get("w__v_text")) for t in tables if t]
     assert found == [(1, None), (None, "x"), (None, "2.5"), (None, None), (None, "3"), (3, None)]
     assert {t.schema.field("w").type for t in tables if t} == {pa.int64()}
@@ -276,25 +278,24 @@ def test_type_that_changes_between_batches() -> None:
 def test_known_column_keeps_its_type() -> None:
     """A column of an earlier run decides, not the first value of this one."""
     rows = RowBuilder(BILLING_MILESTONES, {"w": "bool", "w__v_text": "text"})
-    table = rows.build([_milestone(w="yes")])[0]
+    table = rows.build([_milestone(w="yes")]).table
     assert table is not None
     assert table.select(["w", "w__v_text"]).to_pylist() == [{"w": None, "w__v_text": "yes"}]
 
 
 def test_variant_is_loaded_also_when_all_values_fit() -> None:
     """A value that fits again leaves nothing of the one before in the column next to it."""
-    table = RowBuilder(BILLING_MILESTONES, {"w": "bigint", "w__v_text": "text"}).build(
-        [_milestone(w=1)]
-    )[0]
+    rows = RowBuilder(BILLING_MILESTONES, {"w": "bigint", "w__v_text": "text"})
+    table = rows.build([_milestone(w=1)]).table
     assert table is not None
     assert table.select(["w", "w__v_text"]).to_pylist() == [{"w": 1, "w__v_text": None}]
 
 
 def test_reject_names_every_reason() -> None:
     """A rejected record tells all that is wrong with it."""
-    table, good, rejects = RowBuilder(BILLING_MILESTONES, {}).build(
+    typed = RowBuilder(BILLING_MILESTONES, {}).build(
         [_milestone(amount_in_cents="x", currency=None, title=7)]
     )
-    assert (table, good) == (None, [])
+    assert (typed.table, typed.records) == (None, [])
     for part in ('amount_in_cents: "x" is not a whole number', "currency is null", "title: 7"):
-        assert part in rejects[0].reason
+        assert part in typed.rejects[0].reason

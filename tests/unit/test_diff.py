@@ -14,11 +14,13 @@ from sources.kantata.api.envelope import Page, Record
 from sources.kantata.report import Report
 from sources.kantata.schema import BILLING_MILESTONES, WORKSPACES
 from sources.kantata.state import EmptyState
-from sources.kantata.transform.diff import Batch, Milestones, SideTable
 from sources.kantata.transform.fingerprint import OF_A_ROW, digest, row_hash, with_kept
-from sources.kantata.transform.milestone_index import DELETED, LOST, MilestoneIndex
+from sources.kantata.transform.milestone_diff import MilestoneDiff
+from sources.kantata.transform.milestone_index import ACCESS_LOST, DELETED, MilestoneIndex
+from sources.kantata.transform.records import ObservedRecord
 from sources.kantata.transform.rejects import Rejects
-from sources.kantata.transform.rows import ObservedRecord, RowBuilder
+from sources.kantata.transform.rows import Batch, RowBuilder
+from sources.kantata.transform.side_diff import SideTableDiff
 
 NOW = datetime(2027, 1, 2, tzinfo=UTC)
 BEFORE, LATER = NOW - timedelta(hours=1), NOW + timedelta(seconds=1)
@@ -94,7 +96,7 @@ def read(record: Record) -> ObservedRecord:
 
 def stored(record: Record) -> dict[str, Any]:
     """The row of a record."""
-    table, _, _ = RowBuilder(BILLING_MILESTONES, {}).build([read(record)])
+    table = RowBuilder(BILLING_MILESTONES, {}).build([read(record)]).table
     assert table is not None
     (row,) = table.to_pylist()
     return row
@@ -109,16 +111,18 @@ class Comparison:
         self.report = Report()
         self.rejects = Rejects(rejects)
         self.rows = RowBuilder(BILLING_MILESTONES, {}, lookup)
-        self.milestones = Milestones(self.register, self.rows, self.rejects, self.report)
+        self.milestones = MilestoneDiff(self.register, self.rows, self.rejects, self.report)
 
     def take(self, *pages: Page) -> dict[str, list[dict[str, Any]]]:
         """The rows to load of these pages, by table."""
-        batches = [batch for page in pages for batch in self.milestones.take(page)]
+        batches = [batch for page in pages for batch in self.milestones.compare(page)]
         return loaded([*batches, *self.milestones.flush(), *self.rejects.flush()])
 
     def gone(self, state: bytes, raws: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The rows to load when milestone 7 is gone."""
-        return loaded([*self.milestones.gone(["7"], state, NOW, raws or {}), *self.rejects.flush()])
+        diff = self.milestones
+        mark = diff.mark_deleted if state == DELETED else diff.mark_access_lost
+        return loaded([*mark(["7"], NOW, raws or {}), *self.rejects.flush()])
 
     @property
     def counts(self) -> dict[str, int]:
@@ -370,18 +374,18 @@ def test_required_field_that_is_absent_is_counted_by_milestone() -> None:
     """The run stops if a field is absent everywhere, so who lacks it is known."""
     compared = Comparison(held(OLD))
     compared.take(page(UNPRICED))
-    assert compared.milestones.lacking == {"amount_in_cents": {"7"}}
-    assert Comparison(held(OLD)).milestones.lacking == {}
+    assert compared.milestones.absent_fields == {"amount_in_cents": {"7"}}
+    assert Comparison(held(OLD)).milestones.absent_fields == {}
     nulled = Comparison(held(OLD))
     nulled.take(page(OLD | {"amount_in_cents": None}))
-    assert nulled.milestones.lacking == {}
+    assert nulled.milestones.absent_fields == {}
 
 
 def test_invoice_that_was_left_is_known() -> None:
     """It may have changed without an event, so it is read again."""
     compared = Comparison(held(OLD | {"invoice_ids": ["50", "51"]}, links="50,51"))
     compared.take(page(OLD | {"invoice_ids": ["51", "52"]}))
-    assert compared.milestones.left == {"50"}
+    assert compared.milestones.unlinked_invoices == {"50"}
 
 
 OPEN = {
@@ -415,13 +419,14 @@ GONE = {
         Held("deleted", row_hash(digest(OLD))), DELETED, [], [(2, "deleted")], {},
     ),
     "a milestone without access is marked, and has no version": (
-        held(OLD), LOST, ["access_lost_at"], [], {"access_lost": 1},
+        held(OLD), ACCESS_LOST, ["access_lost_at"], [], {"access_lost": 1},
     ),
     "a milestone without access already is left alone": (
-        Held("lost", row_hash(digest(OLD))), LOST, [], [], {},
+        Held("lost", row_hash(digest(OLD))), ACCESS_LOST, [], [], {},
     ),
     "a milestone without access whose last version a crash kept back gets that": (
-        held(NEW, version=OLD), LOST, ["access_lost_at"], [(2, "updated")], {"access_lost": 1},
+        held(NEW, version=OLD), ACCESS_LOST, ["access_lost_at"], [(2, "updated")],
+        {"access_lost": 1},
     ),
     "a milestone without access that is deleted is marked": (
         Held("lost", row_hash(digest(OLD))), DELETED, ["deleted_at"], [(2, "deleted")],
@@ -476,7 +481,9 @@ UNTOLD = {
 @pytest.mark.parametrize(("known", "versions"), UNTOLD.values(), ids=UNTOLD)
 def test_versions_of_rows_that_no_read_tells(known: Held, versions: list[tuple[int, str]]) -> None:
     """They are made of the rows, and say so in their hash."""
-    found = loaded(Comparison(known).milestones.untold(NOW)).get("billing_milestone_versions", [])
+    found = loaded(Comparison(known).milestones.missing_versions(NOW)).get(
+        "billing_milestone_versions", []
+    )
     assert [(row["version"], row["change_type"]) for row in found] == versions
     assert all(row["row_hash"].startswith(OF_A_ROW) for row in found)
     assert all(row["amount_in_cents"] == 50_000 for row in found)
@@ -486,11 +493,13 @@ PROJECT = {"id": "3", "title": "Website", "currency": "USD"}
 RENAMED, BAD_PROJECT = PROJECT | {"title": "Shop"}, PROJECT | {"title": 7}
 
 
-def side_table(known: Mapping[str, Record], rejects: Sequence[dict[str, Any]] = ()) -> SideTable:
+def side_table(
+    known: Mapping[str, Record], rejects: Sequence[dict[str, Any]] = ()
+) -> SideTableDiff:
     """Projects compared with these."""
     digests = {id_: digest(record) for id_, record in known.items()}
     lookup = Warehouse(known).last_values
-    return SideTable(RowBuilder(WORKSPACES, {}, lookup), digests, Rejects(rejects))
+    return SideTableDiff(RowBuilder(WORKSPACES, {}, lookup), digests, Rejects(rejects))
 
 
 SIDE = {
@@ -523,7 +532,7 @@ def test_side_loaded_records(
     batches = [
         batch
         for n, record in enumerate(records)
-        for batch in side.take({"3": record}, NOW + timedelta(seconds=n))
+        for batch in side.compare({"3": record}, NOW + timedelta(seconds=n))
     ]
     found = loaded([*batches, *side.flush()]).get("workspaces", [])
     assert [row["title"] for row in found] == titles
@@ -533,34 +542,34 @@ def test_side_loaded_records(
 def test_earlier_read_of_a_side_loaded_record_is_ignored() -> None:
     """Pages arrive in any order; the latest read counts."""
     side = side_table({})
-    assert not [*side.take({"3": RENAMED}, LATER), *side.take({"3": PROJECT}, NOW)]
+    assert not [*side.compare({"3": RENAMED}, LATER), *side.compare({"3": PROJECT}, NOW)]
     assert [row["title"] for row in loaded(side.flush())["workspaces"]] == ["Shop"]
 
 
 def test_time_of_a_read_is_loaded_if_it_is_worth_a_row() -> None:
     """A record that was asked for by name has the time at which it was read, changed or not."""
     side = side_table({"3": PROJECT})
-    assert not [*side.take({"3": PROJECT}, NOW, anew=True)]
+    assert not [*side.compare({"3": PROJECT}, NOW, load_unchanged=True)]
     assert [row["observed_at"] for row in loaded(side.flush())["workspaces"]] == [NOW]
 
 
 def test_side_loaded_record_that_is_gone_keeps_its_values() -> None:
     """Only the texts given change, and one without a row has nothing to keep."""
     side = side_table({"3": PROJECT})
-    (row,) = loaded(side.gone(["3", "4"], NOW, title="deleted"))["workspaces"]
+    (row,) = loaded(side.mark_gone(["3", "4"], NOW, title="deleted"))["workspaces"]
     assert (row["title"], row["currency"], row["observed_at"]) == ("deleted", "USD", NOW)
     assert row["row_hash"] == row_hash(DELETED)
     assert side.changed == 1
-    assert [*side.take({"3": PROJECT}, LATER)] == []
+    assert [*side.compare({"3": PROJECT}, LATER)] == []
     assert [row["title"] for row in loaded(side.flush())["workspaces"]] == ["Website"]
 
 
 def test_side_loaded_record_that_is_bad_again_stays_rejected() -> None:
     """The content that was rejected is not what the row holds."""
     rejects = Rejects([])
-    side = SideTable(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
     for at in (NOW, LATER):
-        assert not [*side.take({"3": BAD_PROJECT}, at), *side.flush()]
+        assert not [*side.compare({"3": BAD_PROJECT}, at), *side.flush()]
     assert [id_ for _, id_, _ in rejects.open()] == ["3"]
 
 
@@ -568,10 +577,10 @@ def test_side_loaded_record_is_good_again() -> None:
     """Its reject is resolved by a page that shows it as it is held."""
     reject = REJECTED | {"table_name": "workspaces", "id": "3"}
     rejects = Rejects([reject])
-    side = SideTable(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
-    assert side.unshown == {"3"}
-    assert not [*side.take({"3": PROJECT}, NOW)]
-    assert side.unshown == set()
+    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    assert side.unseen_rejects == {"3"}
+    assert not [*side.compare({"3": PROJECT}, NOW)]
+    assert side.unseen_rejects == set()
     assert [row["resolved_at"] for row in loaded(rejects.flush())["rejected_records"]] == [NOW]
 
 
@@ -599,16 +608,16 @@ def test_absent_is_not_null(
     ours = BILLING_MILESTONES.columns.keys() - OLD.keys()
     lookup = Warehouse({} if known is None else {"7": {"id": "7"} | known}).last_values
     rows = RowBuilder(BILLING_MILESTONES, {}, lookup)
-    table, good, rejects = rows.build([read(record)])
-    assert table is not None
-    assert table.column("title").to_pylist() == [title]
-    assert rows.absent - ours == absent
-    assert [r.kept for r in good] == [kept]
-    assert rejects == []
+    typed = rows.build([read(record)])
+    assert typed.table is not None
+    assert typed.table.column("title").to_pylist() == [title]
+    assert rows.drift.absent - ours == absent
+    assert [observed.kept for observed in typed.records] == [kept]
+    assert typed.rejects == []
 
 
 def test_record_under_another_id_is_rejected() -> None:
     """The envelope and the record must name the same milestone."""
-    table, good, rejects = RowBuilder(BILLING_MILESTONES, {}).build([read(OLD | {"id": "8"})])
-    assert (table, good) == (None, [])
-    assert [reject.reason for reject in rejects] == ['id is not "7"']
+    typed = RowBuilder(BILLING_MILESTONES, {}).build([read(OLD | {"id": "8"})])
+    assert (typed.table, typed.records) == (None, [])
+    assert [reject.reason for reject in typed.rejects] == ['id is not "7"']

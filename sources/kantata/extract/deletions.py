@@ -8,19 +8,24 @@ whole project was deleted, which Kantata does not tell apart. In doubt nothing i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
+
+import orjson
 
 from ..api.envelope import Page
 from ..api.reader import KantataReader
 from ..errors import KantataForbidden, KantataMisaddressed, KantataRefused
 from ..schema import WORKSPACES
 from ..settings import MILESTONE_INCLUDES, MILESTONES_PATH, ONLY_PER_REQUEST
+from ..transform.rows import Batch
+from .context import ExtractContext
+from .tables import ExtractTables
 
 NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
-_ASKED_SINGLY = 20
+_MOST_SINGLE_LOOKUPS = 20
 _CANARIES = 3
 
 
@@ -38,23 +43,78 @@ class DeletionVerdict:
 
     Args:
         deleted: Ids.
-        lost: Ids of those whose project cannot be read.
+        access_lost: Ids of those whose project cannot be read.
         pages: Answers that show others after all.
         doubts: Why some could not be judged, in words.
     """
 
     deleted: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
+    access_lost: list[str] = field(default_factory=list)
     pages: list[Page] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+
+
+def mark_missing(
+    context: ExtractContext,
+    tables: ExtractTables,
+    ids: list[str],
+    *,
+    canaries: Sequence[str],
+    lookups: IndividualLookups,
+) -> Iterator[Batch]:
+    """Mark milestones that are gone; load those that are not.
+
+    Args:
+        context: What the run is given.
+        tables: Where they are marked.
+        ids: Milestones that did not turn up.
+        canaries: Milestones that were read just now, or lately.
+        lookups: Which are looked up one by one too.
+    """
+    if not ids:
+        return
+    raw_records = context.state.raw_records(ids)
+    projects = _projects_of(context, ids, raw_records)
+    verdict = judge_missing(
+        context.reader,
+        projects,
+        readable=tables.readable_projects,
+        canaries=canaries,
+        lookups=lookups,
+    )
+    for page in verdict.pages:
+        yield from tables.compare(page)
+    yield from tables.milestones.flush()
+    deleted_projects = context.request.deleted_projects
+    of_deleted_projects = [i for i in verdict.access_lost if projects[i] in deleted_projects]
+    access_lost = [i for i in verdict.access_lost if projects[i] not in deleted_projects]
+    at = context.reader.now()
+    yield from tables.milestones.mark_deleted(
+        [*verdict.deleted, *of_deleted_projects], at, raw_records
+    )
+    yield from tables.milestones.mark_access_lost(access_lost, at, raw_records)
+    context.report.warnings += verdict.doubts
+
+
+def _projects_of(
+    context: ExtractContext, ids: list[str], raw_records: Mapping[str, str]
+) -> dict[str, str]:
+    """The project of each milestone, by its row or by the last record received."""
+    last = context.state.last_values(MILESTONES_PATH, "id", ids, ["workspace_id"])
+    of_rows = dict(zip(*(column.to_pylist() for column in last.columns), strict=True))
+    return {
+        id_: str(of_rows.get(id_) or orjson.loads(raw_records.get(id_, "{}")).get("workspace_id"))
+        for id_ in ids
+    }
 
 
 def judge_missing(
     reader: KantataReader,
     projects: Mapping[str, str],
+    *,
     readable: Iterable[str],
     canaries: Sequence[str],
-    singly: IndividualLookups = IndividualLookups.SOME,
+    lookups: IndividualLookups,
 ) -> DeletionVerdict:
     """Find out what became of milestones.
 
@@ -63,28 +123,29 @@ def judge_missing(
         projects: The project of each milestone, by the milestone's id.
         readable: Projects that were read just now.
         canaries: Milestones that were read just now, or lately.
-        singly: Which are asked for one by one too.
+        lookups: Which are looked up one by one too.
 
     Raises:
         KantataError: If a request failed for good.
     """
     verdict = DeletionVerdict()
+    readable = set(readable)
     try:
-        reached = set(readable) | _readable(reader, set(projects.values()) - set(readable))
+        readable |= _readable_projects(reader, set(projects.values()) - readable)
     except NOT_ALLOWED as error:
         verdict.doubts.append(f"no project can be looked up: {error}")
         return verdict
-    verdict.lost = [id_ for id_, project in projects.items() if project not in reached]
-    asked = [id_ for id_, project in projects.items() if project in reached]
-    if singly is IndividualLookups.ALL:
-        verdict.deleted = asked
-        _look_up_individually(reader, verdict, len(asked))
+    verdict.access_lost = [id_ for id_, project in projects.items() if project not in readable]
+    ids = [id_ for id_, project in projects.items() if project in readable]
+    if lookups is IndividualLookups.ALL:
+        verdict.deleted = ids
+        _look_up_individually(reader, verdict, len(ids))
         return verdict
     size = ONLY_PER_REQUEST - 1
-    for start in range(0, len(asked), size):
-        _look_up(reader, asked[start : start + size], canaries, verdict)
-    if singly is IndividualLookups.SOME:
-        _look_up_individually(reader, verdict, _ASKED_SINGLY)
+    for start in range(0, len(ids), size):
+        _look_up_with_canary(reader, ids[start : start + size], canaries, verdict)
+    if lookups is IndividualLookups.SOME:
+        _look_up_individually(reader, verdict, _MOST_SINGLE_LOOKUPS)
     return verdict
 
 
@@ -100,12 +161,12 @@ def fetch_one(reader: KantataReader, id_: str, path: str = MILESTONES_PATH) -> P
         raise
 
 
-def _readable(reader: KantataReader, projects: set[str]) -> set[str]:
+def _readable_projects(reader: KantataReader, projects: set[str]) -> set[str]:
     pages = reader.only(WORKSPACES.name, sorted(projects), include_archived="true")
     return {id_ for page in pages for id_ in page.records}
 
 
-def _look_up(
+def _look_up_with_canary(
     reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict: DeletionVerdict
 ) -> None:
     """Ask for milestones beside one that lives, so that an empty answer is not believed."""

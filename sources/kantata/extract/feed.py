@@ -22,15 +22,15 @@ from ..settings import PER_PAGE
 from ..transform.conversion import is_id
 
 EVENTS = "subscribed_events"
-KEPT = timedelta(days=6)  # API.md#subscribed-events: 6, 7 or 9 days, by whom one asks
+RETENTION = timedelta(days=6)  # API.md#subscribed-events: 6, 7 or 9 days, by whom one asks
 OVERLAP = timedelta(hours=1)  # events may be that late
 _MILESTONE = "billing_milestone:"
 _VERBS = ("created", "updated", "deleted")
 _INVOICE_DELETED = "invoice:deleted"
-_NAME = re.compile(r"[a-z_]+:[a-z_]+")
+_EVENT_TYPE = re.compile(r"[a-z_]+:[a-z_]+")
 
 
-class NoFeed(Exception):
+class FeedUnavailable(Exception):
     """The feed cannot be used now; the message says why, for a person."""
 
 
@@ -47,7 +47,7 @@ class FeedChanges:
     invoices: set[str] = field(default_factory=set)
 
 
-class Feed:
+class FeedReader:
     """The feed of one run.
 
     Args:
@@ -55,105 +55,115 @@ class Feed:
         request: What earlier runs did.
 
     Raises:
-        NoFeed: If a scan is due, or the feed cannot be used.
+        FeedUnavailable: If a scan is due, or the feed cannot be used.
         KantataError: If Kantata cannot be reached at all.
     """
 
     def __init__(self, reader: KantataReader, request: ExtractRequest) -> None:
         if request.full:
-            raise NoFeed("asked for by --full")
+            raise FeedUnavailable("asked for by --full")
         if request.allow_deletes or request.deleted_projects:
-            raise NoFeed("asked for by --allow-deletes")
+            raise FeedUnavailable("asked for by --allow-deletes")
         if request.cursor is None or request.scanned_at is None:
-            raise NoFeed(
+            raise FeedUnavailable(
                 "Kantata told no time when a run was last proven"
-                if request.proven
+                if request.has_validated_run
                 else "no run was proven yet"
             )
         if request.unfinished:
-            raise NoFeed("a run ended while it was loading, and none was proven since")
+            raise FeedUnavailable("a run ended while it was loading, and none was proven since")
         self._reader = reader
         self.since = request.cursor
-        self._names = self._event_names()
+        self._types = self._event_types()
         self._check_times(request.scanned_at, request.scan_every)
 
-    def _event_names(self) -> list[str]:
+    def _event_types(self) -> list[str]:
         """Names of the events to ask for; the shape of the answer is not sure, so any will do."""
-        with _no_feed(self._reader):
+        with _feed_errors(self._reader):
             body = self._reader.json(f"{EVENTS}/event_types", {}).body
-        names = set(_names(body))
-        request = sorted(name for name in names if name.startswith(_MILESTONE))
+        names = set(_names_in(body))
+        of_milestones = sorted(name for name in names if name.startswith(_MILESTONE))
         if lacking := [verb for verb in _VERBS if _MILESTONE + verb not in names]:
-            raise NoFeed(f"there are no events of {' and '.join(lacking)} billing milestones")
-        return [*request, *({_INVOICE_DELETED} & names)]
+            raise FeedUnavailable(
+                f"there are no events of {' and '.join(lacking)} billing milestones"
+            )
+        return [*of_milestones, *({_INVOICE_DELETED} & names)]
 
     def _check_times(self, scanned_at: datetime, scan_every: timedelta) -> None:
         """By Kantata's clock alone."""
         now = self._reader.server_time
         if now is None:
-            raise NoFeed("Kantata does not tell its time")
+            raise FeedUnavailable("Kantata does not tell its time")
         if now < self.since:
-            raise NoFeed(f"Kantata's clock went back behind {self.since:%Y-%m-%d %H:%M} UTC")
+            raise FeedUnavailable(
+                f"Kantata's clock went back behind {self.since:%Y-%m-%d %H:%M} UTC"
+            )
         if now - scanned_at >= scan_every:
-            raise NoFeed(f"the last proven scan began {scanned_at:%Y-%m-%d %H:%M} UTC")
-        if now - self.since >= KEPT:
-            raise NoFeed(f"the feed does not reach back to {self.since:%Y-%m-%d %H:%M} UTC")
+            raise FeedUnavailable(f"the last proven scan began {scanned_at:%Y-%m-%d %H:%M} UTC")
+        if now - self.since >= RETENTION:
+            raise FeedUnavailable(
+                f"the feed does not reach back to {self.since:%Y-%m-%d %H:%M} UTC"
+            )
 
     @property
-    def tells_of_deleted_invoices(self) -> bool:
+    def reports_deleted_invoices(self) -> bool:
         """Whether an invoice that was deleted raises an event."""
-        return _INVOICE_DELETED in self._names
+        return _INVOICE_DELETED in self._types
 
     def changes(self) -> FeedChanges:
         """Read what changed.
 
         Raises:
-            NoFeed: If the feed cannot be read.
+            FeedUnavailable: If the feed cannot be read.
         """
         changes = FeedChanges()
         since = f"{(self.since - OVERLAP).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        with _no_feed(self._reader):
-            self._events(since, changes)
-            self._invoices(since, changes)
+        with _feed_errors(self._reader):
+            self._read_events(since, changes)
+            self._read_invoices(since, changes)
         return changes
 
-    def _events(self, since: str, changes: FeedChanges) -> None:
+    def _read_events(self, since: str, changes: FeedChanges) -> None:
         query: Parameters = {
-            "event_types": ",".join(self._names),
+            "event_types": ",".join(self._types),
             "created_after": since,
             "order": "created_at:asc",
             "per_page": PER_PAGE,
         }
-        for page in _forward(self._reader, EVENTS, query):
+        for page in _pages_forward(self._reader, EVENTS, query):
             for event in page.records.values():
                 subject, name = event.get("subject_id"), event.get("event_type")
-                if not is_id(subject) or not isinstance(name, str) or not _NAME.fullmatch(name):
-                    raise NoFeed("its events do not tell what they are about")
+                if (
+                    not is_id(subject)
+                    or not isinstance(name, str)
+                    or not _EVENT_TYPE.fullmatch(name)
+                ):
+                    raise FeedUnavailable("its events do not tell what they are about")
                 if name.startswith(_MILESTONE):
                     changes.milestones.add(str(subject))
                 elif name == _INVOICE_DELETED:
                     changes.invoices.add(str(subject))
 
-    def _invoices(self, since: str, changes: FeedChanges) -> None:
+    def _read_invoices(self, since: str, changes: FeedChanges) -> None:
         query: Parameters = {
             "updated_after": since,
             "order": "updated_at:asc",
             "include": "billing_milestones",
             "per_page": PER_PAGE,
         }
-        for page in _backward(self._reader, INVOICES.name, query):
+        for page in _pages_backward(self._reader, INVOICES.name, query):
             changes.invoices |= page.records.keys()
             changes.milestones |= page.side_loaded.get("billing_milestones", {}).keys()
             for invoice in page.records.values():
                 ids = invoice.get("billing_milestone_ids") or []
                 if not isinstance(ids, list) or not all(map(is_id, ids)):
-                    raise NoFeed("invoices do not tell their milestones")
+                    raise FeedUnavailable("invoices do not tell their milestones")
                 changes.milestones |= set(map(str, ids))
 
 
 @contextmanager
-def _no_feed(reader: KantataReader) -> Iterator[None]:
-    """Turn an error of the feed alone into ``NoFeed``, since the list may well be there."""
+def _feed_errors(reader: KantataReader) -> Iterator[None]:
+    """Turn errors of the feed alone into ``FeedUnavailable``: the list may well be there."""
     try:
         yield
     except (KantataUnauthorized, KantataThrottled):
@@ -161,24 +171,24 @@ def _no_feed(reader: KantataReader) -> Iterator[None]:
     except KantataError as error:
         if reader.server_time is None:  # nothing was ever answered
             raise
-        raise NoFeed(f"no feed: {error}") from None
+        raise FeedUnavailable(f"no feed: {error}") from None
 
 
-def _names(body: object) -> Iterator[str]:
+def _names_in(body: object) -> Iterator[str]:
     """Everything in any JSON that looks like the name of an event type."""
     if isinstance(body, str):
-        if _NAME.fullmatch(body):
+        if _EVENT_TYPE.fullmatch(body):
             yield body
     elif isinstance(body, dict):
         for key, value in body.items():
-            yield from _names(key)
-            yield from _names(value)
+            yield from _names_in(key)
+            yield from _names_in(value)
     elif isinstance(body, list):
         for value in body:
-            yield from _names(value)
+            yield from _names_in(value)
 
 
-def _forward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
+def _pages_forward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
     """First to last: right for a list that only grows, since what comes in shifts rows onwards."""
     number, pages = 1, 1
     while number <= pages:
@@ -187,7 +197,7 @@ def _forward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Pa
         number, pages = number + 1, page.pages
 
 
-def _backward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
+def _pages_backward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
     """Last to first: right for a list whose rows leave, or move to its end; then its end again."""
     page = _page(reader, path, {**query, "page": 1})
     yield page
@@ -205,5 +215,5 @@ def _page(reader: KantataReader, path: str, query: Parameters) -> Page:
     """A page that shows what it counts: a change left out without a word would be lost."""
     page = reader.page(path, query)
     if not page.whole:
-        raise NoFeed(f"{path} shows {len(page.records)} of {page.count}, which is not all")
+        raise FeedUnavailable(f"{path} shows {len(page.records)} of {page.count}, which is not all")
     return page

@@ -47,7 +47,7 @@ class Scan:
         reader: The door to Kantata.
         in_flight: Requests at the same time, 1 to 200.
         progress: Told after each page.
-        among: Parameters that restrict the list; a server may ignore them.
+        filters: Parameters that restrict the list; a server may ignore them.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Scan:
         reader: KantataReader,
         in_flight: int = 4,
         progress: Progress | None = None,
-        among: Parameters | None = None,
+        filters: Parameters | None = None,
     ) -> None:
         if not 1 <= in_flight <= 200:
             raise KantataMisconfigured(f"requests_in_flight is {in_flight}; it must be 1 to 200")
@@ -63,10 +63,10 @@ class Scan:
         self._reader = reader
         self._in_flight = in_flight
         self._progress = progress
-        self._among = among or {}
+        self._filters = filters or {}
         self._counts: set[int] = set()
-        self._last: Page | None = None
-        self._pages = self._end = 0
+        self._latest: Page | None = None
+        self._pages_read = self._last_page_number = 0
 
     def pages(self) -> Iterator[Page]:
         """Every page, some of them twice; complete when the iterator ends.
@@ -79,10 +79,10 @@ class Scan:
         for _ in range(SCAN_ATTEMPTS):
             self.seen.clear()
             self._counts.clear()
-            self._last = None
-            self._pages = self._end = 0
+            self._latest = None
+            self._pages_read = self._last_page_number = 0
             yield from self._attempt()
-            if len(self.seen) >= min(self.count, self._end * PER_PAGE):
+            if len(self.seen) >= min(self.count, self._last_page_number * PER_PAGE):
                 return
         missing = (
             f"read {len(self.seen)} of {self.count} milestones in each of {SCAN_ATTEMPTS} tries"
@@ -98,25 +98,25 @@ class Scan:
     @property
     def count(self) -> int:
         """Rows of the whole list, by the latest answer."""
-        return self._last.count if self._last else 0
+        return self._latest.count if self._latest else 0
 
     def _attempt(self) -> Iterator[Page]:
         """Read everything once."""
         first = self._page(1)
         if first.pages <= 1:
-            yield self._note(first, 0, 1)
+            yield self._record(first, 0, 1)
             return
         blocks = _blocks(first.pages, self._in_flight)
-        for number, page in _together({b.number: self._descend(b) for b in blocks}):
-            yield self._note(page, number, first.pages)
-        tops = {block.number: self._reread(block) for block in blocks[:-1]}
-        for _, page in _together({**tops, _REREAD: self._tail(first.pages)}):
-            yield self._note(page, _REREAD, first.pages)
+        for number, page in _run_concurrently({b.number: self._pages_of_block(b) for b in blocks}):
+            yield self._record(page, number, first.pages)
+        tops = {block.number: self._pages_crossed(block) for block in blocks[:-1]}
+        for _, page in _run_concurrently({**tops, _REREAD: self._pages_at_end(first.pages)}):
+            yield self._record(page, _REREAD, first.pages)
 
-    def _descend(self, block: _Block) -> Iterator[Page]:
+    def _pages_of_block(self, block: _Block) -> Iterator[Page]:
         return (self._page(number) for number in range(block.high, block.low - 1, -1))
 
-    def _reread(self, block: _Block) -> Iterator[Page]:
+    def _pages_crossed(self, block: _Block) -> Iterator[Page]:
         """What crossed from the block above into this one after its top page had been read."""
         for number in range(block.high, 0, -1):
             page = self._page(number)
@@ -125,7 +125,7 @@ class Scan:
             if settled:
                 return
 
-    def _tail(self, pages: int) -> Iterator[Page]:
+    def _pages_at_end(self, pages: int) -> Iterator[Page]:
         """What was added at the end meanwhile."""
         page = self._page(pages)
         yield page
@@ -133,16 +133,16 @@ class Scan:
             page = self._page(page.number + 1)
             yield page
 
-    def _note(self, page: Page, block: int, pages: int) -> Page:
-        if self._last is None or page.observed_at > self._last.observed_at:
-            self._last = page
-        self._end = max(self._end, page.number)
+    def _record(self, page: Page, block: int, pages: int) -> Page:
+        if self._latest is None or page.observed_at > self._latest.observed_at:
+            self._latest = page
+        self._last_page_number = max(self._last_page_number, page.number)
         self._counts.add(page.count)
         for record_id in page.records:
             self.seen.setdefault(record_id, block)
-        self._pages += 1
+        self._pages_read += 1
         if self._progress:
-            self._progress(len(self.seen), min(self._pages, pages), pages)
+            self._progress(len(self.seen), min(self._pages_read, pages), pages)
         return page
 
     def _page(self, number: int) -> Page:
@@ -155,17 +155,17 @@ class Scan:
                     "per_page": PER_PAGE,
                     "page": number,
                     "include": MILESTONE_INCLUDES,
-                    **self._among,
+                    **self._filters,
                 },
             )
             _check_order(page)
             if page.number in (number, 0) and len(page.records) == page.expected and page.whole:
                 return page
-        said = f"shows {len(page.records)} milestones instead of {page.expected}"
+        shown = f"shows {len(page.records)} milestones instead of {page.expected}"
         if page.pages * page.size < page.count:
-            said = f"tells of {page.pages} pages and of {page.count} milestones, which do not fit"
+            shown = f"tells of {page.pages} pages and of {page.count} milestones, which do not fit"
         raise KantataIncomplete(
-            f"page {number} {said}, {ATTEMPTS} times in a row. Nothing was loaded."
+            f"page {number} {shown}, {ATTEMPTS} times in a row. Nothing was loaded."
         )
 
 
@@ -190,13 +190,13 @@ def _check_order(page: Page) -> None:
         )
 
 
-def _together(jobs: Mapping[int, Iterator[Page]]) -> Iterator[tuple[int, Page]]:
+def _run_concurrently(page_iterators: Mapping[int, Iterator[Page]]) -> Iterator[tuple[int, Page]]:
     """Run iterators at once, each in a thread; their pages as they come, with the job's number.
 
     The threads are daemons, so that a Ctrl-C never waits for a request to end. The first error of
     any ends all.
     """
-    queue: Queue[tuple[int, Page | Exception | None]] = Queue(2 * len(jobs))
+    queue: Queue[tuple[int, Page | Exception | None]] = Queue(2 * len(page_iterators))
     stopped = threading.Event()
 
     def put(number: int, item: Page | Exception | None) -> bool:
@@ -217,15 +217,15 @@ def _together(jobs: Mapping[int, Iterator[Page]]) -> Iterator[tuple[int, Page]]:
         except Exception as error:  # whatever it is, the consumer raises it
             put(number, error)
 
-    for job in jobs.items():
+    for job in page_iterators.items():
         threading.Thread(target=work, args=job, name=f"kantata-pages-{job[0]}", daemon=True).start()
     try:
-        yield from _taken(queue, len(jobs))
+        yield from _results(queue, len(page_iterators))
     finally:
         stopped.set()
 
 
-def _taken(
+def _results(
     queue: Queue[tuple[int, Page | Exception | None]], working: int
 ) -> Iterator[tuple[int, Page]]:
     while working:

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from itertools import islice
 
-from ..api.envelope import Page
-from ..api.reader import KantataReader
 from ..errors import KantataFieldLost
 from ..schema import CURRENCIES
-from ..settings import MILESTONE_INCLUDES, MILESTONES_PATH
-from ..state import WarehouseState
-from ..transform.diff import Batch
+from ..settings import MILESTONES_PATH
 from ..transform.milestone_index import MilestoneIndex
 from ..transform.rejects import Rejects, storable
-from .deletions import NOT_ALLOWED, IndividualLookups, fetch_one
-from .feed import Feed, NoFeed
+from ..transform.rows import Batch
+from .changed_milestones import FEW_MISSING, ChangedMilestones, read_by_ids, read_changed
+from .context import ExtractContext
+from .deletions import IndividualLookups, mark_missing
+from .feed import FeedReader, FeedUnavailable
+from .ids import first_few, in_numeric_order
 from .scan import Progress, Scan
-from .tables import ExtractContext, ExtractTables, first_few
+from .side_reads import SideReads
+from .tables import ExtractTables
 
-_FEW = 20  # so many milestones may vanish at once without a question
-_SCAN_IS_CHEAPER = 2_000  # changed milestones, or a fifth of all
 _CANARIES = 20
 
 
 def read_account(
-    task: ExtractContext,
-    in_flight: int = 4,
+    context: ExtractContext,
+    *,
+    requests_in_flight: int = 4,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Iterator[Batch]:
     """Read what changed, or everything; the report is complete when the iterator ends.
 
     Args:
-        task: What the run is given.
-        in_flight: Requests at the same time in a scan, 1 to 200.
+        context: What the run is given.
+        requests_in_flight: Requests at the same time in a scan, 1 to 200.
         progress: Told after each page of a scan.
         note: Told in one line what was chosen, and why.
 
@@ -45,238 +45,198 @@ def read_account(
     collecting = gc.isenabled()
     gc.disable()  # millions of records without a cycle: looking for some takes a third of the time
     try:
-        read = (
-            _read_touched(task)
-            or _feed_changes(task)
-            or FullScan(task, Scan(task.reader, in_flight, progress))
+        strategy = (
+            _touched_only(context)
+            or _event_feed(context)
+            or FullScan(context, Scan(context.reader, requests_in_flight, progress))
         )
         if note:
-            note(f"{task.report.mode}: {task.report.why}")
-        yield from read.batches()
+            note(f"{context.report.mode}: {context.report.why}")
+        yield from strategy.batches()
     finally:
-        task.reader.pace.stop()  # workers that still wait for a retry need not
+        context.reader.pace.stop()  # workers that still wait for a retry need not
         if collecting:
             gc.enable()
 
 
-def _read_touched(task: ExtractContext) -> EventFeed | None:
+def _touched_only(context: ExtractContext) -> EventFeed | None:
     """What was just written to; None if nothing was, or that is not all there is to read."""
-    request, report = task.request, task.report
+    request, report = context.request, context.report
     if not request.touched or request.unfinished or request.cursor is None:
         return None
-    ids = sorted(request.touched, key=_number)
+    ids = in_numeric_order(request.touched)
     try:
-        gathered = _lookup_ids(task.reader, task.state, ids, expected=True)
-    except NoFeed:
+        changed = read_by_ids(context.reader, context.state, ids, any_may_be_gone=True)
+    except FeedUnavailable:
         return None
     report.mode, report.why = "touched", f"{len(ids)} milestones were written to"
-    return EventFeed(task, gathered)
+    return EventFeed(context, changed)
 
 
-def _feed_changes(task: ExtractContext) -> EventFeed | None:
+def _event_feed(context: ExtractContext) -> EventFeed | None:
     """What the feed tells of; None, and the reason in the report, if a scan is due instead."""
-    report = task.report
+    report = context.report
     try:
-        feed = Feed(task.reader, task.request)
-        gathered = _gather(task.reader, task.state, feed)
-    except NoFeed as reason:
+        feed = FeedReader(context.reader, context.request)
+        changed = read_changed(context.reader, context.state, feed)
+    except FeedUnavailable as reason:
         report.mode, report.why = "scan", str(reason)
         return None
     report.mode, report.why = "feed", f"changes since {feed.since:%Y-%m-%d %H:%M} UTC"
-    return EventFeed(task, gathered)
+    return EventFeed(context, changed)
 
 
-class FullScan(ExtractTables):
-    """Everything there is."""
+class FullScan:
+    """Reads everything there is.
 
-    def __init__(self, task: ExtractContext, scan: Scan) -> None:
-        super().__init__(
-            task, MilestoneIndex(task.state.milestone_hashes()), Rejects(task.state.open_rejects())
-        )
+    Args:
+        context: What the run is given.
+        scan: The list of milestones.
+    """
+
+    def __init__(self, context: ExtractContext, scan: Scan) -> None:
+        state = context.state
+        self._context = context
         self._scan = scan
-        self._held_back = False
+        self._tables = ExtractTables(
+            context, MilestoneIndex(state.milestone_hashes()), Rejects(state.open_rejects())
+        )
+        self._deletions_held_back = False
 
     def batches(self) -> Iterator[Batch]:
         """Read every page, then settle which known milestones are gone."""
-        scan = self._scan
-        for page in scan.pages():
-            yield from self._take(page)
-        yield from self._milestones.flush()
-        self._check_fields()
-        yield from self._missing()
-        yield from self._projects()
-        yield from self._currencies()
-        yield from self._invoices_left()
-        self._close_rejects()
-        yield from self._end(len(scan.seen))
+        tables, side_reads = self._tables, SideReads(self._context, self._tables)
+        for page in self._scan.pages():
+            yield from tables.compare(page)
+        yield from tables.milestones.flush()
+        self._check_required_fields()
+        yield from self._settle_missing()
+        yield from side_reads.projects()
+        yield from side_reads.currencies()
+        yield from side_reads.unlinked_invoices()
+        self._resolve_rejects_of_gone()
+        yield from tables.finish(len(self._scan.seen))
 
-    def _close_rejects(self) -> None:
-        """Resolve what is open of records that are gone: nothing will ever show them good."""
-        shown = set(map(storable, self._scan.seen)) if self._rejects.tables() else set()
-        for id_ in self._rejects.open_of(MILESTONES_PATH) - shown:
-            if not self._index.is_live(id_):
-                self._rejects.good(MILESTONES_PATH, id_, self._reader.now())
-        for table in set() if self._held_back else self._rejects.tables() - {MILESTONES_PATH}:
-            side = self._sides.get(table)
-            for id_ in self._rejects.open_of(table) if side is None else side.unshown:
-                self._rejects.good(table, id_, self._reader.now())
-
-    def _check_fields(self) -> None:
+    def _check_required_fields(self) -> None:
         """Stop if a field that figures rest on is missing everywhere."""
         read = len(self._scan.seen)
-        lost = [name for name, ids in self._milestones.lacking.items() if len(ids) >= read > 0]
+        absent = self._tables.milestones.absent_fields
+        lost = [name for name, ids in absent.items() if len(ids) >= read > 0]
         if lost:
             raise KantataFieldLost(
                 f"{' and '.join(sorted(lost))} is missing from all {read} milestones: did the "
                 "token's user lose a permission? Nothing was loaded."
             )
 
-    def _missing(self) -> Iterator[Batch]:
-        """Settle what the list did not show; if that is much, only with leave."""
-        missing, index = sorted(self._index.unread(), key=_number), self._index
-        if not self._request.allow_deletes:
-            sudden = [id_ for id_ in missing if not index.is_lost(id_)]
-            projects = self._request.deleted_projects
-            if projects and sudden:
-                held = self._state.last_values(MILESTONES_PATH, "id", sudden, ["workspace_id"])
-                ids, of = (column.to_pylist() for column in held.columns)
-                allowed = {i for i, project in zip(ids, of, strict=True) if project in projects}
-                sudden = [id_ for id_ in sudden if id_ not in allowed]
-            self._held_back = self._too_many(len(sudden))
-            if self._held_back:
-                # Without the number of all, which changes by the hour: alerts compare these words.
-                self._report.warnings.append(
-                    f"{len(sudden)} milestones are missing at once, more than a tenth "
-                    f"({first_few(sudden, 3)}): nothing was marked as deleted. Does the token's "
-                    "user still see them? If they are deleted, say so: milestones sync "
-                    "--allow-deletes"
-                )
+    def _settle_missing(self) -> Iterator[Batch]:
+        """Mark what the list did not show as gone; if that is much, only with leave."""
+        missing = in_numeric_order(self._tables.index.unread())
+        allow_deletes = self._context.request.allow_deletes
+        if not allow_deletes:
+            unexpected = self._unexpected(missing)
+            self._deletions_held_back = self._are_too_many(len(unexpected))
+            if self._deletions_held_back:
+                self._context.report.warnings.append(_held_back_warning(unexpected))
                 return
-        canaries = [id_ for id_, _ in zip(self._scan.seen, range(_CANARIES), strict=False)]
-        alone = not canaries and self._request.allow_deletes
-        yield from self._settle(
-            missing, canaries, IndividualLookups.ALL if alone else IndividualLookups.SOME
+        canaries = list(islice(self._scan.seen, _CANARIES))
+        none_is_left = not canaries and allow_deletes
+        yield from mark_missing(
+            self._context,
+            self._tables,
+            missing,
+            canaries=canaries,
+            lookups=IndividualLookups.ALL if none_is_left else IndividualLookups.SOME,
         )
 
-    def _too_many(self, missing: int) -> bool:
+    def _unexpected(self, missing: list[str]) -> list[str]:
+        """Those that were readable in the last run, and are of no project known as deleted."""
+        index, projects = self._tables.index, self._context.request.deleted_projects
+        unexpected = [id_ for id_ in missing if not index.is_access_lost(id_)]
+        if not projects or not unexpected:
+            return unexpected
+        last = self._context.state.last_values(MILESTONES_PATH, "id", unexpected, ["workspace_id"])
+        ids, project_of = (column.to_pylist() for column in last.columns)
+        expected = {i for i, project in zip(ids, project_of, strict=True) if project in projects}
+        return [id_ for id_ in unexpected if id_ not in expected]
+
+    def _are_too_many(self, missing: int) -> bool:
         if missing and not self._scan.seen:
             return True
-        return missing > _FEW and missing > self._state.live_count() // 10
+        return missing > FEW_MISSING and missing > self._context.state.live_count() // 10
+
+    def _resolve_rejects_of_gone(self) -> None:
+        """Resolve what is open of records that are gone: nothing will ever show them good."""
+        tables, rejects, now = self._tables, self._tables.rejects, self._context.reader.now
+        seen = set(map(storable, self._scan.seen)) if rejects.tables() else set()
+        for id_ in rejects.open_ids(MILESTONES_PATH) - seen:
+            if not tables.index.is_live(id_):
+                rejects.resolve(MILESTONES_PATH, id_, now())
+        if self._deletions_held_back:
+            return
+        for table in rejects.tables() - {MILESTONES_PATH}:
+            side = tables.sides.get(table)
+            for id_ in rejects.open_ids(table) if side is None else side.unseen_rejects:
+                rejects.resolve(table, id_, now())
 
 
-@dataclass(frozen=True)
-class _Gathered:
-    """What the feed led to: milestones as they are, and those that are gone."""
-
-    index: MilestoneIndex
-    rejects: Rejects
-    pages: list[Page]
-    gone: list[str]
-    before: set[str]
-
-    @property
-    def grown(self) -> int:
-        """How many more there are now."""
-        after = {id_ for page in self.pages for id_ in page.records}
-        return len(after - self.before) - len(self.before - after)
-
-
-def _gather(reader: KantataReader, state: WarehouseState, feed: Feed) -> _Gathered:
-    """Read what may have changed, and check by the list's count that this is all.
-
-    Raises:
-        NoFeed: If it cannot be all, or is so much that a scan is cheaper.
-    """
-    changes = feed.changes()
-    invoices = changes.invoices | (
-        set() if feed.tells_of_deleted_invoices else set(state.draft_invoices())
+def _held_back_warning(ids: list[str]) -> str:
+    # Without the number of all, which changes by the hour: alerts compare these words.
+    return (
+        f"{len(ids)} milestones are missing at once, more than a tenth "
+        f"({first_few(ids, 3)}): nothing was marked as deleted. Does the token's "
+        "user still see them? If they are deleted, say so: milestones sync "
+        "--allow-deletes"
     )
-    ids = sorted(
-        changes.milestones | set(state.milestones_on_invoices(sorted(invoices))), key=_number
-    )
-    live = state.live_count()
-    if len(ids) > max(_SCAN_IS_CHEAPER, live // 5):
-        raise NoFeed(f"{len(ids)} milestones may have changed, so a scan is cheaper")
-    gathered = _lookup_ids(reader, state, ids)
-    expected = live + gathered.grown
-    count = reader.page(MILESTONES_PATH, {"per_page": 1, "page": 1}).count
-    if count != expected:
-        raise NoFeed(f"Kantata counts {count} milestones, and the feed accounts for {expected}")
-    return gathered
 
 
-def _lookup_ids(
-    reader: KantataReader, state: WarehouseState, ids: list[str], expected: bool = False
-) -> _Gathered:
-    """Read these milestones, and find out which are gone.
+class EventFeed:
+    """Loads what the feed tells of.
 
     Args:
-        reader: The door to Kantata.
-        state: What the warehouse holds.
-        ids: Which ones.
-        expected: Whether any number of them may be gone without a question.
-
-    Raises:
-        NoFeed: If that cannot be known in this way.
+        context: What the run is given.
+        changed: Milestones that may have changed.
     """
-    live = state.live_count()
-    index, rejects = MilestoneIndex(state.milestone_hashes(ids)), Rejects(state.open_rejects())
-    before = {i for i in ids if index.is_live(i) or rejects.is_open(MILESTONES_PATH, i)}
-    pages = list(reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES))
-    missing = before.difference(*(page.records for page in pages))
-    if not expected and len(missing) > _FEW and len(missing) > live // 10:
-        raise NoFeed(f"{len(missing)} of {live} milestones are missing at once")
-    gone = []
-    for id_ in missing:
-        try:
-            page = fetch_one(reader, id_)
-        except NOT_ALLOWED as error:
-            raise NoFeed(f"milestone {id_} is missing from lists: {error}") from None
-        gone += [id_] if page is None else []
-        pages += [page] if page is not None else []
-    return _Gathered(index, rejects, pages, sorted(gone, key=_number), before)
 
-
-class EventFeed(ExtractTables):
-    """What the feed tells of."""
-
-    def __init__(self, task: ExtractContext, gathered: _Gathered) -> None:
-        super().__init__(task, gathered.index, gathered.rejects)
-        self._gathered = gathered
+    def __init__(self, context: ExtractContext, changed: ChangedMilestones) -> None:
+        self._context = context
+        self._changed = changed
+        self._tables = ExtractTables(context, changed.index, changed.rejects)
 
     def batches(self) -> Iterator[Batch]:
         """Load what the feed names, then settle which of those are gone."""
-        gathered = self._gathered
+        tables, side_reads = self._tables, SideReads(self._context, self._tables)
         seen: dict[str, None] = {}
-        for page in gathered.pages:
+        for page in self._changed.pages:
             seen |= dict.fromkeys(page.records)
-            yield from self._take(page)
-        yield from self._milestones.flush()
-        unknown = [id_ for id_ in gathered.gone if not self._index.is_live(id_)]
-        for id_ in unknown:  # never typed, so it is in no table but rejected_records
-            self._rejects.good(MILESTONES_PATH, id_, self._reader.now())
-        alive = [*seen, *self._state.recent_ids(_CANARIES)][:_CANARIES]
-        gone = [id_ for id_ in gathered.gone if id_ not in unknown]
-        canaries = [id_ for id_ in alive if id_ not in gathered.gone]
-        yield from self._settle(gone, canaries, IndividualLookups.NONE)
-        yield from self._projects()
-        yield from self._invoices_left()
-        if self._new_day() or self._without_unit():
-            yield from self._currencies()
-        self._report.ids = self._index.ids()
-        yield from self._end(len(seen))
+            yield from tables.compare(page)
+        yield from tables.milestones.flush()
+        yield from self._settle_gone(list(seen))
+        yield from side_reads.projects()
+        yield from side_reads.unlinked_invoices()
+        if self._is_first_today() or self._has_unknown_currency():
+            yield from side_reads.currencies()
+        self._context.report.ids = tables.index.ids()
+        yield from tables.finish(len(seen))
 
-    def _new_day(self) -> bool:
+    def _settle_gone(self, seen: list[str]) -> Iterator[Batch]:
+        """Mark milestones as gone; of those never typed, only the reject is resolved."""
+        tables, gone = self._tables, self._changed.gone
+        live = [id_ for id_ in gone if tables.index.is_live(id_)]
+        for id_ in (id_ for id_ in gone if id_ not in live):  # it is in rejected_records alone
+            tables.rejects.resolve(MILESTONES_PATH, id_, self._context.reader.now())
+        alive = [*seen, *self._context.state.recent_ids(_CANARIES)][:_CANARIES]
+        canaries = [id_ for id_ in alive if id_ not in gone]
+        yield from mark_missing(
+            self._context, tables, live, canaries=canaries, lookups=IndividualLookups.NONE
+        )
+
+    def _is_first_today(self) -> bool:
         """Whether no run was proven today, by Kantata's clock."""
-        now, then = self._reader.server_time, self._request.cursor
+        now, then = self._context.reader.server_time, self._context.request.cursor
         return now is None or then is None or now.date() != then.date()
 
-    def _without_unit(self) -> bool:
+    def _has_unknown_currency(self) -> bool:
         """Whether a milestone that was read has a currency the warehouse does not know."""
-        held = self._state.row_hashes(CURRENCIES.name, CURRENCIES.key)
-        state = {code for batch in held for code in batch.column(0).to_pylist()}
-        return not state.issuperset(self._index.totals())
-
-
-def _number(id_: str) -> tuple[int, str]:
-    return len(id_), id_
+        batches = self._context.state.row_hashes(CURRENCIES.name, CURRENCIES.key)
+        known = {code for batch in batches for code in batch.column(0).to_pylist()}
+        return not known.issuperset(self._tables.index.totals())

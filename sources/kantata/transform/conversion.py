@@ -65,7 +65,7 @@ def arrow_type(kind: Kind) -> pa.DataType:
     return _ARROW[kind]
 
 
-def column(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
+def convert_column(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
     """Convert one column's values as they came off the wire.
 
     Args:
@@ -245,6 +245,11 @@ def shown(value: object) -> str:
     """A value as a message may show it: short."""
     text = orjson.dumps(value, default=str).decode()
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def timestamps(values: Sequence[datetime | None]) -> pa.Array:
+    """A column of times."""
+    return pa.array(values, _ARROW[Kind.TIMESTAMP])
 
 
 def table_of(columns: Mapping[str, Kind], rows: list[dict[str, Any]]) -> pa.Table:

@@ -14,11 +14,11 @@ from .fingerprint import DIGEST_BYTES, HASH_VERSION, OF_A_ROW
 
 # What stands for the content of a milestone that is gone: no digest of a record is like these.
 DELETED = b"deleted".rjust(DIGEST_BYTES, b"\0")
-LOST = b"access lost".rjust(DIGEST_BYTES, b"\0")
+ACCESS_LOST = b"access lost".rjust(DIGEST_BYTES, b"\0")
 _NO_DIGEST = bytes(DIGEST_BYTES)
-_MARKS = {"deleted": DELETED, "lost": LOST}
+_GONE = {"deleted": DELETED, "lost": ACCESS_LOST}
 _UNREAD, _GOOD, _REJECTED = 0, 1, 2
-_ROWS_AT_ONCE = 65_536  # grow in steps, since array and bytearray grow by copying
+_GROWTH = 65_536  # grow in steps, since array and bytearray grow by copying
 
 
 def digest_of(text: str | None) -> bytes:
@@ -26,8 +26,8 @@ def digest_of(text: str | None) -> bytes:
 
     ``deleted`` and ``lost`` stand for milestones marked so.
     """
-    if text in _MARKS:
-        return _MARKS[text]
+    if text in _GONE:
+        return _GONE[text]
     if not text or not text.startswith(HASH_VERSION):
         return b""
     return bytes.fromhex(text.removeprefix(HASH_VERSION))
@@ -37,90 +37,90 @@ class MilestoneIndex:
     """Milestones by id.
 
     Args:
-        known: Batches of what the warehouse holds, with columns ``id``, ``row_hash``, ``version``
+        rows: Batches of what the warehouse holds, with columns ``id``, ``row_hash``, ``version``
             (the last one, 0 for none), ``version_hash`` and ``links`` (ids of invoices, joined by
             commas). A hash may be ``deleted`` or ``lost`` instead.
     """
 
-    def __init__(self, known: Iterable[pa.RecordBatch]) -> None:
-        self._place: dict[str, int] = {}
+    def __init__(self, rows: Iterable[pa.RecordBatch]) -> None:
+        self._positions: dict[str, int] = {}
         self._digests = bytearray()
         self._versions = array("I")
         self._links: list[str] = []
-        self._texts: dict[str, str] = {"": ""}
-        self._state = bytearray()
+        self._shared_links: dict[str, str] = {"": ""}
+        self._read_states = bytearray()
         self._read_at = array("q")
         self._amounts = array("q")
         self._currencies = array("H")
-        self._codes: dict[str, int] = {}
-        self._unversioned: dict[str, bytes] = {}
-        self._of_rows: set[str] = set()  # whose last version was made of the row there is
-        for batch in known:
-            self._hold(batch)
-        self.known = len(self._place)
+        self._currency_codes: dict[str, int] = {}
+        self._other_versions: dict[str, bytes] = {}
+        self._versioned_by_row: set[str] = set()  # whose last version was made of the row there is
+        for batch in rows:
+            self._add_batch(batch)
 
-    def _hold(self, batch: pa.RecordBatch) -> None:
-        names = ("id", "row_hash", "version", "version_hash", "links")
-        for id_, own, version, of_version, links in zip(
-            *(batch.column(name).to_pylist() for name in names), strict=True
+    def _add_batch(self, batch: pa.RecordBatch) -> None:
+        columns = ("id", "row_hash", "version", "version_hash", "links")
+        for id_, row_hash, version, version_hash, links in zip(
+            *(batch.column(name).to_pylist() for name in columns), strict=True
         ):
             position = self._add(id_)
-            self.set_digest(position, digest_of(own))
+            self.set_digest(position, digest_of(row_hash))
             self._versions[position] = version
             self.set_links(position, ",".join(sorted(links.split(","))) if "," in links else links)
-            if own != of_version:
-                self._unversioned[id_] = digest_of(of_version)
-            if own and of_version == OF_A_ROW + own:
-                self._of_rows.add(id_)
+            if row_hash != version_hash:
+                self._other_versions[id_] = digest_of(version_hash)
+            if row_hash and version_hash == OF_A_ROW + row_hash:
+                self._versioned_by_row.add(id_)
 
     def _add(self, id_: str) -> int:
-        position = self._place[id_] = len(self._place)
-        if position == len(self._state):
-            self._digests.extend(bytes(DIGEST_BYTES * _ROWS_AT_ONCE))
-            self._state.extend(bytes(_ROWS_AT_ONCE))
+        position = self._positions[id_] = len(self._positions)
+        if position == len(self._read_states):
+            self._digests.extend(bytes(DIGEST_BYTES * _GROWTH))
+            self._read_states.extend(bytes(_GROWTH))
             for numbers in (self._versions, self._read_at, self._amounts, self._currencies):
-                numbers.frombytes(bytes(numbers.itemsize * _ROWS_AT_ONCE))
+                numbers.frombytes(bytes(numbers.itemsize * _GROWTH))
         self._links.append("")
         return position
 
     def position(self, id_: str) -> int:
         """The place of a milestone, a new one if it was not known."""
-        position = self._place.get(id_)
+        position = self._positions.get(id_)
         return self._add(id_) if position is None else position
 
-    def is_latest(self, position: int, tick: int) -> bool:
-        """Whether this read, at this microsecond, is the latest so far; it counts from now on."""
-        if tick < self._read_at[position]:
+    def note_read(self, position: int, microsecond: int) -> bool:
+        """Note a read at this microsecond; gives whether it is the latest so far."""
+        if microsecond < self._read_at[position]:
             return False
-        self._read_at[position] = tick
+        self._read_at[position] = microsecond
         return True
 
     def digest(self, position: int) -> bytes:
         """The content that is loaded or about to be; empty if none is."""
-        held = bytes(self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES])
-        return b"" if held == _NO_DIGEST else held
+        found = bytes(self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES])
+        return b"" if found == _NO_DIGEST else found
 
     def set_digest(self, position: int, digest: bytes) -> None:
         """Tell what is loaded, or about to be."""
         content = digest or _NO_DIGEST
         self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES] = content
 
-    def versioned(self, id_: str, loaded: bytes) -> bytes:
+    def version_digest(self, id_: str, row_digest: bytes) -> bytes:
         """The content of the last version, which may differ from what is loaded after a crash."""
-        return self._unversioned.get(id_, loaded)
+        return self._other_versions.get(id_, row_digest)
 
-    def untold(self) -> dict[str, bytes]:
+    def missing_versions(self) -> dict[str, bytes]:
         """The content of live rows that no version tells, since a crash kept it back, by id."""
         return {
             id_: row
-            for id_, version in self._unversioned.items()
-            if id_ not in self._of_rows
-            and (row := self.digest(self._place[id_])) not in (b"", DELETED, LOST, version)
+            for id_, version in self._other_versions.items()
+            if id_ not in self._versioned_by_row
+            and (row := self.digest(self._positions[id_]))
+            not in (b"", DELETED, ACCESS_LOST, version)
         }
 
     def next_version(self, id_: str, position: int) -> int:
         """Count a version that is about to be loaded, and give its number: 1, 2, 3."""
-        self._unversioned.pop(id_, None)
+        self._other_versions.pop(id_, None)
         self._versions[position] += 1
         return self._versions[position]
 
@@ -130,56 +130,59 @@ class MilestoneIndex:
 
     def set_links(self, position: int, links: str) -> None:
         """Tell what it is linked to."""
-        self._links[position] = self._texts.setdefault(links, links)  # most are shared
+        self._links[position] = self._shared_links.setdefault(links, links)  # most are shared
 
-    def good(self, position: int, amount: int, currency: str) -> None:
+    def count_good(self, position: int, amount: int, currency: str) -> None:
         """Count a milestone that was read and is, or will be, in the warehouse."""
-        self._state[position] = _GOOD
+        self._read_states[position] = _GOOD
         self._amounts[position] = amount
-        self._currencies[position] = self._codes.setdefault(currency, len(self._codes))
+        self._currencies[position] = self._currency_codes.setdefault(
+            currency, len(self._currency_codes)
+        )
 
-    def rejected(self, position: int) -> None:
+    def count_rejected(self, position: int) -> None:
         """Take a milestone out of the count, since its last read could not be typed."""
-        self._state[position] = _REJECTED
+        self._read_states[position] = _REJECTED
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Milestones and their sum in subunits, by currency, of all that were read and good."""
-        counts, sums = [0] * len(self._codes), [0] * len(self._codes)
-        for position in range(len(self._place)):
-            if self._state[position] == _GOOD:
+        counts, sums = [0] * len(self._currency_codes), [0] * len(self._currency_codes)
+        for position in range(len(self._positions)):
+            if self._read_states[position] == _GOOD:
                 counts[self._currencies[position]] += 1
                 sums[self._currencies[position]] += self._amounts[position]
-        return {code: (counts[n], sums[n]) for code, n in self._codes.items() if counts[n]}
+        return {code: (counts[n], sums[n]) for code, n in self._currency_codes.items() if counts[n]}
 
-    def knows(self, id_: str) -> bool:
+    def has(self, id_: str) -> bool:
         """Whether there is a place for it."""
-        return id_ in self._place
+        return id_ in self._positions
 
     def is_live(self, id_: str) -> bool:
         """Whether the warehouse shows it as neither deleted nor out of reach."""
-        position = self._place.get(id_)
-        return position is not None and self.digest(position) not in (b"", DELETED, LOST)
+        position = self._positions.get(id_)
+        return position is not None and self.digest(position) not in (b"", DELETED, ACCESS_LOST)
 
-    def is_lost(self, id_: str) -> bool:
+    def is_access_lost(self, id_: str) -> bool:
         """Whether the warehouse shows it as out of reach."""
-        return self.digest(self._place[id_]) == LOST
+        return self.digest(self._positions[id_]) == ACCESS_LOST
 
     def unread(self) -> Iterator[str]:
         """Ids the warehouse holds that this run did not read, and that are not known as deleted."""
-        for id_, position in self._place.items():
-            if self._state[position] == _UNREAD:
+        for id_, position in self._positions.items():
+            if self._read_states[position] == _UNREAD:
                 digest = self.digest(position)
-                if digest != DELETED or self.versioned(id_, digest) != DELETED:
+                if digest != DELETED or self.version_digest(id_, digest) != DELETED:
                     yield id_
 
     def unproven(self) -> list[str]:
         """Ids of live rows that say nothing of this run: not read, or rejected."""
         return [
             i
-            for i, position in self._place.items()
-            if self._state[position] != _GOOD and self.digest(position) not in (DELETED, LOST)
+            for i, position in self._positions.items()
+            if self._read_states[position] != _GOOD
+            and self.digest(position) not in (DELETED, ACCESS_LOST)
         ]
 
     def ids(self) -> list[str]:
         """Every id there is a place for."""
-        return list(self._place)
+        return list(self._positions)

@@ -13,16 +13,16 @@ ROWS_LOOKED_AT = 100  # of a batch: a new field is in more rows than these, or i
 _DEEPEST = 4
 
 
-def nested_changes(column: str, held: Iterable[object], read: Iterable[object]) -> Iterator[str]:
-    """Paths that nobody held yet, and paths whose values changed their type, in words.
+def nested_changes(column: str, stored: Iterable[object], read: Iterable[object]) -> Iterator[str]:
+    """Paths that are new, and paths whose values changed their type, in words.
 
     Args:
         column: The column's name.
-        held: What the warehouse holds in it: JSON text.
+        stored: What the warehouse holds in it: JSON text.
         read: What was read of it: any JSON.
     """
     before: dict[str, set[str]] = {}
-    for text in held:
+    for text in stored:
         with suppress(ValueError):
             _paths(column, orjson.loads(str(text)), before, 0)
     after: dict[str, set[str]] = {}

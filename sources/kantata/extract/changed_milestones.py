@@ -1,0 +1,115 @@
+"""Milestones that may have changed, as they are now, and those of them that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from ..api.envelope import Page
+from ..api.reader import KantataReader
+from ..settings import MILESTONE_INCLUDES, MILESTONES_PATH
+from ..state import WarehouseState
+from ..transform.milestone_index import MilestoneIndex
+from ..transform.rejects import Rejects
+from .deletions import NOT_ALLOWED, fetch_one
+from .feed import FeedReader, FeedUnavailable
+from .ids import in_numeric_order
+
+FEW_MISSING = 20  # so many milestones may vanish at once without a question
+_SCAN_IS_CHEAPER = 2_000  # changed milestones, or a fifth of all
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedMilestones:
+    """Milestones that may have changed.
+
+    Args:
+        index: What the warehouse holds of them.
+        rejects: Records that cannot be typed.
+        pages: The milestones as they are.
+        gone: Ids of those that are deleted.
+        known: Ids of those that were there before, as far as the warehouse knows.
+    """
+
+    index: MilestoneIndex
+    rejects: Rejects
+    pages: list[Page]
+    gone: list[str]
+    known: set[str]
+
+    @property
+    def growth(self) -> int:
+        """How many more there are now."""
+        now = {id_ for page in self.pages for id_ in page.records}
+        return len(now - self.known) - len(self.known - now)
+
+
+def read_changed(
+    reader: KantataReader, state: WarehouseState, feed: FeedReader
+) -> ChangedMilestones:
+    """Read what may have changed, and check by the list's count that this is all.
+
+    Raises:
+        FeedUnavailable: If it cannot be all, or is so much that a scan is cheaper.
+    """
+    changes = feed.changes()
+    drafts = set() if feed.reports_deleted_invoices else set(state.draft_invoices())
+    on_invoices = state.milestones_on_invoices(sorted(changes.invoices | drafts))
+    ids = in_numeric_order(changes.milestones | set(on_invoices))
+    live = state.live_count()
+    if len(ids) > max(_SCAN_IS_CHEAPER, live // 5):
+        raise FeedUnavailable(f"{len(ids)} milestones may have changed, so a scan is cheaper")
+    changed = read_by_ids(reader, state, ids)
+    expected = live + changed.growth
+    count = reader.page(MILESTONES_PATH, {"per_page": 1, "page": 1}).count
+    if count != expected:
+        raise FeedUnavailable(
+            f"Kantata counts {count} milestones, and the feed accounts for {expected}"
+        )
+    return changed
+
+
+def read_by_ids(
+    reader: KantataReader,
+    state: WarehouseState,
+    ids: list[str],
+    *,
+    any_may_be_gone: bool = False,
+) -> ChangedMilestones:
+    """Read these milestones, and find out which are gone.
+
+    Args:
+        reader: The door to Kantata.
+        state: What the warehouse holds.
+        ids: Which ones.
+        any_may_be_gone: Whether any number of them may be gone without a question.
+
+    Raises:
+        FeedUnavailable: If that cannot be known in this way.
+    """
+    live = state.live_count()
+    index, rejects = MilestoneIndex(state.milestone_hashes(ids)), Rejects(state.open_rejects())
+    known = {i for i in ids if index.is_live(i) or rejects.is_open(MILESTONES_PATH, i)}
+    pages = list(reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES))
+    missing = known.difference(*(page.records for page in pages))
+    if not any_may_be_gone and len(missing) > FEW_MISSING and len(missing) > live // 10:
+        raise FeedUnavailable(f"{len(missing)} of {live} milestones are missing at once")
+    found = _fetch_each(reader, missing)
+    return ChangedMilestones(
+        index=index,
+        rejects=rejects,
+        pages=pages + [page for page in found.values() if page is not None],
+        gone=in_numeric_order(id_ for id_, page in found.items() if page is None),
+        known=known,
+    )
+
+
+def _fetch_each(reader: KantataReader, ids: Collection[str]) -> dict[str, Page | None]:
+    """Fetch milestones one by one; None for those that are 404."""
+    found: dict[str, Page | None] = {}
+    for id_ in ids:
+        try:
+            found[id_] = fetch_one(reader, id_)
+        except NOT_ALLOWED as error:
+            raise FeedUnavailable(f"milestone {id_} is missing from lists: {error}") from None
+    return found

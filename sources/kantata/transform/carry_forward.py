@@ -1,0 +1,116 @@
+"""Last values of absent fields: absent is not null, so a row keeps what the warehouse holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from ..api.envelope import Record
+from ..schema import Table
+from .conversion import arrow_type
+from .fingerprint import mark, xor
+from .records import ObservedRecord
+from .schema_drift import SchemaDrift
+from .stored_rows import StoredRows
+from .undeclared import VARIANT, UndeclaredColumns
+
+
+class CarryForward:
+    """Gives the absent fields of one table's records their last values.
+
+    Args:
+        table: What is declared of it.
+        undeclared: Its other columns.
+        stored: The rows the warehouse holds.
+        drift: Collects absent fields.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        undeclared: UndeclaredColumns,
+        stored: StoredRows,
+        drift: SchemaDrift,
+    ) -> None:
+        self._table = table
+        self._undeclared = undeclared
+        self._stored = stored
+        self._drift = drift
+        self._kept_by_mark: dict[bytes, tuple[str, ...]] = {}
+
+    def is_same(self, record: Record, content: bytes, row: bytes) -> bool:
+        """Whether a row holds what the record tells, and last values of fields it lacks.
+
+        False may mean that it is not known yet: building the row finds out.
+
+        Args:
+            record: The record.
+            content: Its digest.
+            row: What stands for the row.
+        """
+        if content == row or not row or not self._kept_by_mark:
+            return content == row
+        kept = self._kept_by_mark.get(xor(content, row))
+        return kept is not None and self._undeclared.columns_of(tuple(record)).isdisjoint(kept)
+
+    def fill(
+        self, records: Sequence[ObservedRecord], arrays: dict[str, pa.Array]
+    ) -> list[ObservedRecord]:
+        """Fill absent fields with the values the warehouse holds.
+
+        Args:
+            records: Records that were read.
+            arrays: Their columns, which are changed.
+
+        Returns:
+            The records, each with the names of the columns it kept.
+        """
+        absent_rows = self._absent_rows(records)
+        self._drift.absent |= absent_rows.keys() & self._table.columns.keys()
+        kept = self._fill_columns(records, arrays, absent_rows) if absent_rows else {}
+        # Not every record has a field that nobody declared: it is missing where it was.
+        self._drift.absent |= {
+            name.removesuffix(VARIANT) for names in kept.values() for name in names
+        }
+        filled = list(records)
+        for row, names in kept.items():
+            self._kept_by_mark.setdefault(mark(names), tuple(names))
+            filled[row] = replace(filled[row], kept=tuple(names))
+        return filled
+
+    def _fill_columns(
+        self,
+        records: Sequence[ObservedRecord],
+        arrays: dict[str, pa.Array],
+        absent_rows: dict[str, list[int]],
+    ) -> dict[int, list[str]]:
+        """Fill the columns; gives the names of those that kept a value, by row number."""
+        kept: dict[int, list[str]] = {}
+        ids = sorted({records[row].id for rows in absent_rows.values() for row in rows})
+        stored = self._stored.values(ids, list(absent_rows))
+        keys = stored.column(self._table.key).to_pylist()
+        position = {key: n for n, key in enumerate(keys)}
+        for name, rows in absent_rows.items():
+            values = arrays[name].to_pylist() if name in arrays else [None] * len(records)
+            last = stored.column(name).to_pylist()
+            for row in rows:
+                if (n := position.get(records[row].id)) is not None and last[n] is not None:
+                    values[row] = last[n]
+                    kept.setdefault(row, []).append(name)
+            kind = self._table.columns.get(name) or self._undeclared.kinds[name]
+            arrays[name] = pa.array(values, arrow_type(kind))
+        return kept
+
+    def _absent_rows(self, records: Iterable[ObservedRecord]) -> dict[str, list[int]]:
+        """The numbers of the rows whose record lacks the field of a column, by column."""
+        shapes = [tuple(observed.record) for observed in records]
+        columns_of = {shape: self._undeclared.columns_of(shape) for shape in set(shapes)}
+        absent = {
+            name: [row for row, shape in enumerate(shapes) if name not in columns_of[shape]]
+            for name in (*self._table.columns, *self._undeclared.known)
+            if any(name not in columns for columns in columns_of.values())
+        }
+        absent.pop(self._table.key, None)  # it is taken from where the record was found
+        return absent

@@ -1,0 +1,77 @@
+"""Declared columns: exact values, or the reason why a record has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from ..schema import Table
+from .conversion import convert_column, shown
+from .records import ObservedRecord, Reject
+
+
+@dataclass
+class DeclaredColumns:
+    """The declared columns of some records.
+
+    Args:
+        arrays: Values by column, null where a value does not fit.
+        reasons: By row number, what does not fit.
+        absent_fields: By row number, required fields the record lacks.
+    """
+
+    arrays: dict[str, pa.Array] = field(default_factory=dict)
+    reasons: dict[int, list[str]] = field(default_factory=dict)
+    absent_fields: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def rejects(self, records: Sequence[ObservedRecord]) -> list[Reject]:
+        """The records that do not fit."""
+        return [
+            Reject(
+                observed=records[row],
+                reason="; ".join(reasons),
+                absent_fields=self.absent_fields.get(row, ()),
+            )
+            for row, reasons in self.reasons.items()
+        ]
+
+    def _add_reason(self, row: int, reason: str) -> None:
+        self.reasons.setdefault(row, []).append(reason)
+
+    def _require(self, name: str, records: Sequence[ObservedRecord]) -> None:
+        """Note the records without a value in a required field."""
+        for row, observed in enumerate(records):
+            if observed.record.get(name) is None:
+                is_absent = name not in observed.record
+                self._add_reason(row, f"{name} is {'missing' if is_absent else 'null'}")
+                absent = (name,) if is_absent else ()
+                self.absent_fields[row] = self.absent_fields.get(row, ()) + absent
+
+    def _require_key(self, name: str, records: Sequence[ObservedRecord]) -> None:
+        """Note the records whose key is another than the one they were found by."""
+        for row, observed in enumerate(records):
+            value = observed.record.get(name)
+            if value is not None and str(value) != observed.id:
+                self._add_reason(row, f"{name} is not {shown(observed.id)}")
+
+    def add(self, name: str, table: Table, records: Sequence[ObservedRecord]) -> None:
+        """Convert one column."""
+        if name in table.required:
+            self._require(name, records)
+        values: list[object] = [observed.record.get(name) for observed in records]
+        if name == table.key:
+            self._require_key(name, records)
+            values = [observed.id for observed in records]
+        self.arrays[name], misfits = convert_column(table.columns[name], values)
+        for row, reason in misfits.items():
+            self._add_reason(row, f"{name}: {reason}")
+
+
+def convert_declared(table: Table, records: Sequence[ObservedRecord]) -> DeclaredColumns:
+    """Convert the declared columns of these records."""
+    columns = DeclaredColumns()
+    for name in table.columns:
+        columns.add(name, table, records)
+    return columns

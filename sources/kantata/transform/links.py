@@ -1,0 +1,51 @@
+"""Links between milestones and invoices: those that came, and those that went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..api.envelope import Record
+from .records import ObservedRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkChanges:
+    """How the links of one milestone changed.
+
+    Args:
+        links: Ids of its invoices now, as ``linked_invoices`` gives them.
+        rows: Rows to load: links that came, then links that went.
+        removed: Invoices it is no longer linked to.
+    """
+
+    links: str
+    rows: list[dict[str, Any]]
+    removed: frozenset[str]
+
+
+def link_changes(observed: ObservedRecord, before: str) -> LinkChanges | None:
+    """Compare a milestone's links with those before; None if they are the same."""
+    links = linked_invoices(observed.record, before)
+    if links == before:
+        return None
+    old, new = (frozenset(filter(None, text.split(","))) for text in (before, links))
+    row = {"billing_milestone_id": observed.id, "observed_at": observed.observed_at}
+    added = [row | {"invoice_id": id_, "removed_at": None} for id_ in sorted(new - old)]
+    removed = [
+        row | {"invoice_id": id_, "removed_at": observed.observed_at} for id_ in sorted(old - new)
+    ]
+    return LinkChanges(links=links, rows=added + removed, removed=old - new)
+
+
+def linked_invoices(record: Record, before: str) -> str:
+    """Ids of the record's invoices, sorted, joined by commas; those before if it does not tell.
+
+    Absent does not tell; null tells that there are none.
+    """
+    ids = record.get("invoice_ids", before)
+    if not isinstance(ids, list):
+        return "" if ids is None else before  # another type is rejected, or was long ago
+    if len(ids) < 2:
+        return str(ids[0]) if ids else ""
+    return ",".join(sorted(set(map(str, ids))))

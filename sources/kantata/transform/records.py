@@ -1,0 +1,50 @@
+"""One record as it was read, and one that could not be typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..api.envelope import Record
+from .fingerprint import with_kept
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRecord:
+    """One record as it was read.
+
+    Args:
+        id: Its id, as ``results`` or the side-load's map names it.
+        record: All its fields.
+        digest: Its content in 16 bytes.
+        observed_at: When it was read, UTC.
+        before: What was known of its row until now, empty if nothing.
+        kept: Columns of fields it lacks that kept the values the warehouse holds.
+    """
+
+    id: str
+    record: Record
+    digest: bytes
+    observed_at: datetime
+    before: bytes = b""
+    kept: tuple[str, ...] = ()
+
+    @property
+    def row_digest(self) -> bytes:
+        """What stands for its row."""
+        return with_kept(self.digest, self.kept) if self.kept else self.digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """A record that could not be typed.
+
+    Args:
+        observed: The record.
+        reason: Every field that does not fit, and why.
+        absent_fields: Required fields it lacks.
+    """
+
+    observed: ObservedRecord
+    reason: str
+    absent_fields: tuple[str, ...]

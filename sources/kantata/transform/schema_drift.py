@@ -1,0 +1,76 @@
+"""How the records of one table differ from those of earlier runs: fields that came, went, changed.
+
+The lines are stored with the run, and the next runs read them again: their words stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from ..api.envelope import Record
+from ..schema import Kind
+
+_MISSING, _BACK = " is missing; its last values stay", " is there again"
+_MOST_NESTED = 20  # changes within objects that one run reports
+
+
+class SchemaDrift:
+    """Collects how one table's records differ from those before.
+
+    Args:
+        table: The table's name.
+        reported: Lines of earlier runs, oldest first.
+    """
+
+    def __init__(self, table: str, reported: Iterable[str] = ()) -> None:
+        self.new_columns: dict[str, Kind] = {}
+        self.absent: set[str] = set()
+        self.nested: list[str] = []
+        self._prefix = f"{table}."
+        self._reported = tuple(reported)
+        self._missing_before = self._columns_reported_missing()
+        self._still_missing: set[str] | None = None  # of those; None before any record
+
+    def _columns_reported_missing(self) -> set[str]:
+        missing: set[str] = set()
+        for line in (line for line in self._reported if line.startswith(self._prefix)):
+            if line.endswith(_MISSING):
+                missing.add(line[len(self._prefix) : -len(_MISSING)])
+            elif line.endswith(_BACK):
+                missing.discard(line[len(self._prefix) : -len(_BACK)])
+        return missing
+
+    def watch(
+        self, records: Iterable[Record], columns_of: Callable[[tuple[str, ...]], set[str]]
+    ) -> None:
+        """Note whether fields that were missing before are there again.
+
+        Args:
+            records: Records that were read.
+            columns_of: Gives the columns of fields.
+        """
+        if self._missing_before:
+            for record in records:
+                missing = self._missing_before - columns_of(tuple(record))
+                self._still_missing = (self._still_missing or set()) | missing
+
+    def lines(self, *, with_new: bool, is_scan: bool) -> Iterator[str]:
+        """Describe the differences; each is reported once.
+
+        Args:
+            with_new: Whether what is new is worth reporting: not so in the first run.
+            is_scan: Whether every record was read, so that a field is back only if all have it.
+        """
+        if with_new:
+            yield from (
+                f"{self._prefix}{name} is new ({k})" for name, k in self.new_columns.items()
+            )
+            nested = (f"{self._prefix}{change}" for change in dict.fromkeys(self.nested))
+            unreported = (line for line in nested if line not in self._reported)
+            yield from islice(unreported, _MOST_NESTED)
+        for name in sorted(self.absent - self._missing_before):
+            yield f"{self._prefix}{name}{_MISSING}"
+        if is_scan and self._still_missing is not None:
+            for name in sorted(self._missing_before - self._still_missing):
+                yield f"{self._prefix}{name}{_BACK}"

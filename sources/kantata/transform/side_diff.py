@@ -1,0 +1,100 @@
+"""Only what is new or changed is loaded of side-loaded records: each against what its table holds.
+
+They are compared with their own tables, not with the milestone's, so that a crash between two
+tables repairs itself in the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from ..api.envelope import Record
+from ..settings import BATCH_ROWS
+from .batch_reads import group_reads
+from .fingerprint import digest, row_hash
+from .milestone_index import DELETED
+from .records import ObservedRecord
+from .rejects import Rejects, storable
+from .rows import Batch, RowBuilder
+
+
+class SideTableDiff:
+    """Compares the side-loaded records of one type with their table.
+
+    Args:
+        rows: Makes their rows.
+        digests: What the warehouse holds, by key.
+        rejects: Keeps records that cannot be typed.
+    """
+
+    def __init__(self, rows: RowBuilder, digests: dict[str, bytes], rejects: Rejects) -> None:
+        self.rows = rows
+        self.changed = 0
+        self._digests = digests
+        self._rejects = rejects
+        self._buffer: list[ObservedRecord] = []
+        self._buffered: set[str] = set()  # not yet known to be good
+        self._last_change: dict[str, datetime] = {}
+        self._always_load: set[str] = set()
+        self.unseen_rejects = rejects.open_ids(rows.table.name)  # those no page showed so far
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.rows.table.name
+
+    def compare(
+        self, records: Mapping[str, Record], observed_at: datetime, *, load_unchanged: bool = False
+    ) -> Iterator[Batch]:
+        """Compare records; a full batch of changed ones is given at once.
+
+        Args:
+            records: By id.
+            observed_at: When they were read.
+            load_unchanged: Whether the time at which they were read is worth a row.
+        """
+        self.rows.watch(records.values())
+        self._always_load |= records.keys() if load_unchanged else set()
+        if self.unseen_rejects:
+            self.unseen_rejects.difference_update(map(storable, records))
+        for id_, record in records.items():
+            content, before = digest(record), self._digests.get(id_, b"")
+            if self.rows.is_same(record, content, before) and id_ not in self._always_load:
+                if id_ not in self._buffered:
+                    self._rejects.resolve(self.name, id_, observed_at)
+            elif self._last_change.get(id_, observed_at) <= observed_at:
+                self._last_change[id_] = observed_at
+                self._digests[id_] = content
+                self._buffered.add(id_)
+                self._buffer.append(ObservedRecord(id_, record, content, observed_at, before))
+        if len(self._buffer) >= BATCH_ROWS:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[Batch]:
+        """The rows to load."""
+        typed = self.rows.build(self._buffer)
+        changed: list[ObservedRecord] = []
+        for reads in group_reads(self._buffer, typed):
+            if (reject := reads.reject) is None:
+                self._rejects.resolve(self.name, reads.last.id, reads.last.observed_at)
+            else:
+                self._rejects.add(self.name, reject)
+            self._digests[reads.last.id] = reads.row_digest
+            always = reads.last.id in self._always_load
+            changed += [o for o, before in reads.good if always or o.row_digest != before]
+        self._buffer = []
+        self._buffered.clear()
+        self.changed += len(changed)
+        if (rows := typed.rows_of(changed)) is not None:
+            yield self.name, rows
+
+    def mark_gone(self, ids: Sequence[str], at: datetime, **texts: str) -> Iterator[Batch]:
+        """Rows for records that are there no more: with these texts, and otherwise as they were."""
+        rows = self.rows.stored.rows(ids, at, row_hash=row_hash(DELETED), **texts)
+        self.changed += rows.num_rows
+        for id_ in ids:
+            self._digests[id_] = DELETED
+            self._rejects.resolve(self.name, id_, at)
+        if rows.num_rows:
+            yield self.name, rows

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
+from .blank_records import BY_CODE, Record, invoice_record, milestone_record, reference_record
 from .clock import instant, moment_of, stamp
-from .records import BY_CODE, Record, invoice_record, milestone_record, reference_record
 from .store import Store
 
 

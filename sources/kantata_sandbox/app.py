@@ -14,9 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .account import Account
-from .answers import Answer, Problem, errors
 from .faults import Fault, FaultKind, Faults, mutate
 from .query import parse
+from .responses import Answer, Problem, errors
 from .routes import Api
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from .account import Account
-from .answers import Answer, Problem, errors
+from .responses import Answer, Problem, errors
 
 HTML = b"<!DOCTYPE html><html><body><h1>We're sorry, but something went wrong.</h1></body></html>"
 

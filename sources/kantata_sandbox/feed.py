@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
+from .blank_records import ACCOUNT_ID, USER_ID, Record
 from .clock import stamp
-from .records import ACCOUNT_ID, USER_ID, Record
 
 RETENTION = 9 * 86400
 """Seconds an event can be read; older copies of the documentation say 7 days."""

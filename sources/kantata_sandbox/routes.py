@@ -2,34 +2,34 @@
 
 from collections.abc import Callable
 
-from . import reads, writes
+from . import get_endpoints, write_endpoints
 from .account import Account
-from .answers import Answer, Refused, not_found, unauthorized
-from .call import Call, Kept
+from .request import Call, Kept
+from .responses import Answer, Refused, not_found, unauthorized
 
 Endpoint = Callable[[Call], Answer]
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
-    ("GET", "/billing_milestones"): reads.list_milestones,
-    ("POST", "/billing_milestones"): writes.create_milestones,
-    ("GET", "/billing_milestones/{id}"): reads.show_milestone,
-    ("PUT", "/billing_milestones/{id}"): writes.update_milestone,
-    ("DELETE", "/billing_milestones/{id}"): writes.delete_milestone,
-    ("GET", "/workspaces"): reads.list_workspaces,
-    ("GET", "/workspaces/{id}"): reads.show_workspace,
-    ("GET", "/stories"): reads.list_stories,
-    ("GET", "/stories/{id}"): reads.show_story,
-    ("GET", "/invoices"): reads.list_invoices,
-    ("GET", "/invoices/{id}"): reads.show_invoice,
-    ("PUT", "/invoices/{id}/cancel"): writes.cancel_invoice,
-    ("DELETE", "/invoices/{id}"): writes.delete_invoice,
-    ("GET", "/external_references"): reads.list_references,
-    ("POST", "/external_references/create_or_update"): writes.save_reference,
-    ("DELETE", "/external_references/{id}"): writes.delete_reference,
-    ("GET", "/currencies"): reads.list_currencies,
-    ("GET", "/users/me"): reads.show_me,
-    ("GET", "/subscribed_events"): reads.list_events,
-    ("GET", "/subscribed_events/event_types"): reads.list_event_types,
+    ("GET", "/billing_milestones"): get_endpoints.list_milestones,
+    ("POST", "/billing_milestones"): write_endpoints.create_milestones,
+    ("GET", "/billing_milestones/{id}"): get_endpoints.show_milestone,
+    ("PUT", "/billing_milestones/{id}"): write_endpoints.update_milestone,
+    ("DELETE", "/billing_milestones/{id}"): write_endpoints.delete_milestone,
+    ("GET", "/workspaces"): get_endpoints.list_workspaces,
+    ("GET", "/workspaces/{id}"): get_endpoints.show_workspace,
+    ("GET", "/stories"): get_endpoints.list_stories,
+    ("GET", "/stories/{id}"): get_endpoints.show_story,
+    ("GET", "/invoices"): get_endpoints.list_invoices,
+    ("GET", "/invoices/{id}"): get_endpoints.show_invoice,
+    ("PUT", "/invoices/{id}/cancel"): write_endpoints.cancel_invoice,
+    ("DELETE", "/invoices/{id}"): write_endpoints.delete_invoice,
+    ("GET", "/external_references"): get_endpoints.list_references,
+    ("POST", "/external_references/create_or_update"): write_endpoints.save_reference,
+    ("DELETE", "/external_references/{id}"): write_endpoints.delete_reference,
+    ("GET", "/currencies"): get_endpoints.list_currencies,
+    ("GET", "/users/me"): get_endpoints.show_me,
+    ("GET", "/subscribed_events"): get_endpoints.list_events,
+    ("GET", "/subscribed_events/event_types"): get_endpoints.list_event_types,
 }
 
 _KEPT_BYTES = 256 * 1024 * 1024

@@ -12,9 +12,7 @@ from random import Random
 from typing import TypeVar
 
 from .account import Account
-from .clock import Clock, day_text, instant, moment_of, stamp
-from .index import Index
-from .records import (
+from .blank_records import (
     BY_CODE,
     CURRENCIES,
     STATUS,
@@ -25,6 +23,8 @@ from .records import (
     story_record,
     workspace_record,
 )
+from .clock import Clock, day_text, instant, moment_of, stamp
+from .creation_order import Index
 
 DEFAULT_NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 """The time at which a seeded account stands still, unless told otherwise."""

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
 
+from .blank_records import Record, currency_records, user_record
 from .clock import Clock, instant
+from .creation_order import Index
 from .feed import Feed
-from .index import Index
-from .records import Record, currency_records, user_record
 
 FieldRule = Callable[[Record], object]
 """Gives the value of an added field from the milestone it is added to."""

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from datetime import date
 
-from .answers import Problem
-from .records import Record
+from .blank_records import Record
+from .responses import Problem
 from .store import Store
 
 INT32 = 2**31 - 1

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from sources.kantata_sandbox import Sandbox
-from sources.kantata_sandbox.bodies import form
+from sources.kantata_sandbox.body_parser import form
 from tests.support.kantata import LIST, NOW, Kantata
 
 OAUTH = [{"type": "oauth", "message": "Invalid OAuth 2 Request"}]

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from .blank_records import Record
 from .query import Query, csv, only_ids, order, truthy
-from .records import Record
 from .store import Store
 
 Check = Callable[[Record], bool]

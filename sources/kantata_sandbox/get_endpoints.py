@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from . import lists
-from .answers import Answer, Maps, Problem, envelope, forbidden, invalid, json_answer, not_found
-from .call import Call
+from . import list_selection
+from .blank_records import Record
 from .feed import EVENT_TYPES, schemas
-from .filters import milestone_ids, restricted
+from .milestone_filters import milestone_ids, restricted
 from .query import Query, Window, csv, includes, order, window
-from .records import Record
+from .request import Call
+from .responses import Answer, Maps, Problem, envelope, forbidden, invalid, json_answer, not_found
 from .store import Store
 
 Lister = Callable[[Store, Query], list[Record]]
@@ -119,22 +119,22 @@ def _milestones_of(store: Store, key: str, rows: list[Record]) -> dict[str, list
 
 def list_workspaces(call: Call) -> Answer:
     """GET /workspaces."""
-    return _list(call, "workspaces", lists.workspaces, call.account.workspaces)
+    return _list(call, "workspaces", list_selection.workspaces, call.account.workspaces)
 
 
 def list_stories(call: Call) -> Answer:
     """GET /stories."""
-    return _list(call, "stories", lists.stories, call.account.stories)
+    return _list(call, "stories", list_selection.stories, call.account.stories)
 
 
 def list_invoices(call: Call) -> Answer:
     """GET /invoices."""
-    return _list(call, "invoices", lists.invoices, call.account.invoices)
+    return _list(call, "invoices", list_selection.invoices, call.account.invoices)
 
 
 def list_currencies(call: Call) -> Answer:
     """GET /currencies."""
-    return _list(call, "currencies", lists.currencies, call.account.currencies)
+    return _list(call, "currencies", list_selection.currencies, call.account.currencies)
 
 
 def list_references(call: Call) -> Answer:
@@ -142,7 +142,7 @@ def list_references(call: Call) -> Answer:
     if not call.query.get("subject_type"):
         raise invalid(Problem("subject_type is required", "subject_type"))
     find = call.account.external_references
-    return _list(call, "external_references", lists.external_references, find)
+    return _list(call, "external_references", list_selection.external_references, find)
 
 
 def _show(call: Call, key: str, lister: Lister) -> Answer:
@@ -156,17 +156,17 @@ def _show(call: Call, key: str, lister: Lister) -> Answer:
 
 def show_workspace(call: Call) -> Answer:
     """GET /workspaces/{id}: 404 for an archived one without include_archived=true."""
-    return _show(call, "workspaces", lists.workspaces)
+    return _show(call, "workspaces", list_selection.workspaces)
 
 
 def show_story(call: Call) -> Answer:
     """GET /stories/{id}."""
-    return _show(call, "stories", lists.stories)
+    return _show(call, "stories", list_selection.stories)
 
 
 def show_invoice(call: Call) -> Answer:
     """GET /invoices/{id}."""
-    return _show(call, "invoices", lists.invoices)
+    return _show(call, "invoices", list_selection.invoices)
 
 
 def show_me(call: Call) -> Answer:
@@ -197,7 +197,7 @@ def list_events(call: Call) -> Answer:
     """GET /subscribed_events."""
     account, page = call.account, window(call.query)
     _need_feed(account)
-    found = lists.events(account, call.query)
+    found = list_selection.events(account, call.query)
     asked = csv(call.query.get("optional_fields", ""))
     hidden = {name for name in _PAYLOADS if name not in asked}
     own = {

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from .answers import bad_request
+from .responses import bad_request
 
 _PARTS = re.compile(r"\[([^\]]*)\]")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from .blank_records import Record
 from .query import Window
-from .records import Record
 
 Maps = dict[str, dict[str, Record]]
 

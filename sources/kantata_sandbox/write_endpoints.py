@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from . import bodies
-from .answers import Answer, Problem, bad_request, envelope, invalid, not_found
-from .call import Call
+from . import body_parser
+from .blank_records import Record
+from .get_endpoints import milestones_answer
 from .query import order, window
-from .reads import milestones_answer
-from .records import Record
+from .request import Call
+from .responses import Answer, Problem, bad_request, envelope, invalid, not_found
 from .validation import check_milestone, check_reference
 
 MAX_BATCH = 100
@@ -19,7 +19,7 @@ def create_milestones(call: Call) -> Answer:
     Whether a batch is atomic is unknown (API.md#unknowns, U6). Its answer is an ordinary page: 20
     rows, newest first, unless the query says otherwise (API.md#batch-create).
     """
-    body = bodies.read(call.body, call.content_type)
+    body = body_parser.read(call.body, call.content_type)
     single = "billing_milestone" in body
     items = [body["billing_milestone"]] if single else body.get("billing_milestones")
     if isinstance(items, dict):
@@ -66,7 +66,7 @@ def _editable(call: Call) -> Record:
 
 def update_milestone(call: Call) -> Answer:
     """PUT /billing_milestones/{id}: the fields given, the others stay."""
-    body = bodies.read(call.body, call.content_type)
+    body = body_parser.read(call.body, call.content_type)
     record = _editable(call)
     item = body.get("billing_milestone")
     if not isinstance(item, dict):
@@ -86,7 +86,7 @@ def delete_milestone(call: Call) -> Answer:
 
 def save_reference(call: Call) -> Answer:
     """POST /external_references/create_or_update."""
-    body: dict[str, Any] = bodies.read(call.body, call.content_type)
+    body: dict[str, Any] = body_parser.read(call.body, call.content_type)
     item = body.get("external_reference")
     if not isinstance(item, dict):
         raise bad_request("param is missing or the value is empty: external_reference")

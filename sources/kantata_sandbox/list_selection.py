@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 
 from . import query as q
+from .blank_records import Record
 from .clock import instant
 from .feed import SUBJECT_TYPES
 from .query import Query
-from .records import Record
 from .store import Store
 
 Check = Callable[[Record], bool]

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Self
 
 from .blank_records import BY_CODE, Record, invoice_record, milestone_record, reference_record
-from .clock import instant, moment_of, stamp
+from .clock import Clock, instant, moment_of, stamp
+from .seed import DEFAULT_NOW, seed_store
 from .store import Store
 
 
@@ -19,9 +20,11 @@ class Account(Store):
     @classmethod
     def seeded(cls, milestones: int, seed: int, now: datetime | None = None) -> Self:
         """Build a believable services firm: always the same one for the same arguments."""
-        from .seed import seeded  # seed.py builds accounts, so it imports this module
-
-        return seeded(cls, milestones, seed, now)
+        start = None if now is None else moment_of(now)
+        today = moment_of(DEFAULT_NOW) if start is None else start
+        account = cls(Clock(start, not_before=today))
+        seed_store(account, milestones=milestones, seed=seed, today=today)
+        return account
 
     def advance(self, seconds: float) -> None:
         """Move the server's clock on."""
@@ -54,7 +57,7 @@ class Account(Store):
             record = milestone_record(id_, workspace, stamp(moment)) | fields
             record |= {"id": id_, "workspace_id": workspace["id"]}
             self.true_milestones[id_] = record
-            self.index.add(id_, moment)
+            self.creation_order.add(id_, moment)
             self.feed.emit("BillingMilestone", "created", now, after=record)
             if isinstance(reference, Mapping):
                 self.save_reference(id_, dict(reference))
@@ -82,8 +85,8 @@ class Account(Store):
     def _assign(self, record: Record, fields: Mapping[str, object]) -> None:
         if "created_at" in fields:
             moment = moment_of(fields["created_at"])  # type: ignore[arg-type]
-            self.index.discard(record["id"], instant(record["created_at"]))
-            self.index.add(record["id"], moment)
+            self.creation_order.discard(record["id"], instant(record["created_at"]))
+            self.creation_order.add(record["id"], moment)
             fields = {**fields, "created_at": stamp(moment)}
         record.update(fields)
 
@@ -100,7 +103,7 @@ class Account(Store):
         """
         with self.change():
             self.true_milestones[record["id"]] = dict(record)
-            self.index.add(record["id"], instant(record["created_at"]))
+            self.creation_order.add(record["id"], instant(record["created_at"]))
 
     def side_load(self, name: str, records: Mapping[str, Record]) -> None:
         """Side-load records of another type with every page of milestones, asked for or not."""
@@ -109,7 +112,7 @@ class Account(Store):
 
     def _drop_milestone(self, id_: str) -> Record:
         record = self.true_milestones.pop(id_)
-        self.index.discard(id_, instant(record["created_at"]))
+        self.creation_order.discard(id_, instant(record["created_at"]))
         self._raw.pop(id_, None)
         for reference_id in self.references_of.pop(id_, []):
             del self.external_references[reference_id]

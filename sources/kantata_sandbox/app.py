@@ -16,7 +16,7 @@ from starlette.routing import Route
 from .account import Account
 from .faults import Fault, FaultKind, Faults, mutate
 from .query import parse
-from .responses import Answer, Problem, errors
+from .responses import ApiResponse, Problem, errors
 from .routes import Api
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -61,7 +61,7 @@ class App:
         )
 
     async def serve(self, request: Request) -> Response:
-        """Answer a request to the API, or misbehave."""
+        """ApiResponse a request to the API, or misbehave."""
         path = "/" + request.path_params["path"].removesuffix("/").removesuffix(".json")
         query = parse(request.scope["query_string"].decode("latin-1"))
         request_id, at = str(uuid.uuid4()), self.account.clock.now()
@@ -79,7 +79,7 @@ class App:
 
     async def _answer(
         self, request: Request, path: str, query: dict[str, str], body: bytes
-    ) -> Answer | None:
+    ) -> ApiResponse | None:
         """Give the answer; None if the connection is to be dropped."""
         if self.latency:
             await asyncio.sleep(self.latency)
@@ -97,13 +97,15 @@ class App:
         if last is not None and instead is not None and not last.executed:
             return instead
         content_type = request.headers.get("content-type", "")
-        call = self._api.call(request.method, path, query, body, content_type)
-        answer = self._api.answer(call, request.headers.get("authorization", ""))
+        api_request = self._api.request(
+            request.method, path, query=query, body=body, content_type=content_type
+        )
+        answer = self._api.answer(api_request, request.headers.get("authorization", ""))
         if last is None or instead is not None:
             return instead or answer
         return None if last.kind is FaultKind.DROP_AFTER else last.spoiled(answer)
 
-    def _response(self, answer: Answer, request_id: str) -> Response:
+    def _response(self, answer: ApiResponse, request_id: str) -> Response:
         headers = {
             **answer.headers,
             "date": formatdate(self.account.clock.now(), usegmt=True),

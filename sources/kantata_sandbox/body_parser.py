@@ -11,15 +11,15 @@ from .responses import bad_request
 _PARTS = re.compile(r"\[([^\]]*)\]")
 
 
-def read(body: bytes, content_type: str) -> dict[str, Any]:
+def parse_body(body: bytes, content_type: str) -> dict[str, Any]:
     """Read the parameters in a body.
 
     Raises:
-        Refused: 400, it cannot be read or is no object.
+        ApiError: 400, it cannot be read or is no object.
 
     """
     if "json" not in content_type:
-        return form(body.decode("utf-8", "replace"))
+        return parse_form(body.decode("utf-8", "replace"))
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -29,7 +29,7 @@ def read(body: bytes, content_type: str) -> dict[str, Any]:
     return value
 
 
-def form(text: str) -> dict[str, Any]:
+def parse_form(text: str) -> dict[str, Any]:
     """Read a form such as `milestone[external_reference][status]=failed` as nested values."""
     values: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):

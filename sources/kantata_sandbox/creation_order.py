@@ -12,7 +12,7 @@ _ID_MASK = (1 << _ID_BITS) - 1
 _LATEST = 1 << 40  # a second far beyond any date: counts down for newest first
 
 
-class Index:
+class CreationOrder:
     """Ids by creation, oldest first and newest first."""
 
     def __init__(self, born: Iterable[tuple[str, int]] = ()) -> None:

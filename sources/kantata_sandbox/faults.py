@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from .account import Account
-from .responses import Answer, Problem, errors
+from .responses import ApiResponse, Problem, errors
 
 HTML = b"<!DOCTYPE html><html><body><h1>We're sorry, but something went wrong.</h1></body></html>"
 
@@ -94,7 +94,7 @@ class Fault:
         if self.mutator is not None:
             mutate(account, self.mutator, self.arguments)
 
-    def replaced(self) -> Answer | None:
+    def replaced(self) -> ApiResponse | None:
         """Give the answer that stands for the real one; None if this kind has none."""
         match self.kind:
             case FaultKind.REFUSE:
@@ -105,30 +105,32 @@ class Fault:
             case FaultKind.ERROR:
                 return self._with_retry_after(self._failure(self.status or 503))
             case FaultKind.HTML:
-                return Answer(200, HTML, media_type="text/html; charset=utf-8")
+                return ApiResponse(200, HTML, media_type="text/html; charset=utf-8")
             case FaultKind.REDIRECT:
-                return Answer(302, HTML, {"location": self.location}, "text/html; charset=utf-8")
+                return ApiResponse(
+                    302, HTML, {"location": self.location}, "text/html; charset=utf-8"
+                )
         return None
 
-    def _refusal(self, status: int) -> Answer:
+    def _refusal(self, status: int) -> ApiResponse:
         message = self.message or "Refused"
         if status == 422:
             return errors(status, Problem(message, "base"))
         return errors(status, Problem(message, type="oauth" if status == 401 else "system"))
 
-    def _failure(self, status: int) -> Answer:
+    def _failure(self, status: int) -> ApiResponse:
         if self.html:
-            return Answer(status, HTML, media_type="text/html; charset=utf-8")
+            return ApiResponse(status, HTML, media_type="text/html; charset=utf-8")
         return errors(status, Problem(self.message or "Service unavailable", type="system"))
 
-    def _with_retry_after(self, answer: Answer) -> Answer:
+    def _with_retry_after(self, answer: ApiResponse) -> ApiResponse:
         if self.retry_after is None:
             return answer
         wait = self.retry_after
         text = wait if isinstance(wait, str) else f"{wait:g}"
         return replace(answer, headers={"retry-after": text})
 
-    def spoiled(self, answer: Answer) -> Answer:
+    def spoiled(self, answer: ApiResponse) -> ApiResponse:
         """Give what is left of a good answer."""
         if self.kind is FaultKind.GARBAGE:
             return replace(answer, status=200, body=answer.body[: len(answer.body) // 2] or b"{")

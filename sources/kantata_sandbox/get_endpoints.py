@@ -8,8 +8,17 @@ from .blank_records import Record
 from .feed import EVENT_TYPES, schemas
 from .milestone_filters import milestone_ids, restricted
 from .query import Query, Window, csv, includes, order, window
-from .request import Call
-from .responses import Answer, Maps, Problem, envelope, forbidden, invalid, json_answer, not_found
+from .request import ApiRequest
+from .responses import (
+    ApiResponse,
+    Maps,
+    Problem,
+    envelope,
+    forbidden,
+    invalid,
+    json_response,
+    not_found,
+)
 from .store import Store
 
 Lister = Callable[[Store, Query], list[Record]]
@@ -57,43 +66,49 @@ def _pick(source: Mapping[str, Record], ids: Iterable[str]) -> dict[str, Record]
     return {id_: row for id_, row in found.items() if row.get("deleted_at") is None}
 
 
-def milestones_answer(call: Call, ids: Iterable[str], count: int, shown: Window) -> Answer:
-    """Give the envelope of these milestones with the includes of the call."""
-    account, asked = call.account, includes(call.query, MILESTONE_INCLUDES)
+def milestones_response(
+    request: ApiRequest, ids: Iterable[str], count: int, shown: Window
+) -> ApiResponse:
+    """Give the envelope of these milestones with the includes of the request."""
+    account, asked = request.account, includes(request.query, MILESTONE_INCLUDES)
     rows = [account.true_milestones[id_] for id_ in ids]
     own = {row["id"]: present_milestone(account, row, asked) for row in rows}
     return envelope("billing_milestones", own, count, shown, _side_loads(account, rows, asked))
 
 
-def list_milestones(call: Call) -> Answer:
+def list_milestones(request: ApiRequest) -> ApiResponse:
     """GET /billing_milestones."""
-    account, page = call.account, window(call.query)
-    if not restricted(account, call.query):
-        descending = order(call.query, ("created_at",)).descending
-        ids = account.index.page(descending, page.start, page.stop or 0)
-        return milestones_answer(call, ids, len(account.index), page)
-    found = call.selected("milestones", lambda: milestone_ids(account, call.query))
-    return milestones_answer(call, found[page.start : page.stop], len(found), page)
+    account, page = request.account, window(request.query)
+    if not restricted(account, request.query):
+        descending = order(request.query, ("created_at",)).descending
+        ids = account.creation_order.page(descending, page.start, page.stop or 0)
+        return milestones_response(request, ids, len(account.creation_order), page)
+    found = request.select_ids("milestones", lambda: milestone_ids(account, request.query))
+    return milestones_response(request, found[page.start : page.stop], len(found), page)
 
 
-def show_milestone(call: Call) -> Answer:
+def show_milestone(request: ApiRequest) -> ApiResponse:
     """GET /billing_milestones/{id}: the same envelope, not a bare object."""
-    if not call.account.sees_milestone(call.id):
+    if not request.account.sees_milestone(request.id):
         raise not_found()
-    return milestones_answer(call, [call.id], 1, window({}))
+    return milestones_response(request, [request.id], 1, window({}))
 
 
-def _list(call: Call, key: str, lister: Lister, find: Mapping[str, Record]) -> Answer:
-    page = window(call.query)
-    ids = call.selected(key, lambda: [row["id"] for row in lister(call.account, call.query)])
+def _list(request: ApiRequest, key: str, lister: Lister, find: Mapping[str, Record]) -> ApiResponse:
+    page = window(request.query)
+    ids = request.select_ids(
+        key, lambda: [row["id"] for row in lister(request.account, request.query)]
+    )
     rows = [find[id_] for id_ in ids[page.start : page.stop]]
-    return _answer(call, key, rows, len(ids), page)
+    return _response(request, key, rows, len(ids), page)
 
 
-def _answer(call: Call, key: str, rows: list[Record], count: int, page: Window) -> Answer:
+def _response(
+    request: ApiRequest, key: str, rows: list[Record], count: int, page: Window
+) -> ApiResponse:
     """Rows that may include their milestones; a reference's is its `subject`, without an array."""
-    account, own = call.account, {row["id"]: row for row in rows}
-    asked = csv(call.query.get("include", ""))
+    account, own = request.account, {row["id"]: row for row in rows}
+    asked = csv(request.query.get("include", ""))
     if _MILESTONES_BY.get(key) not in asked:
         return envelope(key, own, count, page, {})
     of = _milestones_of(account, key, rows)
@@ -117,61 +132,61 @@ def _milestones_of(store: Store, key: str, rows: list[Record]) -> dict[str, list
     return {id_: found[id_] for id_ in ids}
 
 
-def list_workspaces(call: Call) -> Answer:
+def list_workspaces(request: ApiRequest) -> ApiResponse:
     """GET /workspaces."""
-    return _list(call, "workspaces", list_selection.workspaces, call.account.workspaces)
+    return _list(request, "workspaces", list_selection.workspaces, request.account.workspaces)
 
 
-def list_stories(call: Call) -> Answer:
+def list_stories(request: ApiRequest) -> ApiResponse:
     """GET /stories."""
-    return _list(call, "stories", list_selection.stories, call.account.stories)
+    return _list(request, "stories", list_selection.stories, request.account.stories)
 
 
-def list_invoices(call: Call) -> Answer:
+def list_invoices(request: ApiRequest) -> ApiResponse:
     """GET /invoices."""
-    return _list(call, "invoices", list_selection.invoices, call.account.invoices)
+    return _list(request, "invoices", list_selection.invoices, request.account.invoices)
 
 
-def list_currencies(call: Call) -> Answer:
+def list_currencies(request: ApiRequest) -> ApiResponse:
     """GET /currencies."""
-    return _list(call, "currencies", list_selection.currencies, call.account.currencies)
+    return _list(request, "currencies", list_selection.currencies, request.account.currencies)
 
 
-def list_references(call: Call) -> Answer:
+def list_references(request: ApiRequest) -> ApiResponse:
     """GET /external_references."""
-    if not call.query.get("subject_type"):
+    if not request.query.get("subject_type"):
         raise invalid(Problem("subject_type is required", "subject_type"))
-    find = call.account.external_references
-    return _list(call, "external_references", list_selection.external_references, find)
+    find = request.account.external_references
+    return _list(request, "external_references", list_selection.external_references, find)
 
 
-def _show(call: Call, key: str, lister: Lister) -> Answer:
+def _show(request: ApiRequest, key: str, lister: Lister) -> ApiResponse:
     """One row, which default filters may hide as if it did not exist (API.md#one-milestone)."""
-    query = {**call.query, "only": call.id}
-    rows = lister(call.account, query)
+    query = {**request.query, "only": request.id}
+    rows = lister(request.account, query)
     if not rows:
         raise not_found()
-    return _answer(call, key, rows, 1, window({}))
+    return _response(request, key, rows, 1, window({}))
 
 
-def show_workspace(call: Call) -> Answer:
+def show_workspace(request: ApiRequest) -> ApiResponse:
     """GET /workspaces/{id}: 404 for an archived one without include_archived=true."""
-    return _show(call, "workspaces", list_selection.workspaces)
+    return _show(request, "workspaces", list_selection.workspaces)
 
 
-def show_story(call: Call) -> Answer:
+def show_story(request: ApiRequest) -> ApiResponse:
     """GET /stories/{id}."""
-    return _show(call, "stories", list_selection.stories)
+    return _show(request, "stories", list_selection.stories)
 
 
-def show_invoice(call: Call) -> Answer:
+def show_invoice(request: ApiRequest) -> ApiResponse:
     """GET /invoices/{id}."""
-    return _show(call, "invoices", list_selection.invoices)
+    return _show(request, "invoices", list_selection.invoices)
 
 
-def show_me(call: Call) -> Answer:
+def show_me(request: ApiRequest) -> ApiResponse:
     """GET /users/me."""
-    user = call.account.user
+    user = request.account.user
     return envelope("users", {user["id"]: user}, 1, window({}), {})
 
 
@@ -182,10 +197,10 @@ def _need_feed(store: Store) -> None:
         raise forbidden("You must be an account administrator to do this.")
 
 
-def list_event_types(call: Call) -> Answer:
+def list_event_types(request: ApiRequest) -> ApiResponse:
     """GET /subscribed_events/event_types."""
-    _need_feed(call.account)
-    return json_answer(
+    _need_feed(request.account)
+    return json_response(
         {
             "subscribed_event_types": list(EVENT_TYPES),
             "subscribed_event_type_schemas": schemas(),
@@ -193,12 +208,12 @@ def list_event_types(call: Call) -> Answer:
     )
 
 
-def list_events(call: Call) -> Answer:
+def list_events(request: ApiRequest) -> ApiResponse:
     """GET /subscribed_events."""
-    account, page = call.account, window(call.query)
+    account, page = request.account, window(request.query)
     _need_feed(account)
-    found = list_selection.events(account, call.query)
-    asked = csv(call.query.get("optional_fields", ""))
+    found = list_selection.events(account, request.query)
+    asked = csv(request.query.get("optional_fields", ""))
     hidden = {name for name in _PAYLOADS if name not in asked}
     own = {
         event["id"]: {name: value for name, value in event.items() if name not in hidden}
@@ -206,7 +221,9 @@ def list_events(call: Call) -> Answer:
         for event in found[page.start : page.stop]
     }
     maps = (
-        _subjects(account, own.values()) if "subject" in csv(call.query.get("include", "")) else {}
+        _subjects(account, own.values())
+        if "subject" in csv(request.query.get("include", ""))
+        else {}
     )
     return envelope("subscribed_events", own, len(found), page, maps)
 

@@ -29,7 +29,7 @@ def milestone_ids(store: Store, query: Query) -> list[str]:
     few = _candidates(store, query)
     rows: Iterable[Record]
     if few is None:
-        rows = (store.true_milestones[id_] for id_ in store.index.ids(descending))
+        rows = (store.true_milestones[id_] for id_ in store.creation_order.ids(descending))
     else:
         rows = _sorted(store, few, descending)
     return [row["id"] for row in rows if all(check(row) for check in checks)]

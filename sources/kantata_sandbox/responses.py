@@ -12,7 +12,7 @@ Maps = dict[str, dict[str, Record]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """A finished answer."""
 
     status: int
@@ -21,21 +21,21 @@ class Answer:
     media_type: str = "application/json; charset=utf-8"
 
 
-def json_answer(value: object, status: int = 200) -> Answer:
+def json_response(value: object, status: int = 200) -> ApiResponse:
     """Any JSON value as an answer."""
-    return Answer(status, orjson.dumps(value))
+    return ApiResponse(status, orjson.dumps(value))
 
 
 def envelope(
     key: str, own: Mapping[str, Record], count: int, window: Window, side_loads: Maps
-) -> Answer:
+) -> ApiResponse:
     """Rows of one page by id, as shown, and what they include; `count` is that of the query."""
     results = [{"key": key, "id": id_} for id_ in own]
     maps: dict[str, object] = {"count": count, "meta": window.meta(count), "results": results}
     # Side-loaded rows of the list's own kind land in the same map (API.md#envelope).
     maps |= side_loads
     maps[key] = {**own, **{i: r for i, r in side_loads.get(key, {}).items() if i not in own}}
-    return json_answer(maps)
+    return json_response(maps)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Problem:
         return entry | {name: value for name, value in extra.items() if value is not None}
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """Raised by an endpoint to answer with an error body."""
 
     def __init__(self, status: int, *problems: Problem) -> None:
@@ -62,36 +62,36 @@ class Refused(Exception):
         self.status = status
         self.problems = problems
 
-    def answer(self) -> Answer:
+    def response(self) -> ApiResponse:
         """Give the documented error body."""
         return errors(self.status, *self.problems)
 
 
-def errors(status: int, *problems: Problem) -> Answer:
+def errors(status: int, *problems: Problem) -> ApiResponse:
     """Give an answer with the documented error body."""
-    return json_answer({"errors": [problem.record() for problem in problems]}, status)
+    return json_response({"errors": [problem.record() for problem in problems]}, status)
 
 
-def not_found() -> Refused:
+def not_found() -> ApiError:
     """404, as for a missing time entry in the recorded answers of 2013."""
-    return Refused(404, Problem("Not found", type="system"))
+    return ApiError(404, Problem("Not found", type="system"))
 
 
-def unauthorized() -> Refused:
+def unauthorized() -> ApiError:
     """401, documented."""
-    return Refused(401, Problem("Invalid OAuth 2 Request", type="oauth"))
+    return ApiError(401, Problem("Invalid OAuth 2 Request", type="oauth"))
 
 
-def forbidden(message: str) -> Refused:
+def forbidden(message: str) -> ApiError:
     """403; its text is unknown."""
-    return Refused(403, Problem(message, type="system"))
+    return ApiError(403, Problem(message, type="system"))
 
 
-def bad_request(message: str) -> Refused:
+def bad_request(message: str) -> ApiError:
     """400; its text is unknown."""
-    return Refused(400, Problem(message, type="system"))
+    return ApiError(400, Problem(message, type="system"))
 
 
-def invalid(*problems: Problem) -> Refused:
+def invalid(*problems: Problem) -> ApiError:
     """422, with a field for each problem."""
-    return Refused(422, *problems)
+    return ApiError(422, *problems)

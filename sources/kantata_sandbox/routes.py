@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from . import get_endpoints, write_endpoints
 from .account import Account
-from .request import Call, Kept
-from .responses import Answer, Refused, not_found, unauthorized
+from .cache import VersionedCache
+from .request import ApiRequest
+from .responses import ApiError, ApiResponse, not_found, unauthorized
 
-Endpoint = Callable[[Call], Answer]
+Endpoint = Callable[[ApiRequest], ApiResponse]
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/billing_milestones"): get_endpoints.list_milestones,
@@ -32,7 +33,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/subscribed_events/event_types"): get_endpoints.list_event_types,
 }
 
-_KEPT_BYTES = 256 * 1024 * 1024
+_CACHED_BYTES = 256 * 1024 * 1024
 
 
 class Api:
@@ -41,35 +42,45 @@ class Api:
     def __init__(self, account: Account, token: str) -> None:
         self.account = account
         self._bearer = f"Bearer {token}"
-        self._pages: Kept[Answer] = Kept(_KEPT_BYTES, lambda answer: len(answer.body))
-        self._selections: Kept[list[str]] = Kept(32)
+        self._pages: VersionedCache[ApiResponse] = VersionedCache(
+            _CACHED_BYTES, lambda page: len(page.body)
+        )
+        self._selections: VersionedCache[list[str]] = VersionedCache(32)
 
-    def call(
-        self, method: str, path: str, query: dict[str, str], body: bytes, content_type: str
-    ) -> Call:
+    def request(
+        self, method: str, path: str, *, query: dict[str, str], body: bytes, content_type: str
+    ) -> ApiRequest:
         """Build a request to this account."""
-        return Call(self.account, method, path, query, body, content_type, self._selections)
+        return ApiRequest(
+            account=self.account,
+            method=method,
+            path=path,
+            query=query,
+            body=body,
+            content_type=content_type,
+            selections=self._selections,
+        )
 
-    def answer(self, call: Call, authorization: str) -> Answer:
+    def answer(self, request: ApiRequest, authorization: str) -> ApiResponse:
         """Give the answer, refusals included."""
         with self.account.lock:
             try:
                 if authorization != self._bearer:
                     raise unauthorized()
-                return self._kept(call) if call.method == "GET" else self._fresh(call)
-            except Refused as refused:
-                return refused.answer()
+                return self._cached(request) if request.method == "GET" else _route(request)
+            except ApiError as error:
+                return error.response()
 
-    def _kept(self, call: Call) -> Answer:
-        if call.path.startswith("/subscribed_events"):  # changes with the time as well
-            return self._fresh(call)
+    def _cached(self, request: ApiRequest) -> ApiResponse:
+        if request.path.startswith("/subscribed_events"):  # changes with the time as well
+            return _route(request)
         version = self.account.version
-        key = (call.path, *sorted(call.query.items()))
-        return self._pages.get(version, key) or self._pages.put(version, key, self._fresh(call))
+        key = (request.path, *sorted(request.query.items()))
+        return self._pages.get(version, key) or self._pages.put(version, key, _route(request))
 
-    @staticmethod
-    def _fresh(call: Call) -> Answer:
-        endpoint = ENDPOINTS.get((call.method, call.pattern))
-        if endpoint is None:
-            raise not_found()
-        return endpoint(call)
+
+def _route(request: ApiRequest) -> ApiResponse:
+    endpoint = ENDPOINTS.get((request.method, request.pattern))
+    if endpoint is None:
+        raise not_found()
+    return endpoint(request)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from random import Random
 from typing import TypeVar
 
-from .account import Account
 from .blank_records import (
     BY_CODE,
     CURRENCIES,
@@ -23,8 +22,9 @@ from .blank_records import (
     story_record,
     workspace_record,
 )
-from .clock import Clock, day_text, instant, moment_of, stamp
-from .creation_order import Index
+from .clock import day_text, instant, stamp
+from .creation_order import CreationOrder
+from .store import Store
 
 DEFAULT_NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 """The time at which a seeded account stands still, unless told otherwise."""
@@ -41,7 +41,6 @@ _TITLES = tuple(f"{phase} {n}" for phase in _PHASES for n in range(1, 41))
 _CURRENCY_SHARE = ((0.60, "USD"), (0.85, "EUR"), (0.95, "JPY"), (1.0, "KWD"))
 _SERVICES = (("netsuite", "salesOrderItem"), ("quickbooks", "Line"), ("sap", "BillingPlanItem"))
 
-_A = TypeVar("_A", bound=Account)
 _T = TypeVar("_T")
 
 
@@ -56,25 +55,21 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def seeded(kind: type[_A], milestones: int, seed: int, now: datetime | None) -> _A:
-    """Build an account of this class with this many milestones."""
-    start = None if now is None else moment_of(now)
-    today = moment_of(DEFAULT_NOW) if start is None else start
-    account = kind(Clock(start, not_before=today))
+def seed_store(store: Store, *, milestones: int, seed: int, today: int) -> None:
+    """Fill an empty store with this many milestones, as of `today` (seconds since 1970)."""
     with _no_collection():
-        seeder = _Seeder(account, Random(f"{seed}/{milestones}"), milestones, today)
+        seeder = _Seeder(store, Random(f"{seed}/{milestones}"), milestones, today)
         seeder.add_workspaces()
         seeder.add_milestones()
         seeder.add_references()
         seeder.add_recent_events()
-    return account
 
 
 class _Seeder:
-    """Fills an account: projects with tasks, then milestones in the order of their creation."""
+    """Fills a store: projects with tasks, then milestones in the order of their creation."""
 
-    def __init__(self, account: Account, rng: Random, count: int, now: int) -> None:
-        self.account = account
+    def __init__(self, store: Store, rng: Random, count: int, now: int) -> None:
+        self.store = store
         self.draw = rng.random
         self.count = count
         self.now = now
@@ -95,13 +90,13 @@ class _Seeder:
         total = 4 + self.count // 40
         for n in range(total):
             share = 0.98 * n / total
-            id_ = self.account.new_id("workspace")
+            id_ = self.store.new_id("workspace")
             # The first four have one currency each, so that small accounts have all of them.
             currency = CURRENCIES[n] if n < len(CURRENCIES) else self.currency()
             title = f"{self.pick(_CLIENTS)}: {self.pick(_WORK)} {n + 1}"
             workspace = workspace_record(id_, title, currency, stamp(self.moment(share)))
             self.finish_workspace(workspace, share, currency)
-            self.account.workspaces[id_] = workspace
+            self.store.workspaces[id_] = workspace
             self.stories_of.append([self.add_story(id_, share, n) for n in range(1, 5)])
 
     def currency(self) -> Currency:
@@ -125,7 +120,7 @@ class _Seeder:
 
     def add_story(self, workspace_id: str, share: float, position: int) -> str:
         """Add a task of a project; few are archived or deleted."""
-        id_ = self.account.new_id("story")
+        id_ = self.store.new_id("story")
         at = stamp(self.moment(share) + 60 * position)
         story = story_record(id_, workspace_id, f"{self.pick(_PHASES)} {position}", at)
         story["position"] = position
@@ -134,7 +129,7 @@ class _Seeder:
         story["archived"] = self.draw() < 0.05
         if self.draw() < 0.02:
             story["deleted_at"] = at
-        self.account.stories[id_] = story
+        self.store.stories[id_] = story
         return id_
 
     def add_milestones(self) -> None:
@@ -142,8 +137,8 @@ class _Seeder:
         # Ids pass from six digits to seven (or from seven to eight) on the way, so that sorting
         # them as texts goes wrong; they have gaps, as if others had been deleted.
         number = (10**7 if self.count > 400_000 else 10**6) - self.count
-        workspaces = list(self.account.workspaces.values())
-        draw, milestones = self.draw, self.account.true_milestones
+        workspaces = list(self.store.workspaces.values())
+        draw, milestones = self.draw, self.store.true_milestones
         born: list[tuple[str, int]] = []
         moment, place, step = self.begin, 0, (self.now - self.begin) / (self.count + 1)
         for n in range(self.count):
@@ -155,8 +150,8 @@ class _Seeder:
             record = self.milestone(str(number), workspaces[place], place, moment)
             milestones[record["id"]] = record
             born.append((record["id"], moment))
-        self.account.ids_given("milestone", number)
-        self.account.index = Index(born)
+        self.store.ids_given("milestone", number)
+        self.store.creation_order = CreationOrder(born)
 
     def milestone(self, id_: str, workspace: Record, place: int, moment: int) -> Record:
         """One milestone, perhaps with a date, a task and an invoice."""
@@ -198,18 +193,18 @@ class _Seeder:
 
     def bill(self, record: Record, due: int) -> None:
         """Put a milestone on its project's open invoice or on a new one."""
-        workspace_id, account = record["workspace_id"], self.account
+        workspace_id, store = record["workspace_id"], self.store
         invoice_id = self.open_invoice.get(workspace_id)
         if (
             invoice_id is None
-            or account.invoices[invoice_id]["created_at"] < record["created_at"]
+            or store.invoices[invoice_id]["created_at"] < record["created_at"]
             or self.draw() < 0.5
         ):
             invoice_id = self.add_invoice(record, due)
             self.open_invoice[workspace_id] = invoice_id
-        invoice = account.invoices[invoice_id]
-        account.milestones_of[invoice_id].append(record["id"])
-        account.invoices_of[record["id"]] = [invoice_id]
+        invoice = store.invoices[invoice_id]
+        store.milestones_of[invoice_id].append(record["id"])
+        store.invoices_of[record["id"]] = [invoice_id]
         if invoice["status"] == "cancelled":
             return
         record["invoice_id"] = invoice_id
@@ -218,7 +213,7 @@ class _Seeder:
 
     def add_invoice(self, record: Record, due: int) -> str:
         """Add an invoice: paid, open, draft or cancelled."""
-        id_ = self.account.new_id("invoice")
+        id_ = self.store.new_id("invoice")
         at = stamp(min(due * _DAY + int(self.draw() * 60_000), self.now))
         invoice = invoice_record(id_, int(id_), BY_CODE[record["currency"]], at)
         invoice["due_date"] = day_text(due + 30)
@@ -229,20 +224,20 @@ class _Seeder:
             invoice["status"] = "cancelled"
         elif drawn < 0.75:
             invoice["status"] = "accepted payment"
-        self.account.invoices[id_] = invoice
+        self.store.invoices[id_] = invoice
         return id_
 
     def add_references(self) -> None:
         """Every eighth milestone or so is known to another system, some to two."""
         last = 1_000
-        for id_, milestone in self.account.true_milestones.items():
+        for id_, milestone in self.store.true_milestones.items():
             drawn = self.draw()
             if drawn >= 0.125:
                 continue
             for service, model in _SERVICES[: 2 if drawn < 0.01 else 1]:
                 last += 1
                 self.add_reference(str(last), id_, milestone["updated_at"], service, model)
-        self.account.ids_given("reference", last)
+        self.store.ids_given("reference", last)
 
     def add_reference(self, id_: str, milestone: str, at: str, service: str, model: str) -> None:
         """Add a reference; a few failed or are pending."""
@@ -255,14 +250,14 @@ class _Seeder:
         drawn = self.draw()
         if drawn < 0.1:
             reference |= {"status": "failed" if drawn < 0.05 else "pending"}
-        self.account.external_references[id_] = reference
-        self.account.references_of[milestone].append(id_)
+        self.store.external_references[id_] = reference
+        self.store.references_of[milestone].append(id_)
 
     def add_recent_events(self) -> None:
         """Add the events of the milestones that were created or edited in the last nine days."""
         horizon = stamp(self.now - 10 * _DAY)[:10]
         found: list[tuple[int, str, Record]] = []
-        for milestone in self.account.true_milestones.values():
+        for milestone in self.store.true_milestones.values():
             if milestone["updated_at"] < horizon:
                 continue
             if milestone["created_at"] >= horizon:
@@ -271,4 +266,4 @@ class _Seeder:
                 found.append((instant(milestone["updated_at"]), "updated", milestone))
         for moment, verb, milestone in sorted(found, key=lambda event: event[:2]):
             before = milestone if verb == "updated" else None
-            self.account.feed.emit("BillingMilestone", verb, moment, before, milestone)
+            self.store.feed.emit("BillingMilestone", verb, moment, before, milestone)

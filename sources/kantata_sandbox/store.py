@@ -7,7 +7,7 @@ from threading import RLock
 
 from .blank_records import Record, currency_records, user_record
 from .clock import Clock, instant
-from .creation_order import Index
+from .creation_order import CreationOrder
 from .feed import Feed
 
 FieldRule = Callable[[Record], object]
@@ -35,7 +35,7 @@ class Store:
         self.currencies = currency_records()
         self.true_milestones: dict[str, Record] = {}
         """Milestones without the additions of add_field, remove_field and set_raw."""
-        self.index = Index()
+        self.creation_order = CreationOrder()
         self.invoices_of: dict[str, list[str]] = {}
         self.milestones_of: defaultdict[str, list[str]] = defaultdict(list)
         self.references_of: defaultdict[str, list[str]] = defaultdict(list)

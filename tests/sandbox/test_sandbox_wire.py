@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from sources.kantata_sandbox import Sandbox
-from sources.kantata_sandbox.body_parser import form
+from sources.kantata_sandbox.body_parser import parse_form
 from tests.support.kantata import LIST, NOW, Kantata
 
 OAUTH = [{"type": "oauth", "message": "Invalid OAuth 2 Request"}]
@@ -159,7 +159,7 @@ def test_a_form_is_read_like_json(kantata: Kantata) -> None:
 )
 def test_bracketed_names_are_nested(text: str, value: dict[str, Any]) -> None:
     """Forms nest as Rails reads them: objects by name, lists by empty or numbered brackets."""
-    assert form(text) == value
+    assert parse_form(text) == value
 
 
 @pytest.mark.parametrize(

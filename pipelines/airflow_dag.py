@@ -35,7 +35,9 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
-_AGAIN = (75, 130, 143)  # and whatever a signal ended, which is below 0
+# Exit codes of `milestones`: its packages cannot be imported here.
+_DONE, _ACTION_REQUIRED = 0, 3
+_TRY_AGAIN = (75, 130, 143)  # and whatever a signal ended, which is below 0
 _WAIT = 600  # seconds for another run that is going
 _STOP = 15.0  # seconds to end in after SIGTERM
 _LEVELS = {"info": "info", "warning": "warning", "error": "error"}
@@ -75,7 +77,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         last = self._log_lines(self._process)
-        return self._judged(self._process.wait(), last)
+        return self._result(self._process.wait(), last)
 
     def on_kill(self) -> None:
         """Let it end in order when Airflow stops the task."""
@@ -96,16 +98,16 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
             getattr(self.log, level)("%s", line.strip())
         return last
 
-    def _judged(self, code: int, last: dict[str, Any]) -> dict[str, Any]:
-        if code == 3:
+    def _result(self, code: int, last: dict[str, Any]) -> dict[str, Any]:
+        if code == _ACTION_REQUIRED:
             for need in last.get("needs", []):
                 self.log.warning("needs a person: %s", need)
-        if code in (0, 3):
+        if code in (_DONE, _ACTION_REQUIRED):
             return last
-        said = f"milestones ended with {code}: {last.get('error', 'no reason given')}"
-        if code in _AGAIN or code < 0:
-            raise AirflowException(said)
-        raise AirflowFailException(said)
+        message = f"milestones ended with {code}: {last.get('error', 'no reason given')}"
+        if code in _TRY_AGAIN or code < 0:
+            raise AirflowException(message)
+        raise AirflowFailException(message)
 
 
 def _settings() -> dict[str, str]:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from pipelines.config.secrets import mask_secrets
-from pipelines.config.settings import duration, kantata_settings
+from pipelines.config.settings import kantata_settings, parse_duration
 from pipelines.config.targets import configured_target
 from pipelines.ops import marts, preflight
 from pipelines.ops.job import JobResult, run_job
@@ -134,7 +134,7 @@ def _render_check(result: preflight.CheckResult) -> None:
 def status(destination: Warehouse, *, fail_if_older_than: str | None, as_json: bool) -> None:
     """Show the status of the warehouse."""
     with handle_errors(as_json):
-        max_age = duration(fail_if_older_than or "999999d", "--fail-if-older-than")
+        max_age = parse_duration(fail_if_older_than or "999999d", "--fail-if-older-than")
         found = read_status(configured_target(destination))
         if as_json:
             print_json(render_status.status_json(found))

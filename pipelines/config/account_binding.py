@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from pipelines.config.settings import LOCAL_HOSTS
 from sources.kantata import KantataReader
 from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.ledger.account import AccountBinding, bind_account, bound_account
 from warehouse.ledger.store import Ledger
-
-_HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def check_account(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
@@ -47,15 +46,16 @@ def connected_account(reader: KantataReader) -> AccountBinding:
     """
     parts = urlsplit(reader.url)
     host = str(parts.hostname)
-    # A sandbox gets another port each time it is started.
-    target = "this machine" if host in _HERE else f"{host}:{parts.port}" if parts.port else host
+    address = f"{host}:{parts.port}" if parts.port else host
+    if host in LOCAL_HOSTS:
+        address = "this machine"  # a sandbox gets another port each time it is started
     try:
         page = reader.page("users/me", {})
         ids = [user.get("account_id") for user in page.records.values()]
     except NOT_ALLOWED:
         ids = []
-    id_ = next((str(id_) for id_ in ids if id_ is not None), None)
-    return AccountBinding(f"{target}{parts.path}", id_)
+    account_id = next((str(id_) for id_ in ids if id_ is not None), None)
+    return AccountBinding(f"{address}{parts.path}", account_id)
 
 
 def _describe(account: AccountBinding) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from .settings import _resolve_kantata, _write_token, setting
+from .settings import resolve_kantata, resolve_write_token, setting
 
 
 def mask_secrets(text: str) -> str:
@@ -17,13 +17,13 @@ def mask_secrets(text: str) -> str:
 
 def _configured_secrets() -> list[str]:
     """Every secret that can be read; an error is told whatever else is wrong."""
-    asked: tuple[Callable[[], str], ...] = (
-        lambda: _resolve_kantata().kantata_access_token,
-        _write_token,
+    resolvers: tuple[Callable[[], str], ...] = (
+        lambda: resolve_kantata().kantata_access_token,
+        resolve_write_token,
         lambda: setting("alerts.webhook_url", ""),  # whoever has it may write to the channel
     )
     found = []
-    for ask in asked:
+    for resolve in resolvers:
         with suppress(Exception):
-            found.append(ask())
+            found.append(resolve())
     return [secret for secret in found if secret]

@@ -24,6 +24,8 @@ from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import API_URL
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
+# Where a sandbox, a webhook of a test and the like listen.
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -48,15 +50,15 @@ class KantataSettings(BaseConfiguration):
         Raises:
             KantataMisconfigured: If it is none.
         """
-        return duration(self.scan_every, "[sources.kantata] scan_every")
+        return parse_duration(self.scan_every, "[sources.kantata] scan_every")
 
     def reader(self, attempts: int = 1, on_request: OnRequest | None = None) -> KantataReader:
         """A reader of its own, for a few questions."""
         return KantataReader(
             self.kantata_api_url,
             self.kantata_access_token,
-            self.requests_per_second,
-            self.backoff_seconds,
+            requests_per_second=self.requests_per_second,
+            backoff_seconds=self.backoff_seconds,
             attempts=attempts,
             on_request=on_request,
         )
@@ -68,7 +70,7 @@ def kantata_settings() -> KantataSettings:
     Raises:
         KantataError: If there is no token, or a setting cannot be what it is.
     """
-    settings = _resolve_kantata()
+    settings = resolve_kantata()
     if not settings.kantata_access_token:
         raise KantataMisconfigured(
             "no token: set KANTATA_ACCESS_TOKEN, or kantata_access_token under [sources.kantata] "
@@ -79,12 +81,17 @@ def kantata_settings() -> KantataSettings:
     return settings
 
 
-def _resolve_kantata() -> KantataSettings:
+def resolve_kantata() -> KantataSettings:
+    """Read ``[sources.kantata]``, with or without a token.
+
+    Raises:
+        KantataMisconfigured: If it cannot be read.
+    """
     with _one_line_errors("[sources.kantata]"):
         return resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
 
 
-def duration(text: str, name: str) -> timedelta:
+def parse_duration(text: str, name: str) -> timedelta:
     """A time as people write it.
 
     Args:
@@ -106,7 +113,7 @@ class _WriteToken(BaseConfiguration):
     kantata_write_token: TSecretStrValue = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PushSettings:
     """``[push]``.
 
@@ -134,27 +141,33 @@ def push_settings() -> PushSettings:
     enabled = setting("push.enabled", "false").lower()
     if enabled not in ("true", "false"):
         raise KantataMisconfigured(f"[push] enabled is {enabled!r}; write it as true or false")
-    token = _write_token()
+    token = resolve_write_token()
     if token:
         check_token(token, "KANTATA_WRITE_TOKEN")
     return PushSettings(
-        enabled == "true",
-        _whole_number("push.max_changes", PushSettings.max_changes, least=1),
-        _whole_number("push.reconcile_after", PushSettings.reconcile_after, least=0),
-        token,
+        enabled=enabled == "true",
+        max_changes=_whole_number("push.max_changes", minimum=1),
+        reconcile_after=_whole_number("push.reconcile_after", minimum=0),
+        write_token=token,
     )
 
 
-def _write_token() -> str:
+def resolve_write_token() -> str:
+    """Read the token for writing; empty for the one that reads.
+
+    Raises:
+        KantataMisconfigured: If it cannot be read.
+    """
     with _one_line_errors("[push]"):
         found = resolve_configuration(_WriteToken(), sections=("push",))
     return found.kantata_write_token or ""
 
 
-def _whole_number(name: str, otherwise: int, least: int) -> int:
-    text = setting(name, str(otherwise))
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
-        raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {least}")
+def _whole_number(name: str, minimum: int) -> int:
+    """A number of ``[push]``; without the setting that of ``PushSettings``."""
+    text = setting(name, str(getattr(PushSettings, name.removeprefix("push."))))
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < minimum:
+        raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {minimum}")
     return int(text)
 
 
@@ -180,8 +193,8 @@ def alert_settings() -> AlertSettings:
     url = setting("alerts.webhook_url", "").strip()
     if url and not _is_safe(url):
         raise KantataMisconfigured("[alerts] webhook_url is not an https address")
-    after = duration(setting("alerts.alert_after", "6h"), "[alerts] alert_after")
-    return AlertSettings(url, after)
+    after = parse_duration(setting("alerts.alert_after", "6h"), "[alerts] alert_after")
+    return AlertSettings(webhook_url=url, after=after)
 
 
 def _is_safe(url: str) -> bool:
@@ -191,19 +204,21 @@ def _is_safe(url: str) -> bool:
         parts.port  # noqa: B018 - it is checked when it is asked for
     except ValueError:
         return False
-    here = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and here))
+    is_local = parts.hostname in LOCAL_HOSTS
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_local)
+    )
 
 
-def setting(name: str, otherwise: str) -> str:
-    """What the environment, config.toml or secrets.toml say, else otherwise.
+def setting(name: str, default: str) -> str:
+    """What the environment, config.toml or secrets.toml say, else default.
 
     Raises:
         KantataMisconfigured: If one of the files cannot be read.
     """
     with _one_line_errors(name):
         value: object = dlt.config.get(name)
-    return otherwise if value is None else str(value)
+    return default if value is None else str(value)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from warehouse.raw.summary import run_ids
 from warehouse.target import Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MigrationResult:
     """What was moved.
 
@@ -59,31 +59,27 @@ def migrate(
     Raises:
         WarehouseError: If there is nothing to move, or the target holds something else.
     """
-    with locked(source) as from_, locked(target) as to:
-        with open_existing(from_) as old:
+    with locked(source) as source_lock, locked(target) as target_lock:
+        with open_existing(source_lock) as old:
             phase("copying")
             prepare_tables(old)
-            _check_target(old, to)
+            _check_target(old, target)
             _check_retired_ledger(source, target, now)
-            rows = _copy(old, to)
-            changes, kept = _migrate_ledger(source, target, now)
+            rows = _copy(old, target_lock)
+            changes, retired = _migrate_ledger(source, target, now)
             with connect(target.destination) as new:
                 export.copy_by_sql(old, new)
         phase("building marts")
-        with connect(target.destination) as database:
-            run = runs.last_proven_run(database)
-            # Else the next sync builds them.
-            if run and not runs.run_history(database).has_unfinished_run:
-                build.build_marts(database, build_context(run, target.timezone), always=True)
-    return MigrationResult(rows, changes, kept)
+        _build_marts(target)
+    return MigrationResult(rows=rows, changes=changes, old_ledger=retired)
 
 
-def _check_target(old: Database, to: WarehouseLock) -> None:
+def _check_target(old: Database, target: Target) -> None:
     """See that nothing ran on Postgres but what was moved there: each run leaves a row."""
-    with connect(to.target.destination) as new:
+    with connect(target.destination) as new:
         prepare_tables(new)
-        there, here = run_ids(new), run_ids(old)
-    if there != here[: len(there)]:
+        runs_there, runs_here = run_ids(new), run_ids(old)
+    if runs_there != runs_here[: len(runs_there)]:
         raise WarehouseMisconfigured(
             "this Postgres holds a warehouse already. If a move made it, go on there: milestones "
             "run --destination postgres. Else name an empty database in "
@@ -91,22 +87,29 @@ def _check_target(old: Database, to: WarehouseLock) -> None:
         )
 
 
-def _copy(old: Database, to: WarehouseLock) -> dict[str, int]:
+def _copy(old: Database, lock: WarehouseLock) -> dict[str, int]:
     """Copy what dlt loads, and prove it."""
-    pipeline = reset_pipeline(to.target)
+    pipeline = reset_pipeline(lock.target)
     pipeline.sync_destination()
     pipeline.extract(loaded_before(export.raw_batches(old)), loader_file_format="parquet")
     load(pipeline)
-    with connect(to.target.destination) as new:
-        held, moved = export.row_counts(old), export.row_counts(new)
-        if {t: moved.get(t, 0) for t in held} != held or (
-            proof.live_totals(old) != proof.live_totals(new)
-        ):
+    with connect(lock.target.destination) as new:
+        expected, found = export.row_counts(old), export.row_counts(new)
+        is_equal = {table: found.get(table, 0) for table in expected} == expected
+        if not is_equal or proof.live_totals(old) != proof.live_totals(new):
             raise WarehouseUnproven(
-                f"what arrived is not what there is: {moved} instead of {held}. Nothing reads it "
-                "yet; run it again"
+                f"what arrived is not what there is: {found} instead of {expected}. Nothing reads "
+                "it yet; run it again"
             )
-    return held
+    return expected
+
+
+def _build_marts(target: Target) -> None:
+    """Build the marts of the last proven run, unless the next sync must do it."""
+    with connect(target.destination) as database:
+        run = runs.last_proven_run(database)
+        if run and not runs.run_history(database).has_unfinished_run:
+            build.build_marts(database, build_context(run, target.timezone), always=True)
 
 
 def _ledger_file(source: Target, target: Target) -> Path | None:
@@ -128,20 +131,20 @@ def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
         WarehouseMisconfigured: If one would.
     """
     file = _ledger_file(source, target)
-    if file is None or not (kept := _retired_name(file)).exists():
+    if file is None or not (retired := _retired_name(file)).exists():
         return
     if _events(file, now):
         raise WarehouseMisconfigured(
-            f"there are two ledgers, {file} and {kept}, which an earlier move put away. Only one "
-            "can be moved: see which counts, and take the other one out of this folder"
+            f"there are two ledgers, {file} and {retired}, which an earlier move put away. Only "
+            "one can be moved: see which counts, and take the other one out of this folder"
         )
     with connect_ledger(target.ledger_url, now) as new:
-        there, put_away = new.events(), _events(kept, now)
-    if there[: len(put_away)] != put_away:
+        events_there, put_away = new.events(), _events(retired, now)
+    if events_there[: len(put_away)] != put_away:
         raise WarehouseMisconfigured(
-            f"the ledger {file} was put away as {kept} by an earlier move, to another database, "
+            f"the ledger {file} was put away as {retired} by an earlier move, to another database, "
             f"and its {len(put_away):,} events are not in this Postgres. To move it here: "
-            f"mv '{kept}' '{file}'. To leave it behind: take it out of this folder"
+            f"mv '{retired}' '{file}'. To leave it behind: take it out of this folder"
         )
 
 
@@ -158,36 +161,37 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
     file = _ledger_file(source, target)
     if file is None:
         return None, None
-    kept = _retired_name(file)
+    retired = _retired_name(file)
     _check_retired_ledger(source, target, now)  # again, since copying took its time
     with ExitStack() as stack:
         new = stack.enter_context(connect_ledger(target.ledger_url, now))
         stack.enter_context(push_lock(new))
-        if kept.exists():  # and this Postgres holds it
-            return len(new.changes()), kept
+        if retired.exists():  # and this Postgres holds it
+            return len(new.changes()), retired
         if not file.exists():
             return None, None
         old = stack.enter_context(connect_ledger(source.ledger_url, now))
         stack.enter_context(push_lock(old))
         _copy_changes(new, old, file)
-        return len(old.changes()), _retire(file, kept)
+        return len(old.changes()), _retire(file, retired)
 
 
 def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
     """Write what is not on Postgres yet, unless something else happened there."""
-    there, here = new.events(), old.events()
-    if here and there[: len(here)] == here and len(there) > len(here):
+    events_there, events_here = new.events(), old.events()
+    is_continued = events_there[: len(events_here)] == events_here
+    if events_here and is_continued and len(events_there) > len(events_here):
         return  # it went on there, and not here
-    if there == here[: len(there)]:
+    if events_there == events_here[: len(events_there)]:
         transfer_ledger(source=old, target=new)
-    if (new.changes(), new.events()) != (old.changes(), here):
+    if (new.changes(), new.events()) != (old.changes(), events_here):
         raise WarehouseError(
             f"the ledger on Postgres holds what {file} does not, so {file} stays: see what "
             "happened in either by `milestones changes --all`, and decide by hand which counts"
         )
 
 
-def _retire(file: Path, kept: Path) -> Path:
+def _retire(file: Path, retired: Path) -> Path:
     """Rename a ledger, so that nothing is sent from it any more."""
-    file.rename(kept)
-    return kept
+    file.rename(retired)
+    return retired

@@ -1,55 +1,106 @@
-"""Rows of the raw tables by id, for those who know some ids and need their values."""
+"""Rows of the warehouse's raw tables, looked up by id: milestones, projects, tasks, invoices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+
+import orjson
 
 from .database import DATASET
 from .reader import WarehouseReader, rows_by_id
 
 
-def milestones_by_id(
-    query: WarehouseReader, columns: Sequence[str], ids: Iterable[str]
-) -> dict[str, dict[str, Any]]:
-    """Return these columns of milestones, deleted ones included, by id."""
-    sql = f"select {', '.join(columns)} from {DATASET}.billing_milestones where id"
-    return {row["id"]: row for row in rows_by_id(query, sql, ids)}
+@dataclass(frozen=True, kw_only=True)
+class MilestoneRow:
+    """A row of ``billing_milestones``.
+
+    Args:
+        id: The milestone's id.
+        title: The title.
+        amount_in_cents: The amount in minor units.
+        currency: ISO code.
+        billing_type: How it is billed.
+        date_to_invoice: When it is due.
+        workspace_id: The project's id.
+        story_id: The task's id.
+        invoice_id: The id of the invoice it is on.
+        invoice_ids: The ids of the invoices it is linked to; None if that is not known.
+        deleted_at: When it was found to be deleted.
+        access_lost_at: When its project was found to be unreadable.
+    """
+
+    id: str
+    title: str | None
+    amount_in_cents: int | None
+    currency: str | None
+    billing_type: str | None
+    date_to_invoice: date | None
+    workspace_id: str
+    story_id: str | None
+    invoice_id: str | None
+    invoice_ids: list[str] | None
+    deleted_at: datetime | None
+    access_lost_at: datetime | None
+
+
+_MILESTONE_COLUMNS = ", ".join(field.name for field in fields(MilestoneRow))
+_MILESTONES = f"select {_MILESTONE_COLUMNS} from {DATASET}.billing_milestones"
+
+
+def milestones_by_id(reader: WarehouseReader, ids: Iterable[str]) -> dict[str, MilestoneRow]:
+    """Return the rows of these milestones by id, deleted ones included."""
+    rows = map(_milestone_row, rows_by_id(reader, f"{_MILESTONES} where id", ids))
+    return {row.id: row for row in rows}
 
 
 def milestones_of_projects(
-    query: WarehouseReader, columns: Sequence[str], project_ids: Iterable[str]
-) -> list[dict[str, Any]]:
-    """Return these columns of the milestones of projects; deleted ones are left out."""
-    sql = (
-        f"select {', '.join(columns)} from {DATASET}.billing_milestones "
-        "where deleted_at is null and workspace_id"
-    )
-    return rows_by_id(query, sql, project_ids)
+    reader: WarehouseReader, project_ids: Iterable[str]
+) -> list[MilestoneRow]:
+    """Return the rows of all milestones of these projects, without deleted ones."""
+    sql = f"{_MILESTONES} where deleted_at is null and workspace_id"
+    return [_milestone_row(row) for row in rows_by_id(reader, sql, project_ids)]
 
 
-def project_currencies(query: WarehouseReader, ids: Iterable[str]) -> dict[str, str | None]:
-    """Return the currencies of projects by id."""
-    return _values(query, "workspaces", "currency", ids)
+def _milestone_row(row: dict[str, Any]) -> MilestoneRow:
+    linked = row["invoice_ids"]
+    invoice_ids = [str(id_) for id_ in orjson.loads(linked)] if linked else None
+    return MilestoneRow(**{**row, "invoice_ids": invoice_ids})
 
 
-def project_titles(query: WarehouseReader, ids: Iterable[str]) -> dict[str, str | None]:
-    """Return the titles of projects by id."""
-    return _values(query, "workspaces", "title", ids)
+def project_currencies(
+    reader: WarehouseReader, project_ids: Iterable[str]
+) -> dict[str, str | None]:
+    """Return the currency of each of these projects by the project's id."""
+    return _column_by_id(reader, "workspaces", "currency", project_ids)
 
 
-def projects_of_tasks(query: WarehouseReader, ids: Iterable[str]) -> dict[str, str | None]:
-    """Return the project ids of tasks (stories) by the task's id."""
-    return _values(query, "stories", "workspace_id", ids)
+def project_titles(reader: WarehouseReader, project_ids: Iterable[str]) -> dict[str, str | None]:
+    """Return the title of each of these projects by the project's id."""
+    return _column_by_id(reader, "workspaces", "title", project_ids)
 
 
-def invoice_statuses(query: WarehouseReader, ids: Iterable[str]) -> dict[str, str | None]:
-    """Return the statuses of invoices by id."""
-    return _values(query, "invoices", "status", ids)
+def projects_of_tasks(reader: WarehouseReader, task_ids: Iterable[str]) -> dict[str, str | None]:
+    """Return the project id of each of these tasks by the task's id."""
+    return _column_by_id(reader, "stories", "workspace_id", task_ids)
 
 
-def _values(
-    query: WarehouseReader, table: str, column: str, ids: Iterable[str]
+def invoice_statuses(reader: WarehouseReader, invoice_ids: Iterable[str]) -> dict[str, str | None]:
+    """Return the status of each of these invoices by the invoice's id."""
+    return _column_by_id(reader, "invoices", "status", invoice_ids)
+
+
+def _column_by_id(
+    reader: WarehouseReader, table: str, column: str, ids: Iterable[str]
 ) -> dict[str, str | None]:
     sql = f"select id, {column} from {DATASET}.{table} where id"
-    return {row["id"]: row[column] for row in rows_by_id(query, sql, ids)}
+    return {row["id"]: row[column] for row in rows_by_id(reader, sql, ids)}
+
+
+def minor_units(reader: WarehouseReader) -> dict[str, Decimal]:
+    """Return what one minor unit of each currency is worth, by ISO code."""
+    sql = f"select iso_code, unit_per_subunit from {DATASET}.currencies"
+    return {code: Decimal(unit) for code, unit in reader.rows(sql) if unit is not None}

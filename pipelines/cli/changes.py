@@ -1,24 +1,23 @@
-"""Commands around changes: decide, plan, push, audit; those that propose are beside."""
+"""Commands around changes: decide, plan, push, audit; those that propose are in ``propose``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from pipelines.config.settings import kantata_settings, push_settings
 from pipelines.config.targets import configured_target
+from pipelines.runtime.clock import utc_now
 from pipelines.runtime.signals import stop_on_signals
-from pipelines.writeback import service
-from pipelines.writeback.approvals import current_actor, now, open_ledger
-from pipelines.writeback.fields import check_text
-from pipelines.writeback.requests import refuse_problems
+from pipelines.writeback import approvals, service
+from pipelines.writeback.actor import current_actor
+from pipelines.writeback.approvals import DecisionResult
+from pipelines.writeback.ledger_access import open_ledger
 from pipelines.writeback.result import PushResult
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import OPEN, Change, Status
+from warehouse.ledger.change import OPEN, Change
 from warehouse.ledger.engine import missing_ledger_message
-from warehouse.ledger.store import Ledger
 from warehouse.target import Target
 
 from . import propose, render_changes
@@ -27,7 +26,6 @@ from .labels import labels
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .output import print_err, print_json
 from .progress import console_observer
-from .render_changes import DIGEST_LENGTH
 
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID")]
 ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...")]
@@ -48,25 +46,25 @@ def changes(
 ) -> None:
     """List changes: what is open, or all."""
     with handle_errors(as_json):
-        where = configured_target(destination)
-        if _has_no_ledger(where, as_json):
+        target = configured_target(destination)
+        if _has_no_ledger(target, as_json):
             return
-        with open_ledger(where) as ledger:
+        with open_ledger(target) as ledger:
             found = ledger.changes(None if everything else OPEN)
-        _render(found, where, as_json)
+        _render(found, target, as_json)
 
 
-def _has_no_ledger(where: Target, as_json: bool) -> bool:
-    """Whether there is no ledger; then that is told."""
-    if why := missing_ledger_message(where.ledger_url):
+def _has_no_ledger(target: Target, as_json: bool) -> bool:
+    """Print that there is no ledger, if there is none; return whether that is so."""
+    if why := missing_ledger_message(target.ledger_url):
         print_err(why)
         if as_json:
             print_json([])
     return bool(why)
 
 
-def _render(found: list[Change], where: Target, as_json: bool) -> None:
-    known = labels(where, found)
+def _render(found: list[Change], target: Target, as_json: bool) -> None:
+    known = labels(target, found)
     if as_json:
         print_json([render_changes.change_json(change, known) for change in found])
     else:
@@ -80,10 +78,10 @@ def show_one(
 ) -> None:
     """Show all of one change."""
     with handle_errors(as_json):
-        where = configured_target(destination)
-        with open_ledger(where) as ledger:
+        target = configured_target(destination)
+        with open_ledger(target) as ledger:
             change = ledger.change(change_id)
-        known = labels(where, [change])
+        known = labels(target, [change])
         if as_json:
             print_json(render_changes.change_json(change, known))
         else:
@@ -101,21 +99,12 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Approve changes that another person proposed."""
-
-    def decide(ledger: Ledger, change: Change) -> Change:
-        if digest is not None and not change.digest.startswith(digest.strip().lower()):
-            raise ChangeRefused(
-                f"change {change.change_id} has the digest {change.digest[:DIGEST_LENGTH]}, not "
-                f"{digest}: it is not what was looked at"
-            )
-        return ledger.approve(change, current_actor(who))
-
     with handle_errors(as_json):
-        if digest is not None and (len(digest.strip()) < DIGEST_LENGTH or len(change_ids) > 1):
-            raise ChangeRefused(
-                f"--digest is for one change, and has {DIGEST_LENGTH} characters or more"
-            )
-        _decide_each(change_ids, destination, as_json, decide)
+        target = configured_target(destination)
+        with open_ledger(target) as ledger:
+            actor = current_actor(who)
+            result = approvals.approve(ledger, change_ids, actor=actor, digest=digest)
+        _render_decision(result, target, as_json)
 
 
 def reject(
@@ -126,7 +115,12 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:
     """Reject changes, and say why."""
-    _close(change_ids, Status.REJECTED, reason, who, destination, as_json)
+    with handle_errors(as_json):
+        target = configured_target(destination)
+        with open_ledger(target) as ledger:
+            actor = current_actor(who)
+            result = approvals.reject(ledger, change_ids, actor=actor, reason=reason)
+        _render_decision(result, target, as_json)
 
 
 def withdraw(
@@ -137,58 +131,24 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Take changes back before they are sent."""
-    _close(change_ids, Status.WITHDRAWN, reason, who, destination, as_json)
-
-
-def _close(
-    change_ids: list[str],
-    status: Status,
-    reason: str,
-    who: str | None,
-    destination: Warehouse,
-    as_json: bool,
-) -> None:
     with handle_errors(as_json):
-        if not check_text("--reason", reason).strip():
-            raise ChangeRefused("--reason is empty: say why, an auditor reads it")
-        _decide_each(
-            change_ids, destination, as_json,
-            lambda ledger, change: ledger.transition(
-                change, status, who=current_actor(who), what=reason.strip()
-            ),
-        )  # fmt: skip
+        target = configured_target(destination)
+        with open_ledger(target) as ledger:
+            actor = current_actor(who)
+            result = approvals.withdraw(ledger, change_ids, actor=actor, reason=reason)
+        _render_decision(result, target, as_json)
 
 
-def _decide_each(
-    change_ids: list[str],
-    destination: Warehouse,
-    as_json: bool,
-    decide: Callable[[Ledger, Change], Change],
-) -> None:
-    """Decide on each change; one that cannot be decided on does not hold up the others."""
-    done: list[Change] = []
-    refused: dict[str, str] = {}
-    where = configured_target(destination)
-    with open_ledger(where) as ledger:
-        for change_id in dict.fromkeys(change_ids):
-            try:
-                done.append(decide(ledger, ledger.change(change_id)))
-            except ChangeRefused as error:
-                refused[change_id] = str(error)
-    if as_json and refused:
-        known = labels(where, done)
-        print_json(
-            {
-                "error": "\n".join(refused.values()),
-                "exit_code": ChangeRefused.exit_code,
-                "changes": [render_changes.change_json(change, known) for change in done],
-                "refused": [{"change_id": id_, "why": why} for id_, why in refused.items()],
-            }
-        )
+def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> None:
+    """Print what was decided on, then fail if anything was refused."""
+    if as_json and result.refused:
+        known = labels(target, result.decided)
+        print_json(render_changes.decision_json(result, known))
         raise typer.Exit(ChangeRefused.exit_code)
-    if as_json or done:
-        _render(done, where, as_json)
-    refuse_problems(list(refused.values()), "")
+    if as_json or result.decided:
+        _render(result.decided, target, as_json)
+    if result.refused:
+        raise ChangeRefused("\n  ".join(result.refused.values()))
 
 
 def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
@@ -198,11 +158,11 @@ def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption 
 
 
 def _plan(destination: Warehouse, as_json: bool) -> None:
-    where = configured_target(destination)
-    if _has_no_ledger(where, as_json):
+    target = configured_target(destination)
+    if _has_no_ledger(target, as_json):
         return
-    steps = service.plan_changes(kantata_settings(), push_settings(), where, now)
-    known = labels(where, (step.change for step in steps))
+    steps = service.plan_changes(kantata_settings(), push_settings(), target=target, now=utc_now)
+    known = labels(target, (step.change for step in steps))
     if as_json:
         print_json(render_changes.plan_json(steps, known))
     else:
@@ -219,10 +179,12 @@ def push(
         if dry_run:
             _plan(destination, as_json)
             return
-        where = configured_target(destination)
+        target = configured_target(destination)
         with console_observer() as observer:
-            result = service.push_changes(kantata_settings(), push_settings(), where, observer, now)
-        _render_push(result, where, as_json)
+            result = service.push_changes(
+                kantata_settings(), push_settings(), target=target, observer=observer, now=utc_now
+            )
+        _render_push(result, target, as_json)
 
 
 def reconcile(
@@ -230,16 +192,16 @@ def reconcile(
 ) -> None:
     """Find out what became of changes that may have been written; send nothing."""
     with handle_errors(as_json), stop_on_signals():
-        where = configured_target(destination)
+        target = configured_target(destination)
         with console_observer() as observer:
             result = service.reconcile_changes(
-                kantata_settings(), push_settings(), where, observer, now
+                kantata_settings(), push_settings(), target=target, observer=observer, now=utc_now
             )
-        _render_push(result, where, as_json)
+        _render_push(result, target, as_json)
 
 
-def _render_push(result: PushResult, where: Target, as_json: bool) -> None:
-    known = labels(where, [*result.changes, *(change for change, _ in result.waiting)])
+def _render_push(result: PushResult, target: Target, as_json: bool) -> None:
+    known = labels(target, [*result.changes, *(change for change, _ in result.waiting)])
     if as_json:
         print_json(render_changes.push_json(result, known))
     else:

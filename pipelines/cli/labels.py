@@ -1,4 +1,4 @@
-"""What the warehouse calls things that changes are about."""
+"""Names and units that the warehouse has for what changes are about."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from decimal import Decimal
 
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import Change
-from warehouse.lookup import project_titles
-from warehouse.raw.summary import minor_units
+from warehouse.lookup import minor_units, project_titles
 from warehouse.reader import open_reader
 from warehouse.target import Target
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Names and units; whatever the warehouse does not tell is left out.
+    """Names and units; what the warehouse does not show is left out.
 
     Args:
-        units: What a subunit of each currency is worth.
+        units: What a minor unit of each currency is worth.
         projects: Titles by id.
     """
 
@@ -29,9 +28,9 @@ class Labels:
 
 
 def labels(target: Target, changes: Iterable[Change]) -> Labels:
-    """What these changes need to be shown; nothing if the warehouse cannot be asked."""
-    # What was done is told in any case: the warehouse only helps to tell it.
-    with suppress(WarehouseError, OSError), open_reader(target) as query:
-        titles = project_titles(query, {change.workspace_id for change in changes})
-        return Labels(minor_units(query), {id_: title for id_, title in titles.items() if title})
+    """What these changes need to be shown; nothing if the warehouse cannot be read."""
+    # What was done is shown in any case: the warehouse only helps to show it.
+    with suppress(WarehouseError, OSError), open_reader(target) as reader:
+        titles = project_titles(reader, {change.workspace_id for change in changes})
+        return Labels(minor_units(reader), {id_: title for id_, title in titles.items() if title})
     return Labels()

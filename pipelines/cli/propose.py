@@ -9,12 +9,16 @@ from typing import Annotated
 import typer
 
 from pipelines.config.targets import configured_target
-from pipelines.writeback import proposals as asking
-from pipelines.writeback import requests as reading
-from pipelines.writeback.approvals import current_actor, now
+from pipelines.runtime.clock import utc_now
+from pipelines.writeback.actor import current_actor
 from pipelines.writeback.fields import WRITABLE
-from pipelines.writeback.proposals import ProposalResult
-from pipelines.writeback.requests import ChangeRequest
+from pipelines.writeback.proposals import ProposalResult, propose_changes
+from pipelines.writeback.requests import (
+    ChangeRequest,
+    requests_from_csv,
+    requests_from_query,
+    single_request,
+)
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
 from warehouse.ledger.store import connect_ledger
@@ -62,29 +66,28 @@ def propose_many(
         if (file is None) == (query is None):
             raise ChangeRefused("say update, create or delete; or --from FILE; or --query SQL")
 
-        def asks(ask: WarehouseReader) -> list[ChangeRequest]:
+        def read_requests(reader: WarehouseReader) -> list[ChangeRequest]:
             if file is not None:
-                return reading.from_csv(file, reason)
-            return reading.from_query(ask, query or "", reason)
+                return requests_from_csv(file, reason)
+            return requests_from_query(reader, query or "", reason)
 
-        results = _propose(destination, asks, who, allow_duplicate)
+        results = _propose(destination, read_requests, who=who, allow_duplicate=allow_duplicate)
         if as_json:
             print_json([vars(result) for result in results])
-            return
-        for result in results:
-            print_out(f"{result.where}: {' '.join(filter(None, _result_words(result)))}")
-        new = sum(not result.note for result in results)
-        print_out(f"{new} proposed, {len(results) - new} not")
+        else:
+            _render_results(results)
 
 
-def _result_words(result: ProposalResult) -> tuple[str, str]:
-    if result.change_id is None:
-        return "", result.note
-    return result.change_id, result.note and f"({result.note})"
+def _render_results(results: list[ProposalResult]) -> None:
+    for result in results:
+        note = f"({result.note})" if result.change_id and result.note else result.note
+        print_out(f"{result.where}: {' '.join(filter(None, (result.change_id, note)))}")
+    new = sum(not result.note for result in results)
+    print_out(f"{new} proposed, {len(results) - new} not")
 
 
 def _refuse_options(context: typer.Context, subcommand: str) -> None:
-    """Options of many changes are not those of one: none may be lost on the way."""
+    """Refuse options of many changes in front of a command for one: they would be ignored."""
     for option in context.command.params:
         if str(context.get_parameter_source(option.name or "")).endswith("COMMANDLINE"):
             raise ChangeRefused(
@@ -103,7 +106,11 @@ def update(
     as_json: JsonOption = False,
 ) -> None:
     """Ask to change fields of a milestone."""
-    _propose_one(Action.UPDATE, milestone_id, fields, reason, who, destination, as_json)
+    with handle_errors(as_json):
+        request = single_request(
+            Action.UPDATE, milestone_id=milestone_id, assignments=fields or (), reason=reason
+        )
+        _propose_one(request, destination, who=who, as_json=as_json)
 
 
 @propose.command()
@@ -118,7 +125,13 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Ask for a new milestone: workspace_id, title and amount_in_cents at least."""
-    _propose_one(Action.CREATE, None, fields, reason, who, destination, as_json, allow_duplicate)
+    with handle_errors(as_json):
+        request = single_request(
+            Action.CREATE, milestone_id=None, assignments=fields or (), reason=reason
+        )
+        _propose_one(
+            request, destination, who=who, as_json=as_json, allow_duplicate=allow_duplicate
+        )
 
 
 @propose.command()
@@ -130,34 +143,44 @@ def delete(
     as_json: JsonOption = False,
 ) -> None:
     """Ask to delete a milestone."""
-    _propose_one(Action.DELETE, milestone_id, None, reason, who, destination, as_json)
+    with handle_errors(as_json):
+        request = single_request(
+            Action.DELETE, milestone_id=milestone_id, assignments=(), reason=reason
+        )
+        _propose_one(request, destination, who=who, as_json=as_json)
 
 
 def _propose_one(
-    action: Action,
-    milestone_id: str | None,
-    fields: list[str] | None,
-    reason: str,
-    who: str | None,
+    request: ChangeRequest,
     destination: Warehouse,
+    *,
+    who: str | None,
     as_json: bool,
-    duplicate: bool = False,
+    allow_duplicate: bool = False,
 ) -> None:
-    with handle_errors(as_json):
-        ask = reading.single_request(action, milestone_id, fields or (), reason)
-        (result,) = _propose(destination, lambda _: [ask], who, duplicate)
-        if as_json:
-            print_json({"change_id": result.change_id})
-        else:
-            print_out(result.change_id or "")
+    (result,) = _propose(destination, lambda _: [request], who=who, allow_duplicate=allow_duplicate)
+    if as_json:
+        print_json({"change_id": result.change_id})
+    else:
+        print_out(result.change_id or "")
 
 
 def _propose(
     destination: Warehouse,
-    asks: Callable[[WarehouseReader], list[ChangeRequest]],
+    read_requests: Callable[[WarehouseReader], list[ChangeRequest]],
+    *,
     who: str | None,
-    duplicate: bool,
+    allow_duplicate: bool,
 ) -> list[ProposalResult]:
-    where = configured_target(destination)
-    with open_reader(where) as query, connect_ledger(where.ledger_url, now) as ledger:
-        return asking.propose(ledger, query, asks(query), current_actor(who), duplicate)
+    target = configured_target(destination)
+    with (
+        open_reader(target) as reader,
+        connect_ledger(target.ledger_url, utc_now) as ledger,
+    ):
+        return propose_changes(
+            ledger,
+            reader,
+            read_requests(reader),
+            proposer=current_actor(who),
+            allow_duplicate=allow_duplicate,
+        )

@@ -9,14 +9,15 @@ from rich.padding import Padding
 from rich.text import Text
 
 from pipelines.runtime.text import visible
+from pipelines.writeback.approvals import DIGEST_LENGTH, DecisionResult
 from pipelines.writeback.plan import Conflict, Deferred, NoOp, Step, Write
 from pipelines.writeback.result import PushResult
+from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Event, Status, Value
 
 from .labels import Labels
 from .output import exact_amount, format_amount, out
 
-DIGEST_LENGTH = 12  # characters of a digest that are shown, and enough to name it
 # What `plan --json` calls each step; read by other programs.
 _STEP_NAMES = {Write: "write", NoOp: "noop", Conflict: "conflict", Deferred: "later"}
 _COLOURS = {
@@ -128,6 +129,16 @@ def change_json(change: Change, known: Labels) -> dict[str, object]:
         "sent_at": change.sent_at.isoformat() if change.sent_at else None,
         "attempts": change.attempts,
         "outcome": change.outcome,
+    }
+
+
+def decision_json(result: DecisionResult, known: Labels) -> dict[str, object]:
+    """A decision of which some changes were refused, as JSON."""
+    return {
+        "error": "\n".join(result.refused.values()),
+        "exit_code": ChangeRefused.exit_code,
+        "changes": [change_json(change, known) for change in result.decided],
+        "refused": [{"change_id": id_, "why": why} for id_, why in result.refused.items()],
     }
 
 

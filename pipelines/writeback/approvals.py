@@ -1,55 +1,113 @@
-"""Where a command works on changes: the ledger, and who works on it."""
+"""Decisions on changes: approve, reject, withdraw.
+
+One change that cannot be decided on does not hold up the others. That another person must approve
+is a rule of the ledger.
+"""
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.engine import missing_ledger_message
-from warehouse.ledger.store import Ledger, connect_ledger
-from warehouse.target import Target
+from warehouse.ledger.change import Change, Status
+from warehouse.ledger.store import Ledger
 
 from .fields import check_text
 
+DIGEST_LENGTH = 12  # characters of a digest that are shown, and enough to name it
 
-@contextmanager
-def open_ledger(where: Target) -> Iterator[Ledger]:
-    """Open the ledger to look into it, or to decide: only who proposes makes a new one.
+
+@dataclass
+class DecisionResult:
+    """The result of a decision on some changes.
 
     Args:
-        where: The warehouse it belongs to.
+        decided: Changes that were decided on, as they are now.
+        refused: Why the others could not be, by their id.
+    """
+
+    decided: list[Change] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def approve(
+    ledger: Ledger, change_ids: Sequence[str], *, actor: str, digest: str | None = None
+) -> DecisionResult:
+    """Approve changes that another person proposed.
+
+    Args:
+        ledger: The changes.
+        change_ids: Which ones.
+        actor: Who approves.
+        digest: The beginning of the digest that was shown; the change is approved only if it has
+            it. None to approve whatever the changes are now.
 
     Raises:
-        ChangeRefused: If there is none yet.
-        WarehouseError: If it cannot be opened.
+        ChangeRefused: If the digest is too short, or given for more than one change.
     """
-    url = where.ledger_url
-    if why := missing_ledger_message(url):
-        raise ChangeRefused(why)
-    with connect_ledger(url, now) as ledger:
-        yield ledger
-
-
-def now() -> datetime:
-    """The time of this machine, UTC."""
-    return datetime.now(UTC)
-
-
-def current_actor(name: str | None) -> str:
-    """Who works on a change: the name given, or the system's user.
-
-    Raises:
-        ChangeRefused: If the name is none.
-    """
-    try:
-        found = getpass.getuser() if name is None else check_text("--as", name).strip()
-    except (OSError, KeyError):  # a container may have no name for its user
+    if digest is not None and (len(digest.strip()) < DIGEST_LENGTH or len(change_ids) > 1):
         raise ChangeRefused(
-            "the system has no name for its user: say who it is, --as NAME"
-        ) from None
-    if not found:
-        raise ChangeRefused("--as is empty: say who it is")
-    return " ".join(found.split())
+            f"--digest is for one change, and has {DIGEST_LENGTH} characters or more"
+        )
+
+    def approve_one(change: Change) -> Change:
+        if digest is not None:
+            _check_digest(change, digest)
+        return ledger.approve(change, actor)
+
+    return _decide_each(ledger, change_ids, approve_one)
+
+
+def _check_digest(change: Change, digest: str) -> None:
+    if not change.digest.startswith(digest.strip().lower()):
+        raise ChangeRefused(
+            f"change {change.change_id} has the digest {change.digest[:DIGEST_LENGTH]}, not "
+            f"{digest}: it is not what was looked at"
+        )
+
+
+def reject(ledger: Ledger, change_ids: Sequence[str], *, actor: str, reason: str) -> DecisionResult:
+    """Reject proposed changes.
+
+    Raises:
+        ChangeRefused: If the reason is empty.
+    """
+    return _close_each(ledger, change_ids, Status.REJECTED, actor=actor, reason=reason)
+
+
+def withdraw(
+    ledger: Ledger, change_ids: Sequence[str], *, actor: str, reason: str
+) -> DecisionResult:
+    """Withdraw changes before they are sent.
+
+    Raises:
+        ChangeRefused: If the reason is empty.
+    """
+    return _close_each(ledger, change_ids, Status.WITHDRAWN, actor=actor, reason=reason)
+
+
+def _close_each(
+    ledger: Ledger, change_ids: Sequence[str], status: Status, *, actor: str, reason: str
+) -> DecisionResult:
+    why = check_text("--reason", reason).strip()
+    if not why:
+        raise ChangeRefused("--reason is empty: say why, an auditor reads it")
+    return _decide_each(
+        ledger,
+        change_ids,
+        lambda change: ledger.transition(change, status, who=actor, what=why),
+    )
+
+
+def _decide_each(
+    ledger: Ledger, change_ids: Iterable[str], decide: Callable[[Change], Change]
+) -> DecisionResult:
+    """Decide on each change once, in this order."""
+    result = DecisionResult()
+    for change_id in dict.fromkeys(change_ids):
+        try:
+            result.decided.append(decide(ledger.change(change_id)))
+        except ChangeRefused as error:
+            result.refused[change_id] = str(error)
+    return result

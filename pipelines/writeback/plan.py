@@ -5,70 +5,14 @@ Pure: the plan is a value, so what `plan` shows and what `push` does cannot diff
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from warehouse.ledger.change import (
-    Action,
-    Change,
-    Image,
-    Status,
-    Units,
-    Value,
-    duplicate_fields,
-    value_words,
-)
+from warehouse.ledger.change import Action, Change, Status
 
-_INVOICES = ("invoice_id", "invoice_ids")
-
-
-@dataclass(frozen=True)
-class MilestoneState:
-    """A milestone as it is now.
-
-    Args:
-        image: Its fields.
-        invoiced: Why it counts as invoiced, in words; empty if it does not.
-        updated_at: When it was last changed, in Kantata's own text.
-    """
-
-    image: Image
-    invoiced: str = ""
-    updated_at: str | None = None
-
-
-@dataclass(frozen=True)
-class AccountState:
-    """The account as it was just read, as far as some changes need it.
-
-    Args:
-        milestones: By id.
-        gone: Milestones that are deleted, for certain.
-        unreadable: Why milestones could not be judged, by their id.
-        closed: Why nothing can be made in projects of creates, by the project's id.
-        made: Ids of the milestones that carry a change's id, by that.
-        projects: Milestones of the projects of creates, by id.
-        currencies: Of the projects of creates, by the project's id.
-        units: What a subunit is worth, as far as that is known; only for words.
-        read_at: Since when anything here may have changed, in seconds of the monotonic clock.
-    """
-
-    milestones: Mapping[str, MilestoneState] = field(default_factory=dict)
-    gone: frozenset[str] = frozenset()
-    unreadable: Mapping[str, str] = field(default_factory=dict)
-    closed: Mapping[str, str] = field(default_factory=dict)
-    made: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    projects: Mapping[str, MilestoneState] = field(default_factory=dict)
-    currencies: Mapping[str, Value] = field(default_factory=dict)
-    units: Units = field(default_factory=dict)
-    read_at: float = 0.0
-
-    def why_unknown(self, change: Change) -> str:
-        """Why nothing can be said about a change; empty if something can."""
-        if change.action is Action.CREATE:
-            return self.closed.get(change.workspace_id, "")
-        return self.unreadable.get(str(change.milestone_id), "")
+from .account_state import AccountState
+from .milestone import edits_since_proposed, has_requested_values
+from .settlement import Settlement, settle
 
 
 @dataclass(frozen=True)
@@ -77,12 +21,12 @@ class Write:
 
     Args:
         change: Which one.
-        twins: Equal milestones that are there already, and may be.
+        duplicates: Ids of equal milestones that are there already, and may be.
         seen_updated_at: When the milestone was last changed, in Kantata's own text.
     """
 
     change: Change
-    twins: tuple[str, ...] = ()
+    duplicates: tuple[str, ...] = ()
     seen_updated_at: str | None = None
 
 
@@ -130,179 +74,95 @@ class Deferred:
 Step = Write | NoOp | Conflict | Deferred
 
 
-def build_plan(changes: list[Change], live: AccountState) -> list[Step]:
+def build_plan(changes: Sequence[Change], account: AccountState) -> list[Step]:
     """What to do with each change, given the account as it is.
 
     Args:
         changes: Approved ones, and such as may have been written, for which that is found out.
-        live: The account.
+        account: The account.
     """
     return [
-        _plan_approved(change, live)
+        _plan_approved(change, account)
         if change.status is Status.APPROVED
-        else _plan_unknown(change, live)
+        else _plan_unknown(change, settle(change, account), account)
         for change in changes
     ]
 
 
-def _plan_unknown(change: Change, live: AccountState) -> Step:
+def _plan_unknown(change: Change, settlement: Settlement | None, account: AccountState) -> Step:
     """What a push does with a change that may have been written."""
-    if (found := settle(change, live)) is None:
-        return Deferred(change, live.why_unknown(change))
-    status, why, milestone_id = found
-    if status is Status.APPLIED:
-        return NoOp(change, why, milestone_id)
-    if status is Status.CONFLICT:
-        return Conflict(change, why)
-    return _plan_approved(change, live)
+    if settlement is None:
+        return Deferred(change, account.why_unknown(change))
+    if settlement.status is Status.APPLIED:
+        return NoOp(change, settlement.why, settlement.milestone_id)
+    if settlement.status is Status.CONFLICT:
+        return Conflict(change, settlement.why)
+    return _plan_approved(change, account)
 
 
-def _plan_approved(change: Change, live: AccountState) -> Step:
+def _plan_approved(change: Change, account: AccountState) -> Step:
     if change.approved_digest != change.digest:
         return Conflict(change, "it is not what was approved")
-    if change.action is Action.CREATE:
-        return _plan_create(change, live)
-    id_ = str(change.milestone_id)
-    if why := live.why_unknown(change):
+    if why := account.why_unknown(change):
         return Deferred(change, why)
-    if id_ in live.gone:
+    if change.action is Action.CREATE:
+        return _plan_create(change, account)
+    return _plan_existing(change, account)
+
+
+def _plan_existing(change: Change, account: AccountState) -> Step:
+    """What to do with an approved update or delete."""
+    id_ = str(change.milestone_id)
+    if id_ in account.deleted:
         if change.action is Action.DELETE:
             return NoOp(change, "the milestone is gone already", id_)
         return Conflict(change, "the milestone was deleted meanwhile")
-    seen = live.milestones[id_]
-    if change.action is Action.UPDATE and _has_requested_values(change, seen.image):
+    state = account.milestones[id_]
+    if change.action is Action.UPDATE and has_requested_values(state.image, change):
         return NoOp(change, "the milestone is as asked already", id_)
-    if seen.invoiced:
-        return Conflict(change, f"the milestone may be invoiced: {seen.invoiced}")
-    if edits := _edits(change, seen.image, live.units):
+    if state.invoiced:
+        return Conflict(change, f"the milestone may be invoiced: {state.invoiced}")
+    if edits := edits_since_proposed(change, state.image, account.units):
         return Conflict(change, f"edited since it was proposed: {edits}")
-    return Write(change, seen_updated_at=seen.updated_at)
+    return Write(change, seen_updated_at=state.updated_at)
 
 
-def _plan_create(change: Change, live: AccountState) -> Step:
-    if why := live.why_unknown(change):
-        return Deferred(change, why)
-    made = sorted(live.made.get(change.change_id, ()))
-    if len(made) > 1:
-        return Conflict(change, f"made more than once: milestones {', '.join(made)}")
-    if made:
-        return NoOp(change, f"it was made already, as milestone {made[0]}", made[0])
-    currency = live.currencies[change.workspace_id]
+def _plan_create(change: Change, account: AccountState) -> Step:
+    created = account.created_by(change)
+    if len(created) > 1:
+        return Conflict(change, f"made more than once: milestones {', '.join(created)}")
+    if created:
+        return NoOp(change, f"it was made already, as milestone {created[0]}", created[0])
+    currency = account.project_currencies[change.workspace_id]
     if currency != change.currency:
         return Conflict(
             change,
             f"the project's currency was {change.currency or 'none'} when it was proposed, and is "
             f"{currency or 'none'}: the amount would be another one",
         )
-    twins = _duplicates(change, live)
-    new = [id_ for id_ in twins if id_ not in change.twins] if change.attempts else twins
+    duplicates = account.duplicates_of(change)
+    known = change.twins if change.attempts else ()
+    new = [id_ for id_ in duplicates if id_ not in known]
     if new and not (change.duplicate and not change.attempts):
         return Conflict(change, f"the project has an equal milestone: {', '.join(new)}")
-    return Write(change, tuple(twins))
+    return Write(change, tuple(duplicates))
 
 
-def settle(change: Change, live: AccountState) -> tuple[Status, str, str | None] | None:
-    """What became of a change nobody knows of: its new status, why, and its milestone.
-
-    None if that cannot be known now.
-    """
-    if change.action is Action.CREATE:
-        return _settle_create(change, live)
-    id_ = str(change.milestone_id)
-    if live.why_unknown(change):
-        return None
-    if id_ in live.gone:
-        if change.action is Action.DELETE:
-            return Status.APPLIED, "read back: the milestone is gone", id_
-        return Status.CONFLICT, "read back: the milestone was deleted meanwhile", id_
-    seen = live.milestones[id_]
-    if change.action is Action.UPDATE and _has_requested_values(change, seen.image):
-        return Status.APPLIED, "read back: the milestone is as asked", id_
-    if seen.invoiced:
-        return Status.CONFLICT, f"read back: the milestone may be invoiced: {seen.invoiced}", id_
-    if edits := _edits(change, seen.image, live.units):
-        return Status.CONFLICT, f"read back: it is neither as it was nor as asked: {edits}", id_
-    if change.action is Action.UPDATE and _changed_since_sent(change, seen):
-        return (
-            Status.CONFLICT,
-            "read back: the milestone is as it was before, and yet it was changed after this was "
-            "sent: was it written, and then put back by somebody?",
-            id_,
-        )
-    return Status.APPROVED, "read back: it never took effect", id_
+def limit_steps(steps: Sequence[Step], max_changes: int) -> list[Step]:
+    """The steps of one push: what goes beyond the changes it may decide on is deferred."""
+    limited: list[Step] = []
+    remaining = max_changes
+    for step in steps:
+        if _counts(step):
+            remaining -= 1
+            if remaining < 0:
+                step = Deferred(step.change, "beyond max_changes: left for a later push")
+        limited.append(step)
+    return limited
 
 
-def _settle_create(change: Change, live: AccountState) -> tuple[Status, str, str | None] | None:
-    if live.why_unknown(change):
-        return None
-    made = sorted(live.made.get(change.change_id, ()))
-    if len(made) == 1:
-        return Status.APPLIED, f"read back: it was made, as milestone {made[0]}", made[0]
-    if made:
-        return Status.CONFLICT, f"made more than once: milestones {', '.join(made)}", None
-    if new := [id_ for id_ in _duplicates(change, live) if id_ not in change.twins]:
-        return (
-            Status.CONFLICT,
-            f"read back: milestone {', '.join(new)} is equal and does not carry the change's id: "
-            "was it made by this change, or by somebody else?",
-            None,
-        )
-    return Status.APPROVED, "read back: it was never made", None
-
-
-def expected(change: Change) -> Image:
-    """A milestone as it must be once a change was applied, as far as the change tells."""
-    if change.action is Action.CREATE:
-        unset = {"date_to_invoice": None, "story_id": None, "currency": change.currency}
-        return {**unset, **change.after}
-    whole = {**change.before, **change.after}
-    return {name: value for name, value in whole.items() if name not in _INVOICES}
-
-
-def differences(wanted: Image, image: Image, units: Units) -> str:
-    """Where a milestone is not as wanted, in words."""
-    return "; ".join(
-        f"{_label(name)} is {value_words(name, image.get(name), image.get('currency'), units)}, "
-        f"expected was {value_words(name, value, wanted.get('currency'), units)}"
-        for name, value in wanted.items()
-        if image.get(name) != value
-    )
-
-
-def _label(name: str) -> str:
-    return "amount" if name == "amount_in_cents" else name
-
-
-def _has_requested_values(change: Change, image: Image) -> bool:
-    return all(image.get(name) == value for name, value in change.after.items())
-
-
-def _edits(change: Change, image: Image, units: Units) -> str:
-    return "; ".join(
-        f"{_label(name)} was {value_words(name, value, change.currency, units)}, "
-        f"is {value_words(name, image.get(name), image.get('currency'), units)}"
-        for name, value in change.before.items()
-        if image.get(name) != value
-    )
-
-
-def _changed_since_sent(change: Change, seen: MilestoneState) -> bool:
-    """Whether a milestone was changed after a change of it was sent, whoever did that."""
-    now = _moment(seen.updated_at)
-    if change.seen_updated_at is not None:
-        return now != _moment(change.seen_updated_at)
-    # An earlier release sent it, and kept only when.
-    return isinstance(now, datetime) and change.sent_at is not None and now > change.sent_at
-
-
-def _moment(text: str | None) -> datetime | str | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return text
-    return moment if moment.tzinfo else text
-
-
-def _duplicates(change: Change, live: AccountState) -> list[str]:
-    wanted = duplicate_fields(change.after)
-    return [id_ for id_, seen in live.projects.items() if duplicate_fields(seen.image) == wanted]
+def _counts(step: Step) -> bool:
+    """Whether a step takes one of the places that ``max_changes`` allows."""
+    if isinstance(step, Deferred):
+        return False
+    return isinstance(step, Write) or step.change.status is Status.APPROVED

@@ -1,4 +1,4 @@
-"""Asking for changes: what is asked is checked at once, against what the warehouse shows."""
+"""Proposing changes: what is requested is checked at once, against what the warehouse shows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from .requests import ChangeRequest, refuse_problems
 from .warehouse_lookup import WarehouseLookup
 
 _REQUIRED = ("workspace_id", "title", "amount_in_cents")
+_ALLOWED: Mapping[Action, Sequence[str]] = {
+    Action.CREATE: FOR_CREATE,
+    Action.UPDATE: WRITABLE,
+    Action.DELETE: (),
+}
 
 
 @dataclass(frozen=True)
 class ProposalResult:
-    """What became of an ask.
+    """The result of a change request.
 
     Args:
         change_id: The change; None if there is nothing to change.
@@ -33,157 +38,204 @@ class ProposalResult:
     where: str = ""
 
 
-def propose(
+def propose_changes(
     ledger: Ledger,
-    query: WarehouseReader,
-    asks: Sequence[ChangeRequest],
-    who: str,
-    duplicate: bool = False,
+    reader: WarehouseReader,
+    requests: Sequence[ChangeRequest],
+    *,
+    proposer: str,
+    allow_duplicate: bool = False,
 ) -> list[ProposalResult]:
-    """Check asks against the warehouse and write them to the ledger, all or none.
+    """Check change requests against the warehouse and write them to the ledger, all or none.
 
     Args:
         ledger: Where they go.
-        query: The warehouse.
-        asks: What is asked.
-        who: Who asks.
-        duplicate: Whether a create may be equal to another one.
+        reader: The warehouse.
+        requests: The change requests.
+        proposer: Who requests them.
+        allow_duplicate: Whether a create may be equal to another one.
 
     Returns:
-        What became of each, in order.
+        The result of each, in order.
 
     Raises:
         ChangeRefused: With one line for each that cannot be; nothing is proposed then.
     """
-    facts, held = (
-        WarehouseLookup(query, asks),
-        LedgerLookup(ledger.changes(OPEN | {Status.APPLIED})),
+    check = _ProposalCheck(
+        warehouse=WarehouseLookup(reader, requests),
+        ledger=LedgerLookup(ledger.changes(OPEN | {Status.APPLIED})),
+        proposer=proposer,
+        allow_duplicate=allow_duplicate,
     )
-    problems: list[str] = []
-    results: list[ProposalResult | Draft] = []
-    for ask in asks:
-        try:
-            results.append(_draft_or_result(ask, facts, held, check_text("--as", who), duplicate))
-        except _NothingToChange as nothing:
-            if not ask.where:
-                raise ChangeRefused(str(nothing)) from None
-            results.append(ProposalResult(None, str(nothing), ask.where))
-        except ChangeRefused as error:
-            problems.append(f"{ask.where}: {error}" if ask.where else str(error))
-    refuse_problems(problems, "nothing was proposed" if any(ask.where for ask in asks) else "")
-    drafts = [result for result in results if isinstance(result, Draft)]
-    ids = iter(ledger.propose(drafts))
+    checked = _check_all(check, requests)
+    ids = iter(ledger.propose([result for result in checked if isinstance(result, Draft)]))
     return [
-        ProposalResult(next(ids), where=ask.where) if isinstance(result, Draft) else result
-        for ask, result in zip(asks, results, strict=True)
+        ProposalResult(next(ids), where=request.where) if isinstance(result, Draft) else result
+        for request, result in zip(requests, checked, strict=True)
     ]
 
 
+def _check_all(
+    check: _ProposalCheck, requests: Sequence[ChangeRequest]
+) -> list[ProposalResult | Draft]:
+    """A draft for each change request, or a result if there is nothing to propose."""
+    problems: list[str] = []
+    checked: list[ProposalResult | Draft] = []
+    for request in requests:
+        try:
+            checked.append(check.draft_or_result(request))
+        except _NothingToChange as nothing:
+            if not request.where:
+                raise ChangeRefused(str(nothing)) from None
+            checked.append(ProposalResult(None, str(nothing), request.where))
+        except ChangeRefused as error:
+            problems.append(f"{request.where}: {error}" if request.where else str(error))
+    is_file = any(request.where for request in requests)
+    refuse_problems(problems, "nothing was proposed" if is_file else "")
+    return checked
+
+
 class _NothingToChange(Exception):
-    """The warehouse shows already what is asked."""
+    """The warehouse shows already what is requested."""
 
 
-def _draft_or_result(
-    ask: ChangeRequest, facts: WarehouseLookup, held: LedgerLookup, who: str, duplicate: bool
-) -> ProposalResult | Draft:
-    held.claim_milestone(ask)
-    wanted = _requested_values(ask)
-    # A person who types it again wants it again; a file may be given twice by mistake.
-    if ask.where and (change := held.previous_change(ask, wanted)) is not None:
-        return ProposalResult(
-            change.change_id, _why_not_again(change, ask, wanted, facts), ask.where
+@dataclass(frozen=True, kw_only=True)
+class _ProposalCheck:
+    """The check of change requests, one after the other.
+
+    Args:
+        warehouse: What the warehouse shows of them.
+        ledger: What the ledger holds of them.
+        proposer: Who requests them.
+        allow_duplicate: Whether a create may be equal to another one.
+    """
+
+    warehouse: WarehouseLookup
+    ledger: LedgerLookup
+    proposer: str
+    allow_duplicate: bool
+
+    def draft_or_result(self, request: ChangeRequest) -> ProposalResult | Draft:
+        """The draft of a change request, or its result if it was proposed before.
+
+        Raises:
+            ChangeRefused: If it cannot be proposed.
+            _NothingToChange: If the warehouse shows already what is requested.
+        """
+        check_text("--as", self.proposer)
+        self.ledger.claim_milestone(request)
+        values = _requested_values(request)
+        # A person who types it again wants it again; a file may be given twice by mistake.
+        if request.where and (change := self.ledger.previous_change(request, values)) is not None:
+            note = self._why_not_again(change, request, values)
+            return ProposalResult(change.change_id, note, request.where)
+        draft = self._draft(request, values)
+        self.ledger.check_conflicts(draft, request.where)
+        if draft.twin_key and (equal := self.warehouse.duplicates(draft.after)):
+            raise ChangeRefused(
+                f"project {draft.workspace_id} has an equal milestone, {', '.join(equal)}: "
+                "--allow-duplicate if another one is meant"
+            )
+        return draft
+
+    def _why_not_again(self, change: Change, request: ChangeRequest, values: Image) -> str:
+        """Why a line is not proposed again, and what to do if it is meant."""
+        if change.status is not Status.APPLIED:
+            return f"{change.status} already"
+        id_ = request.milestone_id
+        if request.action is Action.UPDATE and not self.warehouse.has_values(id_, values):
+            return (
+                "applied already, and the milestone is different again: to ask for it once more, "
+                f"use `milestones propose update {id_}`"
+            )
+        if request.action is Action.CREATE:
+            return (
+                "applied already: for another one, use "
+                "`milestones propose create --allow-duplicate`"
+            )
+        return "applied already"
+
+    def _draft(self, request: ChangeRequest, values: dict[str, Value]) -> Draft:
+        if request.action is Action.CREATE:
+            return self._draft_create(request, values)
+        before = self.warehouse.milestone(request.milestone_id)
+        if request.action is Action.UPDATE:
+            values = self._changed_values(request, values, before)
+        if why := self.warehouse.invoiced_reason(before):
+            raise ChangeRefused(f"milestone {request.milestone_id} cannot be changed: {why}")
+        currency = before["currency"]
+        return Draft(
+            action=request.action,
+            milestone_id=request.milestone_id,
+            workspace_id=str(before["workspace_id"]),
+            currency=None if currency is None else str(currency),
+            after=values,
+            before=before,
+            reason=request.reason.strip(),
+            proposer=self.proposer,
         )
-    draft = _build_draft(ask, wanted, facts, who, duplicate)
-    held.check_conflicts(draft, ask.where)
-    if draft.twin_key and (equal := facts.twins(draft.after)):
-        raise ChangeRefused(
-            f"project {draft.workspace_id} has an equal milestone, {', '.join(equal)}: "
-            "--allow-duplicate if another one is meant"
-        )
-    return draft
 
-
-def _why_not_again(
-    change: Change, ask: ChangeRequest, wanted: Image, facts: WarehouseLookup
-) -> str:
-    """Why a line is not proposed again, and what to do for who means it."""
-    if change.status is not Status.APPLIED:
-        return f"{change.status} already"
-    if ask.action is Action.UPDATE and not facts.shows(ask.milestone_id, wanted):
-        return (
-            "applied already, and the milestone is different again: to ask for it once more, "
-            f"use `milestones propose update {ask.milestone_id}`"
-        )
-    if ask.action is Action.CREATE:
-        return "applied already: for another one, use `milestones propose create --allow-duplicate`"
-    return "applied already"
-
-
-def _requested_values(ask: ChangeRequest) -> dict[str, Value]:
-    """The fields that are asked for, as Kantata takes them."""
-    if not check_text("reason", ask.reason).strip():
-        raise ChangeRefused("a reason is missing (--reason, or a column reason)")
-    allowed = {
-        Action.CREATE: FOR_CREATE, Action.UPDATE: WRITABLE, Action.DELETE: (),
-    }[ask.action]  # fmt: skip
-    if strange := [name for name in ask.fields if name not in allowed]:
-        raise ChangeRefused(_not_writable(strange[0], ask.action, allowed))
-    wanted = {name: parse_field(name, text) for name, text in ask.fields.items()}
-    if ask.action is Action.CREATE:
-        # What Kantata takes if none is given is not known, so it is always given.
-        wanted.setdefault("billing_type", "fixed_date")
-    return wanted
-
-
-def _build_draft(
-    ask: ChangeRequest, after: dict[str, Value], facts: WarehouseLookup, who: str, duplicate: bool
-) -> Draft:
-    if ask.action is Action.CREATE:
-        return _build_create(ask, after, facts, who, duplicate)
-    before = facts.milestone(ask.milestone_id)
-    project = str(before["workspace_id"])
-    if ask.action is Action.UPDATE:
-        if not after:
+    def _changed_values(
+        self, request: ChangeRequest, values: Image, before: Image
+    ) -> dict[str, Value]:
+        """The values of an update that its milestone does not have yet."""
+        if not values:
             raise ChangeRefused("nothing is set: --set NAME=VALUE")
-        after = {name: value for name, value in after.items() if before[name] != value}
-        if not after:
-            raise _NothingToChange(f"milestone {ask.milestone_id} is like that already")
-        _check_story({**before, **after}, project, facts)
-    if why := facts.invoiced(before):
-        raise ChangeRefused(f"milestone {ask.milestone_id} cannot be changed: {why}")
-    currency = before["currency"]
-    return Draft(
-        ask.action, ask.milestone_id, project, None if currency is None else str(currency),
-        after, before, ask.reason.strip(), who,
-    )  # fmt: skip
+        changed = {name: value for name, value in values.items() if before[name] != value}
+        if not changed:
+            raise _NothingToChange(f"milestone {request.milestone_id} is like that already")
+        self._check_task({**before, **changed}, str(before["workspace_id"]))
+        return changed
+
+    def _draft_create(self, request: ChangeRequest, values: dict[str, Value]) -> Draft:
+        if request.milestone_id is not None:
+            raise ChangeRefused(
+                f"a create has no milestone_id, and {request.milestone_id} is given"
+            )
+        if lacking := [name for name in _REQUIRED if name not in values]:
+            raise ChangeRefused(f"{' and '.join(lacking)} must be set")
+        project = str(values["workspace_id"])
+        currency = self.warehouse.project_currency(project)
+        self._check_task(values, project)
+        return Draft(
+            action=Action.CREATE,
+            milestone_id=None,
+            workspace_id=project,
+            currency=currency,
+            after=values,
+            before={},
+            reason=request.reason.strip(),
+            proposer=self.proposer,
+            duplicate=self.allow_duplicate,
+        )
+
+    def _check_task(self, fields: Mapping[str, Value], project: str) -> None:
+        task = fields.get("story_id")
+        if fields.get("billing_type") == "upon_completion" and task is None:
+            raise ChangeRefused("billing_type upon_completion needs a story_id")
+        if task is None:
+            return
+        if (of := self.warehouse.project_of_task(str(task))) not in (None, project):
+            raise ChangeRefused(f"story_id {task} is a task of project {of}, not of {project}")
 
 
-def _build_create(
-    ask: ChangeRequest, after: dict[str, Value], facts: WarehouseLookup, who: str, duplicate: bool
-) -> Draft:
-    if ask.milestone_id is not None:
-        raise ChangeRefused(f"a create has no milestone_id, and {ask.milestone_id} is given")
-    if lacking := [name for name in _REQUIRED if name not in after]:
-        raise ChangeRefused(f"{' and '.join(lacking)} must be set")
-    project = str(after["workspace_id"])
-    currency = facts.project(project)
-    _check_story(after, project, facts)
-    return Draft(
-        Action.CREATE, None, project, currency, after, {}, ask.reason.strip(), who, duplicate
-    )
+def _requested_values(request: ChangeRequest) -> dict[str, Value]:
+    """The values of a change request as Kantata takes them."""
+    if not check_text("reason", request.reason).strip():
+        raise ChangeRefused("a reason is missing (--reason, or a column reason)")
+    for name in request.fields:
+        if name not in _ALLOWED[request.action]:
+            raise ChangeRefused(_not_writable(name, request.action))
+    values = {name: parse_field(name, text) for name, text in request.fields.items()}
+    if request.action is Action.CREATE:
+        # What Kantata takes if none is given is not known, so it is always given.
+        values.setdefault("billing_type", "fixed_date")
+    return values
 
 
-def _not_writable(name: str, action: Action, allowed: Sequence[str]) -> str:
+def _not_writable(name: str, action: Action) -> str:
     if action is Action.DELETE:
         return f"a delete sets nothing, and {name} is set"
     if name == "workspace_id":
         return "a milestone cannot be moved to another project: Kantata has no way to"
-    return f"{name} cannot be written; these can: {', '.join(allowed)}"
-
-
-def _check_story(fields: Mapping[str, Value], project: str, facts: WarehouseLookup) -> None:
-    story = fields.get("story_id")
-    if fields.get("billing_type") == "upon_completion" and story is None:
-        raise ChangeRefused("billing_type upon_completion needs a story_id")
-    if story is not None and (of := facts.project_of_story(str(story))) not in (None, project):
-        raise ChangeRefused(f"story_id {story} is a task of project {of}, not of {project}")
+    return f"{name} cannot be written; these can: {', '.join(_ALLOWED[action])}"

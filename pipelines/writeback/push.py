@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from collections.abc import Sequence
 
-from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import (
     KantataError,
@@ -20,225 +19,278 @@ from sources.kantata.errors import (
 from sources.kantata.settings import ATTEMPTS
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Status
-from warehouse.ledger.store import Ledger
 
-from .plan import Conflict, Deferred, NoOp, Step, Write, build_plan, settle
-from .reconcile import ACTOR, CHANGES_PER_READ, Reconcile
+from .plan import Conflict, Deferred, NoOp, Step, Write, build_plan
+from .push_session import ACTOR, CHANGES_PER_READ, PushSession
+from .reconcile import Reconciler
 from .result import PushResult
+from .settlement import Settlement, settle_refused
+from .verify import verify
 
 FRESH = 5.0  # seconds: a write rests on nothing that was read earlier
-IN_A_ROW = 3  # changes that meet the same trouble, before the others are left for later
+STALE_ATTEMPTS = 2  # attempts at a change whose state is too old whenever it could be sent
+IN_A_ROW = 3  # changes that meet the same failure, before the others are left for later
 _NOT_APPROVED = "it is not what was approved"
 
 
-class _TooOld(Exception):
+class _StaleState(Exception):
     """What a write rests on was read too long ago; it was not sent."""
 
 
-class Push(Reconcile):
-    """One push, or one look at what it would do.
+def push(session: PushSession, writer: KantataWriter, max_changes: int) -> PushResult:
+    """Settle what is unknown, write approved changes, and verify what was written.
 
     Args:
-        ledger: The changes; its lock must be held for all but ``plan``.
-        reader: The door for reading.
-        writer: The door for writing; None if nothing may be written.
-        reconcile_after: How long an unknown is left alone, by Kantata's clock.
+        session: The ledger, whose lock must be held, and the reader.
+        writer: The door for writing.
+        max_changes: At most so many are decided on.
+
+    Raises:
+        WarehouseError: If the ledger cannot be used or belongs to another account.
+    """
+    with session.recording_errors():
+        session.open()
+        Reconciler(session).settle()
+        Pusher(session, writer).run(max_changes)
+    approved = {change.change_id for change in session.changes(Status.APPROVED)}
+    session.result.more = len(approved - {c.change_id for c, _ in session.result.waiting})
+    with session.recording_errors():
+        verify(session)
+    return session.result
+
+
+class Pusher:
+    """Writes approved changes.
+
+    Args:
+        session: An open session.
+        writer: The door for writing.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        reader: KantataReader,
-        writer: KantataWriter | None,
-        reconcile_after: timedelta,
-    ) -> None:
-        super().__init__(ledger, reader, reconcile_after)
+    def __init__(self, session: PushSession, writer: KantataWriter) -> None:
+        self._session = session
         self._writer = writer
+        self._streak = _FailureStreak()
         self._read_at = 0.0
-        self._trouble, self._in_a_row = "", 0
+        self._failures = 0  # of the change at hand
         self._decided = 0
 
-    def push(self, most: int) -> PushResult:
-        """Settle what is unknown, then write approved changes, at most so many."""
-        with self._stopping():
-            self._begin()
-            self._reconcile()
-            self._push_all(most)
-        approved = {c.change_id for c in self._ledger.changes(frozenset({Status.APPROVED}))}
-        self.result.more = len(approved - {c.change_id for c, _ in self.result.waiting})
-        with self._stopping():
-            self._verify()
-        return self.result
+    def run(self, max_changes: int) -> None:
+        """Write approved changes, the oldest first; those that must wait do not count.
 
-    def _push_all(self, most: int) -> None:
-        """Write approved changes, the oldest first; those that must wait do not count."""
-        left = self._ledger.changes(frozenset({Status.APPROVED}))
-        while left and self._decided < most:
-            size = min(CHANGES_PER_READ, most - self._decided)
-            chunk, left = left[:size], left[size:]
-            self._push(chunk)
+        Raises:
+            KantataError: If no other change would do better.
+        """
+        approved = self._session.changes(Status.APPROVED)
+        while approved and self._decided < max_changes:
+            size = min(CHANGES_PER_READ, max_changes - self._decided)
+            chunk, approved = approved[:size], approved[size:]
+            self._push_all(chunk)
 
-    def _push(self, chunk: list[Change]) -> None:
-        """Write some changes; what they rest on is never older than ``FRESH``."""
-        left = list(chunk)
-        failures = 0
+    def _push_all(self, changes: Sequence[Change]) -> None:
+        """Push some changes; what they rest on is never older than ``FRESH``."""
+        remaining = list(changes)
         steps: list[Step] = []
-        while left:
-            if not steps or self._is_old():
-                live = self._live(left)
-                steps, self._read_at = build_plan(left, live), live.read_at
-            step = steps.pop(0)
-            try:
-                self._take(step)
-            except (_TooOld, KantataThrottled, KantataNeverArrived) as error:
-                failures += 1
-                if failures < (2 if isinstance(error, _TooOld) else ATTEMPTS):
-                    self._back_off(error, failures)
-                    left[0] = self._ledger.change(left[0].change_id)
-                    steps = []
-                    continue
-                self._give_up(left[0], error)
-            failures = 0
-            left.pop(0)
+        while remaining:
+            if not steps or self._is_stale():
+                steps = self._plan(remaining)
+            if self._attempt(steps.pop(0)):
+                remaining.pop(0)
+            else:
+                remaining[0] = self._session.ledger.change(remaining[0].change_id)
+                steps = []
 
-    def _take(self, step: Step) -> None:
+    def _plan(self, changes: Sequence[Change]) -> list[Step]:
+        account = self._session.account_state(changes)
+        self._read_at = account.read_at
+        return build_plan(changes, account)
+
+    def _is_stale(self) -> bool:
+        return time.monotonic() - self._read_at > FRESH
+
+    def _attempt(self, step: Step) -> bool:
+        """Execute a step; return whether its change is done with, or is to be tried again."""
+        try:
+            self._execute(step)
+        except (_StaleState, KantataThrottled, KantataNeverArrived) as error:
+            self._failures += 1
+            if self._failures < (STALE_ATTEMPTS if isinstance(error, _StaleState) else ATTEMPTS):
+                self._back_off(error)
+                return False
+            self._give_up(step.change, error)
+        self._failures = 0
+        return True
+
+    def _execute(self, step: Step) -> None:
         match step:
             case Write():
                 self._write(step)
             case NoOp(change, why, milestone_id):
-                self._decide(change, Status.APPLIED, why, milestone_id)
+                self._finish_unsent(change, Status.APPLIED, why, milestone_id)
             case Conflict(change, why):
-                self._decide(change, Status.CONFLICT, why, change.milestone_id)
+                self._finish_unsent(change, Status.CONFLICT, why, change.milestone_id)
             case Deferred(change, why):
-                self._wait(change, why)
+                self._session.wait(change, why)
 
-    def _decide(self, change: Change, status: Status, why: str, milestone_id: str | None) -> None:
-        """End a change without sending it."""
+    def _finish_unsent(
+        self, change: Change, status: Status, why: str, milestone_id: str | None
+    ) -> None:
         try:
-            taken = self._move(change, Status.APPLYING, why)
+            taken = self._session.move(change, Status.APPLYING, why)
         except ChangeRefused:
-            return  # withdrawn a moment ago; the lock is ours, so nobody else can have moved it
+            return  # withdrawn a moment ago; the lock is ours, so no push can have moved it
+        self._finish(taken, Settlement(status=status, why=why, milestone_id=milestone_id))
+
+    def _finish(
+        self, change: Change, settlement: Settlement, *, request_id: str | None = None
+    ) -> None:
         self._decided += 1
-        self._done(taken, status, why, milestone_id)
+        self._session.finish(change, settlement, request_id=request_id)
 
     def _write(self, step: Write) -> None:
-        """Send one change, and note what came back.
+        """Send a change, unless it is not approved any more or what it rests on is too old.
 
         Raises:
-            _TooOld, KantataThrottled, KantataNeverArrived: It is approved again, and may be sent
-                again.
+            _StaleState, KantataThrottled, KantataNeverArrived: It is approved again, and may be
+                sent again.
             KantataUnauthorized: The same, and no other change would do better.
             KantataOutcomeUnknown, KantataForbidden: As that of too many before it.
         """
-        assert self._writer is not None  # noqa: S101 - only `plan` and `reconcile` do without one
         self._writer.wait_turn()
-        if self._is_old():
-            raise _TooOld
-        change = step.change
+        if self._is_stale():
+            raise _StaleState
         try:
-            sent = self._ledger.mark_sending(
-                change, who=ACTOR, what=_describe(change), at=self._now(), twins=step.twins,
-                seen_updated_at=step.seen_updated_at,
-            )  # fmt: skip
+            change = self._mark_sending(step)
         except ChangeRefused:
             return  # withdrawn a moment ago
-        if not sent.digest == sent.approved_digest == change.approved_digest:
-            self._decided += 1
-            self._done(sent, Status.CONFLICT, _NOT_APPROVED, sent.milestone_id)
+        if not change.digest == change.approved_digest == step.change.approved_digest:
+            self._finish(change, _settlement(change, Status.CONFLICT, _NOT_APPROVED))
             return
-        if self._is_old():  # the ledger may have kept us waiting
-            self._move(sent, Status.APPROVED, "what it rests on grew too old before it was sent")
-            raise _TooOld
-        self._sent(sent, self._writer)
+        if self._is_stale():  # the ledger may have kept us waiting
+            why = "what it rests on grew too old before it was sent"
+            self._session.move(change, Status.APPROVED, why)
+            raise _StaleState
+        self._send(change)
 
-    def _sent(self, sent: Change, writer: KantataWriter) -> None:
+    def _mark_sending(self, step: Write) -> Change:
+        """Write to the ledger that a change is about to be sent."""
+        return self._session.ledger.mark_sending(
+            step.change,
+            who=ACTOR,
+            what=_describe(step.change),
+            at=self._session.now(),
+            twins=step.duplicates,
+            seen_updated_at=step.seen_updated_at,
+        )
+
+    def _send(self, change: Change) -> None:
+        """Send a change, and record its result."""
         try:
-            milestone_id = _send(sent, writer)
+            milestone_id = _send_once(change, self._writer)
         except (KantataThrottled, KantataNeverArrived, KantataUnauthorized) as error:
-            self._move(sent, Status.APPROVED, str(error), self._request_id)
+            self._session.move(change, Status.APPROVED, str(error), self._request_id)
             raise
         except KantataRefused as error:
-            self._decided += 1
-            self._refused(sent, error)
+            self._record_refusal(change, error)
         except KantataOutcomeUnknown as error:
-            self._decided += 1
-            self._done(sent, Status.UNKNOWN, str(error), sent.milestone_id, self._request_id)
-            if self._again("unknown"):
+            unknown = _settlement(change, Status.UNKNOWN, str(error))
+            self._finish(change, unknown, request_id=self._request_id)
+            if self._streak.add("unknown"):
                 raise
         else:
-            self._decided += 1
-            what = f"done: milestone {milestone_id}" if sent.action is Action.CREATE else "done"
-            self._done(sent, Status.APPLIED, what, milestone_id, self._request_id)
-            self._again("")
+            self._finish(change, _done(change, milestone_id), request_id=self._request_id)
+            self._streak.end()
 
-    def _refused(self, change: Change, error: KantataRefused) -> None:
-        """Kantata says no; read back all the same whether it did it.
+    def _record_refusal(self, change: Change, error: KantataRefused) -> None:
+        """Read back whether Kantata did what it refused, and record that.
 
         Raises:
-            KantataForbidden: If it said so to too many before.
-            KantataError: If it cannot be read back; then it is unknown.
+            KantataForbidden: If too many before were forbidden, too.
+            KantataError: If it cannot be read back; then the outcome is unknown.
         """
-        request_id, said = self._request_id, str(error)
+        refusal, request_id = str(error), self._request_id
         try:
-            live = self._live([change])
+            account = self._session.account_state([change])
         except KantataError as lost:
-            why = f"{said}; and it cannot be read back: {lost}"
-            self._done(change, Status.UNKNOWN, why, change.milestone_id, request_id)
+            why = f"{refusal}; and it cannot be read back: {lost}"
+            unknown = _settlement(change, Status.UNKNOWN, why)
+            self._finish(change, unknown, request_id=request_id)
             raise
-        found = settle(change, live)
-        if found is None:
-            why = f"{said}; and it cannot be read back: {live.why_unknown(change)}"
-            self._done(change, Status.UNKNOWN, why, change.milestone_id, request_id)
-        elif found[0] is Status.APPROVED:
-            self._done(change, Status.FAILED, said, change.milestone_id, request_id)
-        else:
-            self._done(change, found[0], f"{said}; {found[1]}", found[2], request_id)
-        if self._again("forbidden" if error.status == 403 else ""):
+        self._finish(change, settle_refused(change, refusal, account), request_id=request_id)
+        if self._streak.add("forbidden" if error.status == 403 else ""):
             raise KantataForbidden(
-                f"{said}, {IN_A_ROW} times in a row: may the user of the token for writing write "
-                "milestones? The other changes stay approved."
+                f"{refusal}, {IN_A_ROW} times in a row: may the user of the token for writing "
+                "write milestones? The other changes stay approved."
             )
 
-    def _is_old(self) -> bool:
-        return time.monotonic() - self._read_at > FRESH
-
-    def _back_off(self, error: Exception, failures: int) -> None:
-        if isinstance(error, _TooOld):
+    def _back_off(self, error: Exception) -> None:
+        """Hold the pace for as long as Kantata wants, or longer after each failure."""
+        if isinstance(error, _StaleState):
             return
         wait = error.retry_after if isinstance(error, KantataThrottled) else None
-        self._reader.pace.hold(self._reader.backoff(failures) if wait is None else wait)
+        reader = self._session.reader
+        reader.pace.hold(reader.backoff(self._failures) if wait is None else wait)
 
     def _give_up(self, change: Change, error: Exception) -> None:
-        """Leave a change approved, for the next push."""
+        """Leave a change approved, for the next push.
+
+        Raises:
+            KantataUnavailable: If no other change would do better.
+        """
         if not isinstance(error, KantataUnavailable):
             error = KantataUnavailable(
                 f"what was read is older than {FRESH:.0f} s whenever it could be sent: Kantata is "
                 "slow to answer, or requests_per_second is too low"
             )
-        self._wait(change, str(error))
-        if isinstance(error, KantataThrottled) or self._again(type(error).__name__):
+        self._session.wait(change, str(error))
+        if isinstance(error, KantataThrottled) or self._streak.add(type(error).__name__):
             raise error
-
-    def _again(self, trouble: str) -> bool:
-        """Note what a write met; whether it was that too many times in a row."""
-        self._in_a_row = self._in_a_row + 1 if trouble == self._trouble else 1
-        self._trouble = trouble
-        return bool(trouble) and self._in_a_row >= IN_A_ROW
 
     @property
     def _request_id(self) -> str | None:
-        return (self._writer.request_id or None) if self._writer else None
+        return self._writer.request_id or None
 
 
-def _send(change: Change, writer: KantataWriter) -> str | None:
+class _FailureStreak:
+    """The same failure of changes in a row."""
+
+    def __init__(self) -> None:
+        self._failure, self._length = "", 0
+
+    def add(self, failure: str) -> bool:
+        """Count the failure of a change; return whether too many in a row had the same.
+
+        Args:
+            failure: Which one; empty for one that says nothing about other changes.
+        """
+        self._length = self._length + 1 if failure == self._failure else 1
+        self._failure = failure
+        return bool(failure) and self._length >= IN_A_ROW
+
+    def end(self) -> None:
+        """Start over, since a change succeeded."""
+        self.add("")
+
+
+def _settlement(change: Change, status: Status, why: str) -> Settlement:
+    return Settlement(status=status, why=why, milestone_id=change.milestone_id)
+
+
+def _done(change: Change, milestone_id: str) -> Settlement:
+    why = f"done: milestone {milestone_id}" if change.action is Action.CREATE else "done"
+    return Settlement(status=Status.APPLIED, why=why, milestone_id=milestone_id)
+
+
+def _send_once(change: Change, writer: KantataWriter) -> str:
+    """Send a change; return its milestone's id."""
     if change.action is Action.CREATE:
         return writer.create(change.change_id, change.after)
-    id_ = str(change.milestone_id)
+    milestone_id = str(change.milestone_id)
     if change.action is Action.UPDATE:
-        writer.update(id_, change.after)
+        writer.update(milestone_id, change.after)
     else:
-        writer.delete(id_)
-    return id_
+        writer.delete(milestone_id)
+    return milestone_id
 
 
 def _describe(change: Change) -> str:

@@ -1,9 +1,9 @@
-"""The account as it is now, as far as some changes need it; read, never written."""
+"""Reads the account from Kantata as it is now, as far as some changes need it; never writes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -16,8 +16,8 @@ from sources.kantata.extract.scan import Scan
 from sources.kantata.settings import MILESTONE_INCLUDES, MILESTONES_PATH, PER_PAGE
 from warehouse.ledger.change import Action, Change, Units, Value
 
-from .milestone import image, invoiced
-from .plan import AccountState, MilestoneState
+from .account_state import AccountState, MilestoneState
+from .milestone import invoiced_reason, milestone_image
 
 _REFERENCES = "external_references"
 _POWERS_OF_TEN = frozenset(10**n for n in range(7))  # others have no exact decimals
@@ -31,44 +31,103 @@ def read_account_state(
     Args:
         reader: The door to Kantata.
         changes: Which ones.
-        units: What a subunit is worth.
+        units: What a minor unit of each currency is worth.
 
     Raises:
         KantataError: If the account cannot be read.
     """
-    creates, others = [], {}
+    creates: list[Change] = []
+    project_ids: dict[str, str] = {}
     for change in changes:
         if change.action is Action.CREATE:
             creates.append(change)
         else:
-            others[str(change.milestone_id)] = change.workspace_id
-    found = read_projects(reader, creates) if creates else ProjectState()
-    gone: set[str] = set()
-    unreadable: dict[str, str] = {}
-    read_at = time.monotonic()
-    milestones = read_milestones(reader, list(others))
-    if missing := {i: p for i, p in others.items() if i not in milestones}:
-        gone, unreadable = _classify_missing(reader, missing)
-        read_at = time.monotonic()
-        milestones = read_milestones(reader, list(others))
-        gone -= milestones.keys()
-        for id_ in others.keys() - milestones.keys() - gone:
-            unreadable.setdefault(id_, f"milestone {id_} vanished while it was being read")
+            project_ids[str(change.milestone_id)] = change.workspace_id
+    projects = read_projects(reader, creates) if creates else ProjectState()
+    existing = _read_existing(reader, project_ids)
     return AccountState(
-        milestones=milestones,
-        gone=frozenset(gone),
-        unreadable={id_: why for id_, why in unreadable.items() if id_ not in milestones},
-        closed=found.closed,
-        made={change_id: frozenset(ids) for change_id, ids in found.made.items()},
-        projects=found.milestones,
-        currencies=found.currencies,
+        milestones=existing.milestones,
+        deleted=frozenset(existing.missing.deleted),
+        unreadable=existing.missing.unreadable,
+        unreadable_projects=projects.unreadable,
+        created={change_id: frozenset(ids) for change_id, ids in projects.created.items()},
+        project_milestones=projects.milestones,
+        project_currencies=projects.currencies,
         units=units or {},
-        read_at=read_at,
+        read_at=existing.read_at,
     )
 
 
+@dataclass
+class _MissingMilestones:
+    """Milestones that lists leave out.
+
+    Args:
+        deleted: Ids of those that are deleted, for certain.
+        unreadable: Why the others could not be judged, by their id.
+    """
+
+    deleted: set[str] = field(default_factory=set)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ExistingMilestones:
+    """The milestones of updates and deletes.
+
+    Args:
+        milestones: By id.
+        missing: Those that lists leave out.
+        read_at: Since when they may have changed, in seconds of the monotonic clock.
+    """
+
+    milestones: Mapping[str, MilestoneState]
+    missing: _MissingMilestones
+    read_at: float
+
+
+def _read_existing(reader: KantataReader, project_ids: Mapping[str, str]) -> _ExistingMilestones:
+    """Read the milestones of updates and deletes.
+
+    Args:
+        reader: The door to Kantata.
+        project_ids: The project of each milestone, by the milestone's id.
+    """
+    missing = _MissingMilestones()
+    read_at = time.monotonic()
+    milestones = read_milestones(reader, list(project_ids))
+    if absent := {id_: p for id_, p in project_ids.items() if id_ not in milestones}:
+        missing = _classify_missing(reader, absent)
+        read_at = time.monotonic()
+        milestones = read_milestones(reader, list(project_ids))
+        missing.deleted -= milestones.keys()
+        for id_ in project_ids.keys() - milestones.keys() - missing.deleted:
+            missing.unreadable.setdefault(id_, f"milestone {id_} vanished while it was being read")
+        for id_ in milestones.keys() & missing.unreadable.keys():
+            del missing.unreadable[id_]
+    return _ExistingMilestones(milestones=milestones, missing=missing, read_at=read_at)
+
+
+def _classify_missing(reader: KantataReader, project_ids: Mapping[str, str]) -> _MissingMilestones:
+    """Find out which missing milestones are deleted, and why the others cannot be judged."""
+    missing = _MissingMilestones()
+    for id_, project in project_ids.items():
+        try:
+            if fetch_one(reader, id_) is not None:
+                missing.unreadable[id_] = f"lists leave out milestone {id_}, though it is there"
+                continue
+            pages = reader.only("workspaces", [project], include_archived="true")
+            if any(project in page.records for page in pages):
+                missing.deleted.add(id_)
+            else:
+                missing.unreadable[id_] = f"project {project} cannot be read, nor milestone {id_}"
+        except NOT_ALLOWED as error:
+            missing.unreadable[id_] = str(error)
+    return missing
+
+
 def read_minor_units(reader: KantataReader) -> Units:
-    """What a subunit of each currency is worth; nothing if that may not be read."""
+    """What a minor unit of each currency is worth; nothing if that may not be read."""
     try:
         page = reader.page("currencies", {"per_page": PER_PAGE})
     except NOT_ALLOWED:
@@ -84,42 +143,25 @@ def read_minor_units(reader: KantataReader) -> Units:
 def read_milestones(reader: KantataReader, ids: list[str]) -> dict[str, MilestoneState]:
     """Milestones by id; those missing are left out."""
     pages = reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES)
-    return {id_: seen for page in pages for id_, seen in _milestone_states(page)}
+    return {id_: state for page in pages for id_, state in _milestone_states(page)}
 
 
-def _milestone_states(page: Page) -> Iterable[tuple[str, MilestoneState]]:
+def _milestone_states(page: Page) -> Iterator[tuple[str, MilestoneState]]:
     invoices = page.side_loaded.get("invoices", {})
     statuses = {id_: record.get("status") for id_, record in invoices.items()}
     for id_, record in page.records.items():
-        found = image(record)
-        changed = record.get("updated_at")
-        changed = None if changed is None else str(changed)
-        if lacking := [name for name in ("invoice_id", "invoice_ids") if name not in record]:
-            # Absent is not null: without a permission an invoice could be there unseen.
-            yield id_, MilestoneState(found, f"{' and '.join(lacking)} cannot be read", changed)
-        else:
-            yield id_, MilestoneState(found, invoiced(found, statuses), changed)
+        yield id_, _milestone_state(record, statuses)
 
 
-def _classify_missing(
-    reader: KantataReader, projects: Mapping[str, str]
-) -> tuple[set[str], dict[str, str]]:
-    """Which missing milestones are deleted, and why the others cannot be judged."""
-    gone: set[str] = set()
-    unreadable: dict[str, str] = {}
-    for id_, project in projects.items():
-        try:
-            if fetch_one(reader, id_) is not None:
-                unreadable[id_] = f"lists leave out milestone {id_}, though it is there"
-                continue
-            pages = reader.only("workspaces", [project], include_archived="true")
-            if any(project in page.records for page in pages):
-                gone.add(id_)
-            else:
-                unreadable[id_] = f"project {project} cannot be read, nor milestone {id_}"
-        except NOT_ALLOWED as error:
-            unreadable[id_] = str(error)
-    return gone, unreadable
+def _milestone_state(record: Record, invoice_statuses: Mapping[str, object]) -> MilestoneState:
+    image = milestone_image(record)
+    if lacking := [name for name in ("invoice_id", "invoice_ids") if name not in record]:
+        # Absent is not null: without a permission an invoice could be there unseen.
+        invoiced = f"{' and '.join(lacking)} cannot be read"
+    else:
+        invoiced = invoiced_reason(image, invoice_statuses)
+    updated_at = record.get("updated_at")
+    return MilestoneState(image, invoiced, None if updated_at is None else str(updated_at))
 
 
 @dataclass
@@ -128,15 +170,15 @@ class ProjectState:
 
     Args:
         milestones: All there are, by id.
-        made: Ids of milestones that name a change, by the change's id.
+        created: Ids of milestones that carry a change's id, by the change's id.
         currencies: By the project's id.
-        closed: Why a project could not be judged, by its id.
+        unreadable: Why a project could not be judged, by its id.
     """
 
     milestones: dict[str, MilestoneState] = field(default_factory=dict)
-    made: dict[str, set[str]] = field(default_factory=dict)
+    created: dict[str, set[str]] = field(default_factory=dict)
     currencies: dict[str, Value] = field(default_factory=dict)
-    closed: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def read_projects(reader: KantataReader, creates: list[Change]) -> ProjectState:
@@ -147,50 +189,56 @@ def read_projects(reader: KantataReader, creates: list[Change]) -> ProjectState:
     Raises:
         KantataError: If the account cannot be read.
     """
-    found = ProjectState()
+    state = ProjectState()
     ids = sorted({change.workspace_id for change in creates})
-    shown = _read_lists(reader, ids, found)
+    shows_references = _read_project_milestones(reader, ids, state)
     for change in creates:
-        if change.attempts and not _find_by_reference(reader, change, found.made) and not shown:
-            found.closed[change.workspace_id] = "external references cannot be read"
-    _read_currencies(reader, ids, found)
-    return found
+        # What was never sent has no reference to be found by.
+        found = not change.attempts or _find_by_reference(reader, change, state)
+        if not found and not shows_references:
+            state.unreadable[change.workspace_id] = "external references cannot be read"
+    _read_currencies(reader, ids, state)
+    return state
 
 
-def _read_lists(reader: KantataReader, ids: list[str], found: ProjectState) -> bool:
-    """All milestones of these projects, and whether their references are shown."""
+def _read_project_milestones(reader: KantataReader, ids: list[str], state: ProjectState) -> bool:
+    """Read all milestones of these projects; return whether their references are shown."""
     shown = True
     try:
         # A scan reads in the one order in which a list that moves meanwhile loses no row.
         for page in Scan(reader, in_flight=1, filters={"workspace_ids": ",".join(ids)}).pages():
-            rows = {id_: s for id_, s in _milestone_states(page) if s.image["workspace_id"] in ids}
-            found.milestones |= rows
+            state.milestones |= {
+                id_: milestone
+                for id_, milestone in _milestone_states(page)
+                if milestone.image["workspace_id"] in ids
+            }
             shown = shown and _REFERENCES in page.side_loaded
             for record in page.side_loaded.get(_REFERENCES, {}).values():
-                _note_reference(record, found.made)
+                _add_reference(record, state)
     except (KantataMoving, KantataIncomplete) as error:
-        found.closed |= dict.fromkeys(ids, f"the project's milestones cannot be read: {error}")
+        why = f"the project's milestones cannot be read: {error}"
+        state.unreadable |= dict.fromkeys(ids, why)
     return shown
 
 
-def _read_currencies(reader: KantataReader, ids: list[str], found: ProjectState) -> None:
+def _read_currencies(reader: KantataReader, ids: list[str], state: ProjectState) -> None:
     try:
         for page in reader.only("workspaces", ids, include_archived="true"):
             for id_, record in page.records.items():
                 if "currency" in record:
                     currency = record["currency"]
-                    found.currencies[id_] = None if currency is None else str(currency)
+                    state.currencies[id_] = None if currency is None else str(currency)
                 else:
-                    found.closed[id_] = f"the currency of project {id_} cannot be read"
+                    state.unreadable[id_] = f"the currency of project {id_} cannot be read"
     except NOT_ALLOWED as error:
-        found.closed |= dict.fromkeys(ids, str(error))
+        state.unreadable |= dict.fromkeys(ids, str(error))
     for id_ in ids:
-        if id_ not in found.currencies:
-            found.closed.setdefault(id_, f"project {id_} cannot be read")
+        if id_ not in state.currencies:
+            state.unreadable.setdefault(id_, f"project {id_} cannot be read")
 
 
-def _find_by_reference(reader: KantataReader, change: Change, made: dict[str, set[str]]) -> bool:
-    """Ask for the references that name a change; whether that is allowed."""
+def _find_by_reference(reader: KantataReader, change: Change, state: ProjectState) -> bool:
+    """Read the references that carry a change's id; return whether that is allowed."""
     query: dict[str, str | int] = {
         "subject_type": "BillingMilestone",
         "service_name": SERVICE,
@@ -203,13 +251,13 @@ def _find_by_reference(reader: KantataReader, change: Change, made: dict[str, se
     except NOT_ALLOWED:
         return False
     for record in page.records.values():
-        _note_reference(record, made)
+        _add_reference(record, state)
     return True
 
 
-def _note_reference(record: Record, made: dict[str, set[str]]) -> None:
-    """Note a reference of ours. Filters may be ignored, so each is looked at."""
-    ours = record.get("service_name") == SERVICE and record.get("service_model") == MODEL
-    if ours and record.get("subject_type") == "BillingMilestone":
-        subject = str(record.get("subject_id"))
-        made.setdefault(str(record.get("service_model_ref")), set()).add(subject)
+def _add_reference(record: Record, state: ProjectState) -> None:
+    """Note which change created a milestone. Filters may be ignored, so each record is checked."""
+    is_ours = record.get("service_name") == SERVICE and record.get("service_model") == MODEL
+    if is_ours and record.get("subject_type") == "BillingMilestone":
+        milestone_id = str(record.get("subject_id"))
+        state.created.setdefault(str(record.get("service_model_ref")), set()).add(milestone_id)

@@ -1,4 +1,4 @@
-"""What is asked, as it was typed: on the command line, in a file, or by a query."""
+"""Change requests as they were typed: on the command line, in a file, or by a query."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
@@ -27,7 +27,7 @@ class ChangeRequest:
         milestone_id: Which milestone; None for a create.
         fields: New values, as text.
         reason: Why.
-        where: How to name it to whoever asks, as ``line 3``; empty if there is only one.
+        where: How to name it to a person, as ``line 3``; empty if there is only one.
     """
 
     action: Action
@@ -37,25 +37,36 @@ class ChangeRequest:
     where: str = ""
 
 
+class _Row(NamedTuple):
+    """A row of a file or a query: how to name it, and its cells by column."""
+
+    where: str
+    cells: dict[str, Any]
+
+
 def single_request(
-    action: Action, milestone_id: str | None, settings: Iterable[str], why: str
+    action: Action, *, milestone_id: str | None, assignments: Iterable[str], reason: str
 ) -> ChangeRequest:
-    """An ask from the command line, where fields are ``NAME=VALUE``.
+    """A change request from the command line, where values are given as ``NAME=VALUE``.
 
     Raises:
         ChangeRefused: If they are not.
     """
     fields: dict[str, str] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
         if not equals or name.strip() in fields:
-            raise ChangeRefused(f"--set {setting}: write it as NAME=VALUE, each name once")
+            raise ChangeRefused(f"--set {assignment}: write it as NAME=VALUE, each name once")
         fields[name.strip()] = value
-    return ChangeRequest(action, milestone_id, fields, why)
+    return ChangeRequest(action, milestone_id, fields, reason)
 
 
-def from_csv(path: Path, why: str) -> list[ChangeRequest]:
-    """Asks from a file; columns as in the README.
+def requests_from_csv(path: Path, reason: str) -> list[ChangeRequest]:
+    """Change requests from a file; columns as in the README.
+
+    Args:
+        path: The file.
+        reason: Why, for lines that give no reason.
 
     Raises:
         ChangeRefused: If it cannot be read, or has columns nobody knows.
@@ -72,33 +83,38 @@ def from_csv(path: Path, why: str) -> list[ChangeRequest]:
         strict=True,
     )
     try:
-        rows = [(f"line {reader.line_num}", row) for row in reader]
+        rows = [_Row(f"line {reader.line_num}", cells) for cells in reader]
     except csv.Error as error:
         raise ChangeRefused(f"{path}, line {reader.reader.line_num}: {error}") from None
-    asks = _requests(reader.fieldnames or (), rows, why, str(path))
-    if not asks:
+    requests = _requests(reader.fieldnames or (), rows, reason=reason, source=str(path))
+    if not requests:
         raise ChangeRefused(f"{path} holds no changes: was it cut off when it was exported?")
-    return asks
+    return requests
 
 
-def from_query(query: WarehouseReader, sql: str, why: str) -> list[ChangeRequest]:
-    """Asks from the warehouse; columns as in a file.
+def requests_from_query(reader: WarehouseReader, sql: str, reason: str) -> list[ChangeRequest]:
+    """Change requests from the warehouse; columns as in a file.
+
+    Args:
+        reader: The warehouse.
+        sql: One query that somebody wrote.
+        reason: Why, for rows that give no reason.
 
     Raises:
         ChangeRefused: If the query fails, or has columns nobody knows.
     """
     try:
-        columns, found = query.run_untrusted(sql)
+        columns, found = reader.run_untrusted(sql)
     except QueryRefused as error:
         raise ChangeRefused(f"the query failed: {error}") from None
     rows = [
-        (f"row {number}", dict(zip(columns, map(_text, row), strict=True)))
+        _Row(f"row {number}", dict(zip(columns, map(_text, row), strict=True)))
         for number, row in enumerate(found, start=1)
     ]
-    asks = _requests(columns, rows, why, "the query")
-    if not asks:
+    requests = _requests(columns, rows, reason=reason, source="the query")
+    if not requests:
         raise ChangeRefused("the query selects no rows, so there is nothing to propose")
-    return asks
+    return requests
 
 
 def _text(value: object) -> str:
@@ -106,11 +122,23 @@ def _text(value: object) -> str:
 
 
 def _requests(
-    columns: Sequence[str], rows: list[tuple[str, dict[str, Any]]], why: str, source: str
+    columns: Sequence[str], rows: Sequence[_Row], *, reason: str, source: str
 ) -> list[ChangeRequest]:
-    if strange := [name for name in columns if name not in _COLUMNS]:
+    _check_columns(columns, source)
+    requests, problems = [], []
+    for row in rows:
+        try:
+            requests.append(_request(row, reason))
+        except ChangeRefused as error:
+            problems.append(str(error))
+    refuse_problems(problems, f"{source}: nothing was proposed")
+    return requests
+
+
+def _check_columns(columns: Sequence[str], source: str) -> None:
+    if unknown := [name for name in columns if name not in _COLUMNS]:
         raise ChangeRefused(
-            f"{source}: no column may be called {', '.join(map(repr, strange))}. There are "
+            f"{source}: no column may be called {', '.join(map(repr, unknown))}. There are "
             f"{', '.join(_COLUMNS)}."
         )
     if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
@@ -118,40 +146,32 @@ def _requests(
             f"{source}: {' and '.join(map(repr, twice))} is a column more than once, so it is not "
             "known which one counts"
         )
-    asks, problems = [], []
-    for where, row in rows:
-        try:
-            asks.append(_request(where, row, why))
-        except ChangeRefused as error:
-            problems.append(str(error))
-    refuse_problems(problems, f"{source}: nothing was proposed")
-    return asks
 
 
-def _request(where: str, row: dict[str, Any], why: str) -> ChangeRequest:
-    if "" in row or None in row.values():
+def _request(row: _Row, reason: str) -> ChangeRequest:
+    where = row.where
+    if "" in row.cells or None in row.cells.values():
         raise ChangeRefused(f"{where}: it has not as many values as there are columns")
-    values = {name: value.strip() for name, value in row.items() if value.strip()}
+    values = {name: value.strip() for name, value in row.cells.items() if value.strip()}
     action = values.pop("action", Action.UPDATE.value)
     if action not in list(Action):
         raise ChangeRefused(f"{where}: the action {action!r} is none of create, update, delete")
     ids = {values.pop(name, "") for name in ("milestone_id", "id")} - {""}
     if len(ids) > 1:
         raise ChangeRefused(f"{where}: it names two milestones, {' and '.join(sorted(ids))}")
-    return ChangeRequest(
-        Action(action), next(iter(ids), None), values, values.pop("reason", why), where
-    )
+    reason = values.pop("reason", reason)
+    return ChangeRequest(Action(action), next(iter(ids), None), values, reason, where)
 
 
-def refuse_problems(problems: Sequence[str], head: str) -> None:
+def refuse_problems(problems: Sequence[str], heading: str) -> None:
     """Refuse what has problems, with a line for each.
 
     Args:
         problems: What is wrong.
-        head: What to say above; empty if there can be only one problem.
+        heading: The line above; empty if there can be only one problem.
 
     Raises:
         ChangeRefused: If there are any.
     """
     if problems:
-        raise ChangeRefused("\n  ".join([f"{head}:", *problems] if head else problems))
+        raise ChangeRefused("\n  ".join([f"{heading}:", *problems] if heading else problems))

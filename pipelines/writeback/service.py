@@ -17,7 +17,7 @@ from pipelines.sync.session import (
     prepare_tables,
     publish_to_readers,
 )
-from sources.kantata.api.transport import RateLimiter
+from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import KantataError, KantataMisconfigured
 from sources.kantata.settings import ATTEMPTS, MILESTONES_PATH
@@ -29,9 +29,11 @@ from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger, connect_ledger
 from warehouse.target import Target
 
+from .dry_run import dry_run
 from .plan import Step
-from .push import Push
-from .reconcile import Reconcile
+from .push import push
+from .push_session import PushSession
+from .reconcile import reconcile
 from .result import PushResult
 
 
@@ -46,9 +48,9 @@ def plan_changes(
     """
     with (
         connect_ledger(target.ledger_url, now) as ledger,
-        closing(kantata.reader(ATTEMPTS)) as door,
+        closing(kantata.reader(ATTEMPTS)) as reader,
     ):
-        return Reconcile(ledger, door, _reconcile_after(settings)).plan(settings.max_changes)
+        return dry_run(_session(ledger, reader, settings), settings.max_changes)
 
 
 def push_changes(
@@ -76,12 +78,7 @@ def push_changes(
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
             push is going.
     """
-    locks.ensure_supported()
-    if not settings.enabled:
-        raise KantataMisconfigured(
-            "writing is off: set PUSH__ENABLED=true, or enabled = true under [push] in "
-            ".dlt/config.toml, where this is meant to write to Kantata"
-        )
+    _check_enabled(settings)
     if why := missing_ledger_message(target.ledger_url):
         observer.note(f"nothing to push: {why}")
         return PushResult()
@@ -89,12 +86,12 @@ def push_changes(
     with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger, wait):
         with (
             closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader,
-            closing(_writer(kantata, settings, reader.pace, observer)) as writer,
+            closing(_writer(kantata, settings, reader, observer)) as writer,
         ):
-            at_work = Push(ledger, reader, writer, _reconcile_after(settings))
-            result = at_work.push(settings.max_changes)
-        held = nullcontext(lock) if lock else locked(target, wait, observer.note)
-        sync_back(kantata, held, observer, now, ledger, result)
+            session = _session(ledger, reader, settings)
+            result = push(session, writer, settings.max_changes)
+        warehouse = nullcontext(lock) if lock else locked(target, wait, observer.note)
+        sync_back(result, ledger, kantata=kantata, warehouse=warehouse, observer=observer, now=now)
     return result
 
 
@@ -117,34 +114,48 @@ def reconcile_changes(
         return PushResult()
     with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger):
         with closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader:
-            result = Reconcile(ledger, reader, _reconcile_after(settings)).reconcile()
-        sync_back(kantata, locked(target), observer, now, ledger, result)
+            result = reconcile(_session(ledger, reader, settings))
+        sync_back(
+            result, ledger, kantata=kantata, warehouse=locked(target), observer=observer, now=now
+        )
     return result
 
 
+def _check_enabled(settings: PushSettings) -> None:
+    if not settings.enabled:
+        raise KantataMisconfigured(
+            "writing is off: set PUSH__ENABLED=true, or enabled = true under [push] in "
+            ".dlt/config.toml, where this is meant to write to Kantata"
+        )
+
+
+def _session(ledger: Ledger, reader: KantataReader, settings: PushSettings) -> PushSession:
+    return PushSession(ledger, reader, timedelta(seconds=settings.reconcile_after))
+
+
 def _writer(
-    kantata: KantataSettings, settings: PushSettings, pace: RateLimiter, observer: RunObserver
+    kantata: KantataSettings, settings: PushSettings, reader: KantataReader, observer: RunObserver
 ) -> KantataWriter:
     token = settings.write_token or kantata.kantata_access_token
-    return KantataWriter(kantata.kantata_api_url, token, pace, observer.on_request)
-
-
-def _reconcile_after(settings: PushSettings) -> timedelta:
-    return timedelta(seconds=settings.reconcile_after)
+    return KantataWriter(kantata.kantata_api_url, token, reader.pace, observer.on_request)
 
 
 def sync_back(
+    result: PushResult,
+    ledger: Ledger,
+    *,
     kantata: KantataSettings,
-    held: AbstractContextManager[WarehouseLock],
+    warehouse: AbstractContextManager[WarehouseLock],
     observer: RunObserver,
     now: Now,
-    ledger: Ledger,
-    result: PushResult,
 ) -> None:
-    """Bring the warehouse up to what was written. It cannot undo that, so it only tells."""
+    """Load what was written to into the warehouse, and copy the ledger there.
+
+    What was written cannot be undone, so a failure is only added to the result.
+    """
     changes, events = ledger.changes(), ledger.events()
     try:
-        with held as lock:
+        with warehouse as lock:
             if result.touched:
                 synced = sync(kantata, lock, SyncOptions(touched=result.touched), observer, now)
                 result.doubts += _warnings_about(synced, result.touched)
@@ -163,10 +174,10 @@ def sync_back(
         result.stopped = result.stopped or error
 
 
-def _warnings_about(synced: SyncResult, touched: frozenset[str]) -> list[str]:
+def _warnings_about(synced: SyncResult, milestone_ids: frozenset[str]) -> list[str]:
     """What the sync after a push leaves to a person, as far as that is about what was written."""
     return synced.run.warnings + [
         f"{table} {id_} is rejected, its last good row stays: {why}"
         for table, id_, why in synced.rejected
-        if table == MILESTONES_PATH and id_ in touched
+        if table == MILESTONES_PATH and id_ in milestone_ids
     ]

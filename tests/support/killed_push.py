@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from types import CodeType, FrameType
 from typing import Any
 
-from pipelines.writeback.push import Push
+from pipelines.writeback.push import push
+from pipelines.writeback.push_session import PushSession
 from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from tests.support.kill_points import DIED, code_of
@@ -27,30 +28,41 @@ from warehouse.ledger.store import connect_ledger
 
 # Every function of their modules is traced; these must be reached.
 MODULES = (
-    "pipelines.writeback.push:Push.__init__",
-    "pipelines.writeback.push:Push._again",
-    "pipelines.writeback.push:Push._is_old",
-    "pipelines.writeback.push:Push._push",
-    "pipelines.writeback.push:Push._push_all",
-    "pipelines.writeback.push:Push._request_id",
-    "pipelines.writeback.push:Push._sent",
-    "pipelines.writeback.push:Push._take",
-    "pipelines.writeback.push:Push._write",
-    "pipelines.writeback.push:Push.push",
+    "pipelines.writeback.push:Pusher.__init__",
+    "pipelines.writeback.push:Pusher._attempt",
+    "pipelines.writeback.push:Pusher._execute",
+    "pipelines.writeback.push:Pusher._finish",
+    "pipelines.writeback.push:Pusher._is_stale",
+    "pipelines.writeback.push:Pusher._mark_sending",
+    "pipelines.writeback.push:Pusher._plan",
+    "pipelines.writeback.push:Pusher._push_all",
+    "pipelines.writeback.push:Pusher._request_id",
+    "pipelines.writeback.push:Pusher._send",
+    "pipelines.writeback.push:Pusher._write",
+    "pipelines.writeback.push:Pusher.run",
+    "pipelines.writeback.push:_FailureStreak.__init__",
+    "pipelines.writeback.push:_FailureStreak.add",
+    "pipelines.writeback.push:_FailureStreak.end",
     "pipelines.writeback.push:_describe",
-    "pipelines.writeback.push:_send",
-    "pipelines.writeback.reconcile:Reconcile.__init__",
-    "pipelines.writeback.reconcile:Reconcile._begin",
-    "pipelines.writeback.reconcile:Reconcile._done",
-    "pipelines.writeback.reconcile:Reconcile._live",
-    "pipelines.writeback.reconcile:Reconcile._now",
-    "pipelines.writeback.reconcile:Reconcile._reconcile",
-    "pipelines.writeback.reconcile:Reconcile._stopping",
-    "pipelines.writeback.reconcile:Reconcile._verify",
-    "pipelines.writeback.reconcile:_StopOnError.__enter__",
-    "pipelines.writeback.reconcile:_StopOnError.__exit__",
-    "pipelines.writeback.reconcile:_mismatch",
-    "pipelines.writeback.reconcile:chunks",
+    "pipelines.writeback.push:_done",
+    "pipelines.writeback.push:_send_once",
+    "pipelines.writeback.push:_settlement",
+    "pipelines.writeback.push:push",
+    "pipelines.writeback.push_session:PushSession.__init__",
+    "pipelines.writeback.push_session:PushSession.account_state",
+    "pipelines.writeback.push_session:PushSession.changes",
+    "pipelines.writeback.push_session:PushSession.finish",
+    "pipelines.writeback.push_session:PushSession.move",
+    "pipelines.writeback.push_session:PushSession.now",
+    "pipelines.writeback.push_session:PushSession.open",
+    "pipelines.writeback.push_session:PushSession.recording_errors",
+    "pipelines.writeback.push_session:chunks",
+    "pipelines.writeback.reconcile:Reconciler.__init__",
+    "pipelines.writeback.reconcile:Reconciler._due",
+    "pipelines.writeback.reconcile:Reconciler._mark_interrupted",
+    "pipelines.writeback.reconcile:Reconciler.settle",
+    "pipelines.writeback.verify:_mismatch",
+    "pipelines.writeback.verify:verify",
     "sources.kantata.api.writer:KantataWriter._send",
     "sources.kantata.api.writer:KantataWriter.create",
     "sources.kantata.api.writer:KantataWriter.delete",
@@ -70,9 +82,9 @@ FUNCTIONS = (
 )
 # What a push reaches only if it finds a change whose outcome is unknown.
 OF_UNKNOWNS = (
-    "pipelines.writeback.reconcile:Reconcile._possible",
-    "pipelines.writeback.reconcile:Reconcile._too_early",
-    "pipelines.writeback.reconcile:Reconcile._move",
+    "pipelines.writeback.push_session:PushSession.why_too_early",
+    "pipelines.writeback.reconcile:Reconciler._settle_all",
+    "pipelines.writeback.reconcile:Reconciler._with_possible_time",
 )
 _TRACED = {name.partition(":")[0] for name in MODULES}
 
@@ -135,7 +147,7 @@ def push_until(ledger_url: str, url: str, token: str, line: int) -> None:
         threading.settrace(trace.call)
         sys.settrace(trace.call)
         with push_lock(ledger):
-            Push(ledger, reader, writer, timedelta()).push(1000)
+            push(PushSession(ledger, reader, timedelta()), writer, 1000)
         sys.settrace(None)
     trace.report()
 

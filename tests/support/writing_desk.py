@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from pipelines.writeback.milestone import image
+from pipelines.writeback.dry_run import dry_run
+from pipelines.writeback.milestone import milestone_image
 from pipelines.writeback.plan import Step
-from pipelines.writeback.push import Push, PushResult
-from pipelines.writeback.reconcile import Reconcile
+from pipelines.writeback.push import push
+from pipelines.writeback.push_session import PushSession
+from pipelines.writeback.reconcile import reconcile
+from pipelines.writeback.result import PushResult
 from sources.kantata import KantataReader
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata_sandbox import Sandbox
@@ -81,7 +84,7 @@ class Desk:
 
     def image(self, id_: str) -> dict[str, str | int | None]:
         """A milestone as a proposer would see it."""
-        return dict(image(self.sandbox.account.milestone(id_)))
+        return dict(milestone_image(self.sandbox.account.milestone(id_)))
 
     def proposed(self, draft: Draft) -> Change:
         """A change that nobody approved."""
@@ -106,7 +109,8 @@ class Desk:
                 KantataWriter(self.writes_to or self.sandbox.url, self.sandbox.token, reader.pace)
             ) as writer,
         ):
-            return Push(ledger, reader, writer, timedelta(seconds=reconcile_after)).push(most)
+            session = PushSession(ledger, reader, timedelta(seconds=reconcile_after))
+            return push(session, writer, most)
 
     def reader(self) -> KantataReader:
         """A reader that does not wait long."""
@@ -144,12 +148,13 @@ class Desk:
     def reconcile(self, reconcile_after: float = 0) -> PushResult:
         """Find out what became of changes, and send nothing."""
         with self.ledger() as ledger, push_lock(ledger), closing(self.reader()) as reader:
-            return Reconcile(ledger, reader, timedelta(seconds=reconcile_after)).reconcile()
+            return reconcile(PushSession(ledger, reader, timedelta(seconds=reconcile_after)))
 
     def plan(self, reconcile_after: float = 0, most: int = 1000) -> list[Step]:
         """What a push would do."""
         with self.ledger() as ledger, closing(self.reader()) as reader:
-            return Reconcile(ledger, reader, timedelta(seconds=reconcile_after)).plan(most)
+            session = PushSession(ledger, reader, timedelta(seconds=reconcile_after))
+            return dry_run(session, most)
 
     def alter(self, change: Change, after: str) -> None:
         """Alter what was approved, as someone who may also drop the trigger that forbids it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.writeback.milestone import IMAGE, image, invoiced
+from pipelines.writeback.milestone import IMAGE, invoiced_reason, milestone_image
 from warehouse.ledger.change import Value
 
 VALUES = {
@@ -27,7 +27,7 @@ VALUES = {
 @pytest.mark.parametrize(("record", "name", "value"), VALUES.values(), ids=VALUES)
 def test_image(record: dict[str, object], name: str, value: Value) -> None:
     """Ids are text, amounts are whole numbers, and all other fields are null."""
-    found = image(record | {"colour": "red"})
+    found = milestone_image(record | {"colour": "red"})
     assert (type(found[name]), found[name]) == (type(value), value)
     assert tuple(found) == IMAGE
     assert {other for other in found if found[other] is not None} <= {name}
@@ -55,6 +55,6 @@ INVOICED = {
 @pytest.mark.parametrize(("on", "linked", "statuses", "why"), INVOICED.values(), ids=INVOICED)
 def test_invoiced(on: Value, linked: Value, statuses: dict[str, object], why: str | None) -> None:
     """Any invoice that is not cancelled, or may not be, is a reason, and is named."""
-    found = invoiced({"invoice_id": on, "invoice_ids": linked}, statuses)
+    found = invoiced_reason({"invoice_id": on, "invoice_ids": linked}, statuses)
     assert bool(found) == (why is not None)
     assert f"invoice {why}" in found if why else not found

@@ -8,19 +8,10 @@ from decimal import Decimal
 
 import pytest
 
-from pipelines.writeback.plan import (
-    AccountState,
-    Conflict,
-    Deferred,
-    MilestoneState,
-    NoOp,
-    Step,
-    Write,
-    build_plan,
-    differences,
-    expected,
-    settle,
-)
+from pipelines.writeback.account_state import AccountState, MilestoneState
+from pipelines.writeback.milestone import differences, expected_image
+from pipelines.writeback.plan import Conflict, Deferred, NoOp, Step, Write, build_plan
+from pipelines.writeback.settlement import settle
 from warehouse.ledger.change import Action, Change, Image, Status
 
 BEFORE_SENT, SENT, AFTER_SENT = (datetime(2027, 1, day, 12, tzinfo=UTC) for day in (1, 2, 3))
@@ -100,8 +91,8 @@ def account(seen: MilestoneState | None = None, **parts: object) -> AccountState
     return AccountState(
         **{
             "milestones": {"7": seen or milestone()},
-            "projects": {"7": seen or milestone()},
-            "currencies": {"3": "USD"},
+            "project_milestones": {"7": seen or milestone()},
+            "project_currencies": {"3": "USD"},
             "units": DOLLARS,
         }
         | parts
@@ -217,31 +208,31 @@ PLANS = {
         conflict("title", "Kick-off", "none"),
     ),
     "an update of a deleted milestone is a conflict": (
-        update(), without_milestone(gone=NO_OTHER), conflict("deleted"),
+        update(), without_milestone(deleted=NO_OTHER), conflict("deleted"),
     ),
     "an update of a milestone that cannot be read waits": (
         update(), without_milestone(unreadable={"7": "project 3 cannot be read"}),
         later("project 3"),
     ),
     "a milestone that may be gone, but cannot be read, waits": (
-        update(), without_milestone(gone=NO_OTHER, unreadable={"7": "no permission"}),
+        update(), without_milestone(deleted=NO_OTHER, unreadable={"7": "no permission"}),
         later("no permission"),
     ),
     "another unreadable milestone does not matter": (
         update(), account(unreadable={"8": "no permission"}), write_over(),
     ),
     "another deleted milestone does not matter": (
-        update(), account(gone=frozenset({"8"})), write_over(),
+        update(), account(deleted=frozenset({"8"})), write_over(),
     ),
     "a closed project does not matter to an update": (
-        update(), account(closed={"3": "cannot be read"}), write_over(),
+        update(), account(unreadable_projects={"3": "cannot be read"}), write_over(),
     ),
     # deletes
     "a deletion of a milestone as it was proposed is written": (
         delete(), account(), write_over(BEFORE_SENT),
     ),
     "a deletion of a deleted milestone needs nothing": (
-        delete(), without_milestone(gone=NO_OTHER), no_op("7"),
+        delete(), without_milestone(deleted=NO_OTHER), no_op("7"),
     ),
     "a deletion of an invoiced milestone is a conflict": (
         delete(), account(milestone(invoiced="on invoice 1850")), conflict("invoice 1850"),
@@ -266,79 +257,88 @@ PLANS = {
         replace(create(), after=NEW | {"amount_in_cents": 1}), account(), conflict("approved"),
     ),
     "an altered deletion of a deleted milestone is a conflict": (
-        replace(delete(), reason="another"), without_milestone(gone=NO_OTHER), conflict("approved"),
+        replace(delete(), reason="another"), without_milestone(deleted=NO_OTHER),
+        conflict("approved"),
     ),
     # creates
     "a create in a project without an equal milestone is written": (create(), account(), write()),
     "a create in a project without milestones is written": (
-        create(), account(projects={}), write(),
+        create(), account(project_milestones={}), write(),
     ),
     "a create in a project that cannot be read waits": (
-        create(), account(closed={"3": "project 3 cannot be read"}), later("project 3"),
+        create(), account(unreadable_projects={"3": "project 3 cannot be read"}),
+        later("project 3"),
     ),
     "another closed project does not matter": (
-        create(), account(closed={"4": "cannot be read"}), write(),
+        create(), account(unreadable_projects={"4": "cannot be read"}), write(),
     ),
     "an equal milestone is a conflict": (
-        create(), account(projects=project("21")), conflict("21"),
+        create(), account(project_milestones=project("21")), conflict("21"),
     ),
     "every equal milestone is named": (
-        create(), account(projects=project("21", "22")), conflict("21", "22"),
+        create(), account(project_milestones=project("21", "22")), conflict("21", "22"),
     ),
     "a milestone with another amount is not equal": (
-        create(), account(projects=project("21", amount_in_cents=1)), write(),
+        create(), account(project_milestones=project("21", amount_in_cents=1)), write(),
     ),
     "a milestone with another title is not equal": (
-        create(), account(projects=project("21", title="Go-Live")), write(),
+        create(), account(project_milestones=project("21", title="Go-Live")), write(),
     ),
     "a milestone with another date is not equal": (
-        create(), account(projects=project("21", date_to_invoice="2027-03-31")), write(),
+        create(), account(project_milestones=project("21", date_to_invoice="2027-03-31")), write(),
     ),
     "a milestone of another project is not equal": (
-        create(), account(projects=project("21", workspace_id="4")), write(),
+        create(), account(project_milestones=project("21", workspace_id="4")), write(),
     ),
     "a milestone with another billing type is equal": (
-        create(), account(projects=project("21", billing_type="upon_completion")), conflict("21"),
+        create(), account(project_milestones=project("21", billing_type="upon_completion")),
+        conflict("21"),
     ),
     "a meant duplicate is written, and knows its equal": (
-        create(duplicate=True), account(projects=project("21")), write("21"),
+        create(duplicate=True), account(project_milestones=project("21")), write("21"),
     ),
     "an equal milestone that was there before the first try is no news": (
-        create(attempts=1, twins=("21",)), account(projects=project("21")), write("21"),
+        create(attempts=1, twins=("21",)), account(project_milestones=project("21")), write("21"),
     ),
     "an equal milestone that came since the first try is a conflict": (
-        create(attempts=1, twins=("21",)), account(projects=project("21", "22")), conflict("22"),
+        create(attempts=1, twins=("21",)), account(project_milestones=project("21", "22")),
+        conflict("22"),
     ),
     "a meant duplicate that was sent before is not written over a new equal": (
-        create(duplicate=True, attempts=1), account(projects=project("21")), conflict("21"),
+        create(duplicate=True, attempts=1), account(project_milestones=project("21")),
+        conflict("21"),
     ),
     "equals known before do not count until it was sent": (
-        create(twins=("21",)), account(projects=project("21")), conflict("21"),
+        create(twins=("21",)), account(project_milestones=project("21")), conflict("21"),
     ),
     "a milestone that carries the change's id was made already": (
-        create(), account(made={"c1": frozenset({"31"})}), no_op("31", "31"),
+        create(), account(created={"c1": frozenset({"31"})}), no_op("31", "31"),
     ),
     "a milestone that carries the change's id counts before its currency and equals": (
-        create(), account(made={"c1": frozenset({"31"})}, currencies={}, projects=project("31")),
+        create(),
+        account(
+            created={"c1": frozenset({"31"})}, project_currencies={},
+            project_milestones=project("31"),
+        ),
         no_op("31", "31"),
     ),
     "a milestone that carries another change's id does not count": (
-        create(), account(made={"c2": frozenset({"31"})}), write(),
+        create(), account(created={"c2": frozenset({"31"})}), write(),
     ),
     "two milestones with the change's id are a conflict": (
-        create(), account(made={"c1": frozenset({"32", "31"})}), conflict("31, 32"),
+        create(), account(created={"c1": frozenset({"32", "31"})}), conflict("31, 32"),
     ),
     "a project whose currency changed is a conflict": (
-        create(), account(currencies={"3": "EUR"}), conflict("currency", "USD", "EUR"),
+        create(), account(project_currencies={"3": "EUR"}), conflict("currency", "USD", "EUR"),
     ),
     "a project that has lost its currency is a conflict": (
-        create(), account(currencies={"3": None}), conflict("currency", "USD", "none"),
+        create(), account(project_currencies={"3": None}), conflict("currency", "USD", "none"),
     ),
     "a project that has got a currency is a conflict": (
         create(currency=None), account(), conflict("currency", "none", "USD"),
     ),
     "a project without a currency, as proposed, is written to": (
-        create(currency=None), account(currencies={"3": None}), write(),
+        create(currency=None), account(project_currencies={"3": None}), write(),
     ),
 }  # fmt: skip
 
@@ -434,15 +434,16 @@ SETTLED = {
         Expected(Status.CONFLICT, ("invoice 1850",), "7"),
     ),
     "a milestone that was deleted meanwhile is a conflict": (
-        sent(update()), without_milestone(gone=NO_OTHER),
+        sent(update()), without_milestone(deleted=NO_OTHER),
         Expected(Status.CONFLICT, ("deleted",), "7"),
     ),
     "a milestone that cannot be read says nothing": (
-        sent(update()), without_milestone(gone=NO_OTHER, unreadable={"7": "no permission"}), None,
+        sent(update()), without_milestone(deleted=NO_OTHER, unreadable={"7": "no permission"}),
+        None,
     ),
     # deletes
     "a milestone that is gone: it was deleted": (
-        sent(delete()), without_milestone(gone=NO_OTHER),
+        sent(delete()), without_milestone(deleted=NO_OTHER),
         Expected(Status.APPLIED, milestone_id="7"),
     ),
     "a milestone that is still there as it was: it was not deleted": (
@@ -465,36 +466,40 @@ SETTLED = {
     ),
     # creates
     "one milestone with the change's id: it was made": (
-        sent(create()), account(made={"c1": frozenset({"31"})}),
+        sent(create()), account(created={"c1": frozenset({"31"})}),
         Expected(Status.APPLIED, ("31",), "31"),
     ),
     "its equals do not matter then": (
-        sent(create()), account(made={"c1": frozenset({"31"})}, projects=project("31", "32")),
+        sent(create()),
+        account(created={"c1": frozenset({"31"})}, project_milestones=project("31", "32")),
         Expected(Status.APPLIED, ("31",), "31"),
     ),
     "two milestones with the change's id are a conflict to settle": (
-        sent(create()), account(made={"c1": frozenset({"32", "31"})}),
+        sent(create()), account(created={"c1": frozenset({"32", "31"})}),
         Expected(Status.CONFLICT, ("31, 32",)),
     ),
     "no milestone like it: it was never made": (
         sent(create()), account(), Expected(Status.APPROVED),
     ),
     "a new equal without the id may be its own, and is a conflict": (
-        sent(create()), account(projects=project("21")), Expected(Status.CONFLICT, ("21",)),
+        sent(create()), account(project_milestones=project("21")),
+        Expected(Status.CONFLICT, ("21",)),
     ),
     "an equal from before says nothing: it was never made": (
-        sent(create(), twins=("21",)), account(projects=project("21")), Expected(Status.APPROVED),
+        sent(create(), twins=("21",)), account(project_milestones=project("21")),
+        Expected(Status.APPROVED),
     ),
     "of equals only the new ones are named": (
-        sent(create(), twins=("21",)), account(projects=project("21", "22")),
+        sent(create(), twins=("21",)), account(project_milestones=project("21", "22")),
         Expected(Status.CONFLICT, ("22",)),
     ),
     "a meant duplicate with a new equal is a conflict, too": (
-        sent(create(duplicate=True)), account(projects=project("21")),
+        sent(create(duplicate=True)), account(project_milestones=project("21")),
         Expected(Status.CONFLICT, ("21",)),
     ),
     "a project that cannot be read says nothing": (
-        sent(create()), account(made={"c1": frozenset({"31"})}, closed={"3": "cannot be read"}),
+        sent(create()),
+        account(created={"c1": frozenset({"31"})}, unreadable_projects={"3": "cannot be read"}),
         None,
     ),
 }  # fmt: skip
@@ -508,11 +513,10 @@ def test_settlement(change: Change, live: AccountState, wanted: Expected | None)
         assert found is None
         return
     assert found is not None
-    status, why, milestone_id = found
-    assert (status, milestone_id) == (wanted.kind, wanted.milestone_id)
-    assert why
-    assert all(word in why for word in wanted.words), why
-    assert "21" not in why or "21" in wanted.words  # an equal from before is not named
+    assert (found.status, found.milestone_id) == (wanted.kind, wanted.milestone_id)
+    assert found.why
+    assert all(word in found.why for word in wanted.words), found.why
+    assert "21" not in found.why or "21" in wanted.words  # an equal from before is not named
 
 
 UNKNOWN_PLANS = {
@@ -538,16 +542,17 @@ UNKNOWN_PLANS = {
         later("no permission"),
     ),
     "a create that was made needs nothing": (
-        sent(create()), account(made={"c1": frozenset({"31"})}), no_op("31", "31"),
+        sent(create()), account(created={"c1": frozenset({"31"})}), no_op("31", "31"),
     ),
     "a create that was never made is written again": (
-        sent(create(), twins=("21",)), account(projects=project("21")), write("21"),
+        sent(create(), twins=("21",)), account(project_milestones=project("21")), write("21"),
     ),
     "a create that was never made is not written in another currency": (
-        sent(create()), account(currencies={"3": "EUR"}), conflict("EUR"),
+        sent(create()), account(project_currencies={"3": "EUR"}), conflict("EUR"),
     ),
     "a create in a closed project waits": (
-        sent(create()), account(closed={"3": "cannot be read"}), later("cannot be read"),
+        sent(create()), account(unreadable_projects={"3": "cannot be read"}),
+        later("cannot be read"),
     ),
     "a change that never arrived must still be what was approved": (
         replace(sent(update()), reason="another"), account(), conflict("approved"),
@@ -566,7 +571,7 @@ def test_plan_of_an_unknown_outcome(change: Change, live: AccountState, wanted: 
 def test_plan_has_one_step_for_each_change_in_order() -> None:
     """Steps follow the changes, and do not depend on each other."""
     changes = [delete(), create(), update(change_id="c2"), sent(update(), change_id="c3")]
-    steps = build_plan(changes, account(made={"c1": frozenset({"31"})}))
+    steps = build_plan(changes, account(created={"c1": frozenset({"31"})}))
     assert [step.change for step in steps] == changes
     assert [type(step) for step in steps] == [Write, NoOp, Write, Write]
     assert build_plan([], account()) == []
@@ -585,7 +590,8 @@ UNKNOWN = {
 def test_why_unknown(change: Change, why: str) -> None:
     """What cannot be read makes exactly the changes that need it unknown."""
     live = AccountState(
-        unreadable={"7": "milestone", "3": "no id"}, closed={"3": "project", "7": "no id"}
+        unreadable={"7": "milestone", "3": "no id"},
+        unreadable_projects={"3": "project", "7": "no id"},
     )
     assert live.why_unknown(change) == why
 
@@ -608,7 +614,7 @@ IMAGES = {
 def test_expected(change: Change, wanted: Image) -> None:
     """A milestone once its change was applied; its invoices may change at any time."""
     ignored = {"invoice_id", "invoice_ids"}
-    assert expected(change) == {n: v for n, v in wanted.items() if n not in ignored}
+    assert expected_image(change) == {n: v for n, v in wanted.items() if n not in ignored}
 
 
 DIFFERENCES = {

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.writeback.requests import ChangeRequest, from_csv, refuse_problems, single_request
+from pipelines.writeback.requests import (
+    ChangeRequest,
+    refuse_problems,
+    requests_from_csv,
+    single_request,
+)
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
 
@@ -39,10 +44,10 @@ SETTINGS = {
 @pytest.mark.parametrize(("settings", "fields"), SETTINGS.values(), ids=SETTINGS)
 def test_request_of_the_command_line(settings: list[str], fields: dict[str, str]) -> None:
     """Each NAME=VALUE is one field."""
-    assert single_request(Action.UPDATE, "7", settings, WHY) == ask(where="", **fields)
-    assert single_request(Action.CREATE, None, settings, "b") == ask(
-        Action.CREATE, None, "", "b", **fields
-    )
+    updated = single_request(Action.UPDATE, milestone_id="7", assignments=settings, reason=WHY)
+    assert updated == ask(where="", **fields)
+    created = single_request(Action.CREATE, milestone_id=None, assignments=settings, reason="b")
+    assert created == ask(Action.CREATE, None, "", "b", **fields)
 
 
 WRONG_SETTINGS = {
@@ -57,7 +62,7 @@ WRONG_SETTINGS = {
 def test_settings_that_are_refused(settings: list[str], words: str) -> None:
     """The message shows what was typed and how to type it."""
     with pytest.raises(ChangeRefused, match=words) as refused:
-        single_request(Action.UPDATE, "7", settings, WHY)
+        single_request(Action.UPDATE, milestone_id="7", assignments=settings, reason=WHY)
     assert "NAME=VALUE" in str(refused.value)
 
 
@@ -109,7 +114,7 @@ def test_requests_of_a_file(tmp_path: Path, text: str, asks: list[ChangeRequest]
     """Each line is one request, named by its number."""
     file = tmp_path / "changes.csv"
     file.write_text(text, encoding="utf-8", newline="")
-    assert from_csv(file, WHY) == asks
+    assert requests_from_csv(file, WHY) == asks
 
 
 WRONG_FILES = {
@@ -140,7 +145,7 @@ def test_files_that_are_refused(tmp_path: Path, text: str, words: list[str]) -> 
     file = tmp_path / "changes.csv"
     file.write_text(text, encoding="utf-8", newline="")
     with pytest.raises(ChangeRefused) as refused:
-        from_csv(file, WHY)
+        requests_from_csv(file, WHY)
     assert all(word in str(refused.value) for word in words), str(refused.value)
     assert "line 3" not in str(refused.value)
 
@@ -151,7 +156,7 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     latin.write_bytes("id,title\n7,Prüfung\n".encode("latin-1"))
     for file in (missing, latin):
         with pytest.raises(ChangeRefused, match=file.name):
-            from_csv(file, WHY)
+            requests_from_csv(file, WHY)
 
 
 PROBLEMS = {

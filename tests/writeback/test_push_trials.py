@@ -187,7 +187,7 @@ def test_killed_at_every_line(
             case.check(desk, change, line)
             fell[trial.last] += trial.died  # the last lines of a push may be fewer than once
     never = [name for name in (*MODULES, *FUNCTIONS, *OF_UNKNOWNS) if not reached[name]]
-    assert not never, "lines of these were never run"
+    assert not never, f"lines of these were never run: {never}"
     spared = reached.keys() - fell.keys() if step == 1 else set()
     assert not spared, "no push died in these"
     about = f"one line in {step}, chosen by {seed()[:12]}"

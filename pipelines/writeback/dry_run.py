@@ -1,0 +1,32 @@
+"""The plan that a push would execute now. Nothing here writes, not even to the ledger."""
+
+from __future__ import annotations
+
+from warehouse.ledger.change import Change, Status
+
+from .plan import Deferred, Step, build_plan, limit_steps
+from .push_session import CHANGES_PER_READ, MAY_HAVE_BEEN_SENT, PushSession, chunks
+
+
+def dry_run(session: PushSession, max_changes: int) -> list[Step]:
+    """Return the steps that a push would execute now, in its order.
+
+    Raises:
+        KantataError: If the account cannot be read.
+        WarehouseMisconfigured: If the ledger belongs to another account.
+    """
+    session.open(bind=False)
+    changes = session.changes(*MAY_HAVE_BEEN_SENT, Status.APPROVED)
+    steps = [step for chunk in chunks(changes, CHANGES_PER_READ) for step in _steps(session, chunk)]
+    return limit_steps(steps, max_changes)
+
+
+def _steps(session: PushSession, changes: list[Change]) -> list[Step]:
+    """The steps for some changes, those that are to be left alone deferred."""
+    early = {c.change_id: why for c in changes if (why := session.why_too_early(c))}
+    due = [change for change in changes if change.change_id not in early]
+    planned = iter(build_plan(due, session.account_state(due)))
+    return [
+        Deferred(change, early[change.change_id]) if change.change_id in early else next(planned)
+        for change in changes
+    ]

@@ -115,6 +115,8 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the versions of Postgres, what tests counted, and what the run cost."""
+    if (usage := config.stash.get(_USAGE, None)) is None:  # a worker, whose summary nobody sees
+        return
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
     versions = {v for r in reports for name, v in r.user_properties if name == _VERSION}
     for version in sorted(versions):
@@ -125,5 +127,5 @@ def pytest_terminal_summary(
             if name != _VERSION:
                 terminalreporter.write_line(f"{report.nodeid}: {count} {name}")
     stop_shared_server()  # so that its time is counted
-    config.stash[_USAGE].await_orphans()
-    terminalreporter.write_line(f"used {config.stash[_USAGE].described()}")
+    usage.await_orphans()
+    terminalreporter.write_line(f"used {usage.described()}")

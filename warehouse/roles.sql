@@ -1,6 +1,10 @@
--- Least privilege on Postgres. An administrator runs this once, in the warehouse's database, and
--- then gives milestones_loader a password. The loader owns its schemas and needs nothing else;
--- whoever is granted milestones_reader sees the marts and nothing else.
+-- Two Postgres roles with only the rights they need.
+--
+-- milestones_loader owns the schemas of the warehouse and has no other rights: for `milestones`.
+-- milestones_reader can read the marts and nothing else: grant it to analysts and dashboards.
+--
+-- An administrator runs this file once in the warehouse's database, and then sets a password for
+-- milestones_loader.
 create role milestones_loader login;
 create role milestones_reader;
 create schema kantata authorization milestones_loader;

@@ -1,4 +1,4 @@
-"""The README is true: what it tells people to run works, and what it lists exists."""
+"""README, REFERENCE and TABLES are true: their commands work, and what they list exists."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
@@ -21,16 +22,18 @@ from warehouse.models import build
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "pipelines" / "REFERENCE.md").read_text()
+TABLES = (ROOT / "warehouse" / "TABLES.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of one language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(page: str, language: str) -> list[str]:
+    """Return a page's code blocks in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-def test_commands_of_use_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of "Use it" run as they stand, and the SQL below them gives rows."""
-    use = next(block for block in blocks("sh") if "milestones sync" in block)
+def test_commands_of_a_first_sync_work() -> None:
+    """The commands of "Sync your account" run as they are, and the SQL below them returns rows."""
+    use = next(block for block in blocks(README, "sh") if "milestones sync" in block)
     with Sandbox(milestones=120) as sandbox:
         script = use.replace("=...", f"={sandbox.token}").replace(
             ".venv/bin/milestones", f"{sys.executable} -m pipelines.cli"
@@ -41,7 +44,7 @@ def test_commands_of_use_work(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     assert result.returncode == 0, result.stderr
     with duckdb.connect("milestones.duckdb", read_only=True) as connection:
-        assert len(connection.execute(blocks("sql")[0]).fetchall()) > 4
+        assert len(connection.execute(blocks(README, "sql")[0]).fetchall()) > 4
 
 
 def simple_command(line: str) -> tuple[dict[str, str], list[str]]:
@@ -51,8 +54,9 @@ def simple_command(line: str) -> tuple[dict[str, str], list[str]]:
 
 
 def test_commands_of_writing_back_work() -> None:
-    """The commands of "Writing back" change what they say, with ids put in."""
-    lines = next(block for block in blocks("sh") if "milestones push" in block).splitlines()
+    """The commands of "Writing back" change the milestone, once real ids are filled in."""
+    page = blocks(REFERENCE, "sh")
+    lines = next(block for block in page if "milestones push" in block).splitlines()
     with Sandbox(milestones=120) as sandbox:
         access = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
         account = sandbox.account
@@ -68,6 +72,23 @@ def test_commands_of_writing_back_work() -> None:
         assert account.milestones[free]["date_to_invoice"] == "2027-01-31"
 
 
+def documents() -> list[Path]:
+    """Return every page of documentation."""
+    names = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    return [ROOT / name for name in names]
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that a Markdown renderer gives a page's headings."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE
+    )
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_make_targets_exist(target: str) -> None:
     """The set-up commands are targets that make knows."""
@@ -75,18 +96,50 @@ def test_make_targets_exist(target: str) -> None:
     subprocess.run(["make", "-n", "-C", str(ROOT), target], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md"])
+def test_paths_exist(page: str) -> None:
+    """Every file and folder that a page names in backticks exists."""
+    for name in re.findall(
+        r"`((?:pipelines|warehouse|sources|tests)/[\w./-]+)`", (ROOT / page).read_text()
+    ):
+        if "NAME" not in name:
+            assert (ROOT / name).exists(), (page, name)
+
+
+def listed_commands() -> list[tuple[str, str]]:
+    """Return each command of the reference, with the rest of its table cell."""
+    rows = re.findall(r"^\| `milestones (\w+)(.*?)\| ", REFERENCE, re.MULTILINE)
+    return [(command, rest) for command, rest in rows]
+
+
 def test_commands_and_options_exist() -> None:
-    """Every command and option of the table is one the program has."""
-    for command, options in re.findall(r"^\| `milestones (\w+)([^`]*)`", README, re.MULTILINE):
-        if command == "propose":
-            command = "propose update"
-        shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"}).output
-        for option in re.findall(r"--[a-z]+", options):
+    """Every command and option of the reference is one that the program has."""
+    for command, rest in listed_commands():
+        words = ["propose", "update"] if "update ID" in rest else [command]
+        shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).output
+        for option in re.findall(r"--[a-z]+(?:-[a-z]+)*", rest):
             assert option in shown, (command, option)
 
 
+def test_every_command_is_listed() -> None:
+    """Every command of the program is in the reference."""
+    assert set(get_command(app).commands) == {command for command, _ in listed_commands()}
+
+
 def test_tables_are_listed() -> None:
-    """Every raw table and every mart is in the README."""
+    """Every raw table and every mart is in TABLES.md."""
     ours = ("sync_runs", "change_requests", "change_events")
     for table in (*LOADED, *ours, *(model.name for model in build.marts())):
-        assert f"`{table}`" in README
+        assert f"`{table}`" in TABLES
+
+
+@pytest.mark.parametrize("page", sorted(str(p.relative_to(ROOT)) for p in documents()))
+def test_links_lead_somewhere(page: str) -> None:
+    """Every link to a file, and to a heading within one, exists."""
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", text):
+        name, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / name if name else ROOT / page
+        assert file.exists(), (page, target)
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file.read_text()), (page, target)

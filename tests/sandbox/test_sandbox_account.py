@@ -1,4 +1,4 @@
-"""The account: mutators, which of them tell of themselves, oddities, and the seed."""
+"""The account: its mutators, the events they raise, odd values, and the seed."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ CHANGES: list[tuple[str, Change, set[str], bool]] = [
 @pytest.mark.parametrize(
     ("change", "events", "moves"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES]
 )
-def test_what_a_change_tells(
+def test_events_of_each_change(
     kantata: Kantata, change: Change, events: set[str], moves: bool
 ) -> None:
-    """Only an edit moves updated_at; only edits and objects of their own raise events."""
+    """Only an edit moves updated_at. Edits, invoices, tasks and projects raise events."""
     account, id_ = kantata.account, kantata.open_milestone()
-    before, known = account.true_milestones[id_]["updated_at"], len(account.events)
+    before, events_before = account.true_milestones[id_]["updated_at"], len(account.events)
     change(account, id_)
-    assert {event["event_type"] for event in account.events[known:]} == events
+    assert {event["event_type"] for event in account.events[events_before:]} == events
     assert (account.true_milestones[id_]["updated_at"] != before) is moves
 
 
-def test_every_change_is_seen_at_once(kantata: Kantata) -> None:
-    """Pages that were read before are not served from memory after a change."""
+def test_every_change_is_visible_at_once(kantata: Kantata) -> None:
+    """After a change, no page is served from a cache."""
     id_ = kantata.open_milestone()
     for number, change in enumerate(c[1] for c in CHANGES):
         before, version = kantata.get(LIST, per_page=200), kantata.account.version
@@ -70,20 +70,22 @@ def test_every_change_is_seen_at_once(kantata: Kantata) -> None:
 
 
 def test_a_deleted_project_takes_its_milestones_along(kantata: Kantata) -> None:
-    """Milestones and tasks go with their project; no event tells of the milestones."""
+    """Deleting a project deletes its milestones and tasks; the milestones raise no event."""
     account = kantata.account
     project = account.milestones[kantata.ids()[0]]["workspace_id"]
     mine = kantata.count(workspace_ids=project)
-    known = len(account.events)
+    events_before = len(account.events)
     account.delete_workspace(project)
-    assert [event["event_type"] for event in account.events[known:]] == ["workspace:deleted"]
+    assert [event["event_type"] for event in account.events[events_before:]] == [
+        "workspace:deleted"
+    ]
     assert kantata.count() == 450 - mine
     assert project not in {s["workspace_id"] for s in account.stories.values()}
     assert kantata.get(LIST, per_page=200, include="workspace")
 
 
 def test_mutators_refuse_nonsense(kantata: Kantata) -> None:
-    """What is not there is a KeyError, what makes no sense a ValueError; nothing changes."""
+    """A missing object raises KeyError, an invalid request ValueError. Nothing changes."""
     account = kantata.account
     id_ = kantata.open_milestone()
     invoice = account.invoice_milestone(id_)
@@ -97,15 +99,15 @@ def test_mutators_refuse_nonsense(kantata: Kantata) -> None:
     assert kantata.count() == 450
 
 
-def test_ids_are_never_given_twice(kantata: Kantata) -> None:
-    """A new milestone's id is higher than any there ever was."""
+def test_ids_are_never_reused(kantata: Kantata) -> None:
+    """A new milestone's id is higher than any id used before."""
     first = kantata.account.create_milestone()
     kantata.account.delete_milestone(first)
     assert int(kantata.account.create_milestone()) > int(first)
 
 
-def test_a_milestone_can_be_dated_back(kantata: Kantata) -> None:
-    """A milestone created in the past takes its place there, and another when it is moved."""
+def test_a_milestone_can_be_backdated(kantata: Kantata) -> None:
+    """A list sorts a milestone by its created_at, even after that changes."""
     id_ = kantata.account.create_milestone(created_at="1999-01-01T00:00:00Z")
     assert kantata.ids(order="created_at:asc")[0] == id_
     kantata.account.update_milestone(id_, created_at=NOW)
@@ -149,8 +151,8 @@ def test_any_value_can_be_shown(kantata: Kantata, value: object) -> None:
     assert _shown(kantata, id_) == plain
 
 
-def test_a_field_can_be_left_out_of_one(kantata: Kantata) -> None:
-    """Absent is not null: one milestone can lack a field that the others have."""
+def test_one_milestone_can_lack_a_field(kantata: Kantata) -> None:
+    """Absent is not null: a field can be absent in one milestone alone."""
     id_, other = kantata.open_milestone(), max(kantata.account.milestones, key=int)
     kantata.account.leave_out(id_, "currency")
     assert "currency" not in _shown(kantata, id_)
@@ -165,7 +167,7 @@ def _bytes(account: Account) -> bytes:
 
 @pytest.mark.parametrize("milestones", [0, 1, 450])
 def test_the_same_seed_is_the_same_account(milestones: int) -> None:
-    """Same number, seed and time: same bytes, also in another process; another seed differs."""
+    """The same number, seed and time give the same bytes in any process; another seed does not."""
     one = _bytes(Account.seeded(milestones, 7, NOW))
     assert one == _bytes(Account.seeded(milestones, 7, NOW))
     assert one != _bytes(Account.seeded(milestones, 8, NOW))
@@ -179,24 +181,24 @@ def test_the_same_seed_is_the_same_account(milestones: int) -> None:
     assert other.stdout == one
 
 
-def test_the_seed_is_believable() -> None:
-    """All currencies, credits, zeros, missing dates, drafts, cancelled invoices and ties."""
+def test_the_seed_is_varied() -> None:
+    """The seed has all currencies, credits, zeros, null dates, drafts, cancellations and ties."""
     account = Account.seeded(2000, 1, NOW)
-    held = account.milestones.values()
-    assert {m["currency"] for m in held} == {"USD", "EUR", "JPY", "KWD"}
-    assert min(m["amount_in_cents"] for m in held) < 0
-    assert 0 in {m["amount_in_cents"] for m in held}
-    assert None in {m["date_to_invoice"] for m in held}
-    assert {m["billing_type"] for m in held} == {"fixed_date", "upon_completion"}
+    records = account.milestones.values()
+    assert {m["currency"] for m in records} == {"USD", "EUR", "JPY", "KWD"}
+    assert min(m["amount_in_cents"] for m in records) < 0
+    assert 0 in {m["amount_in_cents"] for m in records}
+    assert None in {m["date_to_invoice"] for m in records}
+    assert {m["billing_type"] for m in records} == {"fixed_date", "upon_completion"}
     invoices = account.invoices.values()
     assert {i["status"] for i in invoices} == {"new", "cancelled", "accepted payment"}
     assert {i["draft"] for i in invoices} == {True, False}
-    assert len({m["created_at"] for m in held}) < 2000
+    assert len({m["created_at"] for m in records}) < 2000
     assert {w["archived"] for w in account.workspaces.values()} == {True, False}
 
 
 def test_the_seed_is_consistent() -> None:
-    """Nothing happens before it can, in another currency, on a cancelled invoice or too late."""
+    """Times, currencies, tasks and invoices of a seeded milestone agree with each other."""
     account = Account.seeded(2000, 1, NOW)
     for id_, m in account.milestones.items():
         assert m["currency"] == account.workspaces[m["workspace_id"]]["currency"]

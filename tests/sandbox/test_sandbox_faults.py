@@ -23,8 +23,8 @@ from tests.support.kantata import LIST, Kantata
     ],
     ids=lambda value: value.kind if isinstance(value, Fault) else "",
 )
-def test_answers_that_are_none(kantata: Kantata, fault: Fault, status: int, kind: str) -> None:
-    """What stands for the real answer has the status and the type asked for."""
+def test_faulty_answers(kantata: Kantata, fault: Fault, status: int, kind: str) -> None:
+    """A faulty answer has the status and the content type of its fault."""
     kantata.sandbox.misbehave(fault)
     answer = kantata.ask("GET", LIST)
     assert answer.status_code == status
@@ -36,8 +36,8 @@ def test_answers_that_are_none(kantata: Kantata, fault: Fault, status: int, kind
     assert kantata.count(LIST) == 450
 
 
-def test_throttling_says_how_long_or_does_not(kantata: Kantata) -> None:
-    """Retry-After comes if it was asked for, and not otherwise."""
+def test_retry_after_is_optional(kantata: Kantata) -> None:
+    """A 429 has Retry-After only if the fault names it."""
     kantata.sandbox.misbehave(Fault("throttle", times=1), Fault("throttle", times=1, retry_after=3))
     answers = [kantata.ask("GET", LIST) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [429, 429, 200]
@@ -55,7 +55,7 @@ def test_throttling_says_how_long_or_does_not(kantata: Kantata) -> None:
     ids=["cut before", "cut after", "503 before", "502 after"],
 )
 def test_lost_answers(kantata: Kantata, fault: Fault, kept: bool) -> None:
-    """An answer lost before the commit and one lost after it look alike, and are not."""
+    """A write whose answer is lost looks the same, whether it was committed or not."""
     kantata.sandbox.misbehave(fault)
     try:
         assert kantata.ask("POST", LIST, kantata.new_body()).status_code == 503
@@ -64,8 +64,8 @@ def test_lost_answers(kantata: Kantata, fault: Fault, kept: bool) -> None:
     assert kantata.count(LIST) == 450 + kept
 
 
-def test_rows_are_lost_in_silence(kantata: Kantata) -> None:
-    """A page may lack rows that its count still tells of."""
+def test_rows_are_lost_silently(kantata: Kantata) -> None:
+    """A page can lack rows that its count includes."""
     everything = kantata.ids(LIST, per_page=200)
     kantata.sandbox.misbehave(Fault("lose_rows", rows=3, times=1))
     short = kantata.get(LIST, per_page=200)
@@ -74,7 +74,7 @@ def test_rows_are_lost_in_silence(kantata: Kantata) -> None:
 
 
 def test_data_changes_between_two_requests(kantata: Kantata) -> None:
-    """A change can fall exactly between two requests."""
+    """A fault can change the account exactly between two requests."""
 
     def one_more(account: Account) -> None:
         account.create_milestone(title="in between")
@@ -83,8 +83,8 @@ def test_data_changes_between_two_requests(kantata: Kantata) -> None:
     assert [kantata.count(LIST) for _ in range(3)] == [450, 451, 451]
 
 
-def test_misbehaviour_is_asked_for_over_http(kantata: Kantata) -> None:
-    """Faults and changes can be asked for without Python."""
+def test_faults_are_set_over_http(kantata: Kantata) -> None:
+    """Faults and changes can be set over HTTP, without Python."""
     kantata.control("POST", "faults", [{"kind": "throttle", "times": 1, "path": LIST}])
     assert [kantata.ask("GET", LIST).status_code for _ in range(2)] == [429, 200]
     kantata.control("POST", "account/create_milestone", {"title": "over http"})

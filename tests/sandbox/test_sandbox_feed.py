@@ -1,4 +1,4 @@
-"""Subscribed Events: who may read them, what they tell, and how they are late and double."""
+"""Subscribed Events: who may read them, what they contain, delays and duplicates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = 86400
 Record = dict[str, Any]
 
 
-def told(kantata: Kantata, id_: str, **query: object) -> list[Record]:
+def events_of(kantata: Kantata, id_: str, **query: object) -> list[Record]:
     """The events about a milestone, newest first."""
     rows = kantata.rows(EVENTS, per_page=200, **query)
     return [
@@ -34,7 +34,7 @@ def kinds(events: list[Record]) -> list[str]:
 @pytest.mark.parametrize("switch", [{"enabled": False}, {"administrator": False}])
 @pytest.mark.parametrize("path", [EVENTS, TYPES])
 def test_who_may_read_events(kantata: Kantata, switch: dict[str, bool], path: str) -> None:
-    """Events switched off, or a user who is no administrator, is 403; the lists stay readable."""
+    """Without events or administrator rights the feed is 403; the lists stay readable."""
     kantata.account.set_feed(**switch)
     status, errors = kantata.errors("GET", path)
     assert (status, errors[0]["type"]) == (403, "system")
@@ -44,18 +44,18 @@ def test_who_may_read_events(kantata: Kantata, switch: dict[str, bool], path: st
 
 
 def test_event_types(kantata: Kantata) -> None:
-    """The names are a plain list, and each has a schema."""
+    """The names of event types are a plain list, and each has a schema."""
     body = kantata.get(TYPES)
     names = body["subscribed_event_types"]
     assert {f"billing_milestone:{v}" for v in ("created", "updated", "deleted")} <= set(names)
     assert set(body["subscribed_event_type_schemas"]) == set(names)
 
 
-def test_what_events_tell(kantata: Kantata) -> None:
-    """Created, updated and deleted: numbers for ids, and no reference to what is gone."""
+def test_what_events_contain(kantata: Kantata) -> None:
+    """Events have the documented kinds of ids, and no subject_ref after a delete."""
     id_ = kantata.account.create_milestone(title="a")
     kantata.account.update_milestone(id_, title="b")
-    events = told(kantata, id_)
+    events = events_of(kantata, id_)
     assert kinds(events) == ["created", "updated"]
     for event in events:
         assert event["subject_ref"] == {"key": LIST, "id": id_}
@@ -64,23 +64,23 @@ def test_what_events_tell(kantata: Kantata) -> None:
         assert isinstance(event["id"], str)
         assert event["context_workspace_id"] == kantata.account.milestones[id_]["workspace_id"]
     kantata.account.delete_milestone(id_)
-    events = told(kantata, id_)
+    events = events_of(kantata, id_)
     assert kinds(events) == ["created", "deleted", "updated"]
     assert {event["subject_ref"] for event in events} == {None}
 
 
-def test_payloads_are_texts_and_optional(kantata: Kantata) -> None:
-    """The three payloads come only when asked for, as JSON in texts."""
+def test_payloads_are_strings_and_optional(kantata: Kantata) -> None:
+    """The three payloads are returned only on request, as JSON in strings."""
     id_ = kantata.open_milestone()
     before = kantata.account.milestones[id_]["title"]
     kantata.account.update_milestone(id_, title="b")
     names = ("previous_payload", "current_payload", "payload_changes")
-    assert not set(names) & set(told(kantata, id_)[0])
-    (event,) = told(kantata, id_, optional_fields=",".join(names), event_types=_updated())[:1]
+    assert not set(names) & set(events_of(kantata, id_)[0])
+    (event,) = events_of(kantata, id_, optional_fields=",".join(names), event_types=_updated())[:1]
     old, new, changes = (json.loads(event[name]) for name in names)
     assert (old["title"], new["title"]) == (before, "b")
     assert changes["title"] == [before, "b"]
-    assert "previous_payload" not in told(kantata, id_, optional_fields="current_payload")[0]
+    assert "previous_payload" not in events_of(kantata, id_, optional_fields="current_payload")[0]
 
 
 def _updated() -> str:
@@ -88,7 +88,7 @@ def _updated() -> str:
 
 
 def test_subjects_are_included(kantata: Kantata) -> None:
-    """`include=subject` side-loads what is still there."""
+    """`include=subject` side-loads the subjects that still exist."""
     id_ = kantata.account.create_milestone()
     gone = kantata.account.create_milestone()
     kantata.account.delete_milestone(gone)
@@ -98,7 +98,7 @@ def test_subjects_are_included(kantata: Kantata) -> None:
 
 
 def test_filters(kantata: Kantata) -> None:
-    """event_types, user_ids and subject filters restrict; subject_type has no milestones."""
+    """Filters by type, user and subject restrict; by subject_type no milestone is found."""
     id_ = kantata.account.create_milestone()
     kantata.account.update_story("1001", state="completed")
     created = kantata.rows(EVENTS, event_types="billing_milestone:created,nonsense", per_page=200)
@@ -113,7 +113,7 @@ def test_filters(kantata: Kantata) -> None:
 
 
 def test_pages_and_order(kantata: Kantata) -> None:
-    """Events are newest first unless created_at:asc, paged by 20, ties by id."""
+    """Events are newest first unless created_at:asc, 20 to a page, ties by id."""
     for _ in range(25):
         kantata.account.create_milestone()
     rows = kantata.rows(EVENTS, per_page=200)
@@ -126,15 +126,15 @@ def test_pages_and_order(kantata: Kantata) -> None:
     assert kantata.ids(EVENTS, only=rows[3]["id"]) == [rows[3]["id"]]
 
 
-def test_created_after_leaves_out_its_second(kantata: Kantata) -> None:
-    """created_after and created_before leave out the second they name."""
+def test_created_after_excludes_its_second(kantata: Kantata) -> None:
+    """created_after and created_before exclude the second they name."""
     kantata.account.advance(3600)
     id_ = kantata.account.create_milestone()
-    at = told(kantata, id_)[0]["created_at"]
-    assert told(kantata, id_, created_after=at) == []
-    assert told(kantata, id_, created_before=at) == []
-    assert len(told(kantata, id_, created_after=NOW.isoformat())) == 1
-    assert len(told(kantata, id_, created_before="2999-01-01")) == 1
+    at = events_of(kantata, id_)[0]["created_at"]
+    assert events_of(kantata, id_, created_after=at) == []
+    assert events_of(kantata, id_, created_before=at) == []
+    assert len(events_of(kantata, id_, created_after=NOW.isoformat())) == 1
+    assert len(events_of(kantata, id_, created_before="2999-01-01")) == 1
 
 
 def test_most_recent(kantata: Kantata) -> None:
@@ -142,56 +142,59 @@ def test_most_recent(kantata: Kantata) -> None:
     id_ = kantata.account.create_milestone()
     for title in ("a", "b", "c"):
         kantata.account.update_milestone(id_, title=title)
-    assert kinds(told(kantata, id_, most_recent="true")) == ["updated"]
-    assert kinds(told(kantata, id_, most_recent_by_event_type="true")) == ["created", "updated"]
-    assert len(told(kantata, id_, most_recent="false")) == 4
+    assert kinds(events_of(kantata, id_, most_recent="true")) == ["updated"]
+    assert kinds(events_of(kantata, id_, most_recent_by_event_type="true")) == [
+        "created",
+        "updated",
+    ]
+    assert len(events_of(kantata, id_, most_recent="false")) == 4
 
 
-def test_events_are_forgotten(kantata: Kantata) -> None:
-    """After nine days an event can be read no more."""
+def test_events_expire(kantata: Kantata) -> None:
+    """After nine days an event can no longer be read."""
     id_ = kantata.account.create_milestone()
     kantata.account.advance(9 * DAY - 60)
-    assert len(told(kantata, id_)) == 1
+    assert len(events_of(kantata, id_)) == 1
     kantata.account.advance(120)
-    assert told(kantata, id_) == []
+    assert events_of(kantata, id_) == []
 
 
-def test_late_events_are_dated_back(kantata: Kantata) -> None:
-    """A late event shows up after its delay, dated when the change happened."""
+def test_late_events_are_backdated(kantata: Kantata) -> None:
+    """A late event appears after its delay, with the time of the change."""
     kantata.account.set_feed(delay_seconds=300)
     late = kantata.account.create_milestone()
     kantata.account.set_feed()
     kantata.account.advance(100)
     early = kantata.account.create_milestone()
-    assert told(kantata, late) == []
-    seen = told(kantata, early)[0]["created_at"]
+    assert events_of(kantata, late) == []
+    seen = events_of(kantata, early)[0]["created_at"]
     kantata.account.advance(300)
-    assert instant(told(kantata, late)[0]["created_at"]) < instant(seen)
-    assert told(kantata, late, created_after=seen) == []
+    assert instant(events_of(kantata, late)[0]["created_at"]) < instant(seen)
+    assert events_of(kantata, late, created_after=seen) == []
 
 
-def test_doubled_events(kantata: Kantata) -> None:
-    """Copies of an event tell the same under ids of their own."""
+def test_duplicate_events(kantata: Kantata) -> None:
+    """Copies of an event have the same content and different ids."""
     kantata.account.set_feed(copies=3)
     id_ = kantata.account.create_milestone()
-    events = told(kantata, id_)
+    events = events_of(kantata, id_)
     assert kinds(events) == ["created"] * 3
     assert len({event["id"] for event in events}) == 3
     assert len({event["created_at"] for event in events}) == 1
 
 
 def test_events_of_hidden_projects_are_hidden(kantata: Kantata) -> None:
-    """What happens in a project that the user may not see is not told."""
+    """The feed has no events of a project that the user cannot read."""
     id_ = kantata.account.create_milestone()
     project = kantata.account.milestones[id_]["workspace_id"]
     kantata.account.rename_workspace(project, "x")
     kantata.account.hide_workspace(project)
-    assert told(kantata, id_) == []
+    assert events_of(kantata, id_) == []
     assert kantata.count(EVENTS, subject_type="Workspace", subject_id=project) == 0
 
 
 def test_a_seeded_account_remembers_its_last_days() -> None:
-    """The seed's milestones that were made or edited in the last days have their events."""
+    """A seeded account has events for the milestones created or edited in the last days."""
     from sources.kantata_sandbox import Account
 
     account = Account.seeded(3000, 1, NOW)

@@ -37,7 +37,7 @@ def oldest_first(account: Account) -> list[str]:
      ("7x", 7), ("", 20)],
 )  # fmt: skip
 def test_the_page_size_is_clamped(kantata: Kantata, asked: object, size: int) -> None:
-    """A page has 20 rows unless asked otherwise, never more than 200, and below 1 again 20."""
+    """A page has 20 rows by default and at most 200; a size below 1 is 20."""
     query = {} if asked is None else {"per_page": asked}
     body = kantata.get(LIST, **query)
     assert len(body["results"]) == body["meta"]["page_size"] == size
@@ -53,7 +53,7 @@ def test_pages_begin_at_one(kantata: Kantata, page: object) -> None:
 
 @pytest.mark.parametrize("page", [24, 10**9])
 def test_past_the_end_is_empty(kantata: Kantata, page: int) -> None:
-    """A page past the end is empty, while the count stays."""
+    """A page past the end is empty; its count is that of the list."""
     body = kantata.get(LIST, page=page)
     assert (body["results"], body[LIST], body["count"]) == ([], {}, 450)
     assert body["meta"]["page_count"] == 23
@@ -65,7 +65,7 @@ def test_past_the_end_is_empty(kantata: Kantata, page: int) -> None:
      ("updated_at:asc", True), ("id:asc", True), ("title", True), ("", True)],
 )  # fmt: skip
 def test_order(kantata: Kantata, order: str | None, newest_first: bool) -> None:
-    """Only created_at sorts; the rest is silently newest first. Ties are by id, ascending."""
+    """Only created_at sorts; any other order is silently newest first. Ties are sorted by id."""
     held = kantata.account.milestones
     kantata.account.update_milestone(max(held, key=int), created_at=1_600_000_000)
     kantata.account.update_milestone(min(held, key=int), created_at=1_600_000_000)
@@ -76,7 +76,7 @@ def test_order(kantata: Kantata, order: str | None, newest_first: bool) -> None:
 
 
 def test_ids_do_not_sort_as_texts(kantata: Kantata) -> None:
-    """Some milestones share a second, and ids pass from six digits to seven among them all."""
+    """Ids differ in length, so they sort differently as texts; some share a created_at."""
     held = oldest_first(kantata.account)
     assert held != sorted(held)
     assert len({m["created_at"] for m in kantata.account.milestones.values()}) < 450
@@ -102,12 +102,12 @@ def test_ids_do_not_sort_as_texts(kantata: Kantata) -> None:
     ],
 )
 def test_what_is_unknown_or_empty_is_ignored(kantata: Kantata, query: dict[str, str]) -> None:
-    """A parameter that is unknown, empty or unreadable is no restriction and no error."""
+    """A parameter that is unknown, empty or invalid neither restricts nor fails."""
     assert kantata.get(LIST, **query) == kantata.get(LIST)
 
 
 def test_only_is_not_paged(kantata: Kantata) -> None:
-    """`only` gives all its rows whatever the page, while page_count counts pages."""
+    """`only` returns all its rows whatever the page is; page_count still counts pages."""
     wanted = oldest_first(kantata.account)[100:350]
     for page in (1, 3, 99):
         body = kantata.get(LIST, only=",".join(wanted), per_page=20, page=page)
@@ -115,8 +115,8 @@ def test_only_is_not_paged(kantata: Kantata) -> None:
         assert (body["meta"]["page_count"], body["meta"]["page_number"]) == (13, page)
 
 
-def test_only_drops_what_is_no_id(kantata: Kantata) -> None:
-    """Missing, repeated and unreadable ids are no error; an id beside a space is unreadable."""
+def test_only_ignores_invalid_ids(kantata: Kantata) -> None:
+    """Missing, repeated and invalid ids are no error; an id next to a space is invalid."""
     one, two = oldest_first(kantata.account)[:2]
     assert kantata.ids(only=f"{one},{one},999999999,abc,-1,1e3, {two}") == [one]
     assert kantata.count(only="abc") == 0
@@ -139,7 +139,7 @@ def test_only_is_sorted_and_filtered(kantata: Kantata) -> None:
 
 
 def test_limit_and_offset(kantata: Kantata) -> None:
-    """Both together replace the page, clamped to 200, while meta goes on about per_page."""
+    """Both together replace the page, clamped to 200; meta still describes per_page."""
     held = oldest_first(kantata.account)
     query = {"order": "created_at:asc", "page": 3, "per_page": 50}
     body = kantata.get(LIST, limit=7, offset=11, **query)
@@ -185,7 +185,7 @@ FILTERS: list[tuple[dict[str, str], Expected]] = [
 
 @pytest.mark.parametrize(("query", "expected"), FILTERS, ids=[str(q) for q, _ in FILTERS])
 def test_filters(kantata: Kantata, query: dict[str, str], expected: Expected) -> None:
-    """Each documented filter restricts to its rows; Python's `False` is a text, and so true."""
+    """Each documented filter restricts to its rows. Python's `False` is a non-empty text: true."""
     account = kantata.account
     one, two, three = oldest_first(account)[:3]
     account.save_reference(one, {"service_name": "x", "service_model_ref": "77"})
@@ -202,8 +202,8 @@ def test_filters(kantata: Kantata, query: dict[str, str], expected: Expected) ->
     assert kantata.count(**query) == len(right)
 
 
-def test_reference_filters_may_be_met_apart(kantata: Kantata) -> None:
-    """Two reference filters may be met by two references: a found row may not carry the key."""
+def test_reference_filters_may_match_different_references(kantata: Kantata) -> None:
+    """Two references may match one filter each, so a row that is found may lack the full key."""
     id_ = oldest_first(kantata.account)[0]
     kantata.account.save_reference(id_, {"service_name": "us", "service_model_ref": "other"})
     kantata.account.save_reference(id_, {"service_name": "them", "service_model_ref": "key"})
@@ -215,7 +215,7 @@ def test_reference_filters_may_be_met_apart(kantata: Kantata) -> None:
 
 
 def test_no_more_than_200_references(kantata: Kantata) -> None:
-    """Of more than 200 external ids the rest is silently not looked for."""
+    """Ids of references beyond the 200th are silently ignored."""
     id_ = oldest_first(kantata.account)[0]
     kantata.account.save_reference(id_, {"service_name": "us", "service_model_ref": "key"})
     fill = ",".join(f"no-{n}" for n in range(200))
@@ -224,14 +224,14 @@ def test_no_more_than_200_references(kantata: Kantata) -> None:
 
 
 def test_without_include_there_are_no_arrays(kantata: Kantata) -> None:
-    """The bare record has the documented fields and no others, and nothing is side-loaded."""
+    """Without include, a record has exactly the documented fields; nothing is side-loaded."""
     body = kantata.get(LIST, per_page=200)
     assert set(body) == {"count", "meta", "results", LIST}
     assert all(set(row) == FIELDS for row in body[LIST].values())
 
 
 def test_includes(kantata: Kantata) -> None:
-    """Each include brings its map and array; every id of a row is a text and is in its map."""
+    """Each include adds a map and an array; every id in the array is a text and is in the map."""
     body = kantata.get(LIST, per_page=200, include=FOUR)
     for row in body[LIST].values():
         assert set(row) == FIELDS | {"invoice_ids", "external_reference_ids"}
@@ -244,7 +244,7 @@ def test_includes(kantata: Kantata) -> None:
 
 
 def test_a_deleted_task_is_not_side_loaded(kantata: Kantata) -> None:
-    """The story_id may name a task that no map has."""
+    """A story_id may name a task that is not in the side-loaded map."""
     id_ = next(i for i, m in kantata.account.milestones.items() if m["story_id"])
     story = kantata.account.milestones[id_]["story_id"]
     kantata.account.update_story(story, deleted_at="2026-06-01T00:00:00-07:00")
@@ -253,7 +253,7 @@ def test_a_deleted_task_is_not_side_loaded(kantata: Kantata) -> None:
 
 
 def test_times_and_dates(kantata: Kantata) -> None:
-    """Times carry an offset, which is not always the same, and no fractions; dates are dates."""
+    """Times have an offset, which varies, and no fractions; dates are plain dates."""
     rows = [row for n in (1, 2, 3) for row in kantata.rows(LIST, per_page=200, page=n)]
     form = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(-0[78]:00)")
     found = [form.fullmatch(row[name]) for row in rows for name in ("created_at", "updated_at")]

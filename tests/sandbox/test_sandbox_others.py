@@ -21,7 +21,7 @@ def references(kantata: Kantata, **query: object) -> list[Record]:
 
 @pytest.mark.parametrize("path", [*LISTS, "currencies"])
 def test_every_list_is_paged_alike(kantata: Kantata, path: str) -> None:
-    """Pages of 20 unless asked otherwise, `only` at once, unknown parameters ignored."""
+    """Lists have pages of 20 by default, return `only` at once and ignore unknown parameters."""
     body = kantata.get(path)
     shown = [row["id"] for row in body["results"]]
     assert body["meta"]["page_size"] == 20
@@ -36,7 +36,7 @@ def test_every_list_is_paged_alike(kantata: Kantata, path: str) -> None:
 
 @pytest.mark.parametrize("path", LISTS)
 def test_sorted_by_update_and_changed_since(kantata: Kantata, path: str) -> None:
-    """updated_at sorts here; updated_after leaves out the second it names, and what is older."""
+    """These lists sort by updated_at; updated_after excludes the second it names and older rows."""
     rows = kantata.rows(path, order="updated_at:asc", per_page=200)
     moments = [(instant(row["updated_at"]), int(row["id"])) for row in rows]
     assert moments == sorted(moments)
@@ -52,14 +52,14 @@ def test_sorted_by_update_and_changed_since(kantata: Kantata, path: str) -> None
 
 @pytest.mark.parametrize("path", ["workspaces", "stories", "invoices"])
 def test_single_rows(kantata: Kantata, path: str) -> None:
-    """GET by id is the envelope with one row."""
+    """GET by id returns the envelope with one row."""
     id_ = kantata.ids(path)[0]
     body = kantata.get(f"{path}/{id_}")
     assert (body["count"], [r["id"] for r in body["results"]]) == (1, [id_])
 
 
 def test_archived_projects_are_hidden(kantata: Kantata) -> None:
-    """An archived project is in no list and 404 unless asked for; its milestones stay."""
+    """An archived project is in no list and 404 by default; its milestones stay."""
     id_ = kantata.account.milestones[kantata.ids()[0]]["workspace_id"]
     kantata.account.archive_workspace(id_)
     assert id_ not in kantata.ids("workspaces", per_page=200)
@@ -70,7 +70,7 @@ def test_archived_projects_are_hidden(kantata: Kantata) -> None:
 
 
 def test_default_filters_of_tasks(kantata: Kantata) -> None:
-    """Tasks that are archived, deleted or of archived projects are shown only when asked for."""
+    """Tasks that are archived, deleted or of archived projects are returned only on request."""
     one, two, three = kantata.ids("stories")[:3]
     kantata.account.update_story(one, archived=True)
     kantata.account.update_story(two, deleted_at="2026-06-01T00:00:00-07:00")
@@ -86,7 +86,7 @@ def test_default_filters_of_tasks(kantata: Kantata) -> None:
 
 @pytest.mark.parametrize(("path", "field"), [("workspaces", "workspace_id"), ("invoices", None)])
 def test_milestones_are_included(kantata: Kantata, path: str, field: str | None) -> None:
-    """Projects and invoices side-load their milestones, also when there are none."""
+    """Projects and invoices side-load their milestones; without any, the map is empty."""
     body = kantata.get(path, include=LIST, per_page=200)
     held = kantata.account.milestones
     for id_, row in body[path].items():
@@ -101,7 +101,7 @@ def test_milestones_are_included(kantata: Kantata, path: str, field: str | None)
 
 
 def test_cancelling_over_the_api(kantata: Kantata) -> None:
-    """A cancelled invoice frees its milestone, which keeps it among its invoice_ids."""
+    """Cancelling an invoice frees its milestone, whose invoice_ids still name the invoice."""
     id_ = kantata.open_milestone()
     invoice = kantata.account.invoice_milestone(id_)
     answer = kantata.ask("PUT", f"invoices/{invoice}/cancel")
@@ -114,7 +114,7 @@ def test_cancelling_over_the_api(kantata: Kantata) -> None:
 
 
 def test_only_drafts_are_deleted(kantata: Kantata) -> None:
-    """A draft is deleted with its links; a sent invoice is refused."""
+    """A draft is deleted with its links; deleting a sent invoice is refused."""
     id_ = kantata.open_milestone()
     draft = kantata.account.invoice_milestone(id_, draft=True)
     assert kantata.ask("DELETE", f"invoices/{draft}").status_code == 204
@@ -138,7 +138,7 @@ def _reference(kantata: Kantata, **fields: object) -> dict[str, Any]:
 
 
 def test_a_reference_is_created_then_updated(kantata: Kantata) -> None:
-    """The same subject and service is the same reference; another service is another."""
+    """One subject and service have one reference; another service has another."""
     path = f"{REFERENCES}/create_or_update"
     ids = [
         next(iter(kantata.ask("POST", path, _reference(kantata, **fields)).json()[REFERENCES]))
@@ -155,8 +155,8 @@ def test_a_reference_is_created_then_updated(kantata: Kantata) -> None:
      ("service_name", {"service_name": ...}), ("service_model", {"service_model": ""}),
      ("service_model_ref", {"service_model_ref": None}), ("status", {"status": "fail"})],
 )  # fmt: skip
-def test_what_is_no_reference(kantata: Kantata, field: str, given: dict[str, object]) -> None:
-    """A reference that makes no sense is 422 with its field, and is not saved."""
+def test_invalid_reference(kantata: Kantata, field: str, given: dict[str, object]) -> None:
+    """An invalid reference is 422, names the field and is not saved."""
     before = len(kantata.account.external_references)
     body = _reference(kantata, **given)
     status, errors = kantata.errors("POST", f"{REFERENCES}/create_or_update", body)
@@ -165,13 +165,13 @@ def test_what_is_no_reference(kantata: Kantata, field: str, given: dict[str, obj
 
 
 def test_references_need_a_subject_type(kantata: Kantata) -> None:
-    """Without subject_type the list is refused; of another type there are none."""
+    """Without subject_type the list is refused; for another type it is empty."""
     assert kantata.errors("GET", REFERENCES)[0] == 422
     assert kantata.count(REFERENCES, subject_type="Invoice") == 0
 
 
 def test_references_are_filtered(kantata: Kantata) -> None:
-    """Each filter restricts, by text; subject_id is a number in the record."""
+    """Each filter restricts the list; subject_id is a number in the record."""
     id_ = kantata.open_milestone()
     saved = kantata.account.save_reference(
         id_,
@@ -191,7 +191,7 @@ def test_references_are_filtered(kantata: Kantata) -> None:
 
 
 def test_a_reference_includes_its_subject(kantata: Kantata) -> None:
-    """`include=subject` side-loads the milestones, also when there are none."""
+    """`include=subject` side-loads the milestones; without any, the map is empty."""
     query = {"subject_type": "BillingMilestone", "include": "subject"}
     body = kantata.get(REFERENCES, **query)
     subjects = {str(row["subject_id"]) for row in body[REFERENCES].values()}
@@ -200,7 +200,7 @@ def test_a_reference_includes_its_subject(kantata: Kantata) -> None:
 
 
 def test_a_reference_is_deleted(kantata: Kantata) -> None:
-    """204, then 404, and the milestone has it no more."""
+    """A delete is 204, a second one 404, and the milestone loses the reference."""
     id_ = kantata.open_milestone()
     saved = kantata.account.save_reference(id_, {"service_name": "us"})
     assert kantata.ask("DELETE", f"{REFERENCES}/{saved}").status_code == 204
@@ -209,7 +209,7 @@ def test_a_reference_is_deleted(kantata: Kantata) -> None:
 
 
 def test_currencies(kantata: Kantata) -> None:
-    """Subunits are not always hundredths, and a default page does not have every currency."""
+    """Minor units are not always hundredths; a default page lacks some currencies."""
     units = {
         row["iso_code"]: row["subunit_to_unit"] for row in kantata.rows("currencies", per_page=200)
     }
@@ -220,15 +220,15 @@ def test_currencies(kantata: Kantata) -> None:
 
 
 def test_the_user(kantata: Kantata) -> None:
-    """/users/me is one row, who is an administrator until that is taken away."""
+    """/users/me is one row: an administrator until the right is removed."""
     (user,) = kantata.rows("users/me")
     assert user["account_administrator"] is True
     kantata.account.set_feed(administrator=False)
     assert kantata.rows("users/me")[0]["account_administrator"] is False
 
 
-def test_a_hidden_project_takes_everything_along(kantata: Kantata) -> None:
-    """What the user may not see vanishes from every list without an error, and comes back."""
+def test_a_hidden_project_hides_everything_in_it(kantata: Kantata) -> None:
+    """A hidden project and its milestones leave every list without an error, and can come back."""
     id_ = next(i for i, w in kantata.account.workspaces.items() if not w["archived"])
     mine = kantata.ids(workspace_ids=id_, per_page=200)
     counts = {path: kantata.count(path) for path in (LIST, *LISTS)}

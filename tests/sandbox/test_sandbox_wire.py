@@ -21,7 +21,7 @@ NOT_FOUND = [{"type": "system", "message": "Not found"}]
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "sandbox-token", "Basic sandbox-token"])
 @pytest.mark.parametrize("path", [LIST, f"{LIST}/1", "subscribed_events", "nothing"])
 def test_a_wrong_token_is_401(kantata: Kantata, header: str | None, path: str) -> None:
-    """Without the right bearer token everything is 401, with the documented body."""
+    """Without the right bearer token every request is 401, with the documented body."""
     headers = {"Authorization": header} if header else {}
     answer = requests.get(f"{kantata.sandbox.url}/{path}", headers=headers, timeout=120)
     assert (answer.status_code, answer.json()["errors"]) == (401, OAUTH)
@@ -51,7 +51,7 @@ def test_a_wrong_token_writes_nothing(kantata: Kantata) -> None:
         ("GET", "workspaces/999999999"),
     ],
 )
-def test_what_is_not_there_is_404(kantata: Kantata, method: str, path: str) -> None:
+def test_missing_rows_and_endpoints_are_404(kantata: Kantata, method: str, path: str) -> None:
     """A missing row and a missing endpoint are 404, with the recorded body."""
     body = {"billing_milestone": {"title": "x"}} if method == "PUT" else None
     assert kantata.errors(method, path, body) == (404, NOT_FOUND)
@@ -64,7 +64,7 @@ def test_the_json_suffix_is_optional(kantata: Kantata, path: str) -> None:
 
 
 def test_a_single_row_has_the_json_suffix_too(kantata: Kantata) -> None:
-    """GET /billing_milestones/{id}.json is the same envelope as without it."""
+    """GET /billing_milestones/{id}.json returns the same envelope as without the suffix."""
     id_ = kantata.open_milestone()
     body = kantata.get(f"{LIST}/{id_}.json")
     assert body == kantata.get(f"{LIST}/{id_}")
@@ -72,8 +72,8 @@ def test_a_single_row_has_the_json_suffix_too(kantata: Kantata) -> None:
     assert body[LIST] == {id_: kantata.account.milestones[id_]}
 
 
-def test_every_answer_has_an_id_of_its_own(kantata: Kantata) -> None:
-    """X-Request-Id is on successes and refusals, and never the same."""
+def test_every_answer_has_its_own_id(kantata: Kantata) -> None:
+    """Successes and refusals have an X-Request-Id, a different one each."""
     answers = [kantata.ask("GET", path) for path in (LIST, LIST, "nothing")]
     ids = [answer.headers["X-Request-Id"] for answer in answers]
     assert len(set(ids)) == 3
@@ -81,7 +81,7 @@ def test_every_answer_has_an_id_of_its_own(kantata: Kantata) -> None:
 
 
 def test_the_date_is_the_accounts(kantata: Kantata) -> None:
-    """The Date header follows the account's own clock, also when that is moved."""
+    """The Date header is the time of the account's own clock, also after it was advanced."""
     kantata.account.advance(3 * 86400)
     date = parsedate_to_datetime(kantata.ask("GET", LIST).headers["Date"])
     assert timedelta(0) <= date - NOW - timedelta(days=3) < timedelta(minutes=2)
@@ -97,7 +97,7 @@ def test_answers_are_plain_json(kantata: Kantata) -> None:
 
 
 def test_the_empty_account(empty: Kantata) -> None:
-    """Nothing to show: count 0, page_count 0, page_number 0 and empty maps."""
+    """An empty account gives count 0, page_count 0, page_number 0 and empty maps."""
     body = empty.get(LIST, include="invoices,story", page=7)
     assert body == {
         "count": 0,
@@ -109,8 +109,8 @@ def test_the_empty_account(empty: Kantata) -> None:
     }
 
 
-def test_served_requests_are_remembered(kantata: Kantata) -> None:
-    """What was asked, how it was answered and when is known afterwards."""
+def test_served_requests_are_recorded(kantata: Kantata) -> None:
+    """The sandbox records the method, path, query, status and time of each request."""
     kantata.ask("GET", f"{LIST}.json", per_page=3)
     served = kantata.sandbox.requests[-1]
     assert (served.method, served.path, served.status) == ("GET", f"/{LIST}", 200)
@@ -119,7 +119,7 @@ def test_served_requests_are_remembered(kantata: Kantata) -> None:
 
 
 def test_latency_is_added_to_each_answer() -> None:
-    """With latency_ms no answer is quicker than that."""
+    """With latency_ms no answer takes less time than that."""
     with Sandbox(milestones=1, latency_ms=80) as sandbox, requests.Session() as session:
         begun = time.monotonic()
         Kantata(sandbox, session).get(LIST)
@@ -131,7 +131,7 @@ def _form(**fields: object) -> dict[str, object]:
 
 
 def test_a_form_is_read_like_json(kantata: Kantata) -> None:
-    """A Rails form creates the same milestone as JSON, its nested reference included."""
+    """A Rails form creates the same milestone as JSON, including its nested reference."""
     project = next(iter(kantata.account.workspaces))
     data = _form(title="Ünïcode", amount_in_cents="-7", workspace_id=project) | {
         "billing_milestone[external_reference][service_name]": "us",
@@ -175,10 +175,8 @@ def test_bracketed_names_are_nested(text: str, value: dict[str, Any]) -> None:
         ("application/x-www-form-urlencoded", b"title=x"),
     ],
 )
-def test_a_body_that_makes_no_sense_is_400(
-    kantata: Kantata, content_type: str, body: bytes
-) -> None:
-    """A body that cannot be read, or lacks its top key, is refused and creates nothing."""
+def test_an_invalid_body_is_400(kantata: Kantata, content_type: str, body: bytes) -> None:
+    """A body that cannot be parsed, or lacks its top key, is refused and creates nothing."""
     answer = kantata.session.post(
         f"{kantata.sandbox.url}/{LIST}",
         data=body,

@@ -1,4 +1,4 @@
-"""POST, PUT and DELETE of milestones: what is kept, what is refused and how it is said."""
+"""POST, PUT and DELETE of milestones: what is stored, what is refused, and with which errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.kantata import LIST, Kantata
 
 
 def create(kantata: Kantata, **fields: object) -> dict[str, Any]:
-    """Create one milestone; gives its record as answered."""
+    """Create one milestone; return its record from the answer."""
     answer = kantata.ask("POST", LIST, kantata.new_body(**fields))
     assert answer.status_code == 200, answer.text
     (record,) = answer.json()[LIST].values()
@@ -18,7 +18,7 @@ def create(kantata: Kantata, **fields: object) -> dict[str, Any]:
 
 
 def batch(kantata: Kantata, number: int, **query: object) -> dict[str, Any]:
-    """Create this many milestones at once, titled by their number; gives the answer's body."""
+    """Create this many milestones in one request, titled by number; return the answer's body."""
     rows = [kantata.new_body(title=str(n))["billing_milestone"] for n in range(number)]
     answer = kantata.ask("POST", LIST, {"billing_milestones": rows}, **query)
     assert answer.status_code == 200, answer.text
@@ -26,7 +26,7 @@ def batch(kantata: Kantata, number: int, **query: object) -> dict[str, Any]:
 
 
 def test_create(kantata: Kantata) -> None:
-    """What was given is kept, the currency is the project's, and a 200 shows the record."""
+    """A create stores the given values, takes the project's currency and returns the record."""
     project = next(i for i, w in kantata.account.workspaces.items() if w["currency"] == "KWD")
     record = create(kantata, workspace_id=int(project), amount_in_cents=-1500, currency="USD")
     assert record == kantata.account.milestones[record["id"]]
@@ -50,7 +50,7 @@ def test_create(kantata: Kantata) -> None:
 def test_how_values_are_read(
     kantata: Kantata, given: dict[str, object], kept: dict[str, object]
 ) -> None:
-    """Digits are numbers, a date that is none is null, and what cannot be written is ignored."""
+    """Digits become numbers, an invalid date becomes null, and read-only fields are ignored."""
     record = create(kantata, **given)
     assert {name: record[name] for name in kept} == kept
     assert record["id"] != "7"
@@ -80,7 +80,7 @@ INVALID: list[tuple[str, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("field", "given"), INVALID)
-def test_what_cannot_be_created(kantata: Kantata, field: str, given: dict[str, object]) -> None:
+def test_invalid_create(kantata: Kantata, field: str, given: dict[str, object]) -> None:
     """A refusal is 422 and names the field, without an index; nothing is created."""
     status, errors = kantata.errors("POST", LIST, kantata.new_body(**given))
     assert status == 422
@@ -90,13 +90,13 @@ def test_what_cannot_be_created(kantata: Kantata, field: str, given: dict[str, o
 
 
 def test_a_hidden_project_takes_no_milestone(kantata: Kantata) -> None:
-    """A project that the user may not see is as good as missing."""
+    """Creating in a project that the user cannot read is refused."""
     kantata.account.hide_workspace(next(iter(kantata.account.workspaces)))
     assert kantata.errors("POST", LIST, kantata.new_body())[0] == 422
 
 
 def test_create_with_reference_and_includes(kantata: Kantata) -> None:
-    """One nested reference is saved with the milestone; the answer can include it."""
+    """A nested reference is saved with the milestone, and the answer can include it."""
     reference = {"service_name": "us", "service_model": "m", "service_model_ref": "key-1"}
     body = kantata.new_body(external_reference=reference)
     answer = kantata.ask("POST", LIST, body, include="external_references").json()
@@ -108,7 +108,7 @@ def test_create_with_reference_and_includes(kantata: Kantata) -> None:
 
 
 def test_the_same_key_does_not_prevent_a_second_one(kantata: Kantata) -> None:
-    """Sent twice, a create makes two milestones with the same reference."""
+    """A create that is sent twice makes two milestones with the same reference."""
     reference = {"service_name": "us", "service_model": "m", "service_model_ref": "key-1"}
     ids = {create(kantata, external_reference=reference)["id"] for _ in range(2)}
     assert set(kantata.ids(external_reference_service_model_refs="key-1")) == ids
@@ -116,7 +116,7 @@ def test_the_same_key_does_not_prevent_a_second_one(kantata: Kantata) -> None:
 
 
 def test_a_batch_is_answered_by_its_newest_20(kantata: Kantata) -> None:
-    """Of 100 created, an answer shows 20, newest first, unless per_page says otherwise."""
+    """The answer to 100 creates has the newest 20, unless per_page says otherwise."""
     body = batch(kantata, 100)
     assert body["count"] == 100
     assert body["meta"] == {"count": 100, "page_count": 5, "page_number": 1, "page_size": 20}
@@ -127,13 +127,13 @@ def test_a_batch_is_answered_by_its_newest_20(kantata: Kantata) -> None:
 
 
 def test_a_batch_can_be_answered_oldest_first(kantata: Kantata) -> None:
-    """The order of the query holds for the answer of a batch."""
+    """The answer to a batch follows the order of the query."""
     body = batch(kantata, 3, order="created_at:asc")
     assert [body[LIST][row["id"]]["title"] for row in body["results"]] == ["0", "1", "2"]
 
 
-def test_a_batch_with_a_mistake_creates_nothing(kantata: Kantata) -> None:
-    """Each error of a batch has the place of its object; none of the objects is created."""
+def test_a_batch_with_an_error_creates_nothing(kantata: Kantata) -> None:
+    """Each error of a batch has the index of its object; no object is created."""
     rows = [kantata.new_body(title=t)["billing_milestone"] for t in ("a", "", "c", "")]
     status, errors = kantata.errors("POST", LIST, {"billing_milestones": rows})
     assert (status, [(e["field"], e["index"]) for e in errors]) == (
@@ -144,7 +144,7 @@ def test_a_batch_with_a_mistake_creates_nothing(kantata: Kantata) -> None:
 
 
 def test_a_batch_has_at_most_100(kantata: Kantata) -> None:
-    """101 objects are refused as a whole."""
+    """A batch of 101 objects is refused as a whole."""
     rows = [kantata.new_body()["billing_milestone"]] * 101
     status, errors = kantata.errors("POST", LIST, {"billing_milestones": rows})
     assert (status, errors[0]["field"]) == (422, "base")
@@ -152,7 +152,7 @@ def test_a_batch_has_at_most_100(kantata: Kantata) -> None:
 
 
 def test_update_changes_what_was_given(kantata: Kantata) -> None:
-    """A PUT leaves the rest alone, moves updated_at and answers with the record."""
+    """A PUT changes only the given fields, moves updated_at and returns the record."""
     id_ = kantata.open_milestone()
     before = dict(kantata.account.milestones[id_])
     answer = kantata.ask("PUT", f"{LIST}/{id_}", {"billing_milestone": {"amount_in_cents": 77}})
@@ -163,7 +163,7 @@ def test_update_changes_what_was_given(kantata: Kantata) -> None:
 
 
 def test_update_to_the_same_moves_nothing(kantata: Kantata) -> None:
-    """Values that are there already move no updated_at and raise no event."""
+    """A PUT of equal values does not move updated_at and raises no event."""
     id_ = kantata.open_milestone()
     before, events = dict(kantata.account.milestones[id_]), len(kantata.account.events)
     kantata.ask("PUT", f"{LIST}/{id_}", {"billing_milestone": {"title": before["title"]}})
@@ -172,7 +172,7 @@ def test_update_to_the_same_moves_nothing(kantata: Kantata) -> None:
 
 
 def test_update_cannot_move_or_convert(kantata: Kantata) -> None:
-    """Project, currency, invoice and id of a milestone are ignored in a PUT."""
+    """A PUT ignores project, currency, invoice and id."""
     id_ = kantata.open_milestone()
     before = dict(kantata.account.milestones[id_])
     change = {"workspace_id": 1002, "currency": "XXX", "invoice_id": 1001, "id": 5, "nonsense": 1}
@@ -185,8 +185,8 @@ def test_update_cannot_move_or_convert(kantata: Kantata) -> None:
     [("title", {"title": ""}), ("amount_in_cents", {"amount_in_cents": None}),
      ("story_id", {"billing_type": "upon_completion", "story_id": None})],
 )  # fmt: skip
-def test_what_cannot_be_updated(kantata: Kantata, field: str, given: dict[str, object]) -> None:
-    """A PUT that makes no sense is 422 with its field, and changes nothing."""
+def test_invalid_update(kantata: Kantata, field: str, given: dict[str, object]) -> None:
+    """An invalid PUT is 422, names the field and changes nothing."""
     id_ = kantata.open_milestone()
     before = dict(kantata.account.milestones[id_])
     change = {"billing_milestone": given | {"date_to_invoice": "2030-01-01"}}
@@ -206,8 +206,8 @@ def test_a_reference_in_a_put(kantata: Kantata) -> None:
     assert kantata.account.milestones[id_] == before
 
 
-def test_delete_is_for_good(kantata: Kantata) -> None:
-    """A deleted milestone is gone from every list with its references; a second time is 404."""
+def test_delete_is_permanent(kantata: Kantata) -> None:
+    """A deleted milestone leaves every list, with its references. A second delete is 404."""
     id_ = create(kantata)["id"]
     reference = kantata.account.save_reference(id_, {"service_name": "us"})
     assert kantata.ask("DELETE", f"{LIST}/{id_}").status_code == 204
@@ -220,7 +220,7 @@ def test_delete_is_for_good(kantata: Kantata) -> None:
 @pytest.mark.parametrize("draft", [False, True])
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_an_invoiced_milestone_is_locked(kantata: Kantata, draft: bool, method: str) -> None:
-    """Invoiced, be it by a draft, a milestone is neither changed nor deleted until cancelled."""
+    """A milestone on an invoice or draft cannot be changed or deleted until that is cancelled."""
     id_ = kantata.open_milestone()
     invoice = kantata.account.invoice_milestone(id_, draft=draft)
     before = dict(kantata.account.milestones[id_])

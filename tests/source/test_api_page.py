@@ -1,4 +1,4 @@
-"""API.md can be cited: every heading and every unknown that a comment or a link names exists."""
+"""Citations of API.md are valid: every heading and every unknown that is cited exists."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def cited() -> set[str]:
 
 
 def test_cited_headings_exist() -> None:
-    """A comment that cites a heading leads to it, and so does a link within the page."""
+    """Every heading that a comment or a link within the page cites exists."""
     assert len(cited()) > 10
     assert cited() | set(re.findall(r"\]\(#([\w-]+)\)", PAGE)) <= anchors(PAGE)
 
 
 def test_cited_unknowns_exist() -> None:
-    """The unknowns are numbered in order, and a comment cites one of them."""
+    """The unknowns are numbered in order, and every one that a comment cites exists."""
     rows = re.findall(r"^\| U(\d+) \|", PAGE, re.M)
     assert rows == [str(n + 1) for n in range(len(rows))]
     files = list((ROOT / "sources").rglob("*.py"))
@@ -40,7 +40,7 @@ def test_cited_unknowns_exist() -> None:
 
 
 def test_headings_are_unique() -> None:
-    """No anchor names two headings."""
+    """No two headings have the same anchor."""
     headings = re.findall(r"^##+ (.+)$", PAGE, re.M)
     assert len(headings) == len({heading.lower() for heading in headings})
 

@@ -1,4 +1,4 @@
-"""The door to Kantata: what each failure is called, and that the token stays where it belongs."""
+"""The API reader: each failure raises its own error, and the token is never disclosed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOKEN = "s3cret-token-8f1c"  # noqa: S105 - made up
 
 
 def reader(url: str, token: str = TOKEN) -> KantataReader:
-    """A reader that waits for nothing."""
+    """Return a reader that hardly waits between attempts."""
     return KantataReader(url, token, backoff_seconds=0.001)
 
 
@@ -36,7 +36,7 @@ _FAULTS = {
 
 @pytest.mark.parametrize("name", _FAULTS)
 def test_failures_are_named_by_what_to_do(name: str) -> None:
-    """Each failure has its error, and is tried as often as makes sense."""
+    """Each failure raises its own error, and is retried only if a retry can help."""
     fault, error, tries = _FAULTS[name]
     with Sandbox(milestones=5, token=TOKEN) as sandbox:
         sandbox.misbehave(fault)
@@ -48,7 +48,7 @@ def test_failures_are_named_by_what_to_do(name: str) -> None:
 
 
 def test_wrong_token() -> None:
-    """A token that is not let in is told of at once, without repeating it."""
+    """A rejected token is reported at once; the message does not contain it."""
     with Sandbox(milestones=5, token="another") as sandbox:  # noqa: S106 - made up
         with pytest.raises(errors.KantataUnauthorized, match="Invalid OAuth 2 Request") as caught:
             reader(sandbox.url).page(LIST, {})
@@ -66,7 +66,7 @@ def test_html_after_json_is_an_outage() -> None:
 
 
 def test_retry_after_is_honoured() -> None:
-    """A 429 is waited out for as long as it asks."""
+    """After a 429 the reader waits as long as Retry-After says."""
     with Sandbox(milestones=5, token=TOKEN) as sandbox:
         sandbox.misbehave(Fault("throttle", retry_after=1, times=1))
         began = time.monotonic()
@@ -74,7 +74,7 @@ def test_retry_after_is_honoured() -> None:
         assert time.monotonic() - began >= 1
 
 
-def test_pace_is_kept() -> None:
+def test_rate_limit_is_kept() -> None:
     """With 20 requests a second, eleven take half a second."""
     with Sandbox(milestones=5, token=TOKEN) as sandbox:
         kantata = KantataReader(sandbox.url, TOKEN, requests_per_second=20)
@@ -84,8 +84,8 @@ def test_pace_is_kept() -> None:
         assert time.monotonic() - began >= 0.5
 
 
-def test_nobody_listens() -> None:
-    """A port where nobody listens is an outage, told without a library's objects."""
+def test_refused_connection() -> None:
+    """A refused connection is an outage; its message shows no object of a library."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/api/v1"
@@ -94,8 +94,8 @@ def test_nobody_listens() -> None:
     assert "HTTPConnection" not in str(raised.value)
 
 
-def test_no_tls_where_tls_is_asked_for() -> None:
-    """A host that does not speak TLS gets no token."""
+def test_host_without_tls() -> None:
+    """A host that does not speak TLS never receives the token."""
     with Sandbox(milestones=5, token=TOKEN) as sandbox:
         with pytest.raises(errors.KantataMisaddressed, match="no safe connection"):
             reader(sandbox.url.replace("http://", "https://")).page(LIST, {})
@@ -103,29 +103,29 @@ def test_no_tls_where_tls_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://example.com/api/v1", "ftp://x", "api.mavenlink.com", ""])
-def test_impossible_addresses(url: str) -> None:
-    """An address that is none, or would send the token in clear, is refused before any request."""
+def test_invalid_addresses(url: str) -> None:
+    """An address that is invalid or not encrypted is refused before any request."""
     with pytest.raises(errors.KantataMisaddressed):
         reader(url)
 
 
 @pytest.mark.parametrize("token", ["", " ", "a b", "a\nb", "ü"])
-def test_impossible_tokens(token: str) -> None:
-    """A token that cannot be a header is refused, and not repeated."""
+def test_invalid_tokens(token: str) -> None:
+    """A token that cannot be a header is refused; the message does not contain it."""
     with pytest.raises(errors.KantataMisconfigured) as caught:
         reader("https://api.mavenlink.com/api/v1", token)
     assert token.strip() == "" or token not in str(caught.value)
 
 
 def test_netrc_does_not_replace_the_token(tmp_path: Path) -> None:
-    """A .netrc for the host is not sent instead of the token."""
+    """Credentials in .netrc for the host are not sent instead of the token."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
     with Sandbox(milestones=5, token=TOKEN) as sandbox:
         assert len(reader(sandbox.url).page(LIST, {}).records) == 5
 
 
-def test_only_asks_for_a_hundred_at_a_time_and_never_for_none() -> None:
-    """Ids are asked for in chunks; no ids is no request, since an empty filter means everything."""
+def test_only_takes_a_hundred_ids_a_request_and_never_none() -> None:
+    """Ids are requested in chunks. No ids is no request: an empty filter means everything."""
     with Sandbox(milestones=250, token=TOKEN) as sandbox:
         kantata, ids = reader(sandbox.url), list(sandbox.account.milestones)
         assert list(kantata.only(LIST, [])) == []

@@ -1,4 +1,4 @@
-"""What the feed and a batch tell, apart from any warehouse."""
+"""The event feed and the reads of one batch, without a warehouse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _feed(sandbox: Sandbox, since: datetime) -> FeedReader:
 
 
 def test_every_page_of_events_is_read() -> None:
-    """Changes told by events beyond the first page are found like those on it."""
+    """The feed finds the changes of events on every page."""
     with Sandbox(milestones=450) as sandbox:
         account = sandbox.account
         for id_ in account.milestones:
@@ -36,7 +36,7 @@ def test_every_page_of_events_is_read() -> None:
 
 
 def test_invoice_that_moves_to_the_end_is_read() -> None:
-    """An invoice that changes after the end was read, and before its page was, is still found."""
+    """An invoice that moves to the last page after that page was read is still found."""
     with Sandbox(milestones=1_500) as sandbox:
         account = sandbox.account
         invoices = list(account.invoices)[:650]
@@ -54,7 +54,7 @@ def test_invoice_that_moves_to_the_end_is_read() -> None:
 
 
 def test_time_is_that_of_the_first_answer() -> None:
-    """The cursor is Kantata's time before everything that was read, however long that takes."""
+    """The reader keeps the server time of its first answer, from before everything it reads."""
     with Sandbox(milestones=5) as sandbox:
         reader = KantataReader(sandbox.url, sandbox.token)
         reader.page("billing_milestones", {})
@@ -66,10 +66,10 @@ def test_time_is_that_of_the_first_answer() -> None:
 
 
 def test_older_read_is_refused() -> None:
-    """Of two reads of a milestone the later one counts, in whatever order they come."""
-    register = MilestoneIndex([])
-    place = register.position("1")
-    assert [register.note_read(place, tick) for tick in (10, 5, 10, 11)] == [
+    """Of two reads of a milestone the later one counts, in any order of arrival."""
+    index = MilestoneIndex([])
+    position = index.position("1")
+    assert [index.note_read(position, tick) for tick in (10, 5, 10, 11)] == [
         True,
         False,
         True,
@@ -85,10 +85,10 @@ def _record(amount: object) -> Record:
 
 
 def _batch(*amounts: object) -> tuple[list[object], list[str], Report]:
-    """One milestone read several times in one batch: amounts of versions, rejects, the report."""
+    """Read one milestone several times in a batch; return its versions, rejects and report."""
     rejects, report = Rejects([]), Report()
-    register = MilestoneIndex([])
-    milestones = MilestoneDiff(register, RowBuilder(BILLING_MILESTONES, {}), rejects, report)
+    index = MilestoneIndex([])
+    milestones = MilestoneDiff(index, RowBuilder(BILLING_MILESTONES, {}), rejects, report)
     moment = datetime(2026, 11, 1, tzinfo=UTC)
     for amount in amounts:
         moment += timedelta(seconds=1)
@@ -96,29 +96,29 @@ def _batch(*amounts: object) -> tuple[list[object], list[str], Report]:
         assert list(milestones.compare(page)) == []
     loaded = dict(milestones.flush())
     versions = loaded.get("billing_milestone_versions")
-    told = [] if versions is None else [row["row_hash"] for row in versions.to_pylist()]
-    report.totals = register.totals()
-    return told, [reason for _, _, reason in rejects.open()], report
+    version_rows = [] if versions is None else [row["row_hash"] for row in versions.to_pylist()]
+    report.totals = index.totals()
+    return version_rows, [reason for _, _, reason in rejects.open()], report
 
 
 def test_reads_of_a_batch_count_in_their_order() -> None:
-    """Good reads between bad ones are versions, and the last read alone says what is open."""
+    """Each valid read is a version; the last read alone decides whether a reject is open."""
     for amounts, versions, open_ in (
         (("1.5", "2.5", "1.5", 7), 1, 0),
         (("1.5", 7, "1.5"), 1, 1),
         ((7, "1.5", 8, "1.5", 8), 2, 0),
         (("1.5", "2.5", "1.5"), 0, 1),
     ):
-        told, rejected, report = _batch(*amounts)
-        assert (len(told), len(rejected)) == (versions, open_), amounts
+        version_rows, rejected, report = _batch(*amounts)
+        assert (len(version_rows), len(rejected)) == (versions, open_), amounts
         assert report.totals == ({} if open_ else {"USD": (1, amounts[-1])}), amounts
 
 
-def test_what_is_new_within_objects() -> None:
-    """New paths and types within an object are told; null and what was there is not."""
-    held = ['{"a":1,"c":{"d":true}}', '{"b":null}']
+def test_new_paths_within_objects() -> None:
+    """New paths and types within an object are reported; nulls and known ones are not."""
+    stored = ['{"a":1,"c":{"d":true}}', '{"b":null}']
     read: list[object] = [{"a": "x", "b": 2, "c": {"d": None, "e": [1]}}]
-    assert list(nested_changes("data", held, read)) == [
+    assert list(nested_changes("data", stored, read)) == [
         "data.a was bigint, and now is text too",
         "data.c.e is new (object or list)",
     ]

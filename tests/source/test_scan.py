@@ -1,4 +1,4 @@
-"""The scan: complete while the list moves, and honest when it cannot be."""
+"""The scan is complete while the list moves, and fails when it cannot be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sources.kantata_sandbox import Account, Fault, Sandbox
 
 
 def scan(sandbox: Sandbox, in_flight: int = 4) -> Scan:
-    """A scan that has read everything."""
+    """Return a scan that has read all its pages."""
     reader = KantataReader(sandbox.url, sandbox.token, backoff_seconds=0.01)
     found = Scan(reader, in_flight)
     for _ in found.pages():
@@ -25,16 +25,16 @@ def scan(sandbox: Sandbox, in_flight: int = 4) -> Scan:
 @pytest.mark.parametrize("in_flight", [1, 2, 4, 7])
 @pytest.mark.parametrize("milestones", [0, 1, 199, 200, 201, 1_001, 2_345])
 def test_reads_everything(milestones: int, in_flight: int) -> None:
-    """Whatever the number of pages and workers, every milestone is read."""
+    """Every milestone is read, with any number of pages and workers."""
     with Sandbox(milestones=milestones) as sandbox:
         assert scan(sandbox, in_flight).seen.keys() == sandbox.account.milestones.keys()
 
 
 class Mover:
-    """Changes the list before each request, and remembers what was there throughout.
+    """Changes the list before each request, and records what it deleted.
 
     Args:
-        seed: Decides what happens.
+        seed: Chooses the changes.
         burst: The most rows deleted at once.
     """
 
@@ -61,7 +61,10 @@ class Mover:
     [pytest.param(n, marks=() if n < 3 else pytest.mark.long) for n in range(10)],
 )
 def test_moving_list_is_read_completely(block: int) -> None:
-    """In 200 moving scans, of which 60 are not long, none that existed throughout is missed."""
+    """A scan of a moving list misses no milestone that existed throughout.
+
+    200 scans in all, of which 60 run without the long tests.
+    """
     scans = 0
     for seed in range(block * 20, block * 20 + 20):
         with Sandbox(milestones=1_100, seed=seed) as sandbox:
@@ -75,15 +78,15 @@ def test_moving_list_is_read_completely(block: int) -> None:
     assert scans == 20
 
 
-def test_rows_lost_once_are_asked_for_again() -> None:
+def test_rows_lost_once_are_read_again() -> None:
     """A page that lacks rows is read again until it has them."""
     with Sandbox(milestones=900) as sandbox:
         sandbox.misbehave(Fault("lose_rows", path="billing_milestones", rows=3, times=4))
         assert len(scan(sandbox).seen) == 900
 
 
-def test_rows_lost_for_good_stop_the_scan() -> None:
-    """A page that always lacks rows ends the scan: nothing may be loaded from it."""
+def test_rows_always_lost_stop_the_scan() -> None:
+    """A page that always lacks rows ends the scan, so that nothing is loaded."""
     with Sandbox(milestones=900) as sandbox:
         sandbox.misbehave(Fault("lose_rows", path="billing_milestones", query={"page": "3"}))
         with pytest.raises(KantataIncomplete, match="page 3 shows 199 milestones instead of 200"):
@@ -91,7 +94,7 @@ def test_rows_lost_for_good_stop_the_scan() -> None:
 
 
 def test_list_that_never_stops_moving() -> None:
-    """A list that grows in its middle faster than it is read ends the scan: try again later."""
+    """A list that grows in its middle faster than it is read ends the scan with exit code 75."""
     with Sandbox(milestones=1_000) as sandbox:
 
         def insert_old_ones(account: Account) -> None:
@@ -105,13 +108,13 @@ def test_list_that_never_stops_moving() -> None:
 
 
 def test_order_that_is_ignored_is_noticed() -> None:
-    """If Kantata answers in another order than asked, the scan stops."""
+    """An answer in another order than requested stops the scan."""
     with Sandbox(milestones=500) as sandbox:
         reader = KantataReader(sandbox.url, sandbox.token)
         real = reader.page
 
         class Unordered(KantataReader):
-            """Asks without an order, which is what a server that ignores it comes to."""
+            """Drops the order, so that the server answers as one that ignores it."""
 
             def page(self, path, parameters):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
                 return real(path, {k: v for k, v in parameters.items() if k != "order"})
@@ -129,7 +132,7 @@ def test_worker_error_reaches_the_reader() -> None:
 
 
 def test_abandoned_scan_leaves_no_worker() -> None:
-    """A scan that is given up lets its workers go."""
+    """A scan that is closed early ends its workers."""
     with Sandbox(milestones=4_000) as sandbox:
         pages = Scan(KantataReader(sandbox.url, sandbox.token), 4).pages()
         next(pages)

@@ -1,4 +1,4 @@
-"""The README of the source is true: its examples run as they are, against a sandbox."""
+"""The examples in the source's README run unchanged against a sandbox."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BAD = "1.5 is not a whole number"
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """An account of which one milestone has a value that its column cannot hold."""
+    """An account with one milestone whose amount its column cannot store."""
     with Sandbox(milestones=120) as sandbox:
         sandbox.account.set_raw(broken(sandbox), "amount_in_cents", 1.5)
         yield sandbox
@@ -39,7 +39,7 @@ def broken(sandbox: Sandbox) -> str:
 
 
 def run(script: str, sandbox: Sandbox, token: str) -> str:
-    """Run Python code as a reader would, in an empty folder: what it prints."""
+    """Run Python code in an empty folder, as a reader would; return what it prints."""
     environment = os.environ | {
         "KANTATA_API_URL": sandbox.url,
         "KANTATA_ACCESS_TOKEN": token,
@@ -63,7 +63,7 @@ def rows(sql: str) -> list[tuple[object, ...]]:
 
 
 def test_examples_run(sandbox: Sandbox) -> None:
-    """The examples run one after another; what they print and load is what the account has."""
+    """The examples run one after another, and print and load the data of the account."""
     printed = run("\n".join(EXAMPLES), sandbox, sandbox.token)
     check_printed(printed, sandbox)
     check_tables()
@@ -72,7 +72,7 @@ def test_examples_run(sandbox: Sandbox) -> None:
 
 
 def check_printed(printed: str, sandbox: Sandbox) -> None:
-    """The sums are those of the sandbox's own records, and the bad one is named."""
+    """Check that the sums are those of the sandbox, and that the bad record is named."""
     units = {c["iso_code"]: c["subunit_to_unit"] for c in sandbox.account.currencies.values()}
     good = [m for id_, m in sandbox.account.true_milestones.items() if id_ != broken(sandbox)]
     for code, count in Counter(m["currency"] for m in good).items():
@@ -83,7 +83,7 @@ def check_printed(printed: str, sandbox: Sandbox) -> None:
 
 
 def check_tables() -> None:
-    """The tables are those the README lists; after three loads each key still names one row."""
+    """Check that the tables are those of the README, and keys unique after three loads."""
     section = README.partition("## Tables")[2].partition("\n## ")[0]
     listed = {
         table: re.findall(r"`(\w+)`", keys)
@@ -110,7 +110,7 @@ def test_example_of_errors_prints_what_to_do(sandbox: Sandbox) -> None:
 
 
 def test_settings_are_documented() -> None:
-    """What dlt's configuration can set is in the table of parameters, in order, with defaults."""
+    """The table of parameters lists every setting of the source, in order, with its default."""
     settings = {
         name: parameter.default
         for name, parameter in inspect.signature(kantata).parameters.items()
@@ -125,7 +125,7 @@ def test_settings_are_documented() -> None:
 
 
 def test_errors_are_documented() -> None:
-    """Every class of error is in the README, those of the table with their exit codes."""
+    """The README names every error class; its table gives their exit codes."""
     classes = {
         name: kind
         for name, kind in vars(errors).items()

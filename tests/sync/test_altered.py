@@ -1,4 +1,4 @@
-"""Answers that are not as they should be: short, odd, without a part. None is believed in part."""
+"""Incomplete or malformed answers: no change is missed, no other record is rejected."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _only_created(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 @pytest.mark.long_on_postgres
-def test_list_that_does_not_tell_its_pages(job: Job) -> None:
-    """A list of more rows than it says to have pages for is not taken for the whole."""
+def test_list_without_page_counts(job: Job) -> None:
+    """A list whose rows do not fit its pages is refused as incomplete."""
     with Sandbox(milestones=300) as sandbox, altered(sandbox) as between:
         between.change = _without_meta
         with pytest.raises(KantataIncomplete, match="300 milestones"):
@@ -43,8 +43,8 @@ def test_list_that_does_not_tell_its_pages(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 @pytest.mark.parametrize("change", [_without_type, _only_created, _without_meta])
-def test_events_that_cannot_tell_all_lead_to_a_scan(job: Job, change: Change) -> None:
-    """Events without a type, or of creations alone, are no feed: the change is found by a scan."""
+def test_incomplete_events_lead_to_a_scan(job: Job, change: Change) -> None:
+    """If events have no type, or only creations have events, a scan finds the changes."""
     with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
         job.synced(sandbox)
         for id_ in open_ids(sandbox.account)[:3]:
@@ -59,7 +59,7 @@ def test_events_that_cannot_tell_all_lead_to_a_scan(job: Job, change: Change) ->
 @pytest.mark.long_on_postgres
 @pytest.mark.parametrize("path", ["subscribed_events$", "invoices$"])
 def test_short_answer_of_the_feed_leads_to_a_scan(job: Job, path: str) -> None:
-    """Events or invoices that are counted and not shown are not taken for none."""
+    """If events or invoices are counted and not returned, the run scans instead."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -73,8 +73,8 @@ def test_short_answer_of_the_feed_leads_to_a_scan(job: Job, path: str) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_odd_side_loads_are_told_and_the_rest_is_kept(job: Job) -> None:
-    """A null among invoices, or a type sent as a list, is told of; other records are loaded."""
+def test_invalid_side_loads_are_reported_and_the_rest_is_kept(job: Job) -> None:
+    """A null among invoices, or a type sent as a list, is reported; other records are loaded."""
 
     def spoil(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
         if "billing_milestones?" in path and "invoices" in body:
@@ -95,22 +95,22 @@ def test_odd_side_loads_are_told_and_the_rest_is_kept(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 @pytest.mark.parametrize("date", ["rubbish", None, "Mon, 24 Nov 2031 10:00:00 -0000"])
-def test_time_that_cannot_be_read(job: Job, date: str | None) -> None:
-    """A Date that is none is ignored, one without a zone is UTC; drift is told all the same."""
+def test_invalid_date_header(job: Job, date: str | None) -> None:
+    """An invalid Date header is ignored, one without a zone is UTC; drift is still reported."""
     with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
         between.date = date
         job.sync(between)
         sandbox.account.add_field("weight", 1)
         result = job.sync(between)
         assert result.run.schema_changes == ["billing_milestones.weight is new (bigint)"]
-        told = date is not None and date.endswith("-0000")
-        assert (result.run.cursor_at is not None) == told
+        is_readable = date is not None and date.endswith("-0000")
+        assert (result.run.cursor_at is not None) == is_readable
         assert_equal(job, sandbox.account)
 
 
 @pytest.mark.long_on_postgres
 def test_milestone_that_lists_leave_out_is_not_deleted(job: Job) -> None:
-    """What no list shows, not even asked for by id, is asked for singly before it is deleted."""
+    """A milestone that no list returns is fetched by its id before it counts as deleted."""
     with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
         job.synced(sandbox)
         hidden = open_ids(sandbox.account)[0]
@@ -142,8 +142,8 @@ def test_milestone_that_lists_leave_out_is_not_deleted(job: Job) -> None:
         ("id", None),
     ],
 )
-def test_ids_of_odd_kinds_reject_their_record(job: Job, field: str, value: object) -> None:
-    """An id that is none rejects its own record and stops nothing else."""
+def test_invalid_ids_reject_their_record(job: Job, field: str, value: object) -> None:
+    """An invalid id rejects its own record and no other."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_, other = open_ids(account)[:2]

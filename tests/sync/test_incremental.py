@@ -1,4 +1,4 @@
-"""The warehouse follows the account: feed, deletes, restores, access lost, versions, migrations."""
+"""The warehouse follows the account: feed, deletes, restores, access lost, migrations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DAY = 86_400
 
 
 def test_feed_brings_every_change(job: Job) -> None:
-    """Created, edited, invoiced, un-invoiced and deleted milestones come by the feed alone."""
+    """The feed alone finds created, edited, invoiced, un-invoiced and deleted milestones."""
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
-        one, two, three, gone, *_ = open_ids(account)
+        one, two, three, deleted, *_ = open_ids(account)
         billed = next(i for i, m in account.milestones.items() if m["invoice_id"])
         account.update_milestone(one, amount_in_cents=123_456)
         invoice = account.invoice_milestone(two)
@@ -33,21 +33,21 @@ def test_feed_brings_every_change(job: Job) -> None:
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.exit_code) == ("feed", 0)
         assert_equal(job, account)
-        account.delete_milestone(gone)
+        account.delete_milestone(deleted)
         account.delete_invoice(draft)
         account.update_invoice(invoice, draft=False, title="sent")
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.exit_code, result.run.deleted) == ("feed", 0, 1)
-        assert ids_where(job, "deleted_at is not null") == {gone}
+        assert ids_where(job, "deleted_at is not null") == {deleted}
         assert_equal(job, account)
-        assert versions(job, gone) == ["created", "deleted"]
+        assert versions(job, deleted) == ["created", "deleted"]
         assert versions(job, new) == ["created"]
         assert versions(job, three) == ["created", "updated", "updated"]
 
 
 def test_feed_run_of_deletes_alone(job: Job) -> None:
-    """A milestone asked for only as a proof of life is not loaded, and its versions stay."""
-    told = "select id, version, change_type, raw from kantata.billing_milestone_versions"
+    """A canary, fetched only to confirm deletes, is not loaded and gets no version."""
+    versions_sql = "select id, version, change_type, raw from kantata.billing_milestone_versions"
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -56,19 +56,21 @@ def test_feed_run_of_deletes_alone(job: Job) -> None:
         job.sync(sandbox)
         account.advance(2 * 3_600)
         job.sync(sandbox, full=False)
-        before = set(job.rows(told))
-        gone = open_ids(account)[0]
-        account.delete_milestone(gone)
+        before = set(job.rows(versions_sql))
+        deleted = open_ids(account)[0]
+        account.delete_milestone(deleted)
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.run.rows_read) == ("feed", 0)
         assert (result.run.added, result.run.changed, result.run.deleted) == (0, 0, 1)
-        assert {row[:3] for row in set(job.rows(told)) - before} == {(gone, 3, "deleted")}
-        assert before <= set(job.rows(told))
+        assert {row[:3] for row in set(job.rows(versions_sql)) - before} == {
+            (deleted, 3, "deleted")
+        }
+        assert before <= set(job.rows(versions_sql))
         assert_equal(job, account)
 
 
 def test_unchanged_account_costs_little(job: Job) -> None:
-    """A feed run over an unchanged account takes at most five requests and writes no row."""
+    """An incremental sync of an unchanged account takes at most five requests, writes no row."""
     with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
         before = job.rows("select count(*), max(_dlt_load_id) from kantata.billing_milestones")
@@ -104,7 +106,7 @@ def _no_invoices(sandbox: Sandbox) -> None:
     sandbox.misbehave(Fault("refuse", status=403, path="invoices$"))
 
 
-def _told_by_nobody(sandbox: Sandbox) -> None:
+def _event_delayed(sandbox: Sandbox) -> None:
     sandbox.account.set_feed(delay_seconds=DAY)
     sandbox.account.create_milestone(title="no event yet")
 
@@ -124,12 +126,12 @@ def _many(sandbox: Sandbox) -> None:
         (_types_unreadable, "no feed"),
         (_events_fail, "no feed"),
         (_no_invoices, "no feed"),
-        (_told_by_nobody, "accounts for"),
+        (_event_delayed, "accounts for"),
         (_many, "missing at once"),
     ],
 )
 def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why: str) -> None:
-    """Whatever keeps the feed from being used leads to a scan that says so."""
+    """If the feed cannot be used, the run scans and reports why."""
     with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
         happens(sandbox)
@@ -144,7 +146,7 @@ def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why
 
 @pytest.mark.long_on_postgres
 def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cursor older than the feed surely keeps leads to a scan, however rarely one is due."""
+    """A cursor older than the feed's retention leads to a scan, even if none is due."""
     monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "30d")
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
@@ -156,14 +158,14 @@ def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.long_on_postgres
-def test_late_and_doubled_events(job: Job) -> None:
-    """Events that come half an hour late and twice bring each change once."""
+def test_late_and_duplicate_events(job: Job) -> None:
+    """Events that arrive twice and half an hour late bring each change once."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
         account.set_feed(delay_seconds=1_800, copies=2)
         id_ = open_ids(account)[0]
-        account.update_milestone(id_, title="told late")
+        account.update_milestone(id_, title="reported late")
         assert job.sync(sandbox, full=False).run.changed == 0
         account.advance(1_900)
         result = job.sync(sandbox, full=False)
@@ -174,7 +176,7 @@ def test_late_and_doubled_events(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_silent_changes_wait_for_the_scan(job: Job) -> None:
-    """What no event tells of is found by the next scan."""
+    """The next scan finds changes that raise no event."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -211,7 +213,7 @@ def test_deleted_and_restored(job: Job, full: bool) -> None:
 
 @pytest.mark.long_on_postgres
 def test_access_lost_is_not_deleted(job: Job) -> None:
-    """Milestones of a project that cannot be read are marked as out of reach until it can be."""
+    """While a project cannot be read, its milestones are marked access lost, not deleted."""
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -230,8 +232,8 @@ def test_access_lost_is_not_deleted(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_deleted_project_waits_for_a_person(job: Job) -> None:
-    """Milestones of a deleted project are deleted when somebody says that it was."""
+def test_deleted_project_must_be_confirmed(job: Job) -> None:
+    """Milestones of a deleted project count as deleted once a person confirms the project."""
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -247,8 +249,8 @@ def test_deleted_project_waits_for_a_person(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_shrink_guard(job: Job) -> None:
-    """If much is missing at once nothing is marked, until somebody allows it."""
+def test_deletion_guard(job: Job) -> None:
+    """If many milestones are missing at once, none is marked until a person allows it."""
     with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
         _many(sandbox)
@@ -263,7 +265,7 @@ def test_shrink_guard(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_empty_scan_deletes_nothing(job: Job) -> None:
-    """A list that is suddenly empty is not believed."""
+    """An empty list deletes nothing while the warehouse is not empty."""
     with Sandbox(milestones=5) as sandbox:
         job.synced(sandbox)
         for id_ in list(sandbox.account.milestones):
@@ -273,8 +275,8 @@ def test_empty_scan_deletes_nothing(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_lying_answer_deletes_nothing(job: Job) -> None:
-    """An answer by ids that leaves out even a milestone known to live is not believed."""
+def test_answer_without_canary_deletes_nothing(job: Job) -> None:
+    """An answer that lacks the canary, a milestone known to exist, deletes nothing."""
     with Sandbox(milestones=60) as sandbox:
         job.synced(sandbox)
         sandbox.account.delete_milestone(open_ids(sandbox.account)[0])
@@ -285,8 +287,8 @@ def test_lying_answer_deletes_nothing(job: Job) -> None:
         assert "nothing of them is marked" in result.run.warnings[0]
 
 
-def test_another_machine_goes_on(job: Job) -> None:
-    """The cursor is in the warehouse: a machine without the local folder goes on by the feed."""
+def test_another_machine_continues(job: Job) -> None:
+    """A machine without the local folder continues by the feed: the cursor is in the warehouse."""
     with Sandbox(milestones=60) as sandbox:
         job.synced(sandbox)
         sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="changed")
@@ -300,7 +302,7 @@ def test_another_machine_goes_on(job: Job) -> None:
 
 
 def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
-    """Records of a type nobody declared are kept in a table of their own, told of once."""
+    """Records of an undeclared type get their own table, which is reported once."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         sandbox.account.side_load("riskScores", {"7": {"id": "7", "score": 3, "why": {"a": 1}}})
@@ -313,21 +315,21 @@ def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_field_that_disappears_is_told_once(job: Job) -> None:
-    """A field missing from every record keeps its last values, and is told of in one run only."""
+def test_field_that_disappears_is_reported_once(job: Job) -> None:
+    """A field missing from every record keeps its last values and is reported by one run."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         sandbox.account.remove_field("billing_type")
         first, second = job.sync(sandbox), job.sync(sandbox)
-        gone = "billing_milestones.billing_type is missing; its last values stay"
-        assert (first.run.schema_changes, second.run.schema_changes) == ([gone], [])
+        missing = "billing_milestones.billing_type is missing; its last values stay"
+        assert (first.run.schema_changes, second.run.schema_changes) == ([missing], [])
         sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="again")
         assert job.sync(sandbox).run.schema_changes == []
 
 
 @pytest.mark.long_on_postgres
 def test_new_currency_gets_its_unit_at_once(job: Job) -> None:
-    """A feed run that meets a currency the warehouse does not know reads the currencies."""
+    """An incremental sync that meets an unknown currency reads the currencies."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -343,8 +345,8 @@ def test_new_currency_gets_its_unit_at_once(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_clock_of_this_machine_decides_nothing(job: Job) -> None:
-    """A machine whose clock went back a year reads the same changes, and its runs stay in order."""
+def test_local_clock_does_not_matter(job: Job) -> None:
+    """A clock that is a year behind changes neither what is read nor the order of the runs."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -362,7 +364,7 @@ def test_clock_of_this_machine_decides_nothing(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
-    """After a run that was killed while loading, everything is compared anew."""
+    """After a run that was killed while loading, the next one scans."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         job.run("update kantata.sync_runs set status = 'running', finished_at = null")
@@ -371,9 +373,9 @@ def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
 
 
 def test_older_warehouse_is_migrated(job: Job) -> None:
-    """A warehouse of version 1 is brought up to date, and keeps its runs, rows and versions."""
+    """A warehouse of version 1 is migrated, and keeps its runs, rows and versions."""
     values = "title, workspace_id, currency, amount_in_cents, date_to_invoice, invoice_id"
-    told = (
+    versions_sql = (
         f"select id, version, change_type, {values}, previous_date_to_invoice "
         "from kantata_marts.billing_milestone_history order by id, version"
     )
@@ -387,7 +389,7 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
         job.sync(sandbox)
         account.delete_milestone(moved)
         job.sync(sandbox)
-        history = job.rows(told)
+        history = job.rows(versions_sql)
         assert {row[1] for row in history} == {1, 2, 3}
         job.run("alter table kantata.sync_runs drop column access_lost")
         job.run("drop view kantata_stg.received_versions")
@@ -395,7 +397,7 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
             job.run(f"alter table kantata.billing_milestone_versions drop column {column}")
         job.run("update kantata.warehouse_version set version = 1")
         rebuild_marts(job.target)
-        assert job.rows(told) == history
+        assert job.rows(versions_sql) == history
         job.run(
             "update kantata.billing_milestone_versions set amount_in_cents = null, title = null"
         )
@@ -404,13 +406,13 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
         assert (result.run.mode, result.run.changed) == ("feed", 1)
         assert job.rows("select version from kantata.warehouse_version") == [(3,)]
         assert job.rows("select count(*), count(access_lost) from kantata.sync_runs") == [(4, 1)]
-        now = job.rows(told)
+        now = job.rows(versions_sql)
         assert ([row for row in now if row in history], len(now)) == (history, len(history) + 1)
         assert_equal(job, account)
 
 
-def test_warehouse_of_a_later_release_is_left_alone(job: Job, tmp_path: Path) -> None:
-    """A warehouse that a later release wrote is not touched."""
+def test_warehouse_of_a_later_release_is_not_touched(job: Job, tmp_path: Path) -> None:
+    """A warehouse of a later release is refused and not touched."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         job.run("update kantata.warehouse_version set version = 99")

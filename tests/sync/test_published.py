@@ -1,4 +1,4 @@
-"""The published file: dashboards keep it open, or open it all the time, and see whole states."""
+"""The published file: every reader sees the state of one run, also while a run publishes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.job import Job
 from warehouse.models import build
 from warehouse.publish import publish
 
-# Every figure of one state: the marts among themselves, and with the raw tables.
+# Figures that must agree within one state: the marts with the raw tables.
 _WHOLE = """
 select
     (select count(*) from kantata.billing_milestones where deleted_at is null),
@@ -52,7 +52,7 @@ print(json.dumps([opened, sorted(seen)]))
 
 
 def dashboard(how: str) -> subprocess.Popen[str]:
-    """A process that reads the published file until told: ``keep`` it open, or ``poll`` it."""
+    """Start a reader that keeps the published file open (``keep``) or reopens it (``poll``)."""
     process = subprocess.Popen(
         [sys.executable, "-c", _DASHBOARD, how, _WHOLE],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -62,16 +62,16 @@ def dashboard(how: str) -> subprocess.Popen[str]:
     return process
 
 
-def seen(process: subprocess.Popen[str]) -> tuple[int, list[list[str]]]:
-    """How often it looked, and the states it saw."""
+def states_read(process: subprocess.Popen[str]) -> tuple[int, list[list[str]]]:
+    """Return how often a reader read, and the states it read."""
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     opened, states = json.loads(out)
     return opened, states
 
 
-def test_dashboards_and_loads_are_not_in_each_others_way() -> None:
-    """One that keeps the file sees one state; one that polls sees whole ones; each load works."""
+def test_dashboards_and_loads_do_not_block_each_other() -> None:
+    """A reader that keeps the file sees one state, one that polls whole ones; no load fails."""
     job, runs = Job("duckdb"), 8
     with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
@@ -84,8 +84,8 @@ def test_dashboards_and_loads_are_not_in_each_others_way() -> None:
             account.create_milestone(title=f"new {number}")
             assert job.sync(sandbox).exit_code == 0
         Path("enough").touch()
-        polled, states = seen(polls)
-        kept = seen(keeps)
+        polled, states = states_read(polls)
+        kept = states_read(keeps)
         assert first.execute("select count(*) from kantata.billing_milestones").fetchall() == [
             (300,)
         ]
@@ -98,8 +98,8 @@ def test_dashboards_and_loads_are_not_in_each_others_way() -> None:
         assert unproven == "0"
 
 
-def test_it_works_under_any_name() -> None:
-    """Every mart and view can be read when the file is called otherwise, or attached."""
+def test_published_file_works_under_any_name() -> None:
+    """Every mart and view can be read after the file was renamed or attached."""
     job = Job("duckdb")
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
@@ -116,8 +116,8 @@ def test_it_works_under_any_name() -> None:
             connection.execute(f"select * from {name}").fetchall()
 
 
-def test_what_somebody_left_beside_the_old_file_does_not_get_into_the_new_one() -> None:
-    """A log of a process that wrote into the published file and died is gone with that file."""
+def test_write_ahead_log_of_the_old_file_is_removed() -> None:
+    """A log left by a process that wrote into the published file is not applied to the new one."""
     job = Job("duckdb")
     write = (
         "import duckdb, os; c = duckdb.connect('milestones.duckdb');"
@@ -135,22 +135,22 @@ def test_what_somebody_left_beside_the_old_file_does_not_get_into_the_new_one() 
     assert not any(name.endswith(".new") for name in os.listdir())
 
 
-def held(path: str) -> object:
-    """What a published file shows."""
+def published_number(path: str) -> object:
+    """Return the number in a published file."""
     with duckdb.connect(path, read_only=True) as connection:
         return connection.execute("select max(a) from t").fetchone()
 
 
 def publish_number(number: int, target: str) -> None:
-    """Publish a loader's file that has a number more."""
+    """Add a number to the loader's file, and publish it."""
     with duckdb.connect("loader.duckdb") as connection:
         connection.execute("create table if not exists t (a int)")
         connection.execute("insert into t values (?)", [number])
     publish(Path("loader.duckdb"), Path(target))
 
 
-def test_a_link_stays_one_and_leads_to_what_is_new() -> None:
-    """The file it leads to is replaced, be it there or not; a log by either name is gone."""
+def test_a_link_to_the_published_file_stays_a_link() -> None:
+    """Its target is created or replaced, and the logs of both names are removed."""
     Path("share").mkdir()
     Path("inner.duckdb").symlink_to("share/real.duckdb")
     Path("link.duckdb").symlink_to("inner.duckdb")
@@ -160,33 +160,33 @@ def test_a_link_stays_one_and_leads_to_what_is_new() -> None:
         publish_number(number, "link.duckdb")
         assert Path("link.duckdb").is_symlink()
         assert Path("inner.duckdb").is_symlink()
-        assert held("share/real.duckdb") == held("link.duckdb") == (number,)
+        assert published_number("share/real.duckdb") == published_number("link.duckdb") == (number,)
         assert os.listdir("share") == ["real.duckdb"]
         assert not Path("link.duckdb.wal").exists()
 
 
-def rights(path: str) -> tuple[int, int, int]:
-    """Who may do what with a file."""
+def permissions(path: str) -> tuple[int, int, int]:
+    """Return mode, owner and group of a file."""
     found = Path(path).stat()
     return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
 
 
 @pytest.mark.parametrize("mode", [0o660, 0o640, 0o444, 0o604])
-def test_the_rights_of_the_published_file_stay(mode: int) -> None:
-    """Its mode does, and where we may give them away its owner and group too."""
+def test_published_file_keeps_its_permissions(mode: int) -> None:
+    """A new file gets the mode of the old one, and its owner and group if we may set them."""
     publish_number(1, "out.duckdb")
     Path("out.duckdb").chmod(mode)
     if os.geteuid() == 0:
         os.chown("out.duckdb", 4321, 1234)
-    before = rights("out.duckdb")
+    before = permissions("out.duckdb")
     publish_number(2, "out.duckdb")
-    assert rights("out.duckdb") == before
-    assert held("out.duckdb") == (2,)
+    assert permissions("out.duckdb") == before
+    assert published_number("out.duckdb") == (2,)
 
 
 @contextmanager
-def somebody(number: int) -> Iterator[None]:
-    """Be a user and a group of this number, and nobody else."""
+def as_user(number: int) -> Iterator[None]:
+    """Run as the user and the group of this number."""
     os.setegid(number)
     os.seteuid(number)
     try:
@@ -197,26 +197,26 @@ def somebody(number: int) -> Iterator[None]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
-def test_a_group_that_cannot_be_given_is_not_replaced_by_another_one(
+def test_a_group_that_cannot_be_set_gives_no_rights_to_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who is in our own group may do no more with the new file than anybody."""
-    with TemporaryDirectory() as folder:  # pytest's own are for root alone
+    """If the old group cannot be set, our own group gets no more rights than others."""
+    with TemporaryDirectory() as folder:  # only root may enter pytest's own
         monkeypatch.chdir(folder)
         publish_number(1, "out.duckdb")
         Path("out.duckdb").chmod(0o664)
         for path in (".", "loader.duckdb"):
             os.chown(path, 4321, -1)
         os.chown("out.duckdb", 0, 1234)
-        with somebody(4321):
+        with as_user(4321):
             publish_number(2, "out.duckdb")
-        assert rights("out.duckdb") == (0o644, 4321, 4321)
-        assert held("out.duckdb") == (2,)
+        assert permissions("out.duckdb") == (0o644, 4321, 4321)
+        assert published_number("out.duckdb") == (2,)
         monkeypatch.undo()
 
 
-def test_brackets_in_its_name_are_no_pattern() -> None:
-    """A copy that a killed run left beside it goes, and another file's copy stays."""
+def test_brackets_in_a_file_name_are_no_pattern() -> None:
+    """A copy left by a killed run is removed; the copy of another file stays."""
     Path(".a[bc].duckdb.99.new").touch()
     Path(".ab.duckdb.99.new").touch()
     publish_number(1, "a[bc].duckdb")

@@ -1,4 +1,4 @@
-"""The job on both warehouses: complete, typed, proven, and nothing twice."""
+"""A sync on both warehouses is complete, typed and validated, and loads nothing twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONTENT = ("billing_milestones", "billing_milestone_versions", "billing_milesto
 
 
 def content(job: Job) -> dict[str, list[str]]:
-    """Every row of every table that a load fills."""
+    """Return every row of every table that a load fills."""
     with job.reading():
         return {
             table: sorted(map(str, job.rows(f"select * from kantata.{table}")))
@@ -67,7 +67,7 @@ def test_empty_account(job: Job) -> None:
 
 
 def test_unchanged_account_loads_no_row(job: Job) -> None:
-    """A second run over an unchanged account writes its own row in sync_runs, and no other."""
+    """A second run over an unchanged account writes one row, in sync_runs."""
     with Sandbox(milestones=450) as sandbox:
         job.synced(sandbox)
         before = content(job)
@@ -102,7 +102,7 @@ def test_changes_are_followed(job: Job) -> None:
 
 
 def test_dropped_link_is_marked(job: Job) -> None:
-    """A link the account drops keeps its row, with the time it went."""
+    """A link that the account drops keeps its row and gets the time of its removal."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_ = next(i for i, m in account.milestones.items() if m["invoice_id"] is None)
@@ -115,7 +115,7 @@ def test_dropped_link_is_marked(job: Job) -> None:
 
 
 def test_new_fields_become_columns(job: Job) -> None:
-    """A new field gets a column of its first value's type; what does not fit goes beside it."""
+    """A new field gets a column of its first value's type; other types go to ``__v_text``."""
     with Sandbox(milestones=250) as sandbox:
         job.synced(sandbox)
         ids = list(sandbox.account.milestones)
@@ -146,7 +146,7 @@ def test_new_fields_become_columns(job: Job) -> None:
     ],
 )
 def test_untypable_record_is_rejected_and_heals(job: Job, field: str, value: object) -> None:
-    """A value that does not fit rejects its record, keeps the last good row, and heals."""
+    """An invalid value rejects its record; the last good row stays until a good one arrives."""
     with Sandbox(milestones=40) as sandbox:
         job.synced(sandbox)
         id_ = next(iter(sandbox.account.milestones))
@@ -167,7 +167,7 @@ def test_untypable_record_is_rejected_and_heals(job: Job, field: str, value: obj
 
 @pytest.mark.long_on_postgres
 def test_absent_field_keeps_its_last_value(job: Job) -> None:
-    """A field that is missing, not null, keeps what the warehouse holds, and is reported."""
+    """A field that is absent, not null, keeps its last value and is reported."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         before = job.rows("select id, title from kantata.billing_milestones order by id")
@@ -179,7 +179,7 @@ def test_absent_field_keeps_its_last_value(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_lost_money_field_stops_the_run(job: Job) -> None:
-    """A field that figures rest on, missing everywhere, loads nothing."""
+    """If a field needed for amounts is missing from all records, nothing is loaded."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         before = content(job)
@@ -190,8 +190,8 @@ def test_lost_money_field_stops_the_run(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_unreadable_project_needs_a_person(job: Job) -> None:
-    """A milestone whose project is in no answer is loaded, and told of with exit code 3."""
+def test_unreadable_project_requires_action(job: Job) -> None:
+    """A milestone whose project cannot be read is loaded and reported with exit code 3."""
     with Sandbox(milestones=30) as sandbox:
         id_ = next(iter(sandbox.account.milestones))
         sandbox.account.set_raw(id_, "workspace_id", "999999")
@@ -221,7 +221,7 @@ _SHORT = ("refused", "html", "cut off", "rows lost")  # the others: tests/source
     [pytest.param(name, marks=() if name in _SHORT else pytest.mark.long) for name in _FAILURES],
 )
 def test_failed_read_loads_nothing(job: Job, failure: str) -> None:
-    """A read that fails leaves the warehouse and the published file as they were, and says so."""
+    """A failed read is recorded, and changes neither the warehouse nor the published file."""
     with Sandbox(milestones=450) as sandbox:
         job.synced(sandbox)
         before = content(job)
@@ -253,8 +253,8 @@ def test_failed_read_loads_nothing(job: Job, failure: str) -> None:
         pytest.param("garbage", marks=pytest.mark.long),
     ],
 )
-def test_passing_faults_are_survived(job: Job, fault: str) -> None:
-    """Faults that pass cost a retry and nothing else."""
+def test_temporary_faults_are_retried(job: Job, fault: str) -> None:
+    """A temporary fault is retried, and the run succeeds."""
     with Sandbox(milestones=1_000) as sandbox:
         sandbox.misbehave(Fault(fault, path="billing_milestones", times=3, skip=2))
         assert job.sync(sandbox).exit_code == 0
@@ -262,7 +262,7 @@ def test_passing_faults_are_survived(job: Job, fault: str) -> None:
 
 
 def test_local_folder_may_be_lost(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without dlt's working folder, or from another folder, the next run is the same."""
+    """Without dlt's working folder, or in another folder, the next run has the same result."""
     with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
         before = content(job)
@@ -278,8 +278,8 @@ def test_local_folder_may_be_lost(job: Job, monkeypatch: pytest.MonkeyPatch) -> 
     assert job.rows("select distinct new_field from kantata.billing_milestones") == [(1.5,)]
 
 
-def test_token_is_nowhere(job: Job) -> None:
-    """The token is in no file, no row and no error."""
+def test_token_is_never_stored(job: Job) -> None:
+    """No file, row or error contains the token."""
     token = "s3cret-token-8f1c"  # noqa: S105 - made up
     with Sandbox(milestones=30, token=token) as sandbox:
         job.sync(sandbox)

@@ -1,4 +1,4 @@
-"""Each change of Kantata's schema is told once; runs count only when they were proven."""
+"""Each schema change of Kantata is reported once; only validated runs count."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support.kill_points import Point, died
 
 
 @pytest.mark.long_on_postgres
-def test_field_that_goes_again_is_told_again(job: Job) -> None:
-    """A field that is missing is told of once each time, and so is that it is back."""
+def test_field_that_disappears_again_is_reported_again(job: Job) -> None:
+    """Each time a field disappears or comes back, that is reported once."""
     with Sandbox(milestones=30) as sandbox:
         job.sync(sandbox)
         for _ in range(2):
             sandbox.account.remove_field("title")
-            gone = [job.sync(sandbox).run.schema_changes for _ in range(2)]
-            assert gone == [["billing_milestones.title is missing; its last values stay"], []]
+            reported = [job.sync(sandbox).run.schema_changes for _ in range(2)]
+            assert reported == [["billing_milestones.title is missing; its last values stay"], []]
             sandbox.account.restore_field("title")
             assert job.sync(sandbox).run.schema_changes == [
                 "billing_milestones.title is there again"
@@ -29,8 +29,8 @@ def test_field_that_goes_again_is_told_again(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_field_that_some_have_is_not_missing_of_the_others(job: Job) -> None:
-    """A field that nobody declared is told as missing only if a record had it."""
+def test_field_of_some_records_is_not_missing_in_others(job: Job) -> None:
+    """An undeclared field is reported as missing only if a record loses it."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         first, second = open_ids(account)[:2]
@@ -38,15 +38,15 @@ def test_field_that_some_have_is_not_missing_of_the_others(job: Job) -> None:
         account.leave_out(second, "title")  # so that each run builds its row
         job.sync(sandbox)
         account.set_raw(first, "weight", 3)
-        told = [job.sync(sandbox).run.schema_changes for _ in range(2)]
-        assert told == [["billing_milestones.weight is new (bigint)"], []]
+        reported = [job.sync(sandbox).run.schema_changes for _ in range(2)]
+        assert reported == [["billing_milestones.weight is new (bigint)"], []]
         account.clear_raw(first)
-        told = [job.sync(sandbox).run.schema_changes for _ in range(2)]
-        assert told == [["billing_milestones.weight is missing; its last values stay"], []]
+        reported = [job.sync(sandbox).run.schema_changes for _ in range(2)]
+        assert reported == [["billing_milestones.weight is missing; its last values stay"], []]
 
 
-def test_change_that_a_killed_run_found_is_told(job: Job) -> None:
-    """What a run found and did not live to tell, the next proven one tells, once."""
+def test_change_found_by_a_killed_run_is_reported(job: Job) -> None:
+    """A schema change found by a killed run is reported once, by the next validated run."""
     with Sandbox(milestones=30) as sandbox:
         job.sync(sandbox)
         sandbox.account.add_field("weight", 1)
@@ -56,8 +56,8 @@ def test_change_that_a_killed_run_found_is_told(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_change_within_an_object_is_told(job: Job) -> None:
-    """A new field within a field, or one whose type changes there, is told once."""
+def test_change_within_an_object_is_reported(job: Job) -> None:
+    """A new field within an object, or a new type of one, is reported once."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         account.add_field("data", {"a": 1})
@@ -74,7 +74,7 @@ def test_change_within_an_object_is_told(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_cursor_of_a_run_that_failed_does_not_count(job: Job) -> None:
-    """The feed is asked from the last proven run on, whatever a failed one noted."""
+    """The feed is read from the cursor of the last validated run; a failed one does not count."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         proven = job.sync(sandbox).run.cursor_at
@@ -92,7 +92,7 @@ def test_cursor_of_a_run_that_failed_does_not_count(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_currencies_are_read_on_a_new_day(job: Job) -> None:
-    """The first feed run of a day reads the currencies again, and later ones do not."""
+    """The first incremental sync of a day reads the currencies again; later ones do not."""
     with Sandbox(milestones=30, now=datetime(2026, 7, 1, 12, tzinfo=UTC)) as sandbox:
         account = sandbox.account
         job.sync(sandbox)

@@ -1,7 +1,7 @@
-"""How long a first sync of 100,000 milestones takes, against its floor in the same run.
+"""Time a first sync of 100,000 milestones against the least possible work in the same run.
 
 The floor fetches the same pages, parses them, builds Arrow tables of the same records and inserts
-them into a DuckDB file: no hashes, no types checked, no versions, no proof, no copy.
+them into a DuckDB file: no hashes, type checks, versions, reconciliation or copy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TABLES = ("billing_milestones", "workspaces", "stories", "invoices", "external_r
 
 
 def floor(url: str, token: str, folder: Path) -> float:
-    """Seconds of the least that must be done."""
+    """Return the seconds that the least possible work takes."""
     began = time.perf_counter()
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {token}"
@@ -69,16 +69,16 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[object
 
 
 def ours(folder: Path) -> float:
-    """Seconds of the whole job."""
+    """Return the seconds that the whole job takes."""
     began = time.perf_counter()
-    place = duckdb_target(folder / "loader.duckdb", folder / "milestones.duckdb")
-    with locked(place) as hold:
-        assert sync(kantata_settings(), hold, SyncOptions(), RunObserver()).exit_code == 0
+    target = duckdb_target(folder / "loader.duckdb", folder / "milestones.duckdb")
+    with locked(target) as warehouse_lock:
+        assert sync(kantata_settings(), warehouse_lock, SyncOptions(), RunObserver()).exit_code == 0
     return time.perf_counter() - began
 
 
 def main() -> None:
-    """Print both, and their ratio, by their best of some rounds."""
+    """Print both times and their ratio, the best of some rounds."""
     milestones = int(sys.argv[1]) if len(sys.argv) > 1 else MILESTONES
     floors, jobs = [], []
     with serving(milestones) as (url, token):

@@ -1,4 +1,4 @@
-"""What following the account costs, in requests and in seconds."""
+"""Measure incremental syncs, in requests and in seconds."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def control(url: str, path: str, body: object = None) -> None:
     requests.post(f"{root}/sandbox/account/{path}", json=body or {}, timeout=60).raise_for_status()
 
 
-def timed(place: Target, asked: SyncOptions) -> tuple[SyncResult, float, dict[str, float]]:
-    """A run, its seconds, and when each of its phases began."""
+def timed(target: Target, options: SyncOptions) -> tuple[SyncResult, float, dict[str, float]]:
+    """Run a sync; return its result, its seconds, and when each of its phases began."""
     began = time.perf_counter()
     phases: dict[str, float] = {}
 
     def phase(name: str) -> None:
         phases[name] = time.perf_counter() - began
 
-    with locked(place) as hold:
-        result = sync(kantata_settings(), hold, asked, RunObserver(phase=phase))
+    with locked(target) as warehouse_lock:
+        result = sync(kantata_settings(), warehouse_lock, options, RunObserver(phase=phase))
     return result, time.perf_counter() - began, phases
 
 
@@ -66,21 +66,21 @@ def change(url: str, token: str, changes: int) -> None:
         control(url, "delete_milestone", {"id": id_})
 
 
-def said(
-    what: str, run: Callable[[], tuple[SyncResult, float, dict[str, float]]], target: str
+def report(
+    what: str, run: Callable[[], tuple[SyncResult, float, dict[str, float]]], goal: str
 ) -> None:
-    """Run, and print what it cost."""
+    """Run a sync, and print its requests and seconds."""
     result, seconds, phases = run()
     row = result.run
     parts = ", ".join(f"{name} at {at:.2f}" for name, at in phases.items())
     print(
         f"{what}: {row.mode}, {row.requests} requests, {row.changed} changed, {row.deleted} "
-        f"deleted, {seconds:.2f} s ({parts}); target {target}"
+        f"deleted, {seconds:.2f} s ({parts}); target {goal}"
     )
 
 
 def floor(url: str, token: str) -> float:
-    """Seconds to fetch all pages one after another, parse them and hash every record once."""
+    """Return the seconds to fetch all pages in turn, parse them and hash every record once."""
     began = time.perf_counter()
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {token}"
@@ -99,25 +99,25 @@ def floor(url: str, token: str) -> float:
 
 
 def main() -> None:
-    """Print the cost of feed runs and of a full scan over an unchanged account."""
+    """Print the cost of incremental syncs, and of a full scan over an unchanged account."""
     milestones = int(sys.argv[1]) if len(sys.argv) > 1 else MILESTONES
     folder = Path(tempfile.mkdtemp(prefix="milestones-bench-"))
-    place = duckdb_target(folder / "loader.duckdb", folder / "milestones.duckdb")
+    target = duckdb_target(folder / "loader.duckdb", folder / "milestones.duckdb")
     with serving(milestones) as (url, token):
-        said(f"first sync of {milestones:,}", lambda: timed(place, SyncOptions()), "-")
-        said("nothing changed", lambda: timed(place, SyncOptions()), "5 requests")
+        report(f"first sync of {milestones:,}", lambda: timed(target, SyncOptions()), "-")
+        report("nothing changed", lambda: timed(target, SyncOptions()), "5 requests")
         change(url, token, CHANGES)
         most = 10 + -(-CHANGES // 100) + DELETED
-        said(
+        report(
             f"{CHANGES} changed, {DELETED} deleted",
-            lambda: timed(place, SyncOptions()),
+            lambda: timed(target, SyncOptions()),
             f"{most} requests, 3 s",
         )
         change(url, token, 1_000 - CHANGES)
-        said("1,000 changed", lambda: timed(place, SyncOptions()), "loading in 2 s")
+        report("1,000 changed", lambda: timed(target, SyncOptions()), "loading in 2 s")
         low = floor(url, token)
         most_seconds = f"{1.5 * low:.1f} s, 1.5 times fetching, parsing and hashing ({low:.1f} s)"
-        said("full scan, unchanged", lambda: timed(place, SyncOptions(full=True)), most_seconds)
+        report("full scan, unchanged", lambda: timed(target, SyncOptions(full=True)), most_seconds)
     shutil.rmtree(folder)
 
 

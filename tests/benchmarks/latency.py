@@ -1,4 +1,4 @@
-"""Pages a second with 50 ms of latency: four requests in flight against one at a time."""
+"""Compare pages a second with four requests in flight and with one, at 50 ms of latency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MILESTONES = 40_000
 
 
 def pages_a_second(url: str, token: str, in_flight: int) -> float:
-    """How fast the list is read."""
+    """Return how many pages a second a scan reads."""
     began, pages = time.perf_counter(), 0
     for _ in Scan(KantataReader(url, token), in_flight).pages():
         pages += 1
@@ -20,7 +20,7 @@ def pages_a_second(url: str, token: str, in_flight: int) -> float:
 
 
 def main() -> None:
-    """Print both and their ratio."""
+    """Print both rates and their ratio."""
     with serving(MILESTONES, latency_ms=50) as (url, token):
         one, four = (pages_a_second(url, token, in_flight) for in_flight in (1, 4))
     print(

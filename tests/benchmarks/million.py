@@ -1,4 +1,4 @@
-"""The most memory that a first sync of a million milestones takes, and an unchanged second one."""
+"""Measure the peak memory of a first sync of a million milestones, and of an unchanged second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MILESTONES = 1_000_000
 
 
 def main() -> None:
-    """Print seconds and peak memory of both."""
+    """Print the seconds and the peak memory of both syncs."""
     milestones = int(sys.argv[1]) if len(sys.argv) > 1 else MILESTONES
     with serving(milestones), tempfile.TemporaryDirectory(prefix="milestones-bench-") as folder:
         os.environ["PYTHONPATH"] = str(ROOT)
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _peak_of(command: list[str]) -> int:
-    """Run a command; the most memory it had resident, in bytes."""
+    """Run a command; return its peak resident memory in bytes."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

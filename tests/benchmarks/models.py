@@ -1,6 +1,6 @@
-"""What the marts cost over a million milestones with three versions each, on both warehouses.
+"""Time the marts of a million milestones with three versions each, on both warehouses.
 
-Also what the questions of ``warehouse/ANALYSTS.md`` cost over them.
+The queries of ``warehouse/ANALYSTS.md`` are timed too.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from warehouse.database import Database, connect
 from warehouse.models import build
 
 MILESTONES = 1_000_000
-# Row n of either engine's series; each text is the same on both.
+# Row n of a series; each expression gives the same text on both engines.
 _CURRENCY = "(case n % 4 when 0 then 'USD' when 1 then 'EUR' when 2 then 'JPY' else 'KWD' end)"
-# Of fifty one is unscheduled; of those due before September 2026, of twenty one is overdue.
+# One in 50 is unscheduled. Of those due before September 2026, one in 20 is overdue.
 _DATE = "(case when n % 50 <> 7 then date '2024-01-01' + (n % 1500)::int end)"
 _INVOICE = f"""(case when {_DATE} < date '2026-09-01' and n % 20 <> 0
     then (n / 3)::bigint::text end)"""
-# Of five one slips by 20 days with each version.
+# One in five slips by 20 days with each version.
 _DATE_OF_VERSION = f"({_DATE} - (case when n % 5 = 0 then 3 - v else 0 end)::int * 20)"
 _FILL = (
     """insert into kantata.currencies (iso_code, subunit_to_unit, unit_per_subunit) values
@@ -63,7 +63,7 @@ _FILL = (
 )
 
 _QUESTION = r"### (\d[^\n]*)\n[^#]*?```sql\n(.*?);\n```"
-# A run that changed a thousand milestones.
+# The rows of a run that changed a thousand milestones.
 _CHANGE = """
 insert into kantata.billing_milestone_versions
     (id, version, change_type, observed_at, row_hash, title, workspace_id, currency,
@@ -78,7 +78,7 @@ values ('run 2', 'proven', 'feed', '', timestamptz '2026-09-14', '{}', 0, 1000, 
 
 
 def fill(database: Database, milestones: int) -> None:
-    """Put rows into empty raw tables."""
+    """Insert rows into empty raw tables."""
     numbers = "generate_series" if database.is_postgres else "range"
     last = milestones - 1 if database.is_postgres else milestones
     series = f"(select * from {numbers}(0, {last}) as numbers (n)) series"
@@ -91,7 +91,7 @@ def fill(database: Database, milestones: int) -> None:
 
 
 def measure(name: str, milestones: int) -> None:
-    """Print what a refresh and each question cost on one warehouse."""
+    """Print the seconds of each refresh and of each query on one warehouse."""
     destination = configured_target(name).destination
     day = build.BuildContext(run_id="run", as_of=date(2026, 9, 15), timezone="Europe/Berlin")
     with connect(destination) as database:

@@ -1,4 +1,4 @@
-"""A thousand approved updates against the time their requests need one after another.
+"""Time a push of a thousand approved updates against its requests sent one after another.
 
 Run with ``python -m tests.benchmarks.push``.
 """
@@ -19,7 +19,7 @@ CHANGES = 1000
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the time of the push, and the time that its requests need."""
     with tempfile.TemporaryDirectory() as folder, Sandbox(0, latency_ms=LATENCY_MS) as sandbox:
         desk = Desk(sandbox, f"sqlite:///{Path(folder) / 'ledger.sqlite'}")
         drafts = [desk.draft(Action.UPDATE) for _ in range(CHANGES)]

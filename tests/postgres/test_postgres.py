@@ -1,4 +1,4 @@
-"""What is Postgres's own: roles with few rights, unique keys, servers that refuse."""
+"""What is specific to Postgres: roles with few rights, unique keys, servers that refuse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from warehouse.models import build
 
 
 def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loader syncs and pushes with its schemas alone; a reader sees the marts alone."""
+    """The loader role needs only its own schemas; the reader role can read only the marts."""
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", roles)
     with Sandbox(milestones=120) as sandbox:
         assert postgres.sync(sandbox).exit_code == 0
@@ -53,7 +53,7 @@ def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.Mo
 
 
 def test_keys_are_unique(postgres: Job) -> None:
-    """Postgres itself refuses a second row of the same key in a raw table or a mart."""
+    """Postgres refuses a second row with the same key in a raw table or a mart."""
     with Sandbox(milestones=30) as sandbox:
         postgres.synced(sandbox)
     for table in ("kantata.billing_milestones", "kantata_marts.billing_milestones"):
@@ -61,8 +61,8 @@ def test_keys_are_unique(postgres: Job) -> None:
             postgres.run(f"insert into {table} select * from {table}")
 
 
-def test_rows_that_stay_are_not_rewritten(postgres: Job) -> None:
-    """Of the marts that have a row for each milestone, a refresh writes only rows that differ."""
+def test_unchanged_rows_are_not_rewritten(postgres: Job) -> None:
+    """A refresh writes only changed rows to the marts with one row for each milestone."""
     rows = "select id, ctid::text, title from kantata_marts.{}"
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
@@ -83,7 +83,7 @@ def test_rows_that_stay_are_not_rewritten(postgres: Job) -> None:
 
 
 def failure(job: Job, sandbox: Sandbox) -> tuple[int, str]:
-    """The exit code and the message of a run that fails."""
+    """Run a sync that fails; return its exit code and message."""
     with pytest.raises(WarehouseError) as raised:
         job.sync(sandbox)
     assert "postgres:postgres" not in str(raised.value)
@@ -91,16 +91,16 @@ def failure(job: Job, sandbox: Sandbox) -> tuple[int, str]:
 
 
 def test_wrong_password(postgres: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong password is a mistake of configuration."""
+    """A wrong password is a configuration error."""
     wrong = postgres.url.replace("postgres:postgres@", "postgres:wrong@")
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", wrong)
     with Sandbox(milestones=30) as sandbox:
-        code, said = failure(postgres, sandbox)
-    assert (code, "password authentication failed" in said, ":wrong" in said) == (2, True, False)
+        code, error = failure(postgres, sandbox)
+    assert (code, "password authentication failed" in error, ":wrong" in error) == (2, True, False)
 
 
 def test_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replica, which cannot be written to, is a mistake of configuration, and is named so."""
+    """A read-only replica is a configuration error, and the message says what it is."""
     monkeypatch.setenv("KANTATA_API_URL", "")
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
 
@@ -112,14 +112,14 @@ def test_replica(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
         job = Job("postgres", url)
         assert job.rows("select pg_is_in_recovery()") == [(True,)]
-        code, said = failure(job, sandbox)
-        assert (code, "read-only" in said, "primary" in said) == (2, True, True)
+        code, error = failure(job, sandbox)
+        assert (code, "read-only" in error, "primary" in error) == (2, True, True)
         assert job.rows("select status from kantata.sync_runs") == [("proven",)]
         assert job.rows("select count(*) from kantata_marts.billing_milestones") == [(30,)]
 
 
 def test_lock_of_another_role(postgres: Job, roles: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has the lock is told as far as the server tells it to a role that is not its own."""
+    """The message names the holder of the lock, as far as the server shows another role."""
     postgres.shortest_wait = 0.0
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", roles)
     with (

@@ -1,4 +1,4 @@
-"""Postgres that fails in mid-load: each end is told clearly, and the next run makes it right."""
+"""Postgres fails while a run loads: the failure is reported, and the next run repairs all."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Point:
     """A statement of a run.
 
     Args:
-        name: What the run does there.
-        when: The words of a trigger that fires in it.
+        name: What the run does with it.
+        when: The clause of a trigger that fires in it.
         table: Its table.
-        skip: How many such statements pass first.
+        skip: How many such statements succeed first.
     """
 
     name: str
@@ -42,7 +42,7 @@ MART = Point("fill a mart", "after insert", f"{MARTS}.billing_forecast")
 END = Point("end the run", "before update", f"{RAW}.sync_runs", skip=2)
 POINTS = [
     Point("begin the run", "before insert", f"{RAW}.sync_runs"),
-    Point("tell what was read", "before update", f"{RAW}.sync_runs", skip=1),
+    Point("record what was read", "before update", f"{RAW}.sync_runs", skip=1),
     Point("empty a staging table", "before truncate", f"{STAGING}.billing_milestones"),
     Point("begin to copy", "before insert", f"{STAGING}.billing_milestone_versions"),
     COPY,
@@ -60,8 +60,8 @@ END_CONNECTION = "pg_terminate_backend(pg_backend_pid())"
 
 @contextmanager
 def fails(job: Job, point: Point, how: str, times: int = ALWAYS) -> Iterator[None]:
-    """Let Postgres fail in the midst of a statement, so many times; it must have got there."""
-    # A sequence counts on though the transaction is lost with its connection.
+    """Make Postgres fail within a statement, this many times; check that it was reached."""
+    # A sequence keeps its value when the transaction is rolled back.
     job.run(
         f"""
         create sequence reached;
@@ -81,27 +81,27 @@ def fails(job: Job, point: Point, how: str, times: int = ALWAYS) -> Iterator[Non
     job.run("drop function fail() cascade; drop sequence reached")
 
 
-def changed(account: Account) -> None:
+def change_account(account: Account) -> None:
     """Edit, create, invoice and delete a milestone."""
-    edited, billed, gone, *_ = open_ids(account)
+    edited, billed, deleted, *_ = open_ids(account)
     account.update_milestone(
         edited, amount_in_cents=account.milestones[edited]["amount_in_cents"] + 1
     )
     account.invoice_milestone(billed)
-    account.delete_milestone(gone)
+    account.delete_milestone(deleted)
     account.create_milestone(title="new")
 
 
 def outcome(job: Job, sandbox: Sandbox) -> tuple[int, str]:
-    """How a run ends: its exit code, and what it says if it fails."""
+    """Run a sync; return its exit code, and its message if it fails."""
     try:
         return job.sync(sandbox).exit_code, ""
     except WarehouseError as error:
         return error.exit_code, str(error)
 
 
-def shown(job: Job) -> list[tuple[object, ...]]:
-    """The marts of the milestones and of the schedule."""
+def mart_rows(job: Job) -> list[tuple[object, ...]]:
+    """Return the marts of the milestones and of the monthly schedule."""
     listed = "select id, status, amount from kantata_marts.billing_milestones order by id"
     monthly = "select * from kantata_marts.billing_schedule_monthly order by 1, 2, 3"
     return job.rows(listed) + job.rows(monthly)
@@ -120,26 +120,26 @@ def shown(job: Job) -> list[tuple[object, ...]]:
     ],
 )
 def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
-    """Wherever the server ends a connection, the run ends well or with 75, and the next is right.
+    """Wherever the server ends a connection, the run succeeds or exits with 75; the next succeeds.
 
-    dlt tries a COPY or a merge again, so that being cut off once is no failure.
+    dlt retries a COPY or a merge, so losing the connection once is no failure.
     """
     with Sandbox(milestones=60) as sandbox:
         postgres.synced(sandbox)
-        before = shown(postgres)
-        changed(sandbox.account)
+        before = mart_rows(postgres)
+        change_account(sandbox.account)
         with fails(postgres, point, END_CONNECTION, times):
-            code, said = outcome(postgres, sandbox)
+            code, message = outcome(postgres, sandbox)
         if times == ALWAYS or code:
             assert code == 75
-            assert len(said.splitlines()) == 1
-            assert "postgres:postgres" not in said
-            assert (shown(postgres) == before) is (point is not END)
+            assert len(message.splitlines()) == 1
+            assert "postgres:postgres" not in message
+            assert (mart_rows(postgres) == before) is (point is not END)
         else:
             assert_equal(postgres, sandbox.account)
         assert postgres.sync(sandbox).exit_code == 0
         assert_equal(postgres, sandbox.account)
-        assert shown(postgres) != before
+        assert mart_rows(postgres) != before
     statuses = postgres.rows("select status from kantata.sync_runs order by run_id")
     assert ("running",) not in statuses
     assert statuses[-1] == ("proven",)
@@ -147,38 +147,38 @@ def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
 
 @pytest.mark.parametrize("point", [COPY, MERGE, MART], ids=lambda point: point.name)
 def test_statement_timeout(postgres: Job, point: Point) -> None:
-    """A statement that the server ends is told, also in the run's row; the next run is right."""
+    """A cancelled statement is reported and recorded in sync_runs; the next run succeeds."""
     name = postgres.url.rpartition("/")[2]
     with Sandbox(milestones=60) as sandbox:
         postgres.synced(sandbox)
-        before = shown(postgres)
-        changed(sandbox.account)
+        before = mart_rows(postgres)
+        change_account(sandbox.account)
         postgres.run(f"alter database {name} set statement_timeout = '5s'")
         with fails(postgres, point, "pg_sleep(600)"):
-            code, said = outcome(postgres, sandbox)
-        assert (code, "canceling statement due to statement timeout" in said) == (75, True)
-        told = "select status, error from kantata.sync_runs order by run_id desc limit 1"
-        assert postgres.rows(told) == [("failed", said)]
-        assert shown(postgres) == before
+            code, message = outcome(postgres, sandbox)
+        assert (code, "canceling statement due to statement timeout" in message) == (75, True)
+        last_run = "select status, error from kantata.sync_runs order by run_id desc limit 1"
+        assert postgres.rows(last_run) == [("failed", message)]
+        assert mart_rows(postgres) == before
         postgres.run(f"alter database {name} reset statement_timeout")
         assert postgres.sync(sandbox).exit_code == 0
         assert_equal(postgres, sandbox.account)
-        assert shown(postgres) != before
+        assert mart_rows(postgres) != before
 
 
-def test_table_that_somebody_locked(postgres: Job) -> None:
-    """A run that waits for a table too long is told so; the next one builds the marts."""
+def test_locked_table(postgres: Job) -> None:
+    """A run that waits too long for a locked table exits with 75; the next builds the marts."""
     name = postgres.url.rpartition("/")[2]
     with Sandbox(milestones=60) as sandbox:
         postgres.synced(sandbox)
-        changed(sandbox.account)
+        change_account(sandbox.account)
         postgres.run(f"alter database {name} set statement_timeout = '5s'")
         other = psycopg2.connect(postgres.url)
         with other, other.cursor() as cursor:
             cursor.execute(f"lock table {MARTS}.milestone_slippage in share mode")
-            code, said = outcome(postgres, sandbox)
+            code, message = outcome(postgres, sandbox)
         other.close()
-        assert (code, "canceling statement due to statement timeout" in said) == (75, True)
+        assert (code, "canceling statement due to statement timeout" in message) == (75, True)
         assert postgres.sync(sandbox, full=False).exit_code == 0
         assert_equal(postgres, sandbox.account)
         live = f"select count(*) from {MARTS}.milestone_slippage"

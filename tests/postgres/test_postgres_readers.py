@@ -1,4 +1,4 @@
-"""Dashboards that read Postgres while the marts are built anew see one state or the other."""
+"""Dashboards that read Postgres while the marts are rebuilt see one state or the other."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ State = tuple[Any, ...]
 
 
 def refreshed(job: Job, day: build.BuildContext) -> State:
-    """Build the marts for a day; gives their figures."""
+    """Build the marts for a day; return their figures."""
     with connect(job.target.destination) as database:
         assert build.build_marts(database, day, always=True) == []
     return job.rows(FIGURES)[0]
 
 
-def poll(url: str, seen: Counter[State], stop: threading.Event) -> None:
-    """Read the figures again and again, each time as one statement of its own."""
+def poll(url: str, states: Counter[State], stop: threading.Event) -> None:
+    """Read the figures repeatedly, each time in one statement."""
     dashboard = psycopg2.connect(url)
     dashboard.autocommit = True
     with dashboard.cursor() as cursor:
         while not stop.is_set():
             cursor.execute(FIGURES)
-            seen[cursor.fetchall()[0]] += 1
+            states[cursor.fetchall()[0]] += 1
     dashboard.close()
 
 
 def test_reader_sees_no_half_built_marts(postgres: Job) -> None:
-    """Whatever moment a dashboard asks at, all marts answer for the same build."""
-    seen: Counter[State] = Counter()
+    """At any moment, one statement sees all marts from the same build."""
+    states: Counter[State] = Counter()
     stop = threading.Event()
     with Sandbox(milestones=400) as sandbox:
         postgres.synced(sandbox)
     early, late = refreshed(postgres, EARLY), refreshed(postgres, LATE)
     assert early != late
-    dashboard = threading.Thread(target=poll, args=(postgres.url, seen, stop))
+    dashboard = threading.Thread(target=poll, args=(postgres.url, states, stop))
     dashboard.start()
     try:
         for _ in range(REFRESHES // 2):
@@ -67,5 +67,5 @@ def test_reader_sees_no_half_built_marts(postgres: Job) -> None:
     finally:
         stop.set()
         dashboard.join()
-    assert seen.keys() == {early, late}
-    assert min(seen.values()) > REFRESHES
+    assert states.keys() == {early, late}
+    assert min(states.values()) > REFRESHES

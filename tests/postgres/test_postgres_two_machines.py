@@ -1,6 +1,6 @@
-"""Two machines and one Postgres: one of them syncs, the other waits or comes again later.
+"""Two machines and one Postgres: one of them syncs, the other waits or exits with 75.
 
-Each machine is a process in a folder of its own, so that only the server can keep them apart.
+Each machine is a process in its own folder, so that only the server's lock separates them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOLDERS = (
 
 
 def on_machine(folder: Path, sandbox: Sandbox, *arguments: str) -> Forked:
-    """Start `milestones sync` on a machine, which is a folder."""
+    """Start `milestones sync` in a folder that stands for a machine."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {
         "KANTATA_API_URL": sandbox.url,
@@ -43,15 +43,15 @@ def on_machine(folder: Path, sandbox: Sandbox, *arguments: str) -> Forked:
 
 
 def ended(process: Forked) -> tuple[int, str]:
-    """How it ended: its exit code, and its error if there was one."""
-    told, said = process.communicate(600)
-    assert "Traceback" not in said
-    return process.returncode, json.loads(told).get("error", "")
+    """Wait for a process; return its exit code, and its error if there was one."""
+    output, log = process.communicate(600)
+    assert "Traceback" not in log
+    return process.returncode, json.loads(output).get("error", "")
 
 
 @contextmanager
 def reading(folder: Path, sandbox: Sandbox, seconds: float) -> Iterator[Forked]:
-    """A machine whose sync is reading, for so many seconds more."""
+    """Run a sync that is still reading, for so many seconds more."""
     sandbox.misbehave(Fault("delay", seconds=seconds, path="billing_milestones", times=1))
     process = on_machine(folder, sandbox)
     assert process.stderr is not None
@@ -63,8 +63,8 @@ def reading(folder: Path, sandbox: Sandbox, seconds: float) -> Iterator[Forked]:
         process.communicate()
 
 
-def test_second_machine_comes_again_later(postgres: Job, tmp_path: Path) -> None:
-    """While one machine syncs, another ends with 75 and names it; once it is killed, it works."""
+def test_second_machine_exits_while_the_first_syncs(postgres: Job, tmp_path: Path) -> None:
+    """While one machine syncs, another exits with 75 and names it; once it is killed, it syncs."""
     with Sandbox(milestones=60) as sandbox:
         with reading(tmp_path / "one", sandbox, 600) as one:
             code, error = ended(on_machine(tmp_path / "two", sandbox))
@@ -84,8 +84,8 @@ def test_second_machine_comes_again_later(postgres: Job, tmp_path: Path) -> None
     assert statuses == [("stopped",), ("proven",)]
 
 
-def test_second_machine_waits_if_it_is_told_to(postgres: Job, tmp_path: Path) -> None:
-    """With `--wait` it begins when the other has ended, and both runs are whole."""
+def test_second_machine_waits_on_request(postgres: Job, tmp_path: Path) -> None:
+    """With `--wait` the second run begins when the first has ended, and both are complete."""
     with Sandbox(milestones=60) as sandbox:
         with reading(tmp_path / "one", sandbox, 4) as one:
             two = on_machine(tmp_path / "two", sandbox, "--wait", "600", "--full")
@@ -101,7 +101,7 @@ def test_second_machine_waits_if_it_is_told_to(postgres: Job, tmp_path: Path) ->
 
 
 def test_nothing_is_loaded_without_the_lock(postgres: Job) -> None:
-    """A run whose lock was lost while it read stops before it loads: somebody else may have it."""
+    """A run that loses its lock while it reads stops before it loads: another may have it."""
 
     def lose_lock(_: Account) -> None:
         postgres.run(f"select pg_terminate_backend(pid) from ({HOLDERS}) holders")
@@ -112,14 +112,14 @@ def test_nothing_is_loaded_without_the_lock(postgres: Job) -> None:
             postgres.sync(sandbox)
         assert raised.value.exit_code == 75
         assert postgres.rows("select count(*) from kantata.billing_milestones") == [(0,)]
-        (told,) = postgres.rows("select status, error is not null from kantata.sync_runs")
-        assert told == ("failed", True)
+        (run,) = postgres.rows("select status, error is not null from kantata.sync_runs")
+        assert run == ("failed", True)
         assert postgres.sync(sandbox).exit_code == 0
         assert_equal(postgres, sandbox.account)
 
 
 def test_lock_is_of_one_warehouse(postgres: Job, postgres_server: str, tmp_path: Path) -> None:
-    """A run that holds another database of the same server is not in the way."""
+    """A run on another database of the same server does not block a sync."""
     other = psycopg2.connect(postgres_server)
     try:
         with other, other.cursor() as cursor:
@@ -132,16 +132,16 @@ def test_lock_is_of_one_warehouse(postgres: Job, postgres_server: str, tmp_path:
 
 
 def test_lock_says_since_when_it_is_held(postgres: Job) -> None:
-    """The time that is told is when the lock was had, not when its connection began to wait."""
+    """The message gives the time when the lock was taken, not when its connection was opened."""
     destination = postgres.target.destination
     with connect(destination) as late, connect(destination) as other:
         time.sleep(2)
-        had = datetime.now(UTC).replace(microsecond=0)
+        taken = datetime.now(UTC).replace(microsecond=0)
         with (
             server_lock(late),
             pytest.raises(WarehouseBusy) as raised,
             server_lock(other, shortest_wait=0.0),
         ):
             pass
-    told = str(raised.value).rpartition(" since ")[2]
-    assert datetime.strptime(told, "%Y-%m-%d %H:%M:%S%z") >= had
+    since = str(raised.value).rpartition(" since ")[2]
+    assert datetime.strptime(since, "%Y-%m-%d %H:%M:%S%z") >= taken

@@ -1,4 +1,4 @@
-"""Airflow really executes the DAG, in an environment of its own, against a sandbox."""
+"""A real Airflow executes the DAG against a sandbox, in its own environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.airflow
 
 
 def _installed() -> Path:
-    """Airflow's own Python, installed once for each change of what it is made of."""
+    """Return the Python of Airflow's environment, installed again when the constraints change."""
     python, stamp = HOME / "bin" / "python", HOME / ".installed"
     wanted = hashlib.sha256(CONSTRAINTS.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
@@ -48,14 +48,14 @@ def _installed() -> Path:
 
 @dataclass
 class Airflow:
-    """An Airflow that runs the DAG when asked."""
+    """An Airflow that runs the DAG on request."""
 
     process: subprocess.Popen[str]
 
     def run(
         self, sandbox: Sandbox, job: Job, timeout: float = 600, token: str = "", **settings: str
     ) -> dict[str, Any]:
-        """Run the DAG once: how each task ended, and what was logged."""
+        """Run the DAG once; return the state of each task, and the log."""
         kantata = {"conn_type": "generic", "host": sandbox.url, "password": token or sandbox.token}
         settings = {"SOURCES__KANTATA__BACKOFF_SECONDS": "0.01"} | settings
         environment = {
@@ -67,20 +67,20 @@ class Airflow:
             environment["AIRFLOW_CONN_MILESTONES_POSTGRES"] = job.url
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        asked = {"environment": environment, "timeout": timeout}
-        self.process.stdin.write(json.dumps(asked) + "\n")
+        run = {"environment": environment, "timeout": timeout}
+        self.process.stdin.write(json.dumps(run) + "\n")
         self.process.stdin.flush()
-        said = []
+        log = []
         for line in self.process.stdout:
             if line.startswith("RESULT "):
-                return json.loads(line.removeprefix("RESULT ")) | {"said": "".join(said)}
-            said.append(line)
-        raise AssertionError("".join(said)[-5000:])
+                return json.loads(line.removeprefix("RESULT ")) | {"log": "".join(log)}
+            log.append(line)
+        raise AssertionError("".join(log)[-5000:])
 
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """An Airflow with the DAG in its folder, as the production page says."""
+    """An Airflow with the DAG in its folder, set up as the production page says."""
     home = tmp_path_factory.mktemp("airflow")
     (home / "dags").mkdir()
     shutil.copy(ROOT / "pipelines" / "airflow_dag.py", home / "dags")
@@ -105,69 +105,69 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     process.communicate(timeout=600)
 
 
-def ends(result: dict[str, Any]) -> dict[str, tuple[str, int]]:
-    """How each task ended, and at which try."""
+def task_results(result: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """Return the state of each task, and its number of tries."""
     return {name: (task["state"], task["tries"]) for name, task in result["tasks"].items()}
 
 
-def test_each_exit_code_ends_a_task_as_it_should(airflow: Airflow, job: Job) -> None:
-    """0 and 3 succeed, 3 with a warning that names the need; 75 is retried; 1 and 2 are not."""
+def test_each_exit_code_gives_its_task_state(airflow: Airflow, job: Job) -> None:
+    """0 and 3 succeed, 3 with a warning; 75 is retried; 1 and 2 fail at once."""
     with Sandbox(milestones=60) as sandbox:
         result = airflow.run(sandbox, job)
-        assert ends(result) == {"sync": ("success", 1), "push": ("skipped", 1)}
+        assert task_results(result) == {"sync": ("success", 1), "push": ("skipped", 1)}
         assert result["dag"] == {"catchup": False, "max_active_runs": 1}
         assert_equal(job, sandbox.account)
 
         sandbox.misbehave(Fault("throttle", times=5))
         result = airflow.run(sandbox, job)
-        assert ends(result)["sync"] == ("success", 2)
+        assert task_results(result)["sync"] == ("success", 2)
         sandbox.misbehave(Fault("throttle"))
         result = airflow.run(sandbox, job)
-        assert ends(result)["sync"] == ("failed", 4)
-        assert "throttling" in result["said"]
+        assert task_results(result)["sync"] == ("failed", 4)
+        assert "throttling" in result["log"]
         sandbox.behave()
 
         result = airflow.run(sandbox, job, token="wrong")  # noqa: S106 - it is no token
-        assert ends(result)["sync"] == ("failed", 1)
-        assert "KANTATA_ACCESS_TOKEN" in result["said"]
+        assert task_results(result)["sync"] == ("failed", 1)
+        assert "KANTATA_ACCESS_TOKEN" in result["log"]
 
         spoiled = next(iter(sandbox.account.milestones))
         sandbox.account.set_raw(spoiled, "amount_in_cents", "12.50")
         result = airflow.run(sandbox, job, SOURCES__KANTATA__SCAN_EVERY="0s")
-        assert ends(result)["sync"] == ("success", 1)
-        assert f"needs a person: billing_milestones {spoiled} is rejected" in result["said"]
-        assert sandbox.token not in result["said"]
+        assert task_results(result)["sync"] == ("success", 1)
+        assert f"needs a person: billing_milestones {spoiled} is rejected" in result["log"]
+        assert sandbox.token not in result["log"]
 
 
-def test_push_is_a_task_of_its_own(airflow: Airflow, job: Job) -> None:
-    """It writes what was approved, is never tried again, and is refused with a ledger in a file."""
+def test_push_is_a_separate_task(airflow: Airflow, job: Job) -> None:
+    """Push writes approved changes, is never retried, and is refused if the ledger is a file."""
     with Sandbox(milestones=60) as sandbox:
         if not job.url:
             result = airflow.run(sandbox, job, PUSH__ENABLED="true")
-            assert ends(result) == {"sync": ("success", 1), "push": ("failed", 1)}
-            assert "must be on Postgres" in result["said"]
+            assert task_results(result) == {"sync": ("success", 1), "push": ("failed", 1)}
+            assert "must be on Postgres" in result["log"]
             return
         job.sync(sandbox)
         desk = Desk(sandbox, job.url)
         done, left = (desk.approved(desk.draft(Action.UPDATE)) for _ in range(2))
         settings = {"PUSH__ENABLED": "true", "PUSH__MAX_CHANGES": "1"}
         result = airflow.run(sandbox, job, **settings)
-        assert ends(result)["push"] == ("success", 1), result["said"][-3000:]
+        assert task_results(result)["push"] == ("success", 1), result["log"][-3000:]
         assert desk.assert_true(done).status is Status.APPLIED
         assert_equal(job, sandbox.account)
 
         sandbox.misbehave(Fault("throttle", method="PUT"))
         result = airflow.run(sandbox, job, **settings)
-        assert ends(result) == {"sync": ("success", 1), "push": ("failed", 1)}
+        assert task_results(result) == {"sync": ("success", 1), "push": ("failed", 1)}
         assert desk.assert_true(left, finished=False).status is Status.APPROVED
 
 
-def test_a_task_that_is_stopped_ends_in_order(airflow: Airflow) -> None:
-    """When Airflow stops a task, the run is told, and its row says so."""
+def test_a_stopped_task_ends_its_run(airflow: Airflow) -> None:
+    """When Airflow stops a task, its run ends and is recorded as stopped."""
     job = Job("duckdb")
     with Sandbox(milestones=60) as sandbox:
         sandbox.misbehave(Fault("delay", seconds=600, path="^/?billing_milestones"))
         result = airflow.run(sandbox, job, timeout=30)
-        assert ends(result)["sync"][0] == "failed"
+        assert task_results(result)["sync"][0] == "failed"
     statuses = {row[0] for row in job.rows("select status from kantata.sync_runs")}
     assert statuses == {"stopped"}

@@ -1,4 +1,4 @@
-"""Whoever is on call hears once of each change of state."""
+"""Alerts are sent once for each change of state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ WELL, LATER, STOPPED = (
 TOKEN = JobOutcome(2, ("the token is wrong",), "KantataUnauthorized")
 DISK = JobOutcome(1, ("no space on /data",), "WarehouseUnwritable")
 WRONG = [
-    JobOutcome(2, (said,), "KantataMisconfigured") for said in ("no token", "max_changes is 'x'")
+    JobOutcome(2, (problem,), "KantataMisconfigured")
+    for problem in ("no token", "max_changes is 'x'")
 ]
 BUSY = [JobOutcome(1, (f"{n} of {n + 9} ids, at {n}:00",), "WarehouseUnproven") for n in (3, 4)]
 CONFLICT = JobOutcome(3, happened=("change 7 is conflict",))
@@ -47,20 +48,20 @@ ONE, TWO = (
 )
 
 
-def heard(*ends: JobOutcome) -> list[str]:
-    """What is heard of runs that end so, an hour after each other."""
-    told, messages = AlertState(), []
+def headlines(*ends: JobOutcome) -> list[str]:
+    """Return the first words of the alerts about runs that end so, one an hour."""
+    state, messages = AlertState(), []
     for hour, ended in enumerate(ends):
-        verdict = decide_alert(
-            told, ended, after=AFTER, job="job", now=START + timedelta(hours=hour)
+        decision = decide_alert(
+            state, ended, after=AFTER, job="job", now=START + timedelta(hours=hour)
         )
-        told = verdict.state
-        messages.append(verdict.message.partition("\n")[0].removeprefix("job "))
+        state = decision.state
+        messages.append(decision.message.partition("\n")[0].removeprefix("job "))
     return [message.split(",")[0].split(":")[0] for message in messages]
 
 
 @pytest.mark.parametrize(
-    ("ends", "said"),
+    ("ends", "expected"),
     [
         ([WELL, WELL], ["", ""]),
         ([TOKEN, TOKEN, WELL], ["failed", "", "is well again. It failed for 2 hours."]),
@@ -92,23 +93,23 @@ def heard(*ends: JobOutcome) -> list[str]:
         ([DOUBT, ONE, WELL], [ONCE, "", "is well again. It needed a person for 1 hour."]),
     ],
 )  # fmt: skip
-def test_each_change_of_state_is_told_once(ends: list[JobOutcome], said: list[str]) -> None:
-    """What goes on is not repeated; what is new, or over, is told."""
-    assert heard(*ends) == said
+def test_each_change_of_state_is_sent_once(ends: list[JobOutcome], expected: list[str]) -> None:
+    """An alert is sent when a problem is new or over, and not while it lasts."""
+    assert headlines(*ends) == expected
 
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Webhook:
-    """A webhook that is configured."""
+    """A webhook that the alert settings name."""
     with webhook() as hook:
         monkeypatch.setenv("ALERTS__WEBHOOK_URL", hook.url)
         yield hook
 
 
 def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **settings: str) -> int:
-    """Run the job as cron does; gives its exit code."""
-    wanted = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token} | settings
-    for name, value in wanted.items():
+    """Run the job as cron does; return its exit code."""
+    environment = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token} | settings
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     try:
         return run_job(job.name, observer=RunObserver(note=job.notes.append), now=job.now).exit_code
@@ -117,7 +118,7 @@ def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **setti
 
 
 def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a failure, of needs and of recovery; also when the machine's folder was lost between."""
+    """A failure, a required action and a recovery are sent, even if the local folder is lost."""
     with Sandbox(milestones=40) as sandbox:
         assert attempt(job, sandbox, monkeypatch) == 0
         assert hook.texts == []
@@ -126,7 +127,7 @@ def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.Mo
         (failure,) = hook.texts
         assert failure.startswith(f"milestones run, {job.name} on ")
         assert "Put a valid one into KANTATA_ACCESS_TOKEN" in failure
-        if job.url:  # another worker, without this one's disk
+        if job.url:  # a worker without the disk of this one
             for file in job.target.folder.glob("alerts-*"):
                 file.unlink()
         spoiled = next(iter(sandbox.account.milestones))
@@ -142,10 +143,10 @@ def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.Mo
         assert len(hook.texts) == 3
 
 
-def test_late_is_told_also_when_the_database_is_away(
+def test_lateness_is_sent_even_without_the_database(
     job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After alert_after without a success, once; and the recovery."""
+    """One alert follows alert_after without a success, and one the recovery."""
     hours = 0
     job.now = lambda: START + timedelta(hours=hours)
     with Sandbox(milestones=40) as sandbox:
@@ -168,10 +169,10 @@ def test_late_is_told_also_when_the_database_is_away(
         assert "is well again. It was late" in hook.texts[1]
 
 
-def test_an_alert_that_was_not_taken_is_sent_again(
+def test_an_alert_that_was_refused_is_sent_again(
     hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A webhook that fails changes no exit code, is noted without its address, and tried again."""
+    """A webhook that fails changes no exit code, is logged without its address, and is retried."""
     job = Job("duckdb")
     with Sandbox(milestones=10) as sandbox:
         hook.status = 500
@@ -183,18 +184,18 @@ def test_an_alert_that_was_not_taken_is_sent_again(
         assert len(hook.texts) == 1
 
 
-def test_what_happened_is_in_the_message_of_what_lasts() -> None:
-    """One message for one run, also when it failed besides."""
+def test_one_message_has_events_and_lasting_problems() -> None:
+    """A run sends one message, even if it fails and has conflicts as well."""
     for ended in (BOTH, CUT):
         message = decide_alert(AlertState(), ended, after=AFTER, job="job", now=START).message
         assert message.splitlines()[-1] == "• change 7 is conflict"
         assert "\nIt leaves to a person" in message
 
 
-def test_what_a_push_met_is_told_once_and_never_taken_back(
+def test_a_conflict_is_sent_once_and_never_recovers(
     job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A conflict that nobody acted on is not well again an hour later; nor is it lost."""
+    """A conflict sends one alert, even after a failed delivery, and no recovery follows it."""
     monkeypatch.setenv("PUSH__ENABLED", "true")
     with Sandbox(milestones=40) as sandbox:
         assert attempt(job, sandbox, monkeypatch) == 0
@@ -213,17 +214,17 @@ def test_what_a_push_met_is_told_once_and_never_taken_back(
             assert f"• change {change.change_id} is conflict" in text
 
 
-def test_a_worker_that_did_not_ask_the_warehouse_knows_nothing(
+def test_a_worker_without_the_warehouse_knows_no_state(
     postgres: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a file of its own, what it notes is forgotten for what the others told."""
+    """The local state of such a worker is replaced by the one in the warehouse."""
     (file,) = (Path(".milestones") / f"alerts-{postgres.name}-run.json",)
     away = postgres.url.replace(postgres.url.partition("@")[2], "127.0.0.1:9/nowhere")
     hours = 0
     postgres.now = lambda: START + timedelta(hours=hours)
 
     def elsewhere(ended: JobOutcome) -> None:
-        """Another worker, without this one's disk, ends so and cannot ask."""
+        """End so on another worker, which has no local file and cannot read the warehouse."""
         nonlocal hours
         file.unlink()
         hours += 1
@@ -253,8 +254,10 @@ def test_a_worker_that_did_not_ask_the_warehouse_knows_nothing(
         assert "is well again. It failed for 3 hours" in hook.texts[1]
 
 
-def test_what_others_wrote_pings_nobody(hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slack would take <!channel> for everybody, and <https://...> for a link."""
+def test_values_from_the_account_are_escaped(
+    hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slack would notify everybody for <!channel>, and make a link of <https://...>."""
     job = Job("duckdb")
     with Sandbox(milestones=10) as sandbox:
         spoiled = next(iter(sandbox.account.milestones))
@@ -266,12 +269,12 @@ def test_what_others_wrote_pings_nobody(hook: Webhook, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("drips", "taken"), [("head", False), ("body", True)])
-def test_a_webhook_that_does_not_end_holds_nobody(hook: Webhook, drips: str, taken: bool) -> None:
-    """Its status is enough; without one it is left, at once when the run was stopped."""
+def test_a_webhook_that_never_ends_does_not_block(hook: Webhook, drips: str, taken: bool) -> None:
+    """The webhook's status is enough; without one, a stopped run gives up after 1.5 seconds."""
     hook.drips = drips
     notes: list[str] = []
     settings = alert_settings()
-    for hour in (0, 9):  # it is late by then
+    for hour in (0, 9):  # 9 hours later the job is late
         began = time.monotonic()
         now = START + timedelta(hours=hour)
         send_alert(
@@ -283,7 +286,7 @@ def test_a_webhook_that_does_not_end_holds_nobody(hook: Webhook, drips: str, tak
             now=now,
             note=notes.append,
         )
-        assert time.monotonic() - began < 60  # it would never end by itself
+        assert time.monotonic() - began < 60  # the webhook never ends its answer
     assert len(hook.texts) == 1
     assert [note for note in notes if "within 1.5 seconds" in note] == notes
     assert bool(notes) != taken

@@ -1,4 +1,4 @@
-"""The command line as people and cron use it: another process, its output, its exit code."""
+"""The command line as people and cron use it: a process with output and an exit code."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from warehouse.locks import file_lock
 
 
 def milestones(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line; no token unless given."""
+    """Run the command line, without a token unless given."""
     return run_milestones(*arguments, env=os.environ | environment, timeout=600)
 
 
 def access(sandbox: Sandbox) -> dict[str, str]:
-    """The two variables that lead to a sandbox."""
+    """Return the address and token of a sandbox as environment variables."""
     return {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
 
 
 @contextmanager
 def sandbox_process(*arguments: str) -> Iterator[dict[str, str]]:
-    """A sandbox in another process, as in another terminal; gives the variables it prints."""
+    """Run a sandbox in another process, as in another terminal; yield the variables it prints."""
     process = subprocess.Popen(
         [*COMMAND, "sandbox", *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -42,9 +42,9 @@ def sandbox_process(*arguments: str) -> Iterator[dict[str, str]]:
         text=True,
     )
     assert process.stdout is not None
-    said = "".join(process.stdout.readline() for _ in range(4))
+    printed = "".join(process.stdout.readline() for _ in range(4))
     try:
-        yield dict(re.findall(r"export (\w+)=(\S+)", said))
+        yield dict(re.findall(r"export (\w+)=(\S+)", printed))
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
@@ -52,12 +52,12 @@ def sandbox_process(*arguments: str) -> Iterator[dict[str, str]]:
 
 
 def test_ten_thousand_milestones_from_another_terminal() -> None:
-    """Synced from a sandbox in another process, the warehouse equals the account everywhere."""
+    """After a sync from a sandbox in another process, the warehouse equals the account."""
     with sandbox_process("--milestones", "10000", "--seed", "7") as variables:
         result = milestones("sync", "--json", **variables)
     assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert (told["rows_read"], told["added"], told["status"]) == (10_000, 10_000, "proven")
+    shown = json.loads(result.stdout)
+    assert (shown["rows_read"], shown["added"], shown["status"]) == (10_000, 10_000, "proven")
     account = Account.seeded(10_000, 7)
     assert_equal(Job("duckdb"), account)
     shutil.copy("milestones.duckdb", "copy.duckdb")
@@ -99,7 +99,7 @@ _WRONG = {
 
 @pytest.mark.parametrize("wrong", _WRONG)
 def test_wrong_settings(wrong: str) -> None:
-    """Each is one clear line and the right exit code, on stderr, or as JSON on stdout."""
+    """A wrong setting gives one line on stderr, or JSON on stdout, and its exit code."""
     environment, code, words = _WRONG[wrong]
     Path("afile").write_text("no database, and long enough to be none")
     if "token" not in words:
@@ -108,15 +108,15 @@ def test_wrong_settings(wrong: str) -> None:
     assert (result.returncode, result.stdout) == (code, "")
     assert words in result.stderr
     assert "Traceback" not in result.stderr
-    told = json.loads(milestones("sync", "--json", **environment).stdout)
-    assert told["exit_code"] == code
+    shown = json.loads(milestones("sync", "--json", **environment).stdout)
+    assert shown["exit_code"] == code
     assert not Path("milestones.duckdb").exists()
-    if code == 2:  # it is told before anything is made
+    if code == 2:  # it is reported before any file is created
         assert not list(Path().glob("**/*.duckdb"))
 
 
-def test_postgres_that_is_not_there() -> None:
-    """A Postgres that is away is tried again later; its password is not shown."""
+def test_postgres_that_does_not_answer() -> None:
+    """A Postgres that refuses connections gives exit code 75; its password is not shown."""
     settings = {
         "KANTATA_ACCESS_TOKEN": "abcdefgh",
         "DESTINATION__POSTGRES__CREDENTIALS": "postgresql://u:hidden-word@127.0.0.1:1/db",
@@ -130,7 +130,7 @@ def test_postgres_that_is_not_there() -> None:
 
 
 def test_too_little_memory() -> None:
-    """What DuckDB may take is a setting, and the way out when that is too little."""
+    """If DuckDB's memory limit is too low or invalid, the message says how to set it."""
     with Sandbox(milestones=300) as sandbox:
         small = milestones("sync", WAREHOUSE__MEMORY_LIMIT="8MB", **access(sandbox))
         assert small.returncode == 2, small.stderr
@@ -141,7 +141,7 @@ def test_too_little_memory() -> None:
 
 
 def test_check_and_probe() -> None:
-    """Check tells one line for each question, and fails with the worst that a run would."""
+    """Check prints one line for each question, and exits with the worst code a run would."""
     with Sandbox(milestones=300) as sandbox:
         good = milestones("check", "--probe", **access(sandbox))
         assert good.returncode == 0, good.stdout
@@ -157,25 +157,25 @@ def test_check_and_probe() -> None:
 
 
 def test_status() -> None:
-    """Status tells freshness, runs that failed too, and amounts by month that add up."""
+    """Status shows all runs, failed ones too, and amounts by month that add up."""
     assert milestones("status").returncode == 1
     with Sandbox(milestones=300) as sandbox:
         milestones("sync", **access(sandbox))
         sandbox.misbehave(Fault("refuse", status=403))
         assert milestones("sync", **access(sandbox)).returncode == 2
-        told = json.loads(milestones("status", "--json").stdout)
-        assert [run["status"] for run in told["runs"]] == ["failed", "proven"]
-        sums = {m["currency"]: 0 for m in told["months"]}
-        for month in told["months"]:
+        shown = json.loads(milestones("status", "--json").stdout)
+        assert [run["status"] for run in shown["runs"]] == ["failed", "proven"]
+        sums = {m["currency"]: 0 for m in shown["months"]}
+        for month in shown["months"]:
             sums[month["currency"]] += month["subunits"]
         for currency, total in sums.items():
-            held = sandbox.account.milestones.values()
-            assert total == sum(m["amount_in_cents"] for m in held if m["currency"] == currency)
+            records = sandbox.account.milestones.values()
+            assert total == sum(m["amount_in_cents"] for m in records if m["currency"] == currency)
     assert "proven" in milestones("status").stdout
 
 
 def test_demo() -> None:
-    """The demo runs without a token, shows what changed, and leaves a file that can be queried."""
+    """The demo needs no token, shows the changes, and leaves a file that can be queried."""
     result = milestones("demo")
     assert result.returncode == 0, result.stderr
     for part in (
@@ -192,7 +192,7 @@ def test_demo() -> None:
 
 
 def test_sandbox_on_a_taken_port() -> None:
-    """A taken port is one line, not a traceback."""
+    """A taken port is reported without a traceback."""
     with sandbox_process() as variables:
         port = variables["KANTATA_API_URL"].split(":")[2].split("/")[0]
         result = milestones("sandbox", "--port", port)
@@ -200,8 +200,8 @@ def test_sandbox_on_a_taken_port() -> None:
     assert f"port {port}" in result.stderr
 
 
-def test_readers_are_not_in_the_way() -> None:
-    """A reader that holds the published file keeps its copy, and the next run replaces the file."""
+def test_readers_do_not_block_a_run() -> None:
+    """A reader with the published file open keeps its copy; the next run replaces the file."""
     with Sandbox(milestones=50) as sandbox:
         milestones("sync", **access(sandbox))
         with duckdb.connect("milestones.duckdb", read_only=True) as reader:
@@ -213,8 +213,8 @@ def test_readers_are_not_in_the_way() -> None:
             assert reader.execute(count).fetchone() == (51,)
 
 
-def test_unwritable_target_keeps_what_was_published() -> None:
-    """If the file for readers cannot be replaced, the run says so and the old one stays."""
+def test_unwritable_published_file() -> None:
+    """If the file for readers cannot be written, the run fails and says so; the next succeeds."""
     Path("afile").write_text("x")
     with Sandbox(milestones=50) as sandbox:
         result = milestones("sync", WAREHOUSE__PUBLISH_TO="afile/x.duckdb", **access(sandbox))
@@ -225,7 +225,7 @@ def test_unwritable_target_keeps_what_was_published() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 @pytest.mark.parametrize("size", ["3m", pytest.param("8m", marks=pytest.mark.long), "14m"])
 def test_full_disk(size: str) -> None:
-    """A disk that fills up while loading or publishing is told of; with room, the run is right."""
+    """A disk that fills up during a run is reported; with more room, the next run succeeds."""
     disk = Path("disk")
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
@@ -262,8 +262,8 @@ _UNREADABLE = {
 
 
 @pytest.mark.parametrize("file", _UNREADABLE)
-def test_settings_that_cannot_be_read(file: str) -> None:
-    """A file of settings that is none is one line that names it, also in the log of a run."""
+def test_invalid_settings_files(file: str) -> None:
+    """An invalid settings file is reported in one line that names it, also in the log of a run."""
     Path(".dlt").mkdir()
     (Path(".dlt") / file).write_bytes(_UNREADABLE[file])
     for command in ("sync", "status", "check", "changes"):
@@ -273,14 +273,14 @@ def test_settings_that_cannot_be_read(file: str) -> None:
         assert f".dlt/{file}" in line
     result = milestones("run", "--log-format", "json")
     (line,) = result.stderr.splitlines()
-    told = json.loads(line)
-    assert (result.returncode, told["event"], told["exit_code"]) == (2, "end", 2)
-    assert f".dlt/{file}" in told["error"]
+    shown = json.loads(line)
+    assert (result.returncode, shown["event"], shown["exit_code"]) == (2, "end", 2)
+    assert f".dlt/{file}" in shown["error"]
 
 
 @pytest.mark.parametrize("url", ["https://[::1/x", "https://kantata.invalid:99999/x"])
-def test_addresses_that_are_none(url: str) -> None:
-    """An address nothing can be sent to is a mistake of configuration, wherever it stands."""
+def test_invalid_addresses(url: str) -> None:
+    """An invalid address in any setting is a configuration error."""
     for name, setting in {
         "KANTATA_API_URL": "kantata_api_url",
         "ALERTS__WEBHOOK_URL": "[alerts] webhook_url",
@@ -291,8 +291,8 @@ def test_addresses_that_are_none(url: str) -> None:
         assert line.startswith(f"milestones: {setting} is ")
 
 
-def test_a_reader_is_not_taken_for_a_run() -> None:
-    """Whoever waits for a long query hears of it, and not of a run that has long ended."""
+def test_a_reader_is_not_reported_as_a_run() -> None:
+    """A sync that is blocked by a reader names the reader, not a run that has ended."""
     with Sandbox(milestones=30) as sandbox:
         assert milestones("sync", **access(sandbox)).returncode == 0
         with file_lock(Path(".milestones/loader.lock"), shared=True):
@@ -303,7 +303,7 @@ def test_a_reader_is_not_taken_for_a_run() -> None:
 
 
 def test_status_of_another_user() -> None:
-    """Who may not take the lock reads the published file, and hears why."""
+    """A user who may not take the lock reads the published file, and status says why."""
     with Sandbox(milestones=30) as sandbox:
         assert milestones("sync", **access(sandbox)).returncode == 0
     Path(".milestones/loader.lock").chmod(0)
@@ -314,6 +314,6 @@ def test_status_of_another_user() -> None:
         capture_output=True,
         text=True,
         check=False,
-    )  # root may open any file, unless it gave that up
+    )  # root can open any file unless it drops that capability
     assert result.returncode == 0, result.stderr
     assert "milestones.duckdb (.milestones/loader.lock is" in json.loads(result.stdout)["source"]

@@ -1,4 +1,4 @@
-"""The help, and what else answers without an account, a warehouse or a setting."""
+"""The help, the version and completion need no account, warehouse or setting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = typer.main.get_command(app)
 
 
 def tree(command: Any = ROOT, name: str = "") -> Iterator[str]:  # noqa: ANN401 - typer's own
-    """The full name of each command, without `milestones`; first that of all."""
+    """Yield the full name of each command, without `milestones`; first that of the root."""
     yield name
     for sub_name, sub_command in getattr(command, "commands", {}).items():
         yield from tree(sub_command, f"{name} {sub_name}".strip())
@@ -31,21 +31,21 @@ NAMES = list(tree())
 
 
 def invoke(*arguments: str) -> str:
-    """What a command prints that ends with 0."""
+    """Run a command that succeeds; return what it prints."""
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     return result.output
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_flag_asks_for_a_value(name: str) -> None:
-    """`--json <bool>` would: a flag takes none."""
+def test_flags_take_no_value(name: str) -> None:
+    """The help shows no flag with a value, such as `--json <bool>`."""
     for option in ("-h", "--help"):
         assert "<bool>" not in invoke(*name.split(), option)
 
 
-def test_every_command_is_in_a_group_and_in_its_order() -> None:
-    """A command that is in no group would be shown last, without an example."""
+def test_commands_are_grouped_in_order() -> None:
+    """Every command is in a group: otherwise the help shows it last, without an example."""
     of_groups = [name for examples in GROUPS.values() for name in examples]
     top = [name for name in NAMES if name and " " not in name]
     assert sorted(of_groups) == sorted(top)
@@ -64,7 +64,7 @@ def test_every_command_is_in_a_group_and_in_its_order() -> None:
     ],
 )
 def test_each_example_is_a_command(name: str, example: str) -> None:
-    """It is shown in the help of its command, and the command takes its options."""
+    """Each example is in the help of its command, which accepts its options."""
     program, *words = shlex.split(example)
     assert program == "milestones"
     context, command = ROOT.make_context(program, words), ROOT
@@ -79,17 +79,17 @@ def test_each_example_is_a_command(name: str, example: str) -> None:
 
 
 def test_a_bare_command_shows_the_help() -> None:
-    """As `--help` does."""
+    """Without arguments, `milestones` prints the help."""
     assert invoke() == invoke("--help")
 
 
 def test_the_version() -> None:
-    """It is that of the package that is installed."""
+    """`--version` prints the version of the installed package."""
     assert invoke("--version") == f"milestones {importlib.metadata.version('milestones')}\n"
 
 
 def test_as_a_module() -> None:
-    """`python -m pipelines` is `milestones`."""
+    """`python -m pipelines` runs `milestones`."""
     command = [sys.executable, "-m", "pipelines", "--version"]
     root = Path(__file__).parents[2]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True).stdout

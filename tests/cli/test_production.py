@@ -1,4 +1,4 @@
-"""The production page is true: its commands back up, restore and move, and the job goes on."""
+"""The commands of the production page back up, restore and move; the job continues."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ MART = "select id, amount, status, project from kantata_marts.billing_milestones
 
 
 def commands(word: str) -> str:
-    """The block of the page that has this word."""
+    """Return the block of the page that contains this word."""
     (block,) = (block for block in BLOCKS if word in block)
     return block.replace(".venv/bin/milestones", f"{sys.executable} -m pipelines.cli")
 
 
 def shell(script: str) -> None:
-    """Run commands as they stand on the page, one after another."""
+    """Run the commands of the page unchanged, one after another."""
     path = f"{binaries()}:{os.environ['PATH']}"
     for line in script.splitlines():
-        if found := re.fullmatch(r'sqlite3 (\S+) "(.+)"', line):  # by another SQLite client
+        if found := re.fullmatch(r'sqlite3 (\S+) "(.+)"', line):  # run by Python's SQLite
             connection = sqlite3.connect(found[1])
             connection.execute(found[2])
             connection.close()
@@ -59,14 +59,14 @@ def shell(script: str) -> None:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """An account with some past."""
+    """An account with an undeclared field."""
     with Sandbox(milestones=60) as sandbox:
         sandbox.account.add_field("department", "ERP")
         yield sandbox
 
 
-def with_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
-    """A warehouse with versions; a ledger with a change that was pushed and one that was not."""
+def with_history(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
+    """Make a warehouse with versions, and a ledger with a pushed and an approved change."""
     account = sandbox.account
     job.synced(sandbox)
     first, second, third = list(account.milestones)[:3]
@@ -82,8 +82,8 @@ def with_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
     return desk, done, left
 
 
-def goes_on(job: Job, sandbox: Sandbox, desk: Desk, left: Change) -> None:
-    """Later changes are found, and what was approved is pushed."""
+def check_job_continues(job: Job, sandbox: Sandbox, desk: Desk, left: Change) -> None:
+    """Check that a sync finds later changes, and that the approved change is pushed."""
     account = sandbox.account
     rejected = {i for i in account.milestones if account.milestone(i)["amount_in_cents"] == "12.50"}
     account.update_milestone(list(account.milestones)[5], title="after")
@@ -99,8 +99,8 @@ def test_backup_is_restored_on_an_empty_machine(
     job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
-    """With the page's commands; versions and ledger are there, and the job goes on by the feed."""
-    desk, done, left = with_past(job, sandbox)
+    """After the page's commands versions and ledger are complete; the job continues by the feed."""
+    desk, done, left = with_history(job, sandbox)
     versions = job.rows(VERSIONS)
     machine = tmp_path / "another machine"
     machine.mkdir()
@@ -121,17 +121,17 @@ def test_backup_is_restored_on_an_empty_machine(
         desk.url = job.target.ledger_url
         assert job.rows(VERSIONS) == versions
         assert desk.assert_true(done).status is Status.APPLIED
-        goes_on(job, sandbox, desk, left)
+        check_job_continues(job, sandbox, desk, left)
 
 
-def test_moving_to_postgres_takes_everything_along(
+def test_moving_to_postgres_takes_everything(
     sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Versions, runs, rejects and ledger; marts are equal; a second move is refused."""
+    """Versions, runs, raw rows, marts and ledger are equal after a move; a second is refused."""
     monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
     old = Job("duckdb")
-    desk, done, left = with_past(old, sandbox)
+    desk, done, left = with_history(old, sandbox)
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
     export, *rest = commands("milestones move").splitlines()
     assert export.startswith("export DESTINATION__POSTGRES__CREDENTIALS=postgresql://")
@@ -145,7 +145,7 @@ def test_moving_to_postgres_takes_everything_along(
         assert new.rows(sql) == old.rows(sql)
     assert desk.assert_true(done).status is Status.APPLIED
     assert not Path(".milestones/ledger.sqlite").exists()
-    goes_on(new, sandbox, desk, left)
+    check_job_continues(new, sandbox, desk, left)
     again = subprocess.run(
         ["sh", "-c", rest[0]], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
         text=True, check=False,
@@ -155,118 +155,118 @@ def test_moving_to_postgres_takes_everything_along(
     assert "go on there: milestones run --destination postgres" in again.stderr
 
 
-def moved_to(url: str) -> subprocess.CompletedProcess[str]:
-    """Move the DuckDB warehouse of this folder to a database."""
+def move_to(url: str) -> subprocess.CompletedProcess[str]:
+    """Move the DuckDB warehouse of this folder to a Postgres database."""
     return run_milestones("move", env=os.environ | {"DESTINATION__POSTGRES__CREDENTIALS": url})
 
 
-def small_past(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
-    """A warehouse; a ledger with a change that was approved and one that was only proposed."""
+def with_open_changes(job: Job, sandbox: Sandbox) -> tuple[Desk, Change, Change]:
+    """Make a warehouse, and a ledger with an approved and a proposed change."""
     job.synced(sandbox)
     desk = Desk(sandbox, job.target.ledger_url)
     return desk, desk.approved(desk.draft(Action.UPDATE)), desk.proposed(desk.draft(Action.DELETE))
 
 
-def state(url: str) -> tuple[list[Change], list[Event]]:
-    """All that a ledger holds."""
+def ledger_state(url: str) -> tuple[list[Change], list[Event]]:
+    """Return all changes and events of a ledger."""
     with connect_ledger(url, utc_now) as ledger:
         return ledger.changes(), ledger.events()
 
 
-def test_a_move_after_a_rehearsal_takes_the_ledger_along_too(
+def test_a_move_after_a_rehearsal_takes_the_ledger(
     sandbox: Sandbox, postgres_url: str, postgres_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was put away by the rehearsal: never left behind in silence, never overwritten."""
+    """A rehearsal renames the ledger; a later move never ignores or overwrites it."""
     monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
-    desk, *_ = small_past(Job("duckdb"), sandbox)
+    desk, *_ = with_open_changes(Job("duckdb"), sandbox)
     file, kept = Path(".milestones/ledger.sqlite"), Path(".milestones/ledger.sqlite.moved")
-    held = state(desk.url)
-    assert moved_to(postgres_url).returncode == 0
-    put_away = kept.read_bytes()
+    before = ledger_state(desk.url)
+    assert move_to(postgres_url).returncode == 0
+    renamed = kept.read_bytes()
     with empty_database(postgres_server) as real:
-        left = moved_to(real)
+        left = move_to(real)
         assert (left.returncode, left.stdout) == (2, "")
         assert f"mv '{kept}' '{file}'" in left.stderr
-        assert moved_to(postgres_url).returncode == 0  # that one holds it
+        assert move_to(postgres_url).returncode == 0  # this database has it already
         another = desk.proposed(desk.draft(Action.UPDATE))
-        two = moved_to(real)
+        two = move_to(real)
         assert (two.returncode, two.stdout) == (2, "")
         assert f"two ledgers, {file} and {kept}" in two.stderr
         assert desk.change(another) == another
-        assert kept.read_bytes() == put_away
+        assert kept.read_bytes() == renamed
         kept.replace(file)
-        assert moved_to(real).returncode == 0
-        assert state(real) == held
+        assert move_to(real).returncode == 0
+        assert ledger_state(real) == before
         assert not file.exists()
 
 
 @pytest.mark.parametrize("where", ["here", "there", "both"])
-def test_what_happens_to_the_ledger_after_a_move_was_cut_off_is_not_lost(
+def test_ledger_changes_after_an_interrupted_move_are_kept(
     sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """The copy that is there is brought up to date; if both went on, a person decides."""
+    """The next move updates the older ledger; if both changed, a person must decide."""
     monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
-    desk, approved, proposed = small_past(Job("duckdb"), sandbox)
-    cut_off(postgres_url, ("pipelines/move.py", "_put_away"))
+    desk, approved, proposed = with_open_changes(Job("duckdb"), sandbox)
+    interrupt_move(postgres_url, ("pipelines/move.py", "_put_away"))
     old, file = desk.url, Path(".milestones/ledger.sqlite")
     for url in {"here": [old], "there": [postgres_url], "both": [old, postgres_url]}[where]:
         desk.url = url
         with desk.ledger() as ledger:
             ledger.approve(desk.change(proposed), "bob")
             ledger.transition(desk.change(approved), Status.WITHDRAWN, who="ann", what="no more")
-            for _ in range(2):  # the first one of the milestone whose change was open
+            for _ in range(2):  # first for the milestone with the approved change
                 draft = replace(desk.draft(Action.UPDATE), milestone_id=approved.milestone_id)
                 (change_id,) = ledger.propose([draft])
                 ledger.transition(
                     ledger.change(change_id), Status.REJECTED, who="bob", what="nor this"
                 )
             ledger.propose([draft])
-    wanted = state(desk.url)
-    result = moved_to(postgres_url)
+    expected = ledger_state(desk.url)
+    result = move_to(postgres_url)
     if where == "both":
         assert result.returncode == 1
         assert f"{file} stays" in result.stderr
-        assert state(old) != state(postgres_url) == wanted
+        assert ledger_state(old) != ledger_state(postgres_url) == expected
         return
     assert result.returncode == 0, result.stderr
-    assert state(postgres_url) == wanted
+    assert ledger_state(postgres_url) == expected
     assert not file.exists()
     desk.url = postgres_url
-    desk.proposed(desk.draft(Action.CREATE))  # with a number that nobody has
+    desk.proposed(desk.draft(Action.CREATE))  # fails if a number is reused
 
 
-def cut_off(url: str, point: tuple[str, str]) -> None:
-    """Move, and be killed where a function begins."""
+def interrupt_move(url: str, point: tuple[str, str]) -> None:
+    """Run a move that is killed where a function begins."""
     environment = os.environ | {"DESTINATION__POSTGRES__CREDENTIALS": url}
     process = start_function("tests.support.cut_off:move_until", *point, env=environment)
-    _, said = process.communicate()
-    assert process.returncode == 99, (point, said)
+    _, log = process.communicate()
+    assert process.returncode == 99, (point, log)
 
 
-def test_a_move_that_was_cut_off_is_redone(
+def test_an_interrupted_move_can_be_repeated(
     sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before, while and after the tables and the ledger are copied, it can be run again."""
+    """A move killed before, during or after its copies can be run again."""
     old = Job("duckdb")
-    desk, done, left = with_past(old, sandbox)
+    desk, done, left = with_history(old, sandbox)
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
     points = [
         ("dlt/load/load.py", "complete_package"),
         ("pipelines/move.py", "_move_ledger"),
         ("warehouse/ledger.py", "take_over"),
-        ("pipelines/move.py", "_put_away"),  # it is copied, and not renamed
+        ("pipelines/move.py", "_put_away"),  # the ledger is copied, not yet renamed
         ("warehouse/contents.py", "copy_by_sql"),
-        ("warehouse/models.py", "refresh"),  # all is there but the marts
+        ("warehouse/models.py", "refresh"),  # all but the marts is copied
     ]
     for point in points:
-        cut_off(postgres_url, point)
-    old.sync(sandbox)  # by a schedule that nobody stopped
+        interrupt_move(postgres_url, point)
+    old.sync(sandbox)  # a schedule that was not stopped
     shell("\n".join(commands("milestones move").splitlines()[1:2]))
     new = Job("postgres", postgres_url)
     desk.url = new.target.ledger_url
     assert new.rows(VERSIONS) == old.rows(VERSIONS)
     assert new.rows(MART) == old.rows(MART)
     assert desk.assert_true(done).status is Status.APPLIED
-    goes_on(new, sandbox, desk, left)
+    check_job_continues(new, sandbox, desk, left)

@@ -48,7 +48,7 @@ def test_commands_of_a_first_sync_work() -> None:
 
 
 def simple_command(line: str) -> tuple[dict[str, str], list[str]]:
-    """The variables that a line of shell sets for `milestones`, and the words it gives it."""
+    """Return the variables that a line of shell sets for `milestones`, and its arguments."""
     before, after = line.split(".venv/bin/milestones")
     return dict(word.split("=", 1) for word in shlex.split(before)), shlex.split(after)
 
@@ -91,7 +91,7 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_make_targets_exist(target: str) -> None:
-    """The set-up commands are targets that make knows."""
+    """The set-up commands of the README are targets of the Makefile."""
     assert f"make {target}\n" in README
     subprocess.run(["make", "-n", "-C", str(ROOT), target], check=True, capture_output=True)
 

@@ -1,4 +1,4 @@
-"""`milestones run`: everything a scheduler starts, with one exit code and a log it can keep."""
+"""`milestones run`, which a scheduler starts: one exit code, and a bounded log."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def start(job: Job, sandbox: Sandbox, *arguments: str, **settings: str) -> Forke
     return start_milestones(*arguments, "--destination", job.name, env=environment | settings)
 
 
-def ended(process: Forked) -> tuple[int, str, list[dict[str, Any]]]:
-    """Its exit code, what it printed, and its log."""
+def finish(process: Forked) -> tuple[int, str, list[dict[str, Any]]]:
+    """Wait for a process; return its exit code, its output and its log."""
     out, err = process.communicate(PATIENCE)
     return process.returncode, out, [json.loads(line) for line in err.splitlines()]
 
 
-def test_one_run_does_it_all_and_logs_it(job: Job) -> None:
-    """Sync, push, and what was pushed synced again; a line for each request and phase."""
+def test_one_run_syncs_pushes_and_logs(job: Job) -> None:
+    """A run syncs, pushes and loads what it wrote; it logs each request and phase."""
     url = job.url or f"sqlite:///{Path.cwd() / 'ledger.sqlite'}"
     with Sandbox(milestones=60) as sandbox:
         job.synced(sandbox)
@@ -49,7 +49,7 @@ def test_one_run_does_it_all_and_logs_it(job: Job) -> None:
         settings = {"LEDGER__URL": url, "PUSH__ENABLED": "true"}
         settings |= {"SOURCES__KANTATA__BACKOFF_SECONDS": "0.01"}
         process = start(job, sandbox, "run", "--log-format", "json", **settings)
-        code, out, log = ended(process)
+        code, out, log = finish(process)
         assert (code, out) == (0, "")
         assert desk.assert_true(change).status is Status.APPLIED
         assert_equal(job, sandbox.account)
@@ -75,7 +75,7 @@ def _logged(status: int, request_id: str) -> RequestLog:
 
 
 def test_log_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
-    """However many requests a scan sends, some hundred lines are written; the last counts more."""
+    """The log of a long run has a limit for each event; its last line counts what was left out."""
     log = JsonLog()
     observer = log.observer()
     for number in range(5_000):
@@ -89,8 +89,8 @@ def test_log_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1]["left_out"] == {"request": 5_000 - MAX_LINES, "note": 5_000 - MAX_LINES}
 
 
-def test_what_is_wrong_is_the_last_line_and_the_exit_code() -> None:
-    """A failure is a line of the log too; nothing else is on stderr, and stdout can be JSON."""
+def test_a_failure_is_the_last_line_and_the_exit_code() -> None:
+    """A failed run ends its log with the error: stderr has only the log, stdout only JSON."""
     job = Job("duckdb")
     with Sandbox(milestones=10) as sandbox:
         arguments = ("run", "--log-format", "json", "--json")
@@ -102,15 +102,15 @@ def test_what_is_wrong_is_the_last_line_and_the_exit_code() -> None:
             ({"KANTATA_API_URL": "http://127.0.0.1:9/api/v1"}, 75),
         ):
             settings |= {"SOURCES__KANTATA__BACKOFF_SECONDS": "0.01"}
-            got, out, log = ended(start(job, sandbox, *arguments, **settings))
+            got, out, log = finish(start(job, sandbox, *arguments, **settings))
             assert (got, log[-1]["exit_code"], json.loads(out)["exit_code"]) == (code,) * 3
             assert log[-1]["error"] == json.loads(out)["error"]
 
 
-def test_what_stops_a_push_is_told() -> None:
-    """As the error of the log's last line, which Airflow shows; and in words where a person looks.
+def test_an_error_that_stops_a_push_is_reported() -> None:
+    """The error is in the last line of the log, which Airflow shows, and in plain text on stderr.
 
-    A run whose push was stopped synced well, so it ends without an exception.
+    Such a run synced successfully, so it ends without an exception.
     """
     job = Job("duckdb")
     url = f"sqlite:///{Path.cwd() / 'ledger.sqlite'}"
@@ -119,17 +119,17 @@ def test_what_stops_a_push_is_told() -> None:
         desk = Desk(sandbox, url)
         desk.approved(desk.draft(Action.UPDATE))
         settings = {"LEDGER__URL": url, "PUSH__ENABLED": "true", "KANTATA_WRITE_TOKEN": "not-it"}
-        code, _, log = ended(start(job, sandbox, "run", "--log-format", "json", **settings))
+        code, _, log = finish(start(job, sandbox, "run", "--log-format", "json", **settings))
         assert (code, log[-1]["exit_code"]) == (2, 2)
         assert "KANTATA_WRITE_TOKEN" in log[-1]["error"]
         process = start(job, sandbox, "run", **settings)
-        said = process.communicate(PATIENCE)[1]
+        message = process.communicate(PATIENCE)[1]
         assert process.returncode == 2
-        assert said.splitlines()[-1] == f"milestones: {log[-1]['error']}"
+        assert message.splitlines()[-1] == f"milestones: {log[-1]['error']}"
 
 
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:
-    """A disk that is full of logs: the run loads and publishes, and ends with its own exit code."""
+    """If the log's disk is full, the run still loads, publishes and exits with its own code."""
     job = Job("duckdb")
     with Sandbox(milestones=10) as sandbox, open("/dev/full", "w") as full:
         for token, code in ((sandbox.token, 0), ("bad", 2)):
@@ -143,29 +143,29 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
 
 
 def test_push_alone_and_sync_alone(job: Job) -> None:
-    """`--only` does one part; push is refused while it is off."""
+    """`--only` runs one part; push is refused while it is off."""
     with Sandbox(milestones=10) as sandbox:
         sync = ("run", "--only", "sync", "--log-format", "json")
-        assert ended(start(job, sandbox, *sync, PUSH__ENABLED="true"))[0] == 0
+        assert finish(start(job, sandbox, *sync, PUSH__ENABLED="true"))[0] == 0
         push = ("run", "--only", "push", "--log-format", "json")
-        code, _, log = ended(start(job, sandbox, *push))
+        code, _, log = finish(start(job, sandbox, *push))
         assert (code, "PUSH__ENABLED=true" in log[-1]["error"]) == (2, True)
-        assert ended(start(job, sandbox, *push, PUSH__ENABLED="true"))[0] == 0
+        assert finish(start(job, sandbox, *push, PUSH__ENABLED="true"))[0] == 0
 
 
 def test_overlapping_runs(job: Job) -> None:
-    """The second says who has it and since when, or waits; both end well then."""
+    """A second run names the first and its start time, or waits for it and succeeds."""
     with Sandbox(milestones=300) as sandbox:
         sandbox.misbehave(Fault("delay", seconds=15, path="billing_milestones", times=1))
         first = start(job, sandbox, "run")
         assert first.stderr is not None
         assert first.stderr.readline().strip() == "reading"
         waiting = start(job, sandbox, "run", "--wait", "600", "--log-format", "json")
-        code, _, log = ended(start(job, sandbox, "run", "--log-format", "json"))
+        code, _, log = finish(start(job, sandbox, "run", "--log-format", "json"))
         assert code == 75
         assert f"process {first.pid} on" in log[-1]["error"]
         assert " since 20" in log[-1]["error"]
-        assert ended(waiting)[0] == 0
+        assert finish(waiting)[0] == 0
         assert first.communicate()[1] is not None
         assert first.returncode == 0
     assert job.rows("select status from kantata.sync_runs") == [("proven",)] * 2
@@ -173,7 +173,7 @@ def test_overlapping_runs(job: Job) -> None:
 
 @pytest.mark.parametrize("when", ["writing", "waiting"])
 def test_sigterm_ends_a_run_in_time(job: Job, when: str) -> None:
-    """With 143, long before Kantata answers; what was being sent is settled by the next run."""
+    """A stopped run exits with 143 at once; the next runs reconcile what was being sent."""
     url = job.url or f"sqlite:///{Path.cwd() / 'ledger.sqlite'}"
     settings = {"LEDGER__URL": url, "PUSH__ENABLED": "true", "PUSH__RECONCILE_AFTER": "0"}
     with Sandbox(milestones=30) as sandbox:
@@ -192,29 +192,29 @@ def test_sigterm_ends_a_run_in_time(job: Job, when: str) -> None:
             assert waits in process.stderr.readline()
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
-        said = process.communicate(PATIENCE)[1]
-        assert process.returncode == 143, said
-        assert "stopped by SIGTERM" in said
+        message = process.communicate(PATIENCE)[1]
+        assert process.returncode == 143, message
+        assert "stopped by SIGTERM" in message
         first.send_signal(signal.SIGKILL)
         first.communicate()
         sandbox.behave()
         time.sleep(0.2)
-        assert ended(start(job, sandbox, "run", "--log-format", "json", **settings))[0] in (0, 3)
-        assert ended(start(job, sandbox, "run", "--log-format", "json", **settings))[0] == 0
+        assert finish(start(job, sandbox, "run", "--log-format", "json", **settings))[0] in (0, 3)
+        assert finish(start(job, sandbox, "run", "--log-format", "json", **settings))[0] == 0
         desk.assert_true(change)
         assert_equal(job, sandbox.account)
 
 
-def test_status_tells_monitors_when_it_is_too_old(job: Job) -> None:
-    """0 while the last proof is fresh, 1 when it is not; what was pushed alone is no proof."""
+def test_status_fails_if_the_warehouse_is_too_old(job: Job) -> None:
+    """Exits with 0 while the last validated run is recent, else with 1; a push does not count."""
     with Sandbox(milestones=10) as sandbox:
         job.synced(sandbox)
         for age, code in (("6h", 0), ("0s", 1)):
             process = start(job, sandbox, "status", "--fail-if-older-than", age)
-            out, said = process.communicate(PATIENCE)
-            assert process.returncode == code, said
+            out, message = process.communicate(PATIENCE)
+            assert process.returncode == code, message
             assert "proven" in out
-            assert (f"no run was proven within {age}" in said) == bool(code)
+            assert (f"no run was proven within {age}" in message) == bool(code)
         job.run("update kantata.sync_runs set mode = 'touched'")
         process = start(job, sandbox, "status", "--fail-if-older-than", "6h")
         process.communicate(PATIENCE)

@@ -1,6 +1,6 @@
-"""The command line without file locks and with a Western code page, as on Windows.
+"""The command line without file locks and with code page 1252, as on Windows.
 
-Nothing here runs on Windows: a module on the path stands for the one that is missing there.
+Nothing here runs on Windows: a module on the path raises the ImportError of the missing one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """An account, synced into a warehouse by a system that has locks."""
+    """An account, synced into a warehouse by a system with file locks."""
     with Sandbox(milestones=40) as sandbox:
         newest = max(sandbox.account.milestones, key=int)
         sandbox.account.update_milestone(newest, title="Übergabe → 完了")
@@ -46,14 +46,14 @@ def milestones(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("propose", "--help")])
 def test_help(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """It is shown."""
-    ended = milestones(tmp_path, *arguments)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "milestones" in ended.stdout
+    """The help and the version are shown."""
+    result = milestones(tmp_path, *arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "milestones" in result.stdout
 
 
 def test_status_reads_the_published_file(tmp_path: Path, sandbox: Sandbox) -> None:
-    """Nobody can say whether a run is loading into the other one."""
+    """Status reads the published file, since a run may be loading into the other."""
     shown = milestones(tmp_path, "status")
     assert (shown.returncode, shown.stderr) == (0, "")
     source = "40 milestones; milestones.duckdb (this system has no file locks"
@@ -63,17 +63,17 @@ def test_status_reads_the_published_file(tmp_path: Path, sandbox: Sandbox) -> No
 
 
 def test_check_says_what_cannot_run(tmp_path: Path, sandbox: Sandbox) -> None:
-    """The account answers; the warehouse has no lock here."""
-    ended = milestones(tmp_path, "check")
-    assert (ended.returncode, ended.stderr) == (2, "")
-    assert "ok token: good" in ended.stdout
-    (warehouse,) = (line for line in ended.stdout.splitlines() if "warehouse:" in line)
+    """Check reports a good account, and a warehouse without file locks."""
+    result = milestones(tmp_path, "check")
+    assert (result.returncode, result.stderr) == (2, "")
+    assert "ok token: good" in result.stdout
+    (warehouse,) = (line for line in result.stdout.splitlines() if "warehouse:" in line)
     assert warehouse.startswith("x warehouse:")
     assert "WSL" in warehouse
 
 
 def test_changes_are_proposed_and_shown(tmp_path: Path, sandbox: Sandbox) -> None:
-    """The ledger has locks of its own; a character that cannot be shown does not stop it."""
+    """The ledger works, as it has its own locks; characters outside the code page are escaped."""
     newest = max(sandbox.account.milestones, key=int)
     proposed = milestones(
         tmp_path, "propose", "update", newest, "--set", "title=Abnahme", "--reason", "as agreed"
@@ -92,14 +92,14 @@ def test_changes_are_proposed_and_shown(tmp_path: Path, sandbox: Sandbox) -> Non
 
 
 @pytest.mark.parametrize("command", ["sync", "run", "push", "reconcile", "models", "demo"])
-def test_what_needs_a_lock_names_where_it_runs(
+def test_commands_that_need_a_lock_name_where_they_run(
     tmp_path: Path, sandbox: Sandbox, command: str
 ) -> None:
-    """One line, and exit code 2; nothing is asked and nothing is written."""
+    """They print one line and exit with 2, without a request or a write."""
     before = len(sandbox.requests)
-    ended = milestones(tmp_path, command)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    (line,) = ended.stderr.splitlines()
+    result = milestones(tmp_path, command)
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
     assert line.startswith("milestones: this system has no file locks")
     assert "WSL" in line
     assert len(sandbox.requests) == before

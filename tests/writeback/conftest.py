@@ -1,4 +1,4 @@
-"""Ledgers, and accounts to which their changes are written."""
+"""Ledgers, and the accounts to which their changes are written."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.fixture
 def file_desk(tmp_path: Path) -> Iterator[Desk]:
-    """A desk with a ledger in a file, for what no ledger has a part in."""
+    """A desk with a ledger in a file, for tests that do not depend on the kind of ledger."""
     with Sandbox(milestones=50) as sandbox:
         yield Desk(sandbox, f"sqlite:///{tmp_path / 'ledger.sqlite'}")
 
 
 @pytest.fixture
 def office(job: Job, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """An office of 100 milestones."""
+    """An office with an account of 100 milestones, already synced."""
     monkeypatch.setenv("PUSH__ENABLED", "true")
     with Sandbox(milestones=100) as sandbox:
         job.synced(sandbox)
@@ -43,7 +43,7 @@ def office(job: Job, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
-    """A ledger that nobody has made yet."""
+    """A ledger that does not exist yet."""
     if request.param == "sqlite":
         return Kind(f"sqlite:///{tmp_path}/deep/ledger.sqlite", "")
     return Kind(str(request.getfixturevalue("postgres_url")), "kantata_ledger.")

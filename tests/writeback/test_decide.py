@@ -1,4 +1,4 @@
-"""What people see before they decide, and what is asked more than once."""
+"""What people see before they approve a change, and requests that are repeated."""
 
 from __future__ import annotations
 
@@ -32,48 +32,48 @@ def _run(*words: str) -> tuple[int, str]:
         ["--from", "changes.csv"],
     ],
 )
-def test_no_option_is_lost(option: list[str]) -> None:
-    """An option before update, create or delete is refused by name: it would count for nothing."""
-    code, said = _run("propose", *option, "update", "1", "--set", "title=a", "--reason", "r")
-    assert (code, f"{option[0]} stands before update" in said) == (2, True), said
+def test_no_option_is_ignored(option: list[str]) -> None:
+    """An option before update, create or delete is refused: it would have no effect."""
+    code, output = _run("propose", *option, "update", "1", "--set", "title=a", "--reason", "r")
+    assert (code, f"{option[0]} stands before update" in output) == (2, True), output
 
 
 @on_duckdb
-def test_what_is_shown_cannot_be_forged(office: Office) -> None:
-    """Titles and projects are shown, and what a terminal would obey is written out."""
+def test_output_cannot_be_forged(office: Office) -> None:
+    """Titles and projects are shown, with control characters escaped."""
     account = office.sandbox.account
     id_ = office.free()[0]
     forged = "Go :100: [red]live[/]\x1b[2K\nstatus: approved\u202e"
     account.update_milestone(id_, title=forged)
     office.job.sync(office.sandbox)
-    made = office.json(
+    proposed = office.json(
         "propose", "update", id_, "--set", "date_to_invoice=2027-01-31", "--reason", ":smile:",
         "--as", "ann",
     )  # fmt: skip
     project = account.workspaces[account.milestones[id_]["workspace_id"]]["title"]
     shown = "Go :100: [red]live[/]\\x1b[2K\\nstatus: approved\\u202e"
-    for words in (["changes"], ["show", made["change_id"]]):
-        code, said = _run(*words)
+    for words in (["changes"], ["show", proposed["change_id"]]):
+        code, output = _run(*words)
         assert code == 0
         for text in (shown, project, "→ 2027-01-31", ":smile:", "ann"):
-            assert text in said, (text, said)
-        assert not {"\x1b", "\u202e"} & set(said)
-        assert all(len(line) <= 80 for line in said.splitlines() if shown not in line), said
+            assert text in output, (text, output)
+        assert not {"\x1b", "\u202e"} & set(output)
+        assert all(len(line) <= 80 for line in output.splitlines() if shown not in line), output
     (listed,) = office.json("changes")
     assert (listed["project"], listed["before"]["title"]) == (project, forged)
-    office.run("approve", made["change_id"], "--as", "bob")
-    assert "proposed: :smile:" in _run("audit", made["change_id"])[1]
-    for words in (["plan"], ["push"], ["audit", made["change_id"]]):
+    office.run("approve", proposed["change_id"], "--as", "bob")
+    assert "proposed: :smile:" in _run("audit", proposed["change_id"])[1]
+    for words in (["plan"], ["push"], ["audit", proposed["change_id"]]):
         assert not {"\x1b", "\u202e"} & set(_run(*words)[1])
 
 
 @pytest.mark.long_on_postgres
-def test_each_line_that_cannot_be_is_named(office: Office, tmp_path: Path) -> None:
-    """What the ledger would refuse is told line by line too, each on a line of its own."""
+def test_each_invalid_line_is_named(office: Office, tmp_path: Path) -> None:
+    """A file's errors are listed one to a line, including those that the ledger would refuse."""
     one, two, *_ = office.free()
     project = next(iter(office.sandbox.account.workspaces))
     create = ["create", "--set", f"workspace_id={project}", "--set", "title=open"]
-    held = office.json("propose", "delete", one, "--reason", "r")["change_id"]
+    open_change = office.json("propose", "delete", one, "--reason", "r")["change_id"]
     equal = office.json("propose", *create, "--set", "amount_in_cents=1", "--reason", "r")
     file = tmp_path / "changes.csv"
     file.write_text(
@@ -96,13 +96,15 @@ def test_each_line_that_cannot_be_is_named(office: Office, tmp_path: Path) -> No
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "line 2", "line 4", "line 6", "line 7", "line 8",
     ]  # fmt: skip
-    for line, words in zip(lines[1:], (held, "line 3", "line 5", "story_id", "4711"), strict=True):
+    for line, words in zip(
+        lines[1:], (open_change, "line 3", "line 5", "story_id", "4711"), strict=True
+    ):
         assert words in line
     assert len(office.json("changes")) == 2
-    code, said = office.run("propose", "update", one, "--set", "title=a", "--reason", "r")
-    assert (code, held in said) == (2, True)
-    code, said = office.run("propose", *create, "--set", "amount_in_cents=1", "--reason", "other")
-    assert (code, equal["change_id"] in said, "--allow-duplicate" in said) == (2, True, True)
+    code, output = office.run("propose", "update", one, "--set", "title=a", "--reason", "r")
+    assert (code, open_change in output) == (2, True)
+    code, output = office.run("propose", *create, "--set", "amount_in_cents=1", "--reason", "other")
+    assert (code, equal["change_id"] in output, "--allow-duplicate" in output) == (2, True, True)
 
 
 def _apply(office: Office, file: Path) -> list[str]:
@@ -115,16 +117,16 @@ def _apply(office: Office, file: Path) -> list[str]:
 
 @pytest.mark.long_on_postgres
 def test_an_old_file_undoes_nothing(office: Office, tmp_path: Path) -> None:
-    """A line that was applied once is not proposed again, whatever came after it; a person may."""
+    """A line once applied is not proposed again from a file or query, only by a single command."""
     one, two, *_ = office.free()
     old, new = tmp_path / "old.csv", tmp_path / "new.csv"
     title = office.sandbox.account.milestones[one]["title"]
     old.write_text(f"action,id,title,amount_in_cents\n,{one},{title},100\ndelete,{two},,\n")
     new.write_text(f"id,title,amount_in_cents\n{one},renamed,200\n")
-    first, gone = _apply(office, old)
+    first, deleted = _apply(office, old)
     _apply(office, new)
     again = office.json("propose", "--from", str(old), "--reason", "r")
-    assert [result["change_id"] for result in again] == [first, gone]
+    assert [result["change_id"] for result in again] == [first, deleted]
     assert f"milestones propose update {one}" in again[0]["note"]
     assert again[1]["note"] == "applied already"
     rows = (
@@ -142,8 +144,8 @@ _ROWS = "select id from kantata.billing_milestones"
 
 @pytest.mark.long_on_postgres
 @on_duckdb
-def test_what_was_looked_at_is_approved(office: Office) -> None:
-    """With a digest, that very change is approved or none; what is refused hides nothing done."""
+def test_a_digest_binds_an_approval(office: Office) -> None:
+    """With a digest exactly that change is approved, or none; done and refused ones are listed."""
     one, two, *_ = office.free()
     first, second = (
         office.json("propose", "delete", id_, "--reason", "r", "--as", "ann")["change_id"]
@@ -156,24 +158,24 @@ def test_what_was_looked_at_is_approved(office: Office) -> None:
     assert _run("approve", first, second, "--digest", digests[first], "--as", "bob")[0] == 2
     assert {c["status"] for c in office.json("changes")} == {"proposed"}
     assert _run("approve", first, "--digest", digests[first][:12], "--as", "bob")[0] == 0
-    code, said = _run("approve", first, second, "nothing", "--as", "bob", "--json")
-    told = json.loads(said)
-    assert (code, told["exit_code"]) == (2, 2)
-    assert [change["change_id"] for change in told["changes"]] == [second]
-    assert [refused["change_id"] for refused in told["refused"]] == [first, "nothing"]
+    code, output = _run("approve", first, second, "nothing", "--as", "bob", "--json")
+    result = json.loads(output)
+    assert (code, result["exit_code"]) == (2, 2)
+    assert [change["change_id"] for change in result["changes"]] == [second]
+    assert [refused["change_id"] for refused in result["refused"]] == [first, "nothing"]
     assert _run("reject", first, "--reason", " ", "--as", "bob")[0] == 2
 
 
 @on_duckdb
-def test_only_who_proposes_makes_a_ledger(office: Office) -> None:
-    """In a folder without a ledger each command says so and makes none; a run goes on."""
+def test_only_propose_makes_a_ledger(office: Office) -> None:
+    """In a folder without a ledger, every other command says so and makes none; a run succeeds."""
     ledger = office.job.target.folder / "ledger.sqlite"
     for words, expected in (
         (["changes"], 0), (["plan"], 0), (["push"], 0), (["reconcile"], 0), (["run"], 0),
         (["show", "x"], 2), (["audit", "x"], 2), (["approve", "x"], 2), (["withdraw", "x"], 2),
     ):  # fmt: skip
-        code, said = _run(*words)
-        assert (code, f"there is no ledger at {ledger} yet" in said) == (expected, True), said
+        code, output = _run(*words)
+        assert (code, f"there is no ledger at {ledger} yet" in output) == (expected, True), output
         assert not ledger.exists(), words
     assert office.json("push")["changes"] == office.json("changes") == []
     office.json("propose", "delete", office.free()[0], "--reason", "r")
@@ -181,8 +183,8 @@ def test_only_who_proposes_makes_a_ledger(office: Office) -> None:
 
 
 @on_duckdb
-def test_the_warehouse_may_be_lost(office: Office) -> None:
-    """Changes can be shown without a warehouse; to propose, one that holds milestones is needed."""
+def test_changes_without_a_warehouse(office: Office) -> None:
+    """Changes can be shown without a warehouse; proposing needs one that has been synced."""
     id_ = office.free()[0]
     office.json("propose", "update", id_, "--set", "amount_in_cents=5", "--reason", "r")
     loader = office.job.target.loader
@@ -190,10 +192,10 @@ def test_the_warehouse_may_be_lost(office: Office) -> None:
     loader.unlink()
     with duckdb.connect(str(loader)):
         pass
-    code, said = _run("changes")
-    assert (code, "→ 5 subunits" in said) == (0, True), said
-    code, said = _run("propose", "delete", id_, "--reason", "r")
-    assert (code, "milestones sync" in said) == (1, True), said
+    code, output = _run("changes")
+    assert (code, "→ 5 subunits" in output) == (0, True), output
+    code, output = _run("propose", "delete", id_, "--reason", "r")
+    assert (code, "milestones sync" in output) == (1, True), output
     loader.write_bytes(b"")
     assert _run("changes")[0] == 0
 
@@ -209,10 +211,10 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_a_wrong_address_is_told_and_not_shown(
+def test_a_wrong_address_is_reported_but_not_shown(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address that is none ends with exit code 2, by the setting's name, without its text."""
+    """An invalid address gives exit code 2; the message names the setting, not its value."""
     for name, words in (
         ("LEDGER__URL", ["changes"]),
         ("DESTINATION__POSTGRES__CREDENTIALS", ["status", "--destination", "postgres"]),
@@ -220,25 +222,25 @@ def test_a_wrong_address_is_told_and_not_shown(
     ):
         with monkeypatch.context() as setting:
             setting.setenv(name, address)
-            code, said = _run(*words)
-        assert (code, name in said) == (2, True), said
-        assert not any(part in said for part in ("top", "sec", "127.0.0.1")), said
+            code, output = _run(*words)
+        assert (code, name in output) == (2, True), output
+        assert not any(part in output for part in ("top", "sec", "127.0.0.1")), output
 
 
 @pytest.mark.parametrize("address", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=1"])
 def test_a_ledger_is_a_file(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ledger that would be forgotten is refused."""
+    """A ledger in memory is refused, since it would not be stored."""
     monkeypatch.setenv("LEDGER__URL", address)
-    code, said = _run("changes")
-    assert (code, "LEDGER__URL" in said) == (2, True), said
+    code, output = _run("changes")
+    assert (code, "LEDGER__URL" in output) == (2, True), output
 
 
 def test_credentials_in_parts(tmp_path: Path) -> None:
-    """If the warehouse's credentials are a table, what is wrong for the ledger is told of them."""
+    """If the warehouse's credentials are a table, an error for the ledger names that table."""
     (tmp_path / ".dlt").mkdir()
     (tmp_path / ".dlt/secrets.toml").write_text(
         '[destination.postgres.credentials]\nhost = "127.0.0.1"\npassword = "topsecret"\n'
     )
-    code, said = _run("changes", "--destination", "postgres")
-    assert (code, "[destination.postgres] credentials" in said) == (2, True), said
-    assert "topsecret" not in said
+    code, output = _run("changes", "--destination", "postgres")
+    assert (code, "[destination.postgres] credentials" in output) == (2, True), output
+    assert "topsecret" not in output

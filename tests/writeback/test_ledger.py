@@ -1,4 +1,4 @@
-"""The ledger: every move is allowed or refused, done once, and remembered for ever."""
+"""The ledger allows or refuses each transition, makes it once and keeps its event."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from warehouse.ledger.change import OPEN, TRANSITIONS, Action, Change, Status
 from warehouse.ledger.schema import LEDGER_VERSION
 from warehouse.ledger.store import Ledger, connect_ledger
 
-# How a change gets into each status.
-WAYS = {
+# The transitions that lead to each status.
+STEPS = {
     Status.PROPOSED: [],
     Status.APPROVED: [Status.APPROVED],
     Status.REJECTED: [Status.REJECTED],
@@ -36,16 +36,16 @@ WAYS = {
 
 
 def at(ledger: Ledger, status: Status, id_: str) -> Change:
-    """A change in this status."""
+    """Propose a change and move it to this status."""
     (change_id,) = ledger.propose([draft(id_)])
     change = ledger.change(change_id)
-    for step in WAYS[status]:
+    for step in STEPS[status]:
         change = ledger.transition(change, step, who="bob", what=f"to {step}")
     return change
 
 
 def test_every_pair_of_statuses(kind: Kind) -> None:
-    """From each status exactly the moves of TRANSITIONS are possible, and each leaves an event."""
+    """Exactly the transitions of TRANSITIONS are possible, and each is recorded as an event."""
     number, moves = 0, 0
     with kind.open() as ledger:
         for before in Status:
@@ -66,8 +66,8 @@ def test_every_pair_of_statuses(kind: Kind) -> None:
     assert (number, moves) == (81, 13)
 
 
-def test_a_move_is_made_once(kind: Kind) -> None:
-    """Of many who move the same change at once one succeeds; there is one event."""
+def test_a_transition_is_made_once(kind: Kind) -> None:
+    """Of many concurrent transitions of one change one succeeds, and one event is recorded."""
     with kind.open() as ledger:
         change = at(ledger, Status.APPROVED, "7")
     done: list[str] = []
@@ -95,8 +95,8 @@ def test_a_move_is_made_once(kind: Kind) -> None:
 @pytest.mark.parametrize(
     "statement", ["update {schema}events set who = 'x'", "delete from {schema}events"]
 )
-def test_events_stay(kind: Kind, statement: str) -> None:
-    """The database refuses to alter or remove an event, whoever asks."""
+def test_events_cannot_be_altered(kind: Kind, statement: str) -> None:
+    """The database refuses every statement that alters or removes an event."""
     with kind.open() as ledger:
         at(ledger, Status.APPLIED, "7")
         before = ledger.events()
@@ -111,7 +111,7 @@ def test_events_stay(kind: Kind, statement: str) -> None:
 
 
 def test_one_open_change_of_a_milestone(kind: Kind) -> None:
-    """A second change waits until the first is decided; a file of two for one is refused whole."""
+    """A milestone has at most one open change; a list with a second one is refused as a whole."""
     with kind.open() as ledger:
         for number, status in enumerate(Status):
             change = at(ledger, status, str(number))
@@ -125,8 +125,8 @@ def test_one_open_change_of_a_milestone(kind: Kind) -> None:
         assert not {"888", "999"} & {change.milestone_id for change in ledger.changes()}
 
 
-def test_one_create_of_a_kind(kind: Kind) -> None:
-    """A create equal to an open or applied one is refused, unless it is meant."""
+def test_equal_creates(kind: Kind) -> None:
+    """A create equal to an open one is refused, unless duplicates are allowed."""
     with kind.open() as ledger:
         (first,) = ledger.propose([create()])
         with pytest.raises(ChangeRefused, match="--allow-duplicate"):
@@ -136,8 +136,8 @@ def test_one_create_of_a_kind(kind: Kind) -> None:
         ledger.propose([create()])
 
 
-def test_two_people(kind: Kind) -> None:
-    """Who proposed cannot approve, however the name is written; the digest is kept."""
+def test_approval_needs_another_person(kind: Kind) -> None:
+    """The proposer cannot approve, in any spelling of the name; the digest is stored."""
     with kind.open() as ledger:
         (change_id,) = ledger.propose([draft()])
         change = ledger.change(change_id)
@@ -155,20 +155,20 @@ def test_two_people(kind: Kind) -> None:
             ledger.approve(change, "carol")
 
 
-def test_the_digest_is_of_everything() -> None:
-    """Whatever of a change is different, its digest is."""
+def test_the_digest_covers_every_field() -> None:
+    """Changes that differ in any approved field have different digests."""
     others = [
         draft("8"), draft(action=Action.DELETE), draft(workspace_id="4"), draft(currency="JPY"),
         draft(after={"title": "else"}), draft(before={}), draft(reason="else"),
         draft(proposer="eve"), draft(duplicate=True),
     ]  # fmt: skip
     assert len({draft().digest, *(other.digest for other in others)}) == len(others) + 1
-    made = replace(create(), milestone_id="1000")  # it gets one only after it was approved
+    made = replace(create(), milestone_id="1000")  # a create gets its id after the approval
     assert made.digest == create().digest
 
 
-def test_a_later_release_wrote_it(kind: Kind) -> None:
-    """A ledger of a later release is not touched; one of this release opens again as it was."""
+def test_ledger_of_a_later_release(kind: Kind) -> None:
+    """A ledger of a later release is refused; one of this release opens again unchanged."""
     with kind.open() as ledger:
         at(ledger, Status.APPLIED, "7")
         before = ledger.changes()
@@ -180,8 +180,8 @@ def test_a_later_release_wrote_it(kind: Kind) -> None:
         pass
 
 
-def test_ledgers_that_cannot_be() -> None:
-    """An address that leads nowhere is told with the way out, and never with its password."""
+def test_invalid_ledger_addresses() -> None:
+    """An invalid address is reported with its own error, and without its password."""
     wrong = [
         ("mysql://u:secret@h/d", WarehouseMisconfigured),
         ("ledger.sqlite", WarehouseMisconfigured),
@@ -190,13 +190,13 @@ def test_ledgers_that_cannot_be() -> None:
         ("postgresql://u:secret@127.0.0.1:9/d", WarehouseUnavailable),
     ]
     for url, error in wrong:
-        with pytest.raises(error) as told, connect_ledger(url, lambda: datetime.now(UTC)):
+        with pytest.raises(error) as raised, connect_ledger(url, lambda: datetime.now(UTC)):
             pass
-        assert "secret" not in str(told.value)
+        assert "secret" not in str(raised.value)
 
 
-def test_made_by_many_at_once(kind: Kind) -> None:
-    """Processes that open a ledger that is not there yet make it once."""
+def test_a_ledger_is_created_once(kind: Kind) -> None:
+    """Concurrent connections that open a new ledger create it once."""
     errors: list[BaseException] = []
 
     def open_it(number: int) -> None:

@@ -1,4 +1,4 @@
-"""A ledger of an earlier release, and what the database itself lets nobody alter."""
+"""Ledgers of an earlier release, and rows that the database itself protects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from warehouse.ledger.schema import LEDGER_VERSION
 from warehouse.ledger.store import connect_ledger
 
 HERE = Path(__file__).parent
-# What SQL says of the shape of a ledger.
+# Queries that describe the schema of a ledger.
 SHAPES = {
     "": [
         "select type, name, tbl_name from sqlite_master where name not like 'sqlite%' order by 2",
@@ -61,10 +61,10 @@ def _make_version_1(kind: Kind) -> None:
     connection.close()
 
 
-def test_version_1_goes_on(kind: Kind) -> None:
-    """A ledger of version 1 keeps all it holds and goes on, though many open it at once."""
+def test_version_1_is_migrated(kind: Kind) -> None:
+    """A ledger of version 1 is migrated and keeps its content, even if many open it at once."""
     _make_version_1(kind)
-    held = kind.sql("select * from {schema}events order by number")
+    events = kind.sql("select * from {schema}events order by number")
     errors: list[BaseException] = []
 
     def open_it() -> None:
@@ -94,11 +94,11 @@ def test_version_1_goes_on(kind: Kind) -> None:
         ledger.approve(delete, "bob")
         (new,) = ledger.propose([draft("99")])
         assert ledger.change(new).status is Status.PROPOSED
-    assert kind.sql("select * from {schema}events order by number")[: len(held)] == held
+    assert kind.sql("select * from {schema}events order by number")[: len(events)] == events
 
 
-def test_migrated_is_as_new(kind: Kind) -> None:
-    """Tables, indexes, triggers and functions are the same however a ledger came to be."""
+def test_a_migrated_ledger_equals_a_new_one(kind: Kind) -> None:
+    """A migrated and a new ledger have the same tables, indexes, triggers and functions."""
     _make_version_1(kind)
     with kind.open():
         pass
@@ -128,8 +128,8 @@ def test_migrated_is_as_new(kind: Kind) -> None:
         "delete from {schema}changes",
     ],
 )
-def test_what_was_approved_stays(kind: Kind, statement: str) -> None:
-    """The database refuses to alter what was approved, or by whom."""
+def test_approved_changes_cannot_be_altered(kind: Kind, statement: str) -> None:
+    """The database refuses to alter an approved change or its approver."""
     with kind.open() as ledger:
         for change_id in ledger.propose([draft("7"), create()]):
             ledger.approve(ledger.change(change_id), "bob")
@@ -140,8 +140,8 @@ def test_what_was_approved_stays(kind: Kind, statement: str) -> None:
         assert ledger.changes() == before
 
 
-def test_nothing_is_replaced(tmp_path: Path) -> None:
-    """SQLite's REPLACE, which removes rows without any trigger for deletes, is refused too."""
+def test_replace_is_refused(tmp_path: Path) -> None:
+    """SQLite's REPLACE, which fires no trigger for the rows it removes, is refused too."""
     kind = Kind(f"sqlite:///{tmp_path}/ledger.sqlite", "")
     with kind.open() as ledger:
         (change_id,) = ledger.propose([draft("7")])
@@ -154,8 +154,8 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
         assert (ledger.changes(), ledger.events()) == (changes, events)
 
 
-def test_on_conflict_alters_nothing(postgres_url: str) -> None:
-    """On Postgres an insert that updates instead is refused as an update."""
+def test_on_conflict_is_refused(postgres_url: str) -> None:
+    """On Postgres an insert that would update a row is refused like an update."""
     kind = Kind(postgres_url, "kantata_ledger.")
     with kind.open() as ledger:
         ledger.propose([draft("7")])
@@ -166,8 +166,8 @@ def test_on_conflict_alters_nothing(postgres_url: str) -> None:
         )
 
 
-def test_a_lock_that_cannot_be(tmp_path: Path) -> None:
-    """If the ledger's lock cannot be made, the setting that names the ledger is told."""
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    """If the ledger's lock cannot be made, the message names the setting of the ledger."""
     kind = Kind(f"sqlite:///{tmp_path}/ledger.sqlite", "")
     (tmp_path / "ledger.sqlite.lock").mkdir()
     with (

@@ -1,4 +1,4 @@
-"""Asking for changes and deciding on them, as people type it."""
+"""Commands that propose changes, decide on them and push them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.equality import assert_equal
 from tests.support.office import Office
 
 
-def test_from_question_to_answer(office: Office) -> None:
-    """A change goes its whole way by commands, and the warehouse shows it afterwards."""
+def test_a_change_from_proposal_to_audit(office: Office) -> None:
+    """A change is proposed, approved and pushed by commands; the warehouse then shows it."""
     id_ = office.free()[0]
     made = office.json(
         "propose", "update", id_, "--set", "amount_in_cents=120000", "--set",
@@ -22,10 +22,10 @@ def test_from_question_to_answer(office: Office) -> None:
     assert (listed["change_id"], listed["status"], listed["action"], listed["milestone_id"]) == (
         change_id, "proposed", "update", id_,
     )  # fmt: skip
-    code, said = office.run("show", change_id)
+    code, output = office.run("show", change_id)
     assert code == 0
-    assert "2027-01-31" in said
-    assert "→" in said
+    assert "2027-01-31" in output
+    assert "→" in output
     assert office.run("approve", change_id, "--as", "Ann")[0] == 2
     assert office.json("push")["changes"] == []
     assert office.run("approve", change_id, "--as", "bob")[0] == 0
@@ -53,8 +53,8 @@ def test_from_question_to_answer(office: Office) -> None:
     ]  # fmt: skip
 
 
-def test_after_a_push_nothing_is_overlooked(office: Office) -> None:
-    """What changed elsewhere before a push is still found by the sync after it."""
+def test_a_sync_after_a_push_misses_nothing(office: Office) -> None:
+    """The sync after a push still finds the changes that others made before it."""
     first, second, third, *_ = office.free()
     office.sandbox.account.update_milestone(second, title="changed elsewhere")
     for words in (["delete", first], ["update", third, "--set", "title=pushed"]):
@@ -80,10 +80,10 @@ def test_after_a_push_nothing_is_overlooked(office: Office) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_many_deletes_are_shown_at_once(office: Office, tmp_path: Path) -> None:
-    """Deletes that were approved need no leave to be marked, however many they are."""
+def test_many_approved_deletes(office: Office, tmp_path: Path) -> None:
+    """Approved deletes are not held back by the deletion guard, however many they are."""
     ids = office.free()
-    assert len(ids) > 20, "more than may vanish without a question"
+    assert len(ids) > 20, "more than the deletion guard allows"
     file = tmp_path / "changes.csv"
     file.write_text("action,id\n" + "".join(f"delete,{id_}\n" for id_ in ids))
     results = office.json("propose", "--from", str(file), "--reason", "cleaned up", "--as", "ann")
@@ -132,15 +132,15 @@ WRONG = [
 
 
 @pytest.mark.long_on_postgres
-def test_what_cannot_be_written_is_refused_at_once(office: Office) -> None:
-    """Each wrong ask ends with exit code 2 and names what is wrong; nothing is proposed."""
+def test_invalid_proposals_are_refused(office: Office) -> None:
+    """Each invalid proposal gives exit code 2 and names what is wrong; nothing is proposed."""
     account = office.sandbox.account
     invoiced = next(i for i, record in account.milestones.items() if record["invoice_id"])
     names = {"free": office.free()[0], "invoiced": invoiced}
     for words, expected in WRONG:
         filled = [word.format(**names) for word in words]
-        code, said = office.run("propose", *filled, "--reason", "r")
-        assert (code, expected in said) == (2, True), (filled, said)
+        code, output = office.run("propose", *filled, "--reason", "r")
+        assert (code, expected in output) == (2, True), (filled, output)
     assert (
         office.run("propose", "update", names["free"], "--set", "title=a", "--reason", " ")[0] == 2
     )
@@ -149,8 +149,8 @@ def test_what_cannot_be_written_is_refused_at_once(office: Office) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_a_file_is_taken_whole_or_not_at_all(office: Office, tmp_path: Path) -> None:
-    """Each bad line is named; a good file proposes each line once, however often it is given."""
+def test_a_file_is_proposed_as_a_whole(office: Office, tmp_path: Path) -> None:
+    """Invalid lines are named and nothing is proposed; a valid file proposes each line once."""
     one, two, three, *_ = office.free()
     project = next(iter(office.sandbox.account.workspaces))
     file = tmp_path / "changes.csv"
@@ -158,10 +158,10 @@ def test_a_file_is_taken_whole_or_not_at_all(office: Office, tmp_path: Path) -> 
     file.write_text(
         f"{head}update,{one},,,100,,r\nupdate,{two},,,1.5,,r\n,,,,,,\nupdate,4711,,a,,,r\n"
     )
-    code, said = office.run("propose", "--from", str(file), "--as", "ann")
+    code, output = office.run("propose", "--from", str(file), "--as", "ann")
     assert code == 2
-    assert all(line in said for line in ("line 3", "line 4", "line 5"))
-    assert "line 2" not in said
+    assert all(line in output for line in ("line 3", "line 4", "line 5"))
+    assert "line 2" not in output
     assert office.json("changes", "--all") == []
     good = (
         f'{head}update,{one},,,100,,r\n,{two},,"Größe, neu",,2027-01-31,r\n'
@@ -196,13 +196,13 @@ FILES = [
 
 
 @pytest.mark.long_on_postgres
-def test_files_that_cannot_be_read(office: Office, tmp_path: Path) -> None:
-    """A file that is not as it should be, or holds nothing, is refused with what is wrong."""
+def test_invalid_files(office: Office, tmp_path: Path) -> None:
+    """An invalid or empty file is refused, and the message says what is wrong."""
     file = tmp_path / "changes.csv"
     for text, expected in FILES:
         file.write_text(text)
-        code, said = office.run("propose", "--from", str(file), "--reason", "r")
-        assert (code, expected in said) == (2, True), (text, said)
+        code, output = office.run("propose", "--from", str(file), "--reason", "r")
+        assert (code, expected in output) == (2, True), (text, output)
     assert office.json("changes") == []
     assert office.run("propose", "--from", str(tmp_path / "none.csv"))[0] == 2
     file.write_bytes(b"milestone_id,title\n1,\xff\n")
@@ -222,8 +222,8 @@ def test_by_query(office: Office) -> None:
         (f"select id, title, title from {table}", "'title' is a column more than once"),
         (f"select id, title from {table} where id is null", "no rows"),
     ):
-        code, said = office.run("propose", "--query", wrong, "--reason", "r")
-        assert (code, expected in said) == (2, True), said
+        code, output = office.run("propose", "--query", wrong, "--reason", "r")
+        assert (code, expected in output) == (2, True), output
     code, _ = office.run(
         "propose", "--query", "delete from kantata.billing_milestones", "--reason", "r"
     )
@@ -233,15 +233,15 @@ def test_by_query(office: Office) -> None:
 
 @pytest.mark.long_on_postgres
 def test_duplicates_and_decisions(office: Office) -> None:
-    """A create equal to a live milestone needs leave; rejected and withdrawn changes stay so."""
+    """A create equal to a milestone needs --allow-duplicate; a rejected change stays rejected."""
     account = office.sandbox.account
     live = account.milestones[office.free()[0]]
     words = ["create", "--reason", "r", "--as", "ann", *(
         f"--set={n}={live[n]}"
         for n in ("workspace_id", "title", "amount_in_cents", "date_to_invoice")
     )]  # fmt: skip
-    code, said = office.run("propose", *words)
-    assert (code, "--allow-duplicate" in said) == (2, True)
+    code, output = office.run("propose", *words)
+    assert (code, "--allow-duplicate" in output) == (2, True)
     first = office.json("propose", *words, "--allow-duplicate")["change_id"]
     assert office.run("reject", first, "--reason", "no", "--as", "bob")[0] == 0
     assert office.run("approve", first, "--as", "bob")[0] == 2
@@ -254,20 +254,20 @@ def test_duplicates_and_decisions(office: Office) -> None:
 
 @pytest.mark.long_on_postgres
 def test_writing_is_off_by_default(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without PUSH__ENABLED nothing is sent; with a token of its own, that one is used to write."""
+    """Without PUSH__ENABLED nothing is sent; writes use KANTATA_WRITE_TOKEN if it is set."""
     id_ = office.free()[0]
     change = office.json("propose", "update", id_, "--set", "title=x", "--reason", "r", "--as", "a")
     office.run("approve", change["change_id"], "--as", "b")
     monkeypatch.delenv("PUSH__ENABLED")
-    monkeypatch.setenv("ENABLED", "true")  # of something else: dlt would take it for ours
-    code, said = office.run("push")
-    assert (code, "PUSH__ENABLED=true" in said) == (2, True)
+    monkeypatch.setenv("ENABLED", "true")  # another program's: dlt would read it as ours
+    code, output = office.run("push")
+    assert (code, "PUSH__ENABLED=true" in output) == (2, True)
     monkeypatch.setenv("PUSH__ENABLED", "true")
     monkeypatch.setenv("KANTATA_WRITE_TOKEN", "a-token-for-writing")
-    code, said = office.run("push")
+    code, output = office.run("push")
     assert code == 2
-    assert "KANTATA_WRITE_TOKEN" in said
-    assert "a-token-for-writing" not in said
+    assert "KANTATA_WRITE_TOKEN" in output
+    assert "a-token-for-writing" not in output
     monkeypatch.setenv("KANTATA_WRITE_TOKEN", office.sandbox.token)
     assert office.run("push")[0] == 0
     assert office.sandbox.account.milestones[id_]["title"] == "x"
@@ -286,6 +286,6 @@ def test_writing_is_off_by_default(office: Office, monkeypatch: pytest.MonkeyPat
 def test_wrong_settings(
     office: Office, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """A setting that cannot be what it is ends with exit code 2."""
+    """An invalid setting gives exit code 2."""
     monkeypatch.setenv(f"PUSH__{name}", value)
     assert office.run("push")[0] == 2

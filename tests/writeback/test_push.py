@@ -1,4 +1,4 @@
-"""Writing back: at most once, never unapproved, never over an edit, whatever goes wrong."""
+"""A push writes each change at most once, only if approved, and never over an edit."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from warehouse.ledger.push_lock import push_lock
 
 
 def test_edits_are_never_overwritten(desk: Desk) -> None:
-    """Whatever of a milestone changed since it was proposed, it is left alone."""
+    """A milestone that was edited after the proposal is not written to: a conflict."""
     account = desk.sandbox.account
     edits = [
         ({"title": "edited"}, "is edited"), ({"amount_in_cents": 9}, "is 0.09 USD"),
         ({"date_to_invoice": "2031-01-01"}, "was none, is 2031-01-01"),
         ({"currency": "JPY"}, "was USD, is JPY"),
     ]  # fmt: skip
-    for edit, said in edits:
+    for edit, expected in edits:
         for action in (Action.UPDATE, Action.DELETE):
             change = desk.approved(desk.draft(action))
             account.silently_update_milestone(str(change.milestone_id), **edit)
@@ -36,14 +36,14 @@ def test_edits_are_never_overwritten(desk: Desk) -> None:
             assert result.exit_code == 3
             now = desk.change(change)
             assert now.status is Status.CONFLICT
-            assert said in now.outcome
+            assert expected in now.outcome
             found = account.milestones[str(change.milestone_id)]
             assert {name: found[name] for name in edit} == edit
     assert {request.method for request in desk.sandbox.requests} == {"GET"}
 
 
-def test_invoiced_milestones_are_left_alone(desk: Desk) -> None:
-    """A milestone on an invoice, be it a draft, is not written to; a cancelled one is no matter."""
+def test_invoiced_milestones_are_not_written_to(desk: Desk) -> None:
+    """A milestone on an invoice or draft is a conflict; a cancelled invoice does not count."""
     account = desk.sandbox.account
     for draft in (False, True):
         change = desk.approved(desk.draft(Action.UPDATE))
@@ -53,16 +53,16 @@ def test_invoiced_milestones_are_left_alone(desk: Desk) -> None:
         assert desk.change(change).status is Status.CONFLICT
     id_ = desk.milestone()
     account.cancel_invoice(account.invoice_milestone(id_))
-    asked = replace(
+    unlocked = replace(
         desk.draft(Action.UPDATE), milestone_id=id_, before=desk.image(id_), after={"title": "free"}
     )
-    change = desk.approved(asked)
+    change = desk.approved(unlocked)
     desk.push()
     assert desk.assert_true(change).status is Status.APPLIED
 
 
-def test_invoices_that_cannot_be_seen(desk: Desk) -> None:
-    """If Kantata does not tell whether a milestone is invoiced, it is not written to."""
+def test_invoices_that_cannot_be_read(desk: Desk) -> None:
+    """A milestone without readable invoice_ids is not written to."""
     change = desk.approved(desk.draft(Action.UPDATE))
     desk.sandbox.account.leave_out(str(change.milestone_id), "invoice_ids")
     assert desk.push().exit_code == 3
@@ -70,8 +70,8 @@ def test_invoices_that_cannot_be_seen(desk: Desk) -> None:
     assert desk.done(change) == 0
 
 
-def test_withdrawn_at_the_last_moment(desk: Desk) -> None:
-    """A change that is withdrawn while a push is going is not sent, and holds up no other."""
+def test_withdrawn_during_a_push(desk: Desk) -> None:
+    """A change that is withdrawn during a push is not sent; the others are."""
     first, second, third = (desk.approved(desk.draft(Action.UPDATE)) for _ in range(3))
 
     def withdraw(_account: object) -> None:
@@ -87,8 +87,8 @@ def test_withdrawn_at_the_last_moment(desk: Desk) -> None:
     assert desk.done(second) == 0
 
 
-def test_an_edit_between_two_writes_is_seen(desk: Desk) -> None:
-    """What was read longer than five seconds ago is read again before it is written."""
+def test_an_edit_between_two_writes_is_found(desk: Desk) -> None:
+    """A record that was read over five seconds ago is read again before the write."""
     first = desk.approved(desk.draft(Action.UPDATE))
     second = desk.approved(desk.draft(Action.UPDATE))
     id_ = str(second.milestone_id)
@@ -105,7 +105,7 @@ def test_an_edit_between_two_writes_is_seen(desk: Desk) -> None:
     assert desk.sandbox.account.milestones[id_]["title"] == "edited meanwhile"
 
 
-def test_what_was_approved_is_what_is_sent(desk: Desk) -> None:
+def test_an_altered_change_is_not_sent(desk: Desk) -> None:
     """A change that was altered in the database after it was approved is not sent."""
     change = desk.approved(desk.draft(Action.UPDATE))
     desk.alter(change, '{"amount_in_cents": 999999}')
@@ -116,7 +116,7 @@ def test_what_was_approved_is_what_is_sent(desk: Desk) -> None:
 
 
 def test_unknown_outcomes_wait(desk: Desk) -> None:
-    """What may still be going on in Kantata is left alone, and then found out."""
+    """An unknown outcome is left alone for a time, and then reconciled."""
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(Fault("drop_after", method="POST", times=1))
     assert desk.push(reconcile_after=240).exit_code == 3
@@ -129,8 +129,8 @@ def test_unknown_outcomes_wait(desk: Desk) -> None:
     assert desk.assert_true(change).status is Status.APPLIED
 
 
-def test_a_create_without_its_reference_is_for_a_person(desk: Desk) -> None:
-    """An equal milestone that appeared, and does not say whose it is, is not taken for ours."""
+def test_an_equal_milestone_without_the_reference_is_a_conflict(desk: Desk) -> None:
+    """An equal milestone without the change's reference does not count as its result."""
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(Fault("drop_before", method="POST", times=1))
     desk.push()
@@ -142,8 +142,8 @@ def test_a_create_without_its_reference_is_for_a_person(desk: Desk) -> None:
     assert desk.made_by(change) == [id_]
 
 
-def test_a_create_is_not_repeated_by_hand(desk: Desk) -> None:
-    """A milestone somebody made in Kantata meanwhile is not made a second time."""
+def test_a_create_made_by_hand_is_a_conflict(desk: Desk) -> None:
+    """A milestone that a person made meanwhile is made again only as an allowed duplicate."""
     change = desk.approved(desk.draft(Action.CREATE))
     after = {k: v for k, v in change.after.items() if k != "workspace_id"}
     id_ = desk.sandbox.account.create_milestone(workspace_id=change.workspace_id, **after)
@@ -155,8 +155,8 @@ def test_a_create_is_not_repeated_by_hand(desk: Desk) -> None:
     assert desk.change(allowed).milestone_id != id_
 
 
-def test_gone_and_out_of_reach(desk: Desk) -> None:
-    """A deleted milestone ends its changes; one out of reach leaves them as they are."""
+def test_deleted_and_access_lost(desk: Desk) -> None:
+    """Deleting a milestone ends its changes; while access is lost they stay approved."""
     account = desk.sandbox.account
     update, delete = (desk.approved(desk.draft(a)) for a in (Action.UPDATE, Action.DELETE))
     for change in (update, delete):
@@ -174,7 +174,7 @@ def test_gone_and_out_of_reach(desk: Desk) -> None:
 
 
 def test_a_wrong_token_stops_everything(desk: Desk) -> None:
-    """With a token that is refused nothing is written, and every change stays approved."""
+    """After a 401 nothing more is sent, and every change stays approved."""
     changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(3)]
     desk.sandbox.misbehave(Fault("refuse", status=401, method="PUT"))
     result = desk.push()
@@ -185,8 +185,8 @@ def test_a_wrong_token_stops_everything(desk: Desk) -> None:
     assert {desk.change(c).status for c in changes} == {Status.APPROVED}
 
 
-def test_writes_that_never_arrive_stop_it(desk: Desk) -> None:
-    """If no connection is to be had, three changes are tried, all stay approved, exit 75."""
+def test_writes_that_never_arrive_stop_the_push(desk: Desk) -> None:
+    """Without a connection three changes are tried, all stay approved, and the exit code is 75."""
     changes = [desk.approved(desk.draft(action)) for action in (*Action, Action.UPDATE)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -209,13 +209,13 @@ def test_no_more_than_allowed(desk: Desk) -> None:
 
 
 def test_one_push_at_a_time(desk: Desk) -> None:
-    """While one push is going, another says so and writes nothing."""
+    """A second push at the same time is refused and writes nothing."""
     with desk.ledger() as ledger, push_lock(ledger), pytest.raises(WarehouseBusy):
         desk.push()
 
 
-def test_what_is_not_as_asked_afterwards_is_told(desk: Desk) -> None:
-    """If Kantata took a write and shows something else, a person hears of it."""
+def test_an_unexpected_value_after_a_write_is_reported(desk: Desk) -> None:
+    """If Kantata accepts a write and then returns another value, the push exits with 3."""
     change = desk.approved(desk.draft(Action.UPDATE))
     id_ = str(change.milestone_id)
     desk.sandbox.misbehave(
@@ -238,10 +238,10 @@ def test_three_pushes_at_once(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of three processes that push at once, each change is written by one, once.
+    """With three concurrent pushes, each change is written once.
 
-    So it is too when answers are lost and the one that writes is killed: it is found out by the
-    next one, and nothing is sent again that arrived.
+    This also holds if answers are lost and the writing process is killed: the next push
+    reconciles, and sends nothing again that arrived.
     """
     url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
     if kind == "postgres":
@@ -259,7 +259,7 @@ def test_three_pushes_at_once(
         pushes: list[Forked] = []
         if troubled:
             for number, method in enumerate(WRITES.values(), start=1):
-                sandbox.misbehave(  # no three unknowns in a row, which would stop it
+                sandbox.misbehave(  # three unknowns in a row would stop the push
                     Fault("drop_after", method=method, skip=number, times=1),
                     Fault("throttle", method=method, skip=3, times=2, retry_after=0),
                     Fault("drop_before", method=method, skip=7, times=1),
@@ -284,13 +284,13 @@ def test_three_pushes_at_once(
             (r.method, r.path) for r in sandbox.requests if r.method in ("PUT", "DELETE")
         )
         again = sum(times - 1 for times in sent.values())
-        # Refused twice and lost on its way once, of each kind; the one that was killed arrived.
+        # Each method is throttled twice and lost once; the killed push's own write arrived.
         assert again <= (2 * 3 if troubled else 0), sent
         assert desk.requests("POST") <= 8 + (3 if troubled else 0)
 
 
 def test_a_lost_ledger_connection_ends_the_push(postgres_url: str) -> None:
-    """On Postgres the lock ends with the connection: nothing more is sent without it."""
+    """On Postgres the push lock ends with its connection, and then nothing more is sent."""
     with Sandbox(milestones=50) as sandbox:
         desk = Desk(sandbox, postgres_url)
         changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(3)]

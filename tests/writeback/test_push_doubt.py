@@ -1,4 +1,4 @@
-"""Writing back when the account is not what it seems: what is not seen is not settled."""
+"""A push that cannot see the whole account settles only the outcomes it can see."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from warehouse.ledger.change import Action, Status
 from warehouse.ledger.push_lock import push_lock
 
 
-def test_a_create_whose_project_vanished_stays_unknown(file_desk: Desk) -> None:
-    """An empty list of a project nobody can read is no sign that nothing was made."""
+def test_a_create_in_a_hidden_project_stays_unknown(file_desk: Desk) -> None:
+    """The empty list of an unreadable project does not prove that nothing was created."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(Fault("drop_after", method="POST", times=1))
@@ -36,8 +36,8 @@ def test_a_create_whose_project_vanished_stays_unknown(file_desk: Desk) -> None:
     assert desk.sent(change) == 1
 
 
-def test_a_create_in_a_project_only_the_writer_sees(file_desk: Desk) -> None:
-    """What cannot be read back is not made, be it that the token for writing could."""
+def test_a_create_in_an_unreadable_project_waits(file_desk: Desk) -> None:
+    """A create that could not be read back is not sent, even if the write token could send it."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.account.hide_workspace(change.workspace_id)
@@ -45,8 +45,8 @@ def test_a_create_in_a_project_only_the_writer_sees(file_desk: Desk) -> None:
     assert (desk.change(change).status, desk.sent(change)) == (Status.APPROVED, 0)
 
 
-def test_a_project_that_is_not_shown_whole(file_desk: Desk) -> None:
-    """A create waits while its project shows fewer rows than it counts; others do not."""
+def test_a_project_with_missing_rows(file_desk: Desk) -> None:
+    """A create waits while its project returns fewer rows than it counts; other changes do not."""
     desk = file_desk
     create = desk.approved(desk.draft(Action.CREATE))
     update = desk.approved(desk.draft(Action.UPDATE))
@@ -62,7 +62,7 @@ def test_a_project_that_is_not_shown_whole(file_desk: Desk) -> None:
 
 
 def test_a_refusal_that_cannot_be_read_back_is_unknown(file_desk: Desk) -> None:
-    """If the project vanishes with the refusal, nobody knows whether the milestone was made."""
+    """If the project becomes unreadable at the refusal, the outcome is unknown."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(
@@ -79,8 +79,8 @@ def test_a_refusal_that_cannot_be_read_back_is_unknown(file_desk: Desk) -> None:
     desk.assert_true(change)
 
 
-def test_a_refused_create_beside_a_new_equal_one(file_desk: Desk) -> None:
-    """Refused, and yet an equal milestone is there: a person is told of it."""
+def test_a_refused_create_with_a_new_duplicate(file_desk: Desk) -> None:
+    """If a create is refused and an equal milestone appeared, it is a conflict."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(
@@ -97,8 +97,8 @@ def test_a_refused_create_beside_a_new_equal_one(file_desk: Desk) -> None:
     assert f"milestone {desk.made_by(change)[0]} is equal" in now.outcome
 
 
-def test_a_slow_read_of_something_else(file_desk: Desk) -> None:
-    """A milestone edited while the projects of creates are read for long is not written over."""
+def test_an_edit_during_a_slow_read(file_desk: Desk) -> None:
+    """An edit made while the projects of creates are read slowly is not overwritten."""
     desk = file_desk
     update = desk.approved(desk.draft(Action.UPDATE))
     create = desk.approved(desk.draft(Action.CREATE))
@@ -117,8 +117,8 @@ def test_a_slow_read_of_something_else(file_desk: Desk) -> None:
     assert desk.assert_true(create).status is Status.APPLIED
 
 
-def test_a_pace_too_slow_to_write(file_desk: Desk) -> None:
-    """If whatever is read is old by the time it could be sent, nothing is sent."""
+def test_reads_too_slow_to_write(file_desk: Desk) -> None:
+    """If every read is over five seconds old before the write, nothing is sent."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.UPDATE))
     id_ = str(change.milestone_id)
@@ -129,8 +129,8 @@ def test_a_pace_too_slow_to_write(file_desk: Desk) -> None:
     assert (desk.change(change).status, desk.sent(change)) == (Status.APPROVED, 0)
 
 
-def test_altered_after_it_was_planned(desk: Desk) -> None:
-    """A change that is altered in the database while a push is going is not sent."""
+def test_altered_during_a_push(desk: Desk) -> None:
+    """A change that is altered in the database during a push is not sent."""
     first, second = (desk.approved(desk.draft(Action.UPDATE)) for _ in range(2))
     desk.sandbox.misbehave(
         Fault(
@@ -146,7 +146,7 @@ def test_altered_after_it_was_planned(desk: Desk) -> None:
 
 
 def test_another_currency(file_desk: Desk) -> None:
-    """An amount approved in one currency is not made in another one."""
+    """An amount approved in one currency is not created in another."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.account.update_workspace(change.workspace_id, currency="JPY")
@@ -156,16 +156,16 @@ def test_another_currency(file_desk: Desk) -> None:
     assert "currency was USD when it was proposed, and is JPY" in now.outcome
 
 
-def test_what_else_a_write_changed_is_told(file_desk: Desk) -> None:
-    """A field nobody asked to change and that did change is told after the write."""
+def test_unrequested_changes_are_reported(file_desk: Desk) -> None:
+    """A field that changed with a write, without a request, is reported."""
     desk = file_desk
     id_ = desk.milestone()
     desk.sandbox.account.silently_update_milestone(id_, date_to_invoice="2027-01-01")
-    asked = replace(
+    request = replace(
         desk.draft(Action.UPDATE), milestone_id=id_, before=desk.image(id_),
         after={"amount_in_cents": 5},
     )  # fmt: skip
-    desk.approved(asked)
+    desk.approved(request)
     create = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(
         Fault(
@@ -187,8 +187,8 @@ def _give_dates(account: Account) -> None:
             account.silently_update_milestone(id_, date_to_invoice="2030-01-01")
 
 
-def test_what_is_adopted_is_looked_at_too(file_desk: Desk) -> None:
-    """A create found made, and not as asked, is told by ``reconcile`` as by a push."""
+def test_a_found_create_is_compared(file_desk: Desk) -> None:
+    """If a create is found with other values, ``reconcile`` reports it like a push."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(Fault("drop_after", method="POST", times=1))
@@ -202,7 +202,7 @@ def test_what_is_adopted_is_looked_at_too(file_desk: Desk) -> None:
 
 
 def test_found_by_its_reference_alone(file_desk: Desk) -> None:
-    """A made milestone that is not in its project any more is found, not made again."""
+    """A created milestone that was moved to another project is found and not created again."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(Fault("drop_after", method="POST", times=1))
@@ -210,13 +210,13 @@ def test_found_by_its_reference_alone(file_desk: Desk) -> None:
     (made,) = desk.made_by(change)
     other = list(desk.sandbox.account.workspaces)[1]
     desk.sandbox.account.silently_update_milestone(made, workspace_id=other)
-    assert desk.push().exit_code == 3  # it is not where it was asked for
+    assert desk.push().exit_code == 3  # it is in another project than requested
     assert (desk.change(change).status, desk.change(change).milestone_id) == (Status.APPLIED, made)
     assert desk.sent(change) == 1
 
 
-def test_put_back_by_a_person(file_desk: Desk) -> None:
-    """An update that was done, and then undone by a person, is not done over that."""
+def test_an_update_undone_by_a_person(file_desk: Desk) -> None:
+    """An update that a person undid is not written again."""
     desk = file_desk
     change = desk.approved(desk.draft(Action.UPDATE))
     id_ = str(change.milestone_id)
@@ -234,8 +234,8 @@ def test_put_back_by_a_person(file_desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=5), -timedelta(hours=2)])
-def test_clocks_of_machines_do_not_matter(desk: Desk, skew: timedelta) -> None:
-    """However wrong a machine's clock is, an unknown is left alone for just as long."""
+def test_local_clocks_do_not_matter(desk: Desk, skew: timedelta) -> None:
+    """An unknown outcome waits the same time, however wrong the local clock is."""
     change = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(Fault("error", method="POST", times=1, executed=True))
     desk.push(reconcile_after=240)
@@ -247,8 +247,8 @@ def test_clocks_of_machines_do_not_matter(desk: Desk, skew: timedelta) -> None:
     assert desk.sent(change) == 1
 
 
-def test_sent_at_a_time_to_come(desk: Desk) -> None:
-    """A time of sending that lies ahead does not keep a change waiting for longer than usual."""
+def test_sent_at_a_future_time(desk: Desk) -> None:
+    """A sending time in the future does not make a change wait longer than usual."""
     change = desk.approved(desk.draft(Action.UPDATE))
     with desk.ledger() as ledger:
         ahead = desk.now + timedelta(days=3)
@@ -261,12 +261,12 @@ def test_sent_at_a_time_to_come(desk: Desk) -> None:
     assert desk.push(reconcile_after=240).exit_code == 0
     assert desk.assert_true(change).status is Status.APPLIED
     with desk.ledger() as ledger:
-        told = [event.what for event in ledger.events(change.change_id)]
-    assert sum("clock that was ahead" in what for what in told) == 1
+        texts = [event.what for event in ledger.events(change.change_id)]
+    assert sum("clock that was ahead" in what for what in texts) == 1
 
 
 def test_an_equal_milestone_in_a_list_that_moves(file_desk: Desk) -> None:
-    """An equal milestone is seen though a row is deleted while its project is read."""
+    """A duplicate is found even if a row is deleted while its project is read."""
     desk, account = file_desk, file_desk.sandbox.account
     project = next(iter(account.workspaces))
     ids = [
@@ -278,32 +278,32 @@ def test_an_equal_milestone_in_a_list_that_moves(file_desk: Desk) -> None:
     ]  # fmt: skip
     change = desk.approved(desk.draft(Action.CREATE))
     here = [i for i, record in account.milestones.items() if record["workspace_id"] == project]
-    for twin in (here[199], here[200], here[-200], here[-201]):  # beside the ends of pages
+    for duplicate in (here[199], here[200], here[-200], here[-201]):  # next to the ends of pages
         after = {**change.after, "date_to_invoice": None}
-        before = {name: account.milestones[twin][name] for name in after}
-        account.silently_update_milestone(twin, **after)
-        for gone in (ids[-1], ids[0]):
-            record = dict(account.true_milestones[gone])
+        before = {name: account.milestones[duplicate][name] for name in after}
+        account.silently_update_milestone(duplicate, **after)
+        for deleted in (ids[-1], ids[0]):
+            record = dict(account.true_milestones[deleted])
             for page in ("1", "2", "3"):
                 desk.sandbox.misbehave(
                     Fault(
                         "change", method="GET", times=1,
                         query={"workspace_ids": project, "page": page},
-                        action=lambda a, gone=gone: a.true_milestones.get(gone)
-                        and a.delete_milestone(gone),
+                        action=lambda a, deleted=deleted: a.true_milestones.get(deleted)
+                        and a.delete_milestone(deleted),
                     )
                 )  # fmt: skip
                 (step,) = desk.plan()
-                assert isinstance(step, Conflict), (page, gone)
-                assert twin in step.why
+                assert isinstance(step, Conflict), (page, deleted)
+                assert duplicate in step.why
                 desk.sandbox.behave()
-                if gone not in account.true_milestones:
+                if deleted not in account.true_milestones:
                     account.restore_milestone(record)
-        account.silently_update_milestone(twin, **before)
+        account.silently_update_milestone(duplicate, **before)
 
 
 def test_one_account_for_a_ledger(desk: Desk) -> None:
-    """Changes for one account never go to another; on another port it is still the same one."""
+    """A ledger's changes go to one account only; another port is the same account."""
     first = desk.approved(desk.draft(Action.CREATE))
     desk.push()
     with Sandbox(milestones=50) as again:
@@ -316,22 +316,22 @@ def test_one_account_for_a_ledger(desk: Desk) -> None:
         other.account.user["account_id"] = 9
         desk.sandbox = other
         change = desk.approved(desk.draft(Action.CREATE))
-        for ask in (desk.plan, desk.reconcile, desk.push):
+        for command in (desk.plan, desk.reconcile, desk.push):
             with pytest.raises(WarehouseMisconfigured, match="account 4711 at this machine/api/v1"):
-                ask()
+                command()
         assert (desk.change(change).status, desk.sent(change)) == (Status.APPROVED, 0)
 
 
 def test_planning_binds_nothing(file_desk: Desk) -> None:
-    """A plan writes nothing, so a ledger that nobody pushed belongs to no account yet."""
+    """A plan does not bind the ledger to an account; only a push does."""
     file_desk.approved(file_desk.draft(Action.UPDATE))
     file_desk.plan()
     with file_desk.ledger() as ledger:
         assert bound_account(ledger) is None
 
 
-def test_more_than_allowed_is_told(file_desk: Desk) -> None:
-    """What ``max_changes`` leaves is counted, and what must wait takes nobody's place."""
+def test_changes_beyond_the_limit_are_counted(file_desk: Desk) -> None:
+    """Changes beyond ``max_changes`` are counted; those that wait do not use up the limit."""
     desk = file_desk
     other = list(desk.sandbox.account.workspaces)[1]
     hidden = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(2)]
@@ -341,11 +341,11 @@ def test_more_than_allowed_is_told(file_desk: Desk) -> None:
             title=f"other {number}", workspace_id=other, billing_type="fixed_date", story_id=None,
             invoice_id=None, amount_in_cents=3,
         )  # fmt: skip
-        asked = replace(
+        request = replace(
             desk.draft(Action.UPDATE), milestone_id=id_, workspace_id=other,
             before=desk.image(id_), after={"title": f"new {number}"},
         )  # fmt: skip
-        good.append(desk.approved(asked))
+        good.append(desk.approved(request))
     desk.sandbox.account.hide_workspace(hidden[0].workspace_id)
     kinds = [type(step) for step in desk.plan(most=2)]
     assert kinds == [Deferred, Deferred, Write, Write, Deferred]
@@ -357,7 +357,7 @@ def test_more_than_allowed_is_told(file_desk: Desk) -> None:
 
 
 def test_the_plan_of_unknowns(file_desk: Desk) -> None:
-    """A plan shows what a push will do with changes that may have been written already."""
+    """A plan shows what a push will do with changes of unknown outcome."""
     desk = file_desk
     done, lost, edited = (desk.approved(desk.draft(Action.UPDATE)) for _ in range(3))
     for change, kind in ((done, "drop_after"), (lost, "drop_before"), (edited, "drop_before")):
@@ -381,8 +381,8 @@ def test_the_plan_of_unknowns(file_desk: Desk) -> None:
     assert statuses == [Status.APPLIED, Status.APPLIED, Status.CONFLICT]
 
 
-def test_three_unknowns_in_a_row_stop_it(file_desk: Desk) -> None:
-    """If nobody knows of three writes in a row, the others stay approved; exit 75."""
+def test_three_unknowns_in_a_row_stop_the_push(file_desk: Desk) -> None:
+    """After three unknown outcomes in a row the others stay approved; the exit code is 75."""
     desk = file_desk
     changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(6)]
     desk.sandbox.misbehave(Fault("error", method="PUT"))
@@ -397,8 +397,8 @@ def test_three_unknowns_in_a_row_stop_it(file_desk: Desk) -> None:
     assert [desk.sent(c) for c in changes] == [2, 2, 2, 1, 1, 1]
 
 
-def test_three_forbidden_in_a_row_stop_it(file_desk: Desk) -> None:
-    """If the token may not write, three changes fail and the others stay approved; exit 2."""
+def test_three_forbidden_in_a_row_stop_the_push(file_desk: Desk) -> None:
+    """After three 403 in a row the others stay approved; the exit code is 2."""
     desk = file_desk
     changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(6)]
     desk.sandbox.misbehave(Fault("refuse", method="PUT", status=403))
@@ -409,8 +409,8 @@ def test_three_forbidden_in_a_row_stop_it(file_desk: Desk) -> None:
     assert statuses == [Status.FAILED] * 3 + [Status.APPROVED] * 3
 
 
-def test_some_trouble_stops_nothing(file_desk: Desk) -> None:
-    """Trouble that is not three times the same in a row leaves the others their turn."""
+def test_separate_failures_do_not_stop_the_push(file_desk: Desk) -> None:
+    """Failures that are not three in a row do not stop the other changes."""
     desk = file_desk
     changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(6)]
     for number in (0, 1, 3, 4):
@@ -420,8 +420,8 @@ def test_some_trouble_stops_nothing(file_desk: Desk) -> None:
     assert [desk.change(c).status for c in changes].count(Status.APPLIED) == 2
 
 
-def test_the_audit_names_what_was_made(file_desk: Desk) -> None:
-    """The history of a create names its milestone, and its digest stays the one approved."""
+def test_the_audit_names_the_created_milestone(file_desk: Desk) -> None:
+    """The last event of a create names its milestone; its digest stays the approved one."""
     change = file_desk.approved(file_desk.draft(Action.CREATE))
     file_desk.push()
     now = file_desk.change(change)
@@ -430,12 +430,12 @@ def test_the_audit_names_what_was_made(file_desk: Desk) -> None:
     assert now.digest == now.approved_digest == change.digest
 
 
-def test_one_lock_by_every_name(tmp_path: Path, file_desk: Desk) -> None:
-    """A ledger reached through a link has the lock of the file itself."""
+def test_a_link_has_the_lock_of_its_file(tmp_path: Path, file_desk: Desk) -> None:
+    """A ledger opened through a link uses the lock of the file itself."""
     file_desk.proposed(file_desk.draft(Action.UPDATE))
     link = tmp_path / "elsewhere" / "link.sqlite"
     link.parent.mkdir()
     link.symlink_to(file_desk.url.removeprefix("sqlite:///"))
-    beside = Desk(file_desk.sandbox, f"sqlite:///{link}")
+    linked = Desk(file_desk.sandbox, f"sqlite:///{link}")
     with file_desk.ledger() as ledger, push_lock(ledger), pytest.raises(WarehouseBusy):
-        beside.push()
+        linked.push()

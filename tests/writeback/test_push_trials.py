@@ -1,4 +1,4 @@
-"""Pushes that meet every fault, and that die at every line: each change is done at most once."""
+"""Pushes with every fault, and pushes killed at every line, write each change at most once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.writing_desk import WRITES, Desk
 from warehouse.ledger.change import Action, Change, Status
 
 _LONG = [pytest.mark.long, pytest.mark.timeout(0)]  # every line takes an hour
-# How often a write must be sent in all, and what goes wrong with it first. Those that are executed
-# are done, and say something else.
+# How often a write must be sent in all, and the fault that it meets first. A fault with `executed`
+# carries the write out and then answers with the fault.
 FAULTS = [
     (1, {"kind": "refuse"}),
     (1, {"kind": "refuse", "executed": True}),
@@ -58,9 +58,9 @@ FAULTS = [
 def test_every_fault_of_every_write(
     desk: Desk, every: dict[str, int], record_property: pytest.RecordProperty
 ) -> None:
-    """Whatever one write meets, it is done at most once, and ledger and account agree.
+    """With every fault, a write is done at most once, and ledger and account agree.
 
-    In the same push are a change nobody approved, and one whose milestone was edited meanwhile.
+    The same push also has an unapproved change, and one whose milestone was edited.
     """
     cases = list(itertools.product(Action, FAULTS, (False, True)))
     chosen = sample(cases, every[desk.kind])
@@ -72,7 +72,7 @@ def test_every_fault_of_every_write(
         times = fault.get("times", 1)
         desk.sandbox.misbehave(Fault(**{"method": WRITES[action], **fault, "times": times}))
         desk.push(reconcile_after=240 if later else 0)
-        if later:  # it has recovered when it is read back
+        if later:  # reading works again when the outcome is reconciled
             at_once = desk.assert_true(change, finished=False)
             assert at_once.status is not Status.APPROVED or fault["kind"] != "drop_after"
         desk.sandbox.behave()
@@ -90,12 +90,12 @@ def test_every_fault_of_every_write(
 
 
 def pushed(desk: Desk, _change: Change) -> None:
-    """An earlier push met the fault, and does not know whether it wrote."""
+    """Run an earlier push that meets the fault, so that its outcome is unknown."""
     desk.push()
 
 
 def died_before_sending(desk: Desk, change: Change) -> None:
-    """An earlier push died when it was about to send."""
+    """Leave the ledger as an earlier push that was killed just before it sent."""
     account = desk.sandbox.account
     account.advance(60)  # nobody has changed the milestone for a while
     with desk.ledger() as ledger:
@@ -105,13 +105,13 @@ def died_before_sending(desk: Desk, change: Change) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A push that is to die.
+    """A push that is going to be killed.
 
     Args:
         action: What it writes.
         sends: How often that may be sent in all.
-        fault: What goes wrong first.
-        before: What was done earlier, so that this push finds a change that may have been sent.
+        fault: The first fault it meets.
+        before: An earlier push, after which the change may have been sent.
     """
 
     action: Action
@@ -124,10 +124,10 @@ class Case:
         return f"{self.action.value} {self.fault} {before}"
 
     def killed(self, desk: Desk, line: int) -> tuple[Change, Trial]:
-        """Push a new change until the line, with what goes wrong."""
+        """Push a new change with the fault, and kill the push at the line."""
         change = desk.approved(desk.draft(self.action))
         if self.fault:
-            times = min(self.fault.get("times", 1), 4)  # more than that is for no one line
+            times = min(self.fault.get("times", 1), 4)  # more reach no further line
             method = WRITES[self.action]
             desk.sandbox.misbehave(Fault(**{"method": method, **self.fault, "times": times}))
         if self.before:
@@ -137,7 +137,7 @@ class Case:
         return change, trial
 
     def check(self, desk: Desk, change: Change, line: int) -> None:
-        """It was done at most once, and the next push makes it right."""
+        """Check that it was done at most once, and that the next push completes it."""
         desk.assert_true(change, finished=False)
         desk.finish()
         now = desk.assert_true(change)
@@ -173,7 +173,7 @@ def test_killed_at_every_line(
     every: dict[str, int],
     record_property: pytest.RecordProperty,
 ) -> None:
-    """A push that dies between any two lines, whatever its write met, is made right by the next."""
+    """After a push is killed at any line, with any fault, the next push completes it."""
     step = every[desk.kind]
     reached: Counter[str] = Counter()
     fell: Counter[str] = Counter()
@@ -185,7 +185,7 @@ def test_killed_at_every_line(
         for line in lines.items:
             change, trial = case.killed(desk, line)
             case.check(desk, change, line)
-            fell[trial.last] += trial.died  # the last lines of a push may be fewer than once
+            fell[trial.last] += trial.died  # a later push may have fewer lines
     never = [name for name in (*MODULES, *FUNCTIONS, *OF_UNKNOWNS) if not reached[name]]
     assert not never, f"lines of these were never run: {never}"
     spared = reached.keys() - fell.keys() if step == 1 else set()

@@ -1,4 +1,4 @@
-"""What the warehouse shows after a push."""
+"""What the warehouse contains after a push."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _approved(office: Office, id_: str) -> str:
 
 
 def test_the_ledger_is_copied_by_every_push(office: Office) -> None:
-    """What was asked for and decided is in the warehouse also after a push that did nothing."""
+    """Proposals and decisions are in the warehouse even after a push that wrote nothing."""
     change = office.json(
         "propose", "update", office.free()[0], "--set", "title=new", "--reason", "r", "--as", "ann"
     )["change_id"]
@@ -31,8 +31,8 @@ def test_the_ledger_is_copied_by_every_push(office: Office) -> None:
         assert office.job.rows(requests) == [(change, status)]
 
 
-def test_what_cannot_be_loaded_afterwards_is_told(office: Office) -> None:
-    """If what was written to cannot be typed when it is loaded, a person hears of it."""
+def test_a_written_record_that_is_rejected_is_reported(office: Office) -> None:
+    """If a written milestone cannot be typed when it is loaded, the push exits with 3."""
     id_ = office.free()[0]
     change = _approved(office, id_)
     office.sandbox.misbehave(
@@ -41,23 +41,23 @@ def test_what_cannot_be_loaded_afterwards_is_told(office: Office) -> None:
             action=lambda account: account.set_raw(id_, "created_at", "no time"),
         )
     )  # fmt: skip
-    code, said = office.run("push")
+    code, output = office.run("push")
     assert code == 3
-    assert f"{change} applied" in said
-    assert f"billing_milestones {id_} is rejected" in said
+    assert f"{change} applied" in output
+    assert f"billing_milestones {id_} is rejected" in output
 
 
 def test_a_push_waits_for_the_warehouse(office: Office) -> None:
-    """While a sync is going, `--wait` also holds for loading what was written."""
+    """While a sync runs, `--wait` also applies to loading the written milestones."""
     id_ = office.free()[0]
     _approved(office, id_)
     with ExitStack() as sync:
         sync.enter_context(file_lock(office.job.target.lock))
         ends = Timer(5, sync.close)
         ends.start()
-        code, said = office.run("run", "--only", "push", "--wait", "60")
+        code, output = office.run("run", "--only", "push", "--wait", "60")
         ends.join()
-    assert code == 0, said
-    assert "waiting for it, up to 60 s" in said
+    assert code == 0, output
+    assert "waiting for it, up to 60 s" in output
     titles = f"select title from kantata.billing_milestones where id = '{id_}'"
     assert office.job.rows(titles) == [("new",)]

@@ -1,4 +1,4 @@
-"""A text that somebody else wrote reads the warehouse, and can do nothing else."""
+"""An untrusted query reads the warehouse, and can do nothing else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ REFUSED_BY_POSTGRES = [
 
 
 def _make_traps(url: str) -> None:
-    """Functions with side effects, as somebody may have made them."""
+    """Create functions and procedures with side effects."""
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(
             "create function deleted_by_a_function() returns int language plpgsql "
@@ -62,8 +62,8 @@ def _make_traps(url: str) -> None:
     connection.close()
 
 
-def test_large_objects_are_undone(postgres: Job) -> None:
-    """Postgres before 16 makes one in a transaction that only reads; it does not stay."""
+def test_large_objects_are_rolled_back(postgres: Job) -> None:
+    """Postgres before 16 creates one in a read-only transaction; it is rolled back."""
     with Sandbox(milestones=20) as sandbox:
         postgres.synced(sandbox)
     with open_reader(postgres.target) as query, suppress(QueryRefused):
@@ -71,8 +71,8 @@ def test_large_objects_are_undone(postgres: Job) -> None:
     assert postgres.rows("select count(*) from pg_largeobject_metadata") == [(0,)]
 
 
-def test_a_text_that_is_no_query_changes_nothing(job: Job, tmp_path: Path) -> None:
-    """Whatever the text is, the warehouse and the files stay as they are; a select is answered."""
+def test_an_untrusted_query_changes_nothing(job: Job, tmp_path: Path) -> None:
+    """No query changes the warehouse or a file; a select returns its rows."""
     (tmp_path / "secret.csv").write_text("id\n1\n")
     with Sandbox(milestones=20) as sandbox:
         job.synced(sandbox)
@@ -81,27 +81,27 @@ def test_a_text_that_is_no_query_changes_nothing(job: Job, tmp_path: Path) -> No
         _make_traps(job.url)
         others = REFUSED_BY_POSTGRES
     count = "select count(*) from kantata.billing_milestones"
-    held = job.rows(count)
-    assert held != [(0,)]
+    before = job.rows(count)
+    assert before != [(0,)]
     for sql in [*REFUSED, *others]:
         with open_reader(job.target) as query, pytest.raises(QueryRefused):
             query.run_untrusted(sql.format(folder=tmp_path))
-        assert job.rows(count) == held, sql
+        assert job.rows(count) == before, sql
     assert not (tmp_path / "written.csv").exists()
     with open_reader(job.target) as query:
-        assert query.run_untrusted(f"with all_of_them as ({count}) table all_of_them;")[1] == held
+        assert query.run_untrusted(f"with all_of_them as ({count}) table all_of_them;")[1] == before
         assert query.run_untrusted("select 1 as \"a%\", '100 %s' as b, 3 as b") == (
             ["a%", "b", "b"],
             [(1, "100 %s", 3)],
         )
-        assert query.rows(count) == held
+        assert query.rows(count) == before
     assert not job.rows(
         "select 1 from information_schema.tables where table_name in ('made', 'other')"
     )
 
 
 def test_reading_cannot_write(job: Job) -> None:
-    """What reads the warehouse for a person has no way to write, by our own statements either."""
+    """The reader of the warehouse cannot write, even by our own statements."""
     with Sandbox(milestones=20) as sandbox:
         job.synced(sandbox)
     with (

@@ -230,7 +230,7 @@ def test_full_disk(size: str) -> None:
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount")
+        pytest.skip("this machine does not allow mounts")
     try:
         settings = {
             "DESTINATION__DUCKDB__CREDENTIALS": "disk/loader.duckdb",

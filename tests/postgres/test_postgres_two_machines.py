@@ -32,7 +32,7 @@ HOLDERS = (
 
 
 def on_machine(folder: Path, sandbox: Sandbox, *arguments: str) -> Forked:
-    """Start `milestones sync` in a folder that stands for a machine."""
+    """Start `milestones sync` in a folder, which represents a machine."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {
         "KANTATA_API_URL": sandbox.url,

@@ -90,11 +90,11 @@ def _updated() -> str:
 def test_subjects_are_included(kantata: Kantata) -> None:
     """`include=subject` side-loads the subjects that still exist."""
     id_ = kantata.account.create_milestone()
-    gone = kantata.account.create_milestone()
-    kantata.account.delete_milestone(gone)
+    deleted = kantata.account.create_milestone()
+    kantata.account.delete_milestone(deleted)
     body = kantata.get(EVENTS, include="subject", per_page=200)
     assert body[LIST][id_] == kantata.account.milestones[id_]
-    assert gone not in body[LIST]
+    assert deleted not in body[LIST]
 
 
 def test_filters(kantata: Kantata) -> None:

@@ -27,18 +27,18 @@ def every(kantata: Kantata, **query: object) -> list[str]:
 
 def oldest_first(account: Account) -> list[str]:
     """The ids by creation, ties by id as a number."""
-    held = account.milestones
-    return sorted(held, key=lambda i: (Account.created(held[i]), int(i)))
+    records = account.milestones
+    return sorted(records, key=lambda i: (Account.created(records[i]), int(i)))
 
 
 @pytest.mark.parametrize(
-    ("asked", "size"),
+    ("per_page", "size"),
     [(None, 20), (1, 1), (200, 200), (201, 200), (100_000, 200), (0, 20), (-5, 20), ("x", 20),
      ("7x", 7), ("", 20)],
 )  # fmt: skip
-def test_the_page_size_is_clamped(kantata: Kantata, asked: object, size: int) -> None:
+def test_the_page_size_is_clamped(kantata: Kantata, per_page: object, size: int) -> None:
     """A page has 20 rows by default and at most 200; a size below 1 is 20."""
-    query = {} if asked is None else {"per_page": asked}
+    query = {} if per_page is None else {"per_page": per_page}
     body = kantata.get(LIST, **query)
     assert len(body["results"]) == body["meta"]["page_size"] == size
     assert body["meta"]["page_count"] == -(-450 // size)
@@ -66,19 +66,19 @@ def test_past_the_end_is_empty(kantata: Kantata, page: int) -> None:
 )  # fmt: skip
 def test_order(kantata: Kantata, order: str | None, newest_first: bool) -> None:
     """Only created_at sorts; any other order is silently newest first. Ties are sorted by id."""
-    held = kantata.account.milestones
-    kantata.account.update_milestone(max(held, key=int), created_at=1_600_000_000)
-    kantata.account.update_milestone(min(held, key=int), created_at=1_600_000_000)
+    records = kantata.account.milestones
+    kantata.account.update_milestone(max(records, key=int), created_at=1_600_000_000)
+    kantata.account.update_milestone(min(records, key=int), created_at=1_600_000_000)
     query = {} if order is None else {"order": order}
     sign = -1 if newest_first else 1
-    expected = sorted(held, key=lambda i: (sign * Account.created(held[i]), int(i)))
+    expected = sorted(records, key=lambda i: (sign * Account.created(records[i]), int(i)))
     assert every(kantata, per_page=200, **query) == expected
 
 
 def test_ids_do_not_sort_as_texts(kantata: Kantata) -> None:
     """Ids differ in length, so they sort differently as texts; some share a created_at."""
-    held = oldest_first(kantata.account)
-    assert held != sorted(held)
+    ids = oldest_first(kantata.account)
+    assert ids != sorted(ids)
     assert len({m["created_at"] for m in kantata.account.milestones.values()}) < 450
 
 
@@ -129,7 +129,7 @@ def test_an_empty_only_is_everything(kantata: Kantata, only: str) -> None:
 
 
 def test_only_is_sorted_and_filtered(kantata: Kantata) -> None:
-    """The order and the other filters hold with `only` too."""
+    """The order and the other filters apply with `only` too."""
     wanted = oldest_first(kantata.account)[::15]
     assert kantata.ids(only=",".join(wanted), order="created_at:asc") == wanted
     project = kantata.account.milestones[wanted[0]]["workspace_id"]
@@ -140,14 +140,14 @@ def test_only_is_sorted_and_filtered(kantata: Kantata) -> None:
 
 def test_limit_and_offset(kantata: Kantata) -> None:
     """Both together replace the page, clamped to 200; meta still describes per_page."""
-    held = oldest_first(kantata.account)
+    ids = oldest_first(kantata.account)
     query = {"order": "created_at:asc", "page": 3, "per_page": 50}
     body = kantata.get(LIST, limit=7, offset=11, **query)
-    assert [r["id"] for r in body["results"]] == held[11:18]
+    assert [r["id"] for r in body["results"]] == ids[11:18]
     assert body["meta"] == {"count": 450, "page_count": 9, "page_number": 3, "page_size": 50}
-    assert kantata.ids(limit=999, offset=0, order="created_at:asc") == held[:200]
-    assert kantata.ids(limit=7, order="created_at:asc") == held[:20]
-    assert kantata.ids(limit=7, offset="", order="created_at:asc") == held[:20]
+    assert kantata.ids(limit=999, offset=0, order="created_at:asc") == ids[:200]
+    assert kantata.ids(limit=7, order="created_at:asc") == ids[:20]
+    assert kantata.ids(limit=7, offset="", order="created_at:asc") == ids[:20]
 
 
 def _service(row: Record, account: Account, **wanted: str) -> bool:

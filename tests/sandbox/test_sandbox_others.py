@@ -88,12 +88,12 @@ def test_default_filters_of_tasks(kantata: Kantata) -> None:
 def test_milestones_are_included(kantata: Kantata, path: str, field: str | None) -> None:
     """Projects and invoices side-load their milestones; without any, the map is empty."""
     body = kantata.get(path, include=LIST, per_page=200)
-    held = kantata.account.milestones
+    records = kantata.account.milestones
     for id_, row in body[path].items():
         expected = (
-            {i for i, m in held.items() if m[field] == id_}
+            {i for i, m in records.items() if m[field] == id_}
             if field
-            else {i for i in held if id_ in kantata.account.invoices_of.get(i, [])}
+            else {i for i in records if id_ in kantata.account.invoices_of.get(i, [])}
         )
         assert set(row["billing_milestone_ids"]) == expected <= set(body[LIST])
     assert f"{LIST[:-1]}_ids" not in next(iter(kantata.get(path)[path].values()))

@@ -37,11 +37,11 @@ _DASHBOARD = """
 import json, os, sys, time
 import duckdb
 keep, query = sys.argv[1] == "keep", sys.argv[2]
-held = duckdb.connect("milestones.duckdb", read_only=True) if keep else None
+kept = duckdb.connect("milestones.duckdb", read_only=True) if keep else None
 print("ready", flush=True)
 seen, opened = set(), 0
 while not os.path.exists("enough"):
-    connection = held if keep else duckdb.connect("milestones.duckdb", read_only=True)
+    connection = kept if keep else duckdb.connect("milestones.duckdb", read_only=True)
     seen.add(tuple(map(str, connection.execute(query).fetchone())))
     opened += 1
     if not keep:
@@ -156,7 +156,7 @@ def test_a_link_to_the_published_file_stays_a_link() -> None:
     Path("link.duckdb").symlink_to("inner.duckdb")
     for number in (1, 2):
         for log in ("link.duckdb.wal", "share/real.duckdb.wal"):
-            Path(log).write_text("left by somebody")
+            Path(log).write_text("left by another process")
         publish_number(number, "link.duckdb")
         assert Path("link.duckdb").is_symlink()
         assert Path("inner.duckdb").is_symlink()
@@ -196,7 +196,7 @@ def as_user(number: int) -> Iterator[None]:
         os.setegid(0)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_a_group_that_cannot_be_set_gives_no_rights_to_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

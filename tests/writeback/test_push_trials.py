@@ -97,7 +97,7 @@ def pushed(desk: Desk, _change: Change) -> None:
 def died_before_sending(desk: Desk, change: Change) -> None:
     """Leave the ledger as an earlier push that was killed just before it sent."""
     account = desk.sandbox.account
-    account.advance(60)  # nobody has changed the milestone for a while
+    account.advance(60)  # the milestone has not changed for a while
     with desk.ledger() as ledger:
         at = datetime.fromtimestamp(account.clock.now(), UTC)
         ledger.mark_sending(change, who="push", what="sending", at=at)

@@ -19,6 +19,7 @@ from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
+from tests.support.kill_points import DIED
 from tests.support.postgres import binaries, empty_database
 from tests.support.processes import run_milestones, start_function
 from tests.support.writing_desk import Desk
@@ -209,7 +210,7 @@ def test_ledger_changes_after_an_interrupted_move_are_kept(
     monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
     desk, approved, proposed = with_open_changes(Job("duckdb"), sandbox)
-    interrupt_move(postgres_url, ("pipelines/move.py", "_put_away"))
+    interrupt_move(postgres_url, "pipelines.ops.migrate:_retire")
     old, file = desk.url, Path(".milestones/ledger.sqlite")
     for url in {"here": [old], "there": [postgres_url], "both": [old, postgres_url]}[where]:
         desk.url = url
@@ -237,12 +238,12 @@ def test_ledger_changes_after_an_interrupted_move_are_kept(
     desk.proposed(desk.draft(Action.CREATE))  # fails if a number is reused
 
 
-def interrupt_move(url: str, point: tuple[str, str]) -> None:
+def interrupt_move(url: str, function: str) -> None:
     """Run a move that is killed where a function begins."""
     environment = os.environ | {"DESTINATION__POSTGRES__CREDENTIALS": url}
-    process = start_function("tests.support.cut_off:move_until", *point, env=environment)
+    process = start_function("tests.support.kill_points:move_until", function, env=environment)
     _, log = process.communicate()
-    assert process.returncode == 99, (point, log)
+    assert process.returncode == DIED, (function, log)
 
 
 def test_an_interrupted_move_can_be_repeated(
@@ -253,12 +254,12 @@ def test_an_interrupted_move_can_be_repeated(
     desk, done, left = with_history(old, sandbox)
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
     points = [
-        ("dlt/load/load.py", "complete_package"),
-        ("pipelines/move.py", "_move_ledger"),
-        ("warehouse/ledger.py", "take_over"),
-        ("pipelines/move.py", "_put_away"),  # the ledger is copied, not yet renamed
-        ("warehouse/contents.py", "copy_by_sql"),
-        ("warehouse/models.py", "refresh"),  # all but the marts is copied
+        "dlt.load.load:Load.complete_package",
+        "pipelines.ops.migrate:_migrate_ledger",
+        "warehouse.ledger.transfer:transfer_ledger",
+        "pipelines.ops.migrate:_retire",  # the ledger is copied, not yet renamed
+        "warehouse.raw.export:copy_by_sql",
+        "warehouse.models.build:build_marts",  # all but the marts is copied
     ]
     for point in points:
         interrupt_move(postgres_url, point)

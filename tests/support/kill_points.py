@@ -16,6 +16,8 @@ from types import CodeType, FrameType
 
 from pipelines.config.settings import kantata_settings
 from pipelines.config.targets import configured_target
+from pipelines.ops.migrate import migrate
+from pipelines.runtime.clock import utc_now
 from pipelines.runtime.observer import RunObserver
 from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import sync
@@ -138,8 +140,8 @@ def code_of(function: str) -> CodeType:
     return code
 
 
-def sync_until(warehouse: str, function: str, call: int, full: bool) -> None:
-    """Sync, until the point: what runs in the process that dies."""
+def die_at(function: str, call: int = 1) -> None:
+    """End this process at a call of a function, as if the power had been cut."""
     code, left = code_of(function), call
 
     def trace(frame: FrameType, event: str, _arg: object) -> None:
@@ -151,6 +153,17 @@ def sync_until(warehouse: str, function: str, call: int, full: bool) -> None:
 
     threading.settrace(trace)
     sys.settrace(trace)
+
+
+def move_until(function: str) -> None:
+    """Move DuckDB to Postgres until a function is called: this runs in the process that dies."""
+    die_at(function)
+    migrate(configured_target("duckdb"), configured_target("postgres"), print, utc_now)
+
+
+def sync_until(warehouse: str, function: str, call: int, full: bool) -> None:
+    """Sync until the point: this runs in the process that dies."""
+    die_at(function, call)
     with locked(configured_target(warehouse)) as hold:
         sync(kantata_settings(), hold, SyncOptions(full=full), RunObserver())
 

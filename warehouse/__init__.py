@@ -1,1 +1,1 @@
-"""Everything that lives in a database: what is known, what was proven, what readers may open."""
+"""The warehouse: raw tables, marts, ledger, locks, and the file that readers open."""

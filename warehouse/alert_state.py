@@ -1,7 +1,7 @@
-"""What those on call were told last, so that they hear of each change of state once.
+"""The alert state: what was reported last to those on call, so that each change is sent once.
 
-Kept in a file of this machine and, with Postgres, in the warehouse too: workers there share no
-disk, and a database that is down cannot be asked. The later of the two counts.
+It is kept in a file of this machine and, with Postgres, in the warehouse too: machines that share a
+Postgres share no disk, and a database that is down cannot be read. The later of the two counts.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from .errors import WarehouseUnwritable
 
 @dataclass(frozen=True)
 class AlertState:
-    """The state that was told last.
+    """The state of a job that was reported last.
 
     Args:
-        condition: In a word or two; empty before the first.
-        matters: What made it so; what is among them is not told again.
-        since: When it began, UTC.
-        last_success: When a run last ended well, or the first run of all began, UTC.
-        saved_at: When this was noted, knowing what the warehouse said, or when it was told, UTC;
-            None for what a machine noted on its own, which counts less than what others told.
-        untold: What happened once, and the webhook did not take.
+        condition: The name of the condition; empty before the first alert.
+        matters: The reasons for it, a line each; they are not reported again while they last.
+        since: When the condition began, UTC.
+        last_success: When a run last succeeded, or when the first run began, UTC.
+        saved_at: When this state was saved by a run that could read the warehouse's copy, or when
+            its alert was sent, UTC. None if a machine saved it without the warehouse: then the
+            state of another machine counts more.
+        untold: One-time events that the webhook did not accept yet.
     """
 
     condition: str = ""
@@ -41,7 +42,7 @@ _TIME_FIELDS = ("since", "last_success", "saved_at")
 
 
 def read_file(path: Path) -> AlertState:
-    """What the file says; nothing if there is none, or it is not whole."""
+    """Return the alert state in a file; an empty one if the file is missing or damaged."""
     try:
         return _from_json(path.read_text())
     except (OSError, ValueError, TypeError, KeyError):
@@ -49,10 +50,10 @@ def read_file(path: Path) -> AlertState:
 
 
 def write_file(path: Path, state: AlertState) -> None:
-    """Note it, whole or not at all.
+    """Save an alert state in a file, which is replaced in one step.
 
     Raises:
-        WarehouseUnwritable: If there is no room or no right.
+        WarehouseUnwritable: If there is no space or no permission.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,10 +65,10 @@ def write_file(path: Path, state: AlertState) -> None:
 
 
 def read_from_warehouse(database: Database, job: str) -> AlertState:
-    """What the warehouse says of a job; nothing if it says nothing.
+    """Return the alert state of a job in the warehouse; an empty one if there is none.
 
     Raises:
-        WarehouseError: If it cannot be asked.
+        WarehouseError: If the warehouse cannot be read.
     """
     if "alerts" not in database.tables():
         return AlertState()
@@ -76,10 +77,10 @@ def read_from_warehouse(database: Database, job: str) -> AlertState:
 
 
 def write_to_warehouse(database: Database, job: str, state: AlertState) -> None:
-    """Note it in the warehouse, if a run has made its tables.
+    """Save the alert state of a job in the warehouse, if a run has created its tables.
 
     Raises:
-        WarehouseError: If it cannot be written.
+        WarehouseError: If the warehouse cannot be written.
     """
     if "alerts" not in database.tables():
         return
@@ -89,7 +90,7 @@ def write_to_warehouse(database: Database, job: str, state: AlertState) -> None:
 
 
 def later(one: AlertState, other: AlertState) -> AlertState:
-    """The one that was noted later; the first if neither knows when."""
+    """Return the alert state that was saved later; the first one if neither has a time."""
     if other.saved_at and (one.saved_at is None or other.saved_at > one.saved_at):
         return other
     return one

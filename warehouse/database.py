@@ -1,4 +1,4 @@
-"""One door to the warehouse's SQL, the same for DuckDB and Postgres."""
+"""Connections to the warehouse: SQL, the same for DuckDB and Postgres, and its failures."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _CONFIGURATION_ERRORS = (
 
 
 class QueryResult(NamedTuple):
-    """What a query gives.
+    """The result of a query.
 
     Args:
-        columns: Their names, which may be equal.
-        rows: The values.
+        columns: The names of its columns; two may be equal.
+        rows: The values, by position.
     """
 
     columns: list[str]
@@ -51,10 +51,10 @@ class QueryResult(NamedTuple):
 
 
 class Database:
-    """A connection.
+    """A connection to the warehouse.
 
     Args:
-        client: dlt's client, opened.
+        client: dlt's SQL client, opened.
     """
 
     def __init__(self, client: SqlClientBase[Any]) -> None:
@@ -62,17 +62,17 @@ class Database:
         self._read: WeakSet[Generator[pa.RecordBatch, None, None]] = WeakSet()
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows of a query; values take the place of ``%s``."""
+        """Return the rows of a query; the values replace its ``%s``."""
         with self._client.execute_query(sql, *values) as cursor:
             return [tuple(row) for row in cursor.fetchall()]
 
     def execute(self, sql: str, *values: object) -> None:
-        """Run a statement; values take the place of ``%s``."""
+        """Execute a statement; the values replace its ``%s``."""
         self._client.execute_sql(sql, *values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is run within takes effect as a whole, or not at all."""
+        """Commit all statements of the block together, or none if it fails."""
         with self._client.begin_transaction():
             yield
 
@@ -90,7 +90,7 @@ class Database:
             try:
                 for table in tables:
                     yield from table.to_batches()
-            except OSError as error:  # as Arrow calls all that DuckDB meets by then
+            except OSError as error:  # Arrow raises it for every DuckDB error while reading
                 raise DatabaseTransientException(error) from error
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Database:
             batches.close()
 
     def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
-        """Write rows into a table, some hundred in a statement."""
+        """Insert rows into a table, up to 500 in one statement."""
         for start in range(0, len(rows), _ROWS_PER_INSERT):
             chunk = rows[start : start + _ROWS_PER_INSERT]
             placeholders = f"({', '.join(['%s'] * len(chunk[0]))})"
@@ -114,32 +114,32 @@ class Database:
             self.execute(f"insert into {table} values {listed}", *values)
 
     def records(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a query, each by the names of its columns."""
+        """Return the rows of a query as dictionaries, by column name."""
         result = self.query(sql)
         return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
     def query(self, sql: str) -> QueryResult:
-        """The columns and rows of a query."""
+        """Return the columns and rows of a query."""
         with self._client.execute_query(sql) as cursor:
             columns = [column[0] for column in cursor.description]
             return QueryResult(columns, [tuple(row) for row in cursor.fetchall()])
 
     @property
     def is_postgres(self) -> bool:
-        """Whether it is Postgres, which wants indexes and statistics; else it is DuckDB."""
+        """Whether this is Postgres, which needs indexes and statistics; otherwise it is DuckDB."""
         return self._client.capabilities.sqlglot_dialect == "postgres"
 
     def ensure_schema(self, name: str) -> None:
-        """Make a schema, unless it exists.
+        """Create a schema if it does not exist.
 
-        ``if not exists`` would want a right that nobody needs for a schema that does.
+        ``create schema if not exists`` needs a privilege even when the schema exists.
         """
         query = "select 1 from information_schema.schemata where schema_name = %s"
         if not self.rows(query, name):
             self.execute(f"create schema {name}")
 
     def tables(self, schema: str = DATASET) -> dict[str, dict[str, str]]:
-        """Every table of a schema with its columns and their types in dlt's words."""
+        """Return the columns of every table of a schema: their dlt types, by table and column."""
         tables: dict[str, dict[str, str]] = {}
         for table, column, data_type in self.rows(
             "select table_name, column_name, data_type from information_schema.columns "
@@ -163,24 +163,24 @@ _DLT_TYPES = {
 
 @contextmanager
 def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
-    """A connection to a destination.
+    """Connect to a warehouse; database errors inside the block become warehouse errors.
 
-    It is not had of a pipeline: dlt would read its working folder, which a run may be writing, or
-    a killed one may have left half written.
+    The connection does not come from a dlt pipeline: that would read its working folder, which
+    another run may be writing, or a killed run may have left incomplete.
 
     Raises:
-        WarehouseMisconfigured: If the credentials lead nowhere.
-        WarehouseUnavailable: If there is none to be had now, or it fails.
+        WarehouseMisconfigured: If the credentials are invalid or name no database.
+        WarehouseUnavailable: If the database does not answer, or the connection fails later.
         WarehouseUnwritable: If the disk is full.
     """
     try:
         client = dlt.dataset(destination, DATASET, dlt.Schema(DATASET)).sql_client
         client.open_connection()
-    except Exception as error:  # each driver has errors of its own
+    except Exception as error:  # each driver has its own errors
         message = f"no connection to the warehouse: {driver_message(error)}"
         if isinstance(error, ConfigurationException):
             raise WarehouseMisconfigured(
-                "the destination's credentials are not what it takes: Postgres wants "
+                "the credentials of the destination are invalid. Postgres needs "
                 "postgresql://user:password@host:5432/database"
             ) from None
         if any(words in message for words in _CONFIGURATION_ERRORS):
@@ -202,7 +202,7 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
 
 
 def _is_database_error(error: BaseException) -> bool:
-    """Whether a statement failed, be it within a step of dlt's."""
+    """Return whether a SQL statement is the cause of an error, also within a step of dlt."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, DatabaseException):
         cause = cause.__cause__ or cause.__context__
@@ -210,21 +210,24 @@ def _is_database_error(error: BaseException) -> bool:
 
 
 def database_failure(message: str) -> WarehouseError:
-    """What the warehouse's words mean: a right or memory is lacking, or a failure may pass."""
+    """Return the warehouse error for a database's message: what it says decides what to do."""
     if any(words in message for words in _MEMORY_ERRORS):
         return WarehouseMisconfigured(
-            f"{message}. Let DuckDB have more, for example WAREHOUSE__MEMORY_LIMIT=1GB"
+            f"{message}. Raise DuckDB's memory limit, for example WAREHOUSE__MEMORY_LIMIT=1GB"
         )
     if any(words in message for words in _PERMISSION_ERRORS):
         return WarehouseMisconfigured(
-            f"{message}. The destination must be the primary server, as a role that owns its "
+            f"{message}. The destination must be the primary server, and its role must own the "
             "schemas"
         )
     return WarehouseUnavailable(message)
 
 
 def load_failure(error: BaseException) -> WarehouseError:
-    """Why dlt could not load, in the server's own words: a driver's may have the password."""
+    """Return the warehouse error for a failed dlt load.
+
+    It quotes the server, not the driver, whose message may contain the password.
+    """
     from_server = re.findall(r"(?:ERROR|FATAL): +(.+)", str(error))
     from_driver = (
         driver_message(error) if "Failed to connect" not in str(error) else "no connection"
@@ -234,7 +237,7 @@ def load_failure(error: BaseException) -> WarehouseError:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether it tells of a full disk, or one that may not be written to."""
+    """Return whether an error means that the disk is full or read-only."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return True
     return isinstance(error, PermissionError) or any(
@@ -243,7 +246,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def driver_message(error: BaseException) -> str:
-    """The first line of what the driver itself says; passwords are never part of it."""
+    """Return the first line of the innermost error's message; it never contains a password."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

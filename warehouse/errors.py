@@ -1,17 +1,17 @@
-"""What can go wrong with the warehouse, named by what to do next.
+"""Errors of the warehouse and the ledger, named by what to do next.
 
-    WarehouseError              exit code
-    |- WarehouseMisconfigured  2  the destination or the folder is wrong: mend the configuration
-    |- WarehouseUnavailable   75  no connection, or lost: try again later
-    |- WarehouseBusy          75  another run has it: wait for it
-    |  |- LocksUnsupported     2  this system has no locks: run it in WSL or a container
-    |  '- LockUnopened         1  its lock is another user's: mend the rights of the folder
-    |- WarehouseUnwritable     1  no space, or no right to write there: make room, or mend it
-    |- WarehouseUnproven       1  what was loaded is not what was read: nothing is published
+    WarehouseError             exit code
+    |- WarehouseMisconfigured  2  the destination or the folder is wrong: correct the configuration
+    |- WarehouseUnavailable   75  no connection, or it was lost: try again later
+    |- WarehouseBusy          75  another run holds the lock: wait for it
+    |  |- LocksUnsupported    2  this system has no file locks: run milestones in WSL or a container
+    |  '- LockUnopened         1  the lock file belongs to another user: correct the folder's rights
+    |- WarehouseUnwritable     1  no space, or no right to write: make room, or correct the rights
+    |- WarehouseUnproven       1  what was loaded differs from what was read: nothing is published
     |- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
-    '- ChangeRefused           2  a change cannot be proposed or decided so: mend what is named
+    '- ChangeRefused           2  the change request or decision is not allowed: see its message
 
-Messages name the thing and the way out; never a password.
+Messages say what happened, to what, and what to do. They never contain a password.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import ClassVar
 
 
 class WarehouseError(Exception):
-    """Something went wrong with the warehouse; ``exit_code`` is what to end the process with."""
+    """A failure of the warehouse; ``exit_code`` is the exit code of the process."""
 
     exit_code: ClassVar[int] = 1
 
 
 class WarehouseMisconfigured(WarehouseError):
-    """The configuration does not lead to a warehouse this release can use."""
+    """The configuration names no warehouse or ledger that this release can use."""
 
     exit_code = 2
 
@@ -38,19 +38,19 @@ class WarehouseUnavailable(WarehouseError):
 
 
 class WarehouseBusy(WarehouseError):
-    """Another run has the warehouse."""
+    """Another process holds the lock."""
 
     exit_code = 75
 
 
 class LocksUnsupported(WarehouseBusy):
-    """This system has no file locks, so nobody can say whether a run is going."""
+    """This system has no file locks, so it is not known whether a run is in progress."""
 
     exit_code = 2
 
 
 class LockUnopened(WarehouseBusy):
-    """The lock is another user's, so nobody can say whether a run is going."""
+    """The lock file belongs to another user, so it is not known whether a run is in progress."""
 
     exit_code = 1
 
@@ -60,11 +60,11 @@ class WarehouseUnwritable(WarehouseError):
 
 
 class WarehouseUnproven(WarehouseError):
-    """The warehouse does not hold what was read."""
+    """The totals in the warehouse differ from those that were read."""
 
 
 class WarehouseChecksFailed(WarehouseError):
-    """A blocking check of the marts found something."""
+    """A blocking check of the marts found wrong rows."""
 
 
 class ChangeRefused(WarehouseError):

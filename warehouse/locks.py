@@ -1,4 +1,7 @@
-"""One run at a time: dlt has no lock, and two runs at once lose or double rows."""
+"""Locks that let one run at a time write a warehouse: a lock file, and a lock on the server.
+
+dlt has no lock, and two runs at the same time lose or duplicate rows.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,20 @@ except ImportError:  # Windows
 else:
     _HAS_LOCKS = True
 
-_RUN_LOCK_KEY = (0x6D696C65, 1)  # "mile" in ASCII, and the first lock of ours
-SHORTEST_WAIT = 2.0  # seconds; `milestones status` holds the lock for a moment
+_RUN_LOCK_KEY = (0x6D696C65, 1)  # "mile" in ASCII, and the number of this lock
+SHORTEST_WAIT = 2.0  # seconds; `milestones status` holds the lock briefly
 _POLL_INTERVAL = 0.1  # seconds
-_BUSY = "another run is going:"
-_BUSY_READING = "somebody reads the warehouse, as a long `milestones propose --query` does"
+_BUSY = "another run is in progress:"
+_BUSY_READING = "the warehouse is being read, for example by a long `milestones propose --query`"
 Note = Callable[[str], None]
-# A machine that lost its power says no goodbye: the server asks, and frees its lock in a minute.
+# A machine that loses power does not close its connection: with these settings the server notices
+# within a minute, and frees the lock.
 _KEEPALIVES = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
-# The server keeps 63 bytes of it, and shows it to every role.
+# Postgres keeps 63 bytes of an application name, and shows it to every role.
 _APPLICATION_NAME = re.compile(
     r"milestones (?P<pid>\d+) (?P<since>\d{8}T\d{6}Z|waits) (?P<host>.+)"
 )
@@ -65,21 +69,21 @@ def file_lock(
     setting: str = "DESTINATION__DUCKDB__CREDENTIALS",
     shortest_wait: float = SHORTEST_WAIT,
 ) -> Iterator[None]:
-    """Hold a lock on this machine; the kernel frees it however the process ends.
+    """Hold a lock file on this machine; the kernel frees the lock however the process ends.
 
     Args:
-        path: The lock's file. It stays, and says who held the lock last.
-        shared: For reading, beside others who read.
-        wait: Seconds to wait for whoever has it.
-        note: Told in one line for whom it waits.
-        setting: What names the file it is for.
-        shortest_wait: Seconds it waits at least.
+        path: The lock file. It remains afterwards, and contains its last holder.
+        shared: Whether to lock it for reading only, which other readers may do at the same time.
+        wait: Seconds to wait while another process holds the lock.
+        note: Receives one line that names the process it waits for.
+        setting: The setting that names the locked file, for messages.
+        shortest_wait: Seconds to wait at least.
 
     Raises:
-        WarehouseBusy: If another process holds it.
-        LocksUnsupported: If this system has no locks.
-        LockUnopened: If it is for reading, and another user's.
-        WarehouseUnwritable: If the file cannot be made.
+        WarehouseBusy: If another process still holds the lock.
+        LocksUnsupported: If this system has no file locks.
+        LockUnopened: If the lock is shared, and the file belongs to another user.
+        WarehouseUnwritable: If the file cannot be created.
     """
     ensure_supported()
     try:
@@ -87,10 +91,12 @@ def file_lock(
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         if shared and isinstance(error, PermissionError):
-            raise LockUnopened(f"{path} is another user's: {error.strerror}") from None
+            raise LockUnopened(
+                f"lock file {path} belongs to another user: {error.strerror}"
+            ) from None
         raise WarehouseUnwritable(
-            f"cannot write to {path.parent.absolute()}: {error.strerror}. Mend the folder's "
-            f"rights, or name another file in {setting}."
+            f"cannot write to {path.parent.absolute()}: {error.strerror}. Correct the "
+            f"folder's permissions, or name another file in {setting}."
         ) from None
     try:
         try_lock = partial(_try_flock, file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -116,18 +122,18 @@ def acquire(
     note: Note | None = None,
     shortest_wait: float = SHORTEST_WAIT,
 ) -> None:
-    """Try to take a lock until it is had.
+    """Try to take a lock until it succeeds or the time is over.
 
     Args:
-        try_lock: Tries once; whether it had the lock.
-        describe_holder: Says who has it.
-        wait: Seconds to wait for whoever has it.
-        note: Told in one line for whom it waits.
-        shortest_wait: Seconds it waits at least: a server needs a moment to see that a process was
-            killed.
+        try_lock: Tries once, and returns whether it succeeded.
+        describe_holder: Returns who holds the lock, for messages.
+        wait: Seconds to wait.
+        note: Receives one line that names the process it waits for.
+        shortest_wait: Seconds to wait at least, since a server needs a moment to notice that a
+            process was killed.
 
     Raises:
-        WarehouseBusy: If its time is over.
+        WarehouseBusy: If the lock is still held when the time is over.
     """
     deadline = time.monotonic() + max(wait, shortest_wait)
     while not try_lock():
@@ -148,7 +154,7 @@ def _try_flock(file: int, kind: int) -> bool:
 
 
 def _write_holder(file: int) -> None:
-    """Write down who holds the lock."""
+    """Write this process into the lock file, as its holder."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
     os.ftruncate(file, 0)
@@ -156,33 +162,27 @@ def _write_holder(file: int) -> None:
 
 
 def _describe_file_holder(file: int) -> str:
-    if _try_flock(file, fcntl.LOCK_SH):  # then no run has it: who signed it last has ended
+    if _try_flock(file, fcntl.LOCK_SH):  # no run holds it: the last holder has ended
         fcntl.flock(file, fcntl.LOCK_UN)
         return _BUSY_READING
     try:
         holder = json.loads(os.pread(file, 1000, 0))
         return f"{_BUSY} process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
-        return f"{_BUSY} a process that has not said who it is"
+        return f"{_BUSY} a process that has not written its name yet"
 
 
 @contextmanager
-def server_lock(
-    database: Database,
-    wait: float = 0.0,
-    note: Note | None = None,
-    shortest_wait: float = SHORTEST_WAIT,
-) -> Iterator[None]:
-    """Hold a lock on a Postgres server, for runs on other machines.
+def server_lock(database: Database, wait: float = 0.0, note: Note | None = None) -> Iterator[None]:
+    """Hold a lock on a Postgres server, which excludes runs on other machines.
 
     Args:
-        database: A connection of its own, open for the whole run; the lock ends with it.
-        wait: Seconds to wait for whoever has it.
-        note: Told in one line for whom it waits.
-        shortest_wait: Seconds it waits at least.
+        database: A connection for this lock alone, open for the whole run; the lock ends with it.
+        wait: Seconds to wait while another connection holds the lock.
+        note: Receives one line that names the process it waits for.
 
     Raises:
-        WarehouseBusy: If another connection holds it.
+        WarehouseBusy: If another connection still holds the lock.
     """
     _set_application_name(database, "waits")
     for setting, value in _KEEPALIVES.items():
@@ -200,7 +200,10 @@ def server_lock(
 
 
 def _set_application_name(database: Database, since: str) -> None:
-    """Write on the connection who holds the lock: it began before, if it had to wait."""
+    """Name this process on its connection, with the time since when it holds the lock.
+
+    A connection that waits is older than its lock, so its own start time would be wrong.
+    """
     name = f"milestones {os.getpid()} {since} {socket.gethostname()}"
     database.execute("select set_config('application_name', %s, false)", name[:63])
 
@@ -218,13 +221,13 @@ def _describe_server_holder(database: Database) -> str:
         *_RUN_LOCK_KEY,
     )
     if not holders:
-        return f"{_BUSY} one that ended just now"
+        return f"{_BUSY} it ended just now"
     name, role, backend = holders[0]
     if not (known := _APPLICATION_NAME.fullmatch(name or "")):
-        who = f"{name or 'one without a name'}, role {role or 'unknown'}"
+        who = f"{name or 'a process without a name'}, role {role or 'unknown'}"
         return f"{_BUSY} {who}, process {backend} of the server"
     who = f"{_BUSY} milestones, process {known['pid']} on {known['host']}"
-    if known["since"] == "waits":  # it has the lock, and is about to say so
+    if known["since"] == "waits":  # it has just got the lock, and not yet written since when
         return who
     since = datetime.strptime(known["since"], _SINCE_FORMAT).replace(tzinfo=UTC)
     return f"{who} since {since:%Y-%m-%d %H:%M:%S%z}"

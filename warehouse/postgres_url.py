@@ -1,4 +1,4 @@
-"""What a Postgres address must look like: that of the warehouse, and that of a ledger."""
+"""Which texts are Postgres URLs: for the credentials of the warehouse, and for a ledger."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ POSTGRES_URL_FORM = (
     "postgresql://user:password@host:5432/database. In a password write @ as %40, / as %2F, "
     "? as %3F, # as %23, : as %3A and % as %25."
 )
-_HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")  # an empty one is this machine's socket
+_HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")  # empty: the socket of this machine
 
 
 def check_postgres_url(url: str, setting: str) -> str:
-    """An address of Postgres, if it is one; it is never shown, since a password may be anywhere.
+    """Return a Postgres URL unchanged if it is valid.
 
     Args:
-        url: The address.
-        setting: What to call the setting when it is none.
+        url: The URL. Messages never contain it, since any part of it may be a password.
+        setting: The name of the setting it comes from, for the message.
 
     Raises:
-        WarehouseMisconfigured: If it is none.
+        WarehouseMisconfigured: If it is not a Postgres URL.
     """
     if not is_postgres_url(url):
-        raise WarehouseMisconfigured(f"{setting} is not as {POSTGRES_URL_FORM}")
+        raise WarehouseMisconfigured(f"{setting} must have the form {POSTGRES_URL_FORM}")
     return url
 
 
 def is_postgres_url(url: str) -> bool:
-    """Whether an address leads to a Postgres."""
+    """Return whether a text is a URL of a Postgres database."""
     try:
         parts = sa.make_url(url)
     except (ArgumentError, ValueError):
@@ -43,5 +43,5 @@ def is_postgres_url(url: str) -> bool:
         and _HOST.fullmatch(parts.host or "") is not None
         and 0 < (parts.port or 5432) < 65536
         and "@" not in (parts.database or "")
-        and url.count("@") <= 1  # a second one is of a password, and what follows is no host
+        and url.count("@") <= 1  # a second @ belongs to the password, and then no host follows
     )

@@ -1,7 +1,7 @@
-"""The published file: the only one readers open, replaced whole after a proven run.
+"""Publishing a DuckDB warehouse: replacing the file that readers open, after a validated run.
 
-A DuckDB file has one process at a time, so a dashboard on the loader's file would make the load
-fail. A reader that has the published file open keeps the copy it has.
+Only one process at a time can open a DuckDB file, so a dashboard on the loader's file would make
+the load fail. A reader that has the published file open keeps its old content until it reconnects.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import duckdb
 
 from .errors import WarehouseUnwritable
 
-_SPARE_BYTES = 16 * 2**20  # bytes left free beside the copy
+_SPARE_BYTES = 16 * 2**20  # bytes that stay free after copying
 
 
 def publish(loader: Path, target: Path) -> None:
-    """Copy the loader's file over the published one, in one step for readers.
+    """Replace the published file with a copy of the loader's file, in one step for readers.
 
-    The new file has the rights, and as far as this process may give them the owner and the group,
-    of the one it replaces.
+    The new file gets the permissions of the old one, and its owner and group as far as this process
+    may set them.
 
     Args:
         loader: The file dlt loads into; no connection to it may be open.
-        target: The file for readers, or a link to it, which stays one.
+        target: The file for readers, or a symbolic link to it, which remains a link.
 
     Raises:
-        WarehouseUnwritable: If there is no room or no right; the old file stays.
+        WarehouseUnwritable: If there is no space or no permission; the old file remains.
     """
-    # To replace a link would leave what it leads to as it is, for ever.
+    # Replacing the link itself would leave the file it points to unchanged for ever.
     file = Path(os.path.realpath(target))
     copy = file.with_name(f".{file.name}.{os.getpid()}.new")
     try:
@@ -42,24 +42,24 @@ def publish(loader: Path, target: Path) -> None:
         _remove_stale_copies(file)
         _check_free_space(loader, file)
         _copy(loader, copy, file)
-        # What somebody wrote into the old file and left in its log must not get into the new one;
-        # DuckDB calls the log as the file was called that was opened.
+        # If somebody wrote into the old file, its log may remain; it must not be applied to the new
+        # file. DuckDB names the log after the path by which the file was opened.
         for name in (file, target):
             name.with_name(f"{name.name}.wal").unlink(missing_ok=True)
         copy.replace(file)
     except OSError as error:
         raise WarehouseUnwritable(
-            f"cannot publish to {target.absolute()}: {error.strerror or error}. What was there "
-            "stays; the warehouse itself is up to date."
+            f"cannot publish to {target.absolute()}: {error.strerror or error}. Readers keep the "
+            "old file; the warehouse itself is up to date."
         ) from None
     finally:
         copy.unlink(missing_ok=True)
 
 
 def _copy(loader: Path, copy: Path, old: Path) -> None:
-    """Copy the whole file to disk, for those who may read the old one and nobody else."""
+    """Copy the loader's file to disk, readable only by those who may read the old file."""
     if old.exists():
-        copy.touch(mode=0o600)  # nobody else, also while it is written
+        copy.touch(mode=0o600)  # not readable by others, also while it is being written
     shutil.copyfile(loader, copy)
     with copy.open("rb") as file:
         if old.exists():
@@ -68,26 +68,26 @@ def _copy(loader: Path, copy: Path, old: Path) -> None:
 
 
 def _copy_permissions(copy: Path, old: os.stat_result) -> None:
-    for owner in (old.st_uid, -1):  # only root may give a file away, a member may give its group
+    for owner in (old.st_uid, -1):  # only root may change the owner; a member may set the group
         with suppress(PermissionError):
             os.chown(copy, owner, old.st_gid)
             break
     mode = stat.S_IMODE(old.st_mode)
     new = copy.stat()
-    if new.st_gid != old.st_gid:  # another group gets no more than everybody
+    if new.st_gid != old.st_gid:  # a different group gets no more rights than everybody has
         mode &= ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3
-    if stat.S_IMODE(new.st_mode) != mode:  # a disk that knows no rights refuses to be asked
+    if stat.S_IMODE(new.st_mode) != mode:  # a file system without permissions refuses every chmod
         copy.chmod(mode)
 
 
 def _checkpoint(loader: Path) -> None:
-    """Write everything into the file itself, so that a copy of it is whole."""
+    """Write the log into the database file, so that a copy of the file is complete."""
     with duckdb.connect(str(loader)) as connection:
         connection.execute("checkpoint")
 
 
 def _remove_stale_copies(target: Path) -> None:
-    """Remove the copies that killed runs left."""
+    """Remove incomplete copies that killed runs left behind."""
     for copy in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
         copy.unlink(missing_ok=True)
 
@@ -97,7 +97,7 @@ def _check_free_space(loader: Path, target: Path) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise WarehouseUnwritable(
-            f"cannot publish to {target.absolute()}: it needs {needed / 2**20:.0f} MiB and "
-            f"{free / 2**20:.0f} MiB are free. What was there stays; the warehouse itself is "
-            "up to date."
+            f"cannot publish to {target.absolute()}: it needs {needed / 2**20:.0f} MiB, and only "
+            f"{free / 2**20:.0f} MiB are free. Readers keep the old file; the warehouse itself is "
+            "up to date. Free some space, or name another file in WAREHOUSE__PUBLISH_TO."
         )

@@ -1,4 +1,4 @@
-"""Reading the warehouse without getting in the way of a run."""
+"""Reading the warehouse without disturbing a run, also by SQL that somebody else wrote."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _HAS_MILESTONES = (
     "select 1 from information_schema.tables "
     "where table_schema = 'kantata' and table_name = 'billing_milestones'"
 )
-_ONE_SELECT = "it must be one select, which writes nothing and reads only the warehouse"
-# The file itself and nothing else: neither other files nor variables of this program.
+_ONE_SELECT = "it must be a single select that only reads the warehouse"
+# A query may read the warehouse's file only: no other file, and no variable of this program.
 _READ_ONLY = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -31,12 +31,12 @@ _READ_ONLY = {
     "python_enable_replacements": False,
     "lock_configuration": True,
 }
-# A superuser's query could write files of the server; who reads all tables cannot.
+# A superuser's query could write files on the server; pg_read_all_data can only read tables.
 _DROP_SUPERUSER = (
     "select set_config('role', rolname, true) from pg_roles "
     "where rolname = 'pg_read_all_data' and current_setting('is_superuser') = 'on'"
 )
-# The text is a value here and never part of a statement of ours, and a cursor takes one query.
+# The text is passed as a value, never as part of our own statement; a cursor takes a single query.
 _OPEN_CURSOR = """
 do $$
 declare asked refcursor := 'milestones_asked';
@@ -47,36 +47,36 @@ _IDS_PER_QUERY = 500
 
 
 class QueryRefused(Exception):
-    """A text somebody gave is no query, or one that fails."""
+    """The given text is not a query that only reads, or the query fails."""
 
 
 class WarehouseReader(Protocol):
-    """Asks the warehouse."""
+    """Runs queries on the warehouse."""
 
     @property
     def source(self) -> str:
-        """What is read, in words."""
+        """The database or file that is read, for messages."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
 
     def records(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a query, each by the names of its columns."""
+        """Return the rows of a query as dictionaries, by column name."""
 
     def run_untrusted(self, sql: str) -> QueryResult:
-        """The columns and rows of a text that somebody else wrote.
+        """Run a query that somebody else wrote; return its columns and rows.
 
         Raises:
-            QueryRefused: If it is not one query that only reads the warehouse, or it fails.
+            QueryRefused: If it is not a single query that only reads the warehouse, or it fails.
         """
 
 
 @contextmanager
 def open_reader(target: Target) -> Iterator[WarehouseReader]:
-    """The warehouse itself, or the published file while a run has it.
+    """Open the warehouse for reading; the published file while a run has locked it.
 
     Raises:
-        WarehouseError: If there is none, or it cannot be read.
+        WarehouseError: If there is no warehouse, or it cannot be read.
     """
     if target.loader is None:
         with connect(target.destination) as database:
@@ -98,7 +98,7 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
 
 
 class _PostgresReader:
-    """A Postgres in a transaction that only reads."""
+    """Reads a Postgres warehouse, in a read-only transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -109,7 +109,7 @@ class _PostgresReader:
     def run_untrusted(self, sql: str) -> QueryResult:
         _check_text(sql)
         try:
-            # What the text sets is undone with it; none can make a transaction write again.
+            # The rollback undoes what the query sets; it cannot make the transaction writable.
             self._database.execute("savepoint asked")
             self._database.execute(_DROP_SUPERUSER)
             self._database.execute("select set_config('milestones.asked', %s, true)", sql)
@@ -123,7 +123,7 @@ class _PostgresReader:
 
 
 class _DuckDBReader:
-    """A DuckDB file that is only read."""
+    """Reads a DuckDB file, opened read-only."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, source: str) -> None:
         self._connection = connection
@@ -156,7 +156,7 @@ def _check_text(sql: str) -> None:
     except UnicodeEncodeError:
         raise QueryRefused("it is not text in UTF-8") from None
     if "\0" in sql:
-        raise QueryRefused("it is no text: it has a null character")
+        raise QueryRefused("it contains a null character")
 
 
 @contextmanager
@@ -175,12 +175,12 @@ def _open_duckdb(path: Path, source: str = "") -> Iterator[WarehouseReader]:
 
 
 def rows_by_id(reader: WarehouseReader, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows of these ids; what is no number has none, and never gets into the SQL.
+    """Return the rows whose id is one of these; an id that is not a number is left out.
 
     Args:
         reader: The warehouse.
-        sql: A query up to the name of the column that must be one of the ids.
-        ids: The ids.
+        sql: A query that ends with the name of the column to compare with the ids.
+        ids: The ids. Only digits get into the SQL.
     """
     numbers = sorted(id_ for id_ in ids if re.fullmatch(r"[0-9]+", id_))
     return [

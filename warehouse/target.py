@@ -1,4 +1,4 @@
-"""The warehouse that is configured: its destination, files and lock."""
+"""The configured warehouse: its destination, files and lock file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from dlt.common.destination import Destination
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A warehouse, and the files beside it.
+    """A warehouse and the files that belong to it.
 
     Args:
-        destination: What dlt loads into.
+        destination: dlt's destination.
         name: ``duckdb`` or ``postgres``.
-        find_ledger: Gives the URL of the ledger of changes; it may raise, so that only what needs
-            the ledger fails for it.
-        folder: Where the lock and dlt's working files are.
-        stem: What they are called.
-        loader: The DuckDB file dlt loads into, None for Postgres.
-        published: The DuckDB file for readers, None for Postgres.
-        timezone: Decides which day it is in the marts, and where a month begins.
+        find_ledger: Returns the URL of the ledger of changes. It may raise, so that only commands that
+            need the ledger fail.
+        folder: The folder of the lock file and of dlt's working files.
+        stem: Their name, without the ending.
+        loader: The DuckDB file dlt loads into; None for Postgres.
+        published: The DuckDB file for readers; None for Postgres.
+        timezone: ``reporting_timezone``: it decides which day is today in the marts, and where a
+            month begins.
     """
 
     destination: Destination[Any, Any]
@@ -42,22 +43,22 @@ class Target:
         """The URL of the ledger of changes.
 
         Raises:
-            WarehouseMisconfigured: If it is not where a ledger can be.
+            WarehouseMisconfigured: If LEDGER__URL is not a URL that a ledger can have.
         """
         return self.find_ledger()
 
     @property
     def lock(self) -> Path:
-        """The file whose lock a run holds."""
+        """The lock file of a run."""
         return self.folder / f"{self.stem}.lock"
 
     @property
     def working(self) -> Path:
-        """Where dlt works; made anew by each run."""
+        """The folder dlt works in; each run creates a new one."""
         return self.folder / f"{self.stem}-working"
 
     def pipeline(self) -> dlt.Pipeline:
-        """The pipeline that loads into it."""
+        """Return the dlt pipeline that loads into this warehouse."""
         return dlt.pipeline(
             "milestones",
             pipelines_dir=str(self.working),

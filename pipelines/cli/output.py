@@ -26,8 +26,13 @@ def replace_unencodable() -> None:
     """Have stdout and stderr write what their encoding does not have in ASCII, not fail on it."""
     codecs.register_error(_HANDLER, _ascii_form)
     for stream in (sys.stdout, sys.stderr):
-        # Who has chosen another way, as by PYTHONIOENCODING=ascii:ignore, keeps it.
-        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+        if (
+            not isinstance(stream, io.TextIOWrapper)
+            or codecs.lookup(stream.encoding).name == "utf-8"
+        ):
+            continue  # it can write every character
+        # An error handler that the user chose, such as PYTHONIOENCODING=ascii:ignore, stays.
+        if stream.errors in ("strict", "backslashreplace"):
             stream.reconfigure(errors=_HANDLER)
 
 

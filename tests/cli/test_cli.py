@@ -298,7 +298,7 @@ def test_a_reader_is_not_reported_as_a_run() -> None:
         with file_lock(Path(".milestones/loader.lock"), shared=True):
             result = milestones("sync", **access(sandbox))
     assert result.returncode == 75
-    assert "somebody reads the warehouse" in result.stderr
+    assert "the warehouse is being read" in result.stderr
     assert "another run" not in result.stderr
 
 

@@ -188,7 +188,7 @@ def test_sigterm_ends_a_run_in_time(job: Job, when: str) -> None:
         if when == "waiting":
             process = start(job, sandbox, "run", "--wait", "600", **settings)
             assert process.stderr is not None
-            waits = f"another run is going: process {first.pid} on"
+            waits = f"another run is in progress: process {first.pid} on"
             assert waits in process.stderr.readline()
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)

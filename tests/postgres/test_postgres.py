@@ -131,11 +131,11 @@ def test_lock_of_another_role(postgres: Job, roles: str, monkeypatch: pytest.Mon
         backend = cursor.fetchall()[0][1]
         for name, who in {
             "psql": f"psql, role postgres, process {backend} of the server",
-            "": f"one without a name, role postgres, process {backend} of the server",
+            "": f"a process without a name, role postgres, process {backend} of the server",
             "milestones 7 20260102T030405Z far-away": (
                 "milestones, process 7 on far-away since 2026-01-02 03:04:05+0000"
             ),
         }.items():
             cursor.execute("select set_config('application_name', %s, false)", (name,))
             other.commit()
-            assert failure(postgres, sandbox) == (75, f"another run is going: {who}")
+            assert failure(postgres, sandbox) == (75, f"another run is in progress: {who}")

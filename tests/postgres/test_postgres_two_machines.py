@@ -70,7 +70,7 @@ def test_second_machine_exits_while_the_first_syncs(postgres: Job, tmp_path: Pat
             code, error = ended(on_machine(tmp_path / "two", sandbox))
             assert code == 75
             found = re.fullmatch(
-                rf"another run is going: milestones, process {one.pid} on \S+ since "
+                rf"another run is in progress: milestones, process {one.pid} on \S+ since "
                 r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d\d\d)",
                 error,
             )

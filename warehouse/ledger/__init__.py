@@ -1,1 +1,1 @@
-"""The ledger of changes: proposals, approvals and what happened to them."""
+"""The ledger: change requests, their approvals, and the result of each."""

@@ -1,4 +1,4 @@
-"""The account whose changes a ledger holds."""
+"""The account a ledger belongs to: its changes are written to no other account."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .store import Ledger
 
 @dataclass(frozen=True)
 class AccountBinding:
-    """The account whose changes a ledger holds.
+    """The account a ledger belongs to.
 
     Args:
-        address: Of the API.
-        account_id: Kantata's; None if it does not say.
+        address: The host and path of its API.
+        account_id: Kantata's id of the account; None if it is not known.
     """
 
     address: str
@@ -24,14 +24,14 @@ class AccountBinding:
 
 
 def bound_account(ledger: Ledger) -> AccountBinding | None:
-    """The account whose changes a ledger holds; None before the first push."""
+    """Return the account a ledger belongs to; None before the first push."""
     with ledger.connection.begin():
         row = ledger.connection.execute(sa.select(schema.account)).mappings().first()
     return None if row is None else AccountBinding(row["address"], row["account_id"])
 
 
 def bind_account(ledger: Ledger, account: AccountBinding) -> None:
-    """Say whose changes a ledger holds, once for all."""
+    """Bind a ledger to an account, for good."""
     values = {
         "only_one": 1,
         "address": account.address,

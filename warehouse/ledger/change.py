@@ -1,8 +1,8 @@
-"""A change request: what is asked, by whom, and how far it has come. Plain values only.
+"""Drafts, changes and events: what is proposed, by whom, and its status. Plain values only.
 
 proposed -> approved | rejected | withdrawn
 approved -> applying | withdrawn
-applying -> applied | conflict | failed | unknown | approved   (approved: it never arrived)
+applying -> applied | conflict | failed | unknown | approved   (approved: it was never received)
 unknown  -> applied | approved | conflict                      (only after reading back)
 """
 
@@ -17,12 +17,12 @@ from decimal import Decimal
 from enum import StrEnum
 
 Value = str | int | None
-Image = Mapping[str, Value]  # a milestone, or a part of one, as people and the ledger see it
-Units = Mapping[str, Decimal]  # what one subunit of a currency is worth, by ISO code
+Image = Mapping[str, Value]  # fields of a milestone, by name
+Units = Mapping[str, Decimal]  # the value of one minor unit, by currency
 
 
 class Action(StrEnum):
-    """What is to be done with a milestone."""
+    """What a change does to a milestone."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -30,17 +30,17 @@ class Action(StrEnum):
 
 
 class Status(StrEnum):
-    """How far a change has come."""
+    """The status of a change."""
 
     PROPOSED = "proposed"
     APPROVED = "approved"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
-    APPLYING = "applying"  # it may be on its way at this moment
+    APPLYING = "applying"  # it may be being sent now
     APPLIED = "applied"
-    CONFLICT = "conflict"  # the account is not what the proposer saw: nothing was written
+    CONFLICT = "conflict"  # the account differs from what the proposer saw: nothing was written
     FAILED = "failed"  # Kantata refused it
-    UNKNOWN = "unknown"  # sent, and nobody knows what became of it
+    UNKNOWN = "unknown"  # sent, and its result is not known
 
 
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
@@ -56,23 +56,23 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.CONFLICT: frozenset(),
     Status.FAILED: frozenset(),
 }
-OPEN = frozenset(status for status, onward in TRANSITIONS.items() if onward)
+OPEN = frozenset(status for status, next_statuses in TRANSITIONS.items() if next_statuses)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What somebody asks for.
+    """A change before it is in the ledger.
 
     Args:
-        action: What is to be done.
-        milestone_id: With which milestone; None for one to be created.
-        workspace_id: In which project.
-        currency: ISO code, to show amounts in.
-        after: The fields to write, as Kantata takes them; none for a delete.
-        before: The milestone as the proposer saw it; nothing for a create.
-        reason: Why.
-        proposer: Who asks.
-        duplicate: Whether a create may be equal to another one.
+        action: Create, update or delete.
+        milestone_id: The milestone; None for a create.
+        workspace_id: Its project.
+        currency: The ISO code of its amounts, to show them.
+        after: The fields to write, as Kantata accepts them; empty for a delete.
+        before: The milestone as the proposer saw it; empty for a create.
+        reason: Why, in the proposer's words.
+        proposer: The person who proposes it.
+        duplicate: Whether a create may equal another one.
     """
 
     action: Action
@@ -87,8 +87,8 @@ class Draft:
 
     @property
     def digest(self) -> str:
-        """Of all that is approved, so that nothing else can be sent."""
-        # A create gets its milestone's id when it is done, which was not there to be approved.
+        """The SHA-256 of everything that is approved; nothing that differs from it can be sent."""
+        # A create has no milestone id when it is approved, and gets one when it is applied.
         id_ = None if self.action is Action.CREATE else self.milestone_id
         content = [
             self.action, id_, self.workspace_id, self.currency, dict(self.after),
@@ -99,44 +99,44 @@ class Draft:
 
     @property
     def twin_key(self) -> str | None:
-        """Equal for creates of the same milestone; None if that does not matter."""
+        """A key that equal creates share; None for other changes and for intended duplicates."""
         if self.action is not Action.CREATE or self.duplicate:
             return None
         return json.dumps(duplicate_fields(self.after), ensure_ascii=False)
 
 
 def duplicate_fields(image: Image) -> list[Value]:
-    """What makes two milestones look the same to a person."""
+    """Return the fields that make two milestones look the same to a person."""
     return [image.get(n) for n in ("workspace_id", "title", "amount_in_cents", "date_to_invoice")]
 
 
 def value_words(name: str, value: Value, currency: Value, units: Units) -> str:
-    """A value as a person reads it: amounts in the currency's own money, if its unit is known."""
+    """Return a field's value as text: an amount in money, if the currency's minor unit is known."""
     if value is None:
         return "none"
     if name != "amount_in_cents" or not isinstance(value, int):
         return str(value)
     unit = units.get(str(currency))
     if unit is None:
-        return f"{value:,} subunits of {currency or 'an unknown currency'}"
+        return f"{value:,} minor units of {currency or 'an unknown currency'}"
     return f"{value * unit.normalize():,f} {currency}"
 
 
 @dataclass(frozen=True)
 class Change(Draft):
-    """A draft in the ledger.
+    """A draft in the ledger, with its status.
 
     Args:
-        change_id: Its name, which is also the external reference of what it creates.
-        status: How far it has come.
-        approved_digest: What was approved; None before.
-        approver: Who approved it.
+        change_id: Its id, which is also the external reference of a milestone it creates.
+        status: Its status.
+        approved_digest: The digest that was approved; None before.
+        approver: The person who approved it; None before.
         attempts: How often it was sent.
-        sent_at: When it was sent last, UTC.
-        twins: Ids of equal milestones that were there before it was sent.
-        proposed_at: When, UTC.
-        outcome: What became of it, in words.
-        seen_updated_at: When its milestone was last changed, as Kantata said before it was sent.
+        sent_at: When it was last sent, UTC.
+        twins: Ids of equal milestones that existed before it was sent.
+        proposed_at: When it was proposed, UTC.
+        outcome: The reason for its status, in words.
+        seen_updated_at: Kantata's ``updated_at`` of the milestone, read before the change was sent.
     """
 
     change_id: str = ""
@@ -153,18 +153,18 @@ class Change(Draft):
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a change; never altered, never removed.
+    """An event in the history of a change; events are never altered and never removed.
 
     Args:
-        number: Rises with time, over all changes.
-        change_id: Which change.
-        at: When, UTC.
-        before: Its status before; None when it was proposed.
-        after: Its status after; the same for a remark.
-        who: Who did it.
+        number: Its number in the ledger; later events have higher ones.
+        change_id: The change.
+        at: When it happened, UTC.
+        before: The change's status before; None when it was proposed.
+        after: Its status after; the same as before for a remark.
+        who: The person or program that did it.
         what: What happened, in words.
-        request_id: Kantata's name for the request, if there was one.
-        db_user: The database's user who wrote this, on Postgres.
+        request_id: Kantata's id of the request; None if none was sent.
+        db_user: The database user that wrote this, on Postgres.
     """
 
     number: int

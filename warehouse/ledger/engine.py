@@ -1,4 +1,4 @@
-"""The database a ledger is kept in: its address, its engine, and what can go wrong with it."""
+"""The database of a ledger: its URL, its SQLAlchemy engine, and its failures."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MISCONFIGURED = (
 
 
 def check_ledger_url(url: str) -> str:
-    """The address of a ledger, if it is one.
+    """Return the URL of a ledger unchanged if it is valid.
 
     Raises:
-        WarehouseMisconfigured: If it is none.
+        WarehouseMisconfigured: If it is not the URL of a SQLite file or of a Postgres database.
     """
     if not url.startswith("sqlite"):
         if not is_postgres_url(url):
             raise WarehouseMisconfigured(
-                "LEDGER__URL is neither as sqlite:///path/to/ledger.sqlite nor as "
+                "LEDGER__URL must have the form sqlite:///path/to/ledger.sqlite or "
                 f"{POSTGRES_URL_FORM}"
             )
         return url
@@ -46,19 +46,19 @@ def check_ledger_url(url: str) -> str:
 
 
 def missing_ledger_message(url: str) -> str:
-    """Says that there is no ledger yet; empty if there is one, or a database would hold it."""
+    """Return why there is no ledger yet; an empty text if there is one, or the URL is Postgres."""
     if not url.startswith("sqlite"):
         return ""
     file = Path(sa.make_url(url).database or "")
-    return "" if file.exists() else f"there is no ledger at {file} yet: propose something first"
+    return "" if file.exists() else f"there is no ledger at {file} yet: propose a change first"
 
 
 def create_ledger_engine(url: str) -> sa.Engine:
-    """The engine of a ledger's database.
+    """Return the SQLAlchemy engine of a ledger's database.
 
     Raises:
-        WarehouseMisconfigured: If the address is none.
-        WarehouseUnwritable: If its folder cannot be made.
+        WarehouseMisconfigured: If the URL is invalid.
+        WarehouseUnwritable: If the folder of the SQLite file cannot be created.
     """
     try:
         parsed = sa.make_url(url)
@@ -81,7 +81,7 @@ def _create_sqlite_engine(url: URL) -> sa.Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WarehouseUnwritable(
-            f"cannot make the ledger's folder {path.parent}: {error.strerror}"
+            f"cannot create the ledger's folder {path.parent}: {error.strerror}"
         ) from None
     engine = sa.create_engine(
         url, poolclass=NullPool, connect_args={"timeout": 10}
@@ -89,25 +89,27 @@ def _create_sqlite_engine(url: URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own
-        connection.isolation_level = None  # transactions begin when we say so
+        connection.isolation_level = None  # SQLAlchemy begins the transactions, not the driver
         cursor = connection.cursor()
         cursor.execute("pragma journal_mode = wal")
-        cursor.execute("pragma synchronous = full")  # a change that was sent is never forgotten
+        cursor.execute("pragma synchronous = full")  # a change marked as sent survives a power cut
         cursor.execute("pragma foreign_keys = on")
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql("begin immediate")  # else two writers could lock each other out
+        connection.exec_driver_sql("begin immediate")  # otherwise two writers could deadlock
 
     return engine
 
 
 def ledger_failure(error: DBAPIError, url: URL) -> Exception:
-    """What the driver says, named by what to do next."""
+    """Return the warehouse error for a failure of a ledger's database."""
     message = (str(error.orig).strip().splitlines() or ["no reason given"])[0][:300]
     if any(words in message for words in _UNWRITABLE):
         return WarehouseUnwritable(f"cannot write the ledger {url.database}: {message}")
     if any(words in message for words in _MISCONFIGURED):
-        return WarehouseMisconfigured(f"the ledger cannot be opened: {message}. Mend LEDGER__URL.")
+        return WarehouseMisconfigured(
+            f"the ledger cannot be opened: {message}. Correct LEDGER__URL."
+        )
     return WarehouseUnavailable(f"the ledger failed: {message}")

@@ -1,4 +1,4 @@
-"""The ledger's copy in the warehouse, for those who audit in SQL."""
+"""The copy of the ledger in the warehouse, for audits in SQL."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .change import Change, Event
 
 
 def copy_ledger(database: Database, changes: Sequence[Change], events: Sequence[Event]) -> None:
-    """Put the ledger in place of the copy there is, in one transaction.
+    """Replace the warehouse's copy of the ledger, in one transaction.
 
     Args:
-        database: A connection; the lock must be held.
-        changes: All of them.
-        events: All of them.
+        database: A connection to the warehouse; its lock must be held.
+        changes: All changes of the ledger.
+        events: All events of the ledger.
     """
     copies = {
         "change_requests": [_change_row(change) for change in changes],
@@ -29,11 +29,11 @@ def copy_ledger(database: Database, changes: Sequence[Change], events: Sequence[
 
 
 def is_current(database: Database, events: Sequence[Event]) -> bool:
-    """Whether the copy there is holds these events and no others: each change leaves one.
+    """Return whether the warehouse's copy has exactly these events; every change adds one.
 
     Args:
-        database: A connection.
-        events: All of them, in order.
+        database: A connection to the warehouse.
+        events: All events of the ledger, in order.
     """
     ((count, last_number, last_time),) = database.rows(
         f"select count(*), max(event_number), max(happened_at) from {DATASET}.change_events"

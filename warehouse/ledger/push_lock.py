@@ -1,4 +1,4 @@
-"""One push at a time on a ledger."""
+"""The lock that lets one push at a time send changes of a ledger."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .store import Ledger
 
 @contextmanager
 def push_lock(ledger: Ledger, wait: float = 0.0) -> Iterator[None]:
-    """Hold the lock of those who send; on Postgres it lives on the ledger's own connection.
+    """Hold a ledger's push lock; on Postgres it belongs to the ledger's own connection.
 
     Args:
         ledger: An open ledger.
-        wait: Seconds to wait for whoever has it.
+        wait: Seconds to wait for another push.
 
     Raises:
-        WarehouseBusy: If another push is going.
+        WarehouseBusy: If another push is still in progress.
     """
     if ledger.is_postgres:
         try_lock = partial(_try_advisory_lock, ledger.connection)
-        acquire(try_lock, lambda: "another push is going on this ledger", wait=wait)
+        acquire(try_lock, lambda: "another push is in progress on this ledger", wait=wait)
         yield  # the lock ends with the connection
         return
-    # Resolved, so that all who reach the file by another name meet at one lock.
+    # Resolved, so that processes that open the file by different paths use the same lock.
     path = Path(ledger.connection.engine.url.database or "").resolve()
     with file_lock(path.with_name(f"{path.name}.lock"), wait=wait, setting="LEDGER__URL"):
         yield

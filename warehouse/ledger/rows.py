@@ -1,4 +1,4 @@
-"""Changes and events as rows of the ledger's tables, and back."""
+"""The mapping between a ledger's rows and its drafts, changes and events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .change import Action, Change, Draft, Event, Status
 
 
 def draft_values(draft: Draft) -> dict[str, object]:
-    """The columns of a change that its draft decides."""
+    """Return the column values of a draft."""
     return {
         "action": draft.action,
         "milestone_id": draft.milestone_id,
@@ -27,7 +27,7 @@ def draft_values(draft: Draft) -> dict[str, object]:
 
 
 def change_from_row(row: RowMapping) -> Change:
-    """A change as its row has it."""
+    """Return the change in a row of the ledger."""
     return Change(
         action=Action(row["action"]),
         milestone_id=row["milestone_id"],
@@ -52,7 +52,7 @@ def change_from_row(row: RowMapping) -> Change:
 
 
 def event_from_row(row: RowMapping) -> Event:
-    """An event as its row has it."""
+    """Return the event in a row of the ledger."""
     before = row["status_before"]
     return Event(
         number=row["number"],

@@ -1,4 +1,4 @@
-"""The ledger's tables, what protects them, and how an older ledger is brought up to date."""
+"""The ledger's tables, the triggers that protect them, and migrations of older ledgers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from warehouse.errors import WarehouseMisconfigured
 
 from .change import OPEN, Status
 
-LEDGER_VERSION = 2  # of the tables' shape
+LEDGER_VERSION = 2  # version of the tables
 SCHEMA = "kantata_ledger"  # on Postgres
-PUSH_LOCK_KEY = (0x6D696C65, 2)  # "mile" in ASCII, and the second lock of ours
+PUSH_LOCK_KEY = (0x6D696C65, 2)  # "mile" in ASCII, and the number of this lock
 
 
 def _has_status(statuses: Collection[Status]) -> sa.TextClause:
-    """The condition of a partial index; its text is part of the tables' shape."""
+    """Return the condition of a partial index: that the status is one of these."""
     return sa.text(f"status in ({', '.join(repr(str(status)) for status in sorted(statuses))})")
 
 
@@ -39,7 +39,7 @@ changes = sa.Table(
     sa.Column("fields_before", sa.Text, nullable=False),  # JSON
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("proposer", sa.Text, nullable=False),
-    sa.Column("duplicate", sa.Integer, nullable=False),  # 1: a create may equal another one
+    sa.Column("duplicate", sa.Integer, nullable=False),  # 1 if a create may equal another one
     sa.Column("twin_key", sa.Text),
     sa.Column("proposed_at", sa.Text, nullable=False),  # times are ISO 8601, UTC
     sa.Column("approver", sa.Text),
@@ -48,7 +48,7 @@ changes = sa.Table(
     sa.Column("sent_at", sa.Text),
     sa.Column("twins", sa.Text, nullable=False),  # JSON
     sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("seen_updated_at", sa.Text),  # version 2; of the milestone, when it was sent
+    sa.Column("seen_updated_at", sa.Text),  # of the milestone, before sending; since version 2
     sa.Index(
         "one_open_change_of_a_milestone", "milestone_id", unique=True,
         postgresql_where=_IS_OPEN, sqlite_where=_IS_OPEN,
@@ -74,7 +74,7 @@ events = sa.Table(
     sa.Index("events_of_a_change", "change_id", "number"),
     sqlite_autoincrement=True,
 )
-account = sa.Table(  # version 2; one row at most
+account = sa.Table(  # one row at most; since version 2
     "account",
     _metadata,
     sa.Column("only_one", sa.Integer, primary_key=True, autoincrement=False),
@@ -83,8 +83,8 @@ account = sa.Table(  # version 2; one row at most
     sa.Column("bound_at", sa.Text, nullable=False),
     sa.CheckConstraint("only_one = 1", name="one_account"),
 )
-# What approval binds to, and who gave it. The milestone's id is one of these too, but for a create,
-# which has none before it is made.
+# What was approved, and who approved it. The milestone's id belongs to it too, except for a create,
+# which gets one only when it is applied.
 _FROZEN_COLUMNS = (
     "number", "change_id", "action", "workspace_id", "currency", "fields_after", "fields_before",
     "reason", "proposer", "duplicate", "proposed_at", "approver", "approved_digest",
@@ -92,7 +92,7 @@ _FROZEN_COLUMNS = (
 _EVENTS_STAY = "events of the ledger are never altered"
 _APPROVAL_STAYS = "what was approved is never altered"
 _CHANGES_STAY = "changes of the ledger are never removed"
-# By the version that brought it.
+# By the version of the tables that added them.
 _TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
     1: {
         "sqlite": [
@@ -109,7 +109,7 @@ _TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
     },
     2: {
         "sqlite": [
-            # `insert or replace` removes a row without a trigger for deletes.
+            # `insert or replace` removes a row without firing a delete trigger.
             "create trigger events_replace_refused before insert on events "
             "when exists (select 1 from events where number = new.number) "
             f"begin select raise(abort, '{_EVENTS_STAY}'); end",
@@ -143,7 +143,7 @@ _TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
 
 
 def prepare_ledger(connection: Connection) -> None:
-    """Make the tables, or bring them up to this release's shape.
+    """Create the ledger's tables, or migrate them to this release.
 
     Raises:
         WarehouseMisconfigured: If a later release wrote the ledger.
@@ -156,7 +156,7 @@ def prepare_ledger(connection: Connection) -> None:
         version = _stored_version(connection)
         if version < LEDGER_VERSION:
             _lock_table_changes(connection)
-            version = _stored_version(connection)  # another process may have done it meanwhile
+            version = _stored_version(connection)  # another process may have migrated it meanwhile
         for step in range(version + 1, LEDGER_VERSION + 1):
             _MIGRATIONS[step](connection)
             _create_triggers(connection, step)
@@ -168,7 +168,7 @@ def _stored_version(connection: Connection) -> int:
     version = int(connection.execute(sa.select(_version.c.version)).scalar_one())
     if version > LEDGER_VERSION:
         raise WarehouseMisconfigured(
-            f"the ledger has version {version} and this release knows {LEDGER_VERSION}: "
+            f"the ledger has version {version}, and this release supports {LEDGER_VERSION}: "
             "install the release that wrote it, or a later one"
         )
     return version
@@ -182,7 +182,7 @@ def _create_tables(connection: Connection) -> None:
             if not connection.execute(sa.text(query), {"name": SCHEMA}).scalar():
                 connection.execute(sa.text(f"create schema {SCHEMA}"))
         if sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection)):
-            return  # another process made it meanwhile
+            return  # another process created it meanwhile
         _metadata.create_all(connection, checkfirst=False)
         for version in _TRIGGERS:
             _create_triggers(connection, version)
@@ -190,7 +190,7 @@ def _create_tables(connection: Connection) -> None:
 
 
 def _lock_table_changes(connection: Connection) -> None:
-    """Let one process alone change the tables' shape; on SQLite every transaction is alone."""
+    """Let only this process change the tables; on SQLite every transaction excludes the others."""
     if connection.dialect.name == "postgresql":
         first, second = (str(key) for key in PUSH_LOCK_KEY)
         connection.execute(sa.text(f"select pg_advisory_xact_lock({first}, {second} + 1)"))
@@ -202,7 +202,7 @@ def _create_triggers(connection: Connection, version: int) -> None:
 
 
 def _migrate_to_2(connection: Connection) -> None:
-    """The account a ledger belongs to, and what a milestone looked like when it was written to."""
+    """Add the ledger's account, and the time of a milestone's last change before it was sent."""
     schema = _schema_of(connection)
     table = f"{schema}.changes" if schema else "changes"
     connection.execute(sa.text(f"alter table {table} add column seen_updated_at text"))

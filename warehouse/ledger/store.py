@@ -1,7 +1,7 @@
-"""The ledger of changes: who asked, who approved, what was sent, what came back.
+"""The ledger of changes: who proposed and approved each, what was sent, and the result.
 
-SQLite or Postgres. A transition is a compare-and-set and an event in one transaction; events are
-protected from update and delete by the database itself.
+It is SQLite or Postgres. A transition is a compare-and-set and an event in one transaction; the
+database itself refuses to update or delete events.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Ledger:
     """An open ledger.
 
     Args:
-        connection: One connection for as long as it is open.
-        now: Gives the time, UTC.
+        connection: The connection it uses as long as it is open.
+        now: Returns the current time, UTC.
     """
 
     def __init__(self, connection: Connection, now: Callable[[], datetime]) -> None:
@@ -39,10 +39,11 @@ class Ledger:
         self.is_postgres = connection.dialect.name == "postgresql"
 
     def propose(self, drafts: Sequence[Draft]) -> list[str]:
-        """Write drafts as proposed changes, all or none; gives their ids.
+        """Insert drafts as proposed changes, all or none; return their ids.
 
         Raises:
-            ChangeRefused: If a milestone has an open change, or a create is one that exists.
+            ChangeRefused: If a milestone already has an open change, or a create duplicates
+                another one.
         """
         ids = []
         try:
@@ -70,24 +71,27 @@ class Ledger:
         return change_id
 
     def _refusal_of(self, drafts: Sequence[Draft]) -> str:
-        """Why drafts cannot be proposed beside what is there."""
+        """Return why drafts conflict with each other or with changes in the ledger."""
         milestone_ids = [draft.milestone_id for draft in drafts if draft.milestone_id]
         for id_ in milestone_ids:
             if milestone_ids.count(id_) > 1:
-                return f"milestone {id_} is asked for twice: at most one open change each"
+                return (
+                    f"milestone {id_} has two changes in this proposal, but can have only one open "
+                    "change: combine them"
+                )
         for change in self.changes(OPEN):
             if change.milestone_id in milestone_ids:
                 return (
-                    f"milestone {change.milestone_id} has an open change already "
-                    f"({change.change_id}, {change.status}): decide on it, or withdraw it, first"
+                    f"milestone {change.milestone_id} already has an open change "
+                    f"({change.change_id}, {change.status}): finish or withdraw that one first"
                 )
         return (
-            "a create with the same project, title, amount and date is open or was applied: "
-            "--allow-duplicate if it is meant"
+            "a create with the same project, title, amount and date is open or was applied. If a "
+            "second milestone is intended, add --allow-duplicate"
         )
 
     def changes(self, statuses: frozenset[Status] | None = None) -> list[Change]:
-        """Changes in these statuses, or all, the oldest first."""
+        """Return the changes with one of these statuses, or all changes, the oldest first."""
         query = sa.select(schema.changes).order_by(schema.changes.c.number)
         if statuses is not None:
             query = query.where(schema.changes.c.status.in_(sorted(statuses)))
@@ -95,20 +99,22 @@ class Ledger:
             return [change_from_row(row) for row in self.connection.execute(query).mappings()]
 
     def change(self, change_id: str) -> Change:
-        """One change.
+        """Return the change with this id.
 
         Raises:
-            ChangeRefused: If there is none of this id.
+            ChangeRefused: If there is none.
         """
         query = sa.select(schema.changes).where(schema.changes.c.change_id == change_id)
         with self.connection.begin():
             row = self.connection.execute(query).mappings().first()
         if row is None:
-            raise ChangeRefused(f"there is no change {change_id}: see `milestones changes --all`")
+            raise ChangeRefused(
+                f"there is no change {change_id}. List all: milestones changes --all"
+            )
         return change_from_row(row)
 
     def events(self, change_id: str | None = None) -> list[Event]:
-        """What happened to a change, or to all, in order."""
+        """Return the events of a change, or of all changes, in order."""
         query = sa.select(schema.events).order_by(schema.events.c.number)
         if change_id is not None:
             query = query.where(schema.events.c.change_id == change_id)
@@ -116,14 +122,15 @@ class Ledger:
             return [event_from_row(row) for row in self.connection.execute(query).mappings()]
 
     def approve(self, change: Change, who: str) -> Change:
-        """Approve what was shown.
+        """Approve a change exactly as it was shown.
 
         Raises:
-            ChangeRefused: If who approves also proposed, or the change is not proposed any more.
+            ChangeRefused: If the approver also proposed it, or its status is no longer proposed.
         """
         if _normalized_name(who) == _normalized_name(change.proposer):
             raise ChangeRefused(
-                f"{who} proposed {change.change_id}, so another person must approve it (--as NAME)"
+                f"change {change.change_id} was not approved: {who} proposed it, and another "
+                "person must approve it (--as NAME)"
             )
         return self.transition(
             change, Status.APPROVED, who=who, what=f"approved {change.digest}",
@@ -140,27 +147,30 @@ class Ledger:
         request_id: str | None = None,
         **columns: object,
     ) -> Change:
-        """Move a change to another status, if it is still in the one it was read in.
+        """Set the status of a change, if its status is still the one that was read.
 
         Args:
-            change: As it was read.
-            status: The new one.
-            who: Who does it.
+            change: The change as it was read.
+            status: The new status.
+            who: The person or program that changes it.
             what: Why, or what happened, in words.
-            request_id: Kantata's name for the request.
-            columns: Values of further columns.
+            request_id: Kantata's id of the request; None if none was sent.
+            columns: Values of further columns of the change.
 
         Raises:
-            ChangeRefused: If it cannot go there, or is somewhere else by now.
+            ChangeRefused: If the transition is not allowed, or another process was first.
         """
         if status not in TRANSITIONS[change.status]:
-            raise ChangeRefused(f"change {change.change_id} is {change.status}, so not {status}")
+            raise ChangeRefused(
+                f"change {change.change_id} cannot become {status}: it is {change.status}. "
+                f"See its history: milestones audit {change.change_id}"
+            )
         values: dict[str, object] = {"status": status, "outcome": what, **columns}
         with self.connection.begin():
             if not self._update(change.change_id, change.status, values):
                 raise ChangeRefused(
-                    f"change {change.change_id} is not {change.status} any more: somebody was "
-                    "faster, look again"
+                    f"change {change.change_id} cannot become {status}: it is no longer "
+                    f"{change.status}. Look at it again: milestones show {change.change_id}"
                 )
             self._add_event(
                 change.change_id, before=change.status, after=status,
@@ -170,7 +180,7 @@ class Ledger:
             return change_from_row(self.connection.execute(query).mappings().one())
 
     def _update(self, change_id: str, status: Status, values: Mapping[str, object]) -> bool:
-        """Write columns of a change, if it has this status; whether it had."""
+        """Update columns of a change if it has this status; return whether it had."""
         update = schema.changes.update().where(
             schema.changes.c.change_id == change_id, schema.changes.c.status == status
         )
@@ -186,18 +196,18 @@ class Ledger:
         twins: Sequence[str] = (),
         seen_updated_at: str | None = None,
     ) -> Change:
-        """Note that a change is about to be sent.
+        """Record that a change is about to be sent: set its status to applying.
 
         Args:
-            change: As it was read.
-            who: Who sends it.
+            change: The change as it was read.
+            who: The program that sends it.
             what: What is sent, in words.
-            at: Now, by the clock that will say when it has been left alone for long enough.
-            twins: Equal milestones that are there already.
-            seen_updated_at: When the milestone was last changed, as Kantata says.
+            at: The current time, by the clock that later decides when to reconcile it.
+            twins: Ids of equal milestones that already exist.
+            seen_updated_at: Kantata's ``updated_at`` of the milestone.
 
         Raises:
-            ChangeRefused: If it is not approved any more.
+            ChangeRefused: If its status is no longer approved.
         """
         return self.transition(
             change, Status.APPLYING, who=who, what=what, attempts=change.attempts + 1,
@@ -206,19 +216,19 @@ class Ledger:
         )  # fmt: skip
 
     def correct_sent_at(self, change: Change, at: datetime, *, who: str, what: str) -> Change:
-        """Put another time of sending to an unknown change, one that can be true.
+        """Replace the time at which an unknown change was sent, if that time cannot be true.
 
         Raises:
-            ChangeRefused: If it is not unknown any more.
+            ChangeRefused: If its status is no longer unknown.
         """
         with self.connection.begin():
             if not self._update(change.change_id, Status.UNKNOWN, {"sent_at": at.isoformat()}):
-                raise ChangeRefused(f"change {change.change_id} is not unknown any more")
+                raise ChangeRefused(f"change {change.change_id} is no longer unknown")
             self._add_remark(change, who, what)
         return self.change(change.change_id)
 
     def add_remark(self, change: Change, *, who: str, what: str) -> None:
-        """Note something about a change that stays as it is."""
+        """Add an event to a change without changing its status."""
         with self.connection.begin():
             self._add_remark(change, who, what)
 
@@ -253,16 +263,16 @@ class Ledger:
 
 @contextmanager
 def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
-    """Open the ledger, and make it if there is none.
+    """Open a ledger, and create it if there is none.
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user:password@host:5432/database``.
-        now: Gives the time, UTC.
+        now: Returns the current time, UTC.
 
     Raises:
-        WarehouseMisconfigured: If the address is none, or a later release wrote the ledger.
-        WarehouseUnwritable: If its file cannot be written.
-        WarehouseUnavailable: If its database does not answer.
+        WarehouseMisconfigured: If the URL is invalid, or a later release wrote the ledger.
+        WarehouseUnwritable: If the SQLite file cannot be written.
+        WarehouseUnavailable: If the database does not answer.
     """
     engine = create_ledger_engine(url)
     try:
@@ -276,5 +286,5 @@ def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
 
 
 def _normalized_name(who: str) -> str:
-    """What makes two spellings the same person: é as one sign, or as e and an accent, too."""
+    """Return a person's name without differences of case, spaces and Unicode composition."""
     return " ".join(unicodedata.normalize("NFKC", who).split()).casefold()

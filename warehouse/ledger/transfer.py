@@ -1,4 +1,4 @@
-"""Copying a ledger into another one, as a move to Postgres does."""
+"""Copying one ledger into another, for `milestones move`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ _Row = dict[str, Any]
 
 
 def transfer_ledger(source: Ledger, target: Ledger) -> None:
-    """Write into one ledger what another one holds; nothing that is there is taken away.
+    """Copy the changes, events and account of a ledger into another one; nothing is removed.
 
     Args:
-        source: The ledger that is copied.
-        target: The ledger that is written; what happened there must be the beginning of what
-            happened in the other. The lock of those who send must be held on both.
+        source: The ledger to copy. Both push locks must be held.
+        target: The ledger to write. Its events must be the first ones of the source.
     """
     new, old = _all_rows(source), _all_rows(target)
     if old[schema.account]:
@@ -29,7 +28,7 @@ def transfer_ledger(source: Ledger, target: Ledger) -> None:
         for table, rows in new.items():
             key = next(iter(table.primary_key.columns))
             existing = {row[key.name]: row for row in old[table]}
-            # First what goes on: of a milestone only one change may be open.
+            # Updates first: they close changes, and a milestone can have only one open change.
             for row in rows:
                 if existing.get(row[key.name], row) != row:
                     update = table.update().where(key == row[key.name])
@@ -38,7 +37,7 @@ def transfer_ledger(source: Ledger, target: Ledger) -> None:
 
 
 def _all_rows(ledger: Ledger) -> dict[sa.Table, list[_Row]]:
-    """Every row of every table."""
+    """Return every row of every table of a ledger."""
     with ledger.connection.begin():
         return {
             table: [dict(r) for r in ledger.connection.execute(sa.select(table)).mappings()]
@@ -47,7 +46,7 @@ def _all_rows(ledger: Ledger) -> dict[sa.Table, list[_Row]]:
 
 
 def _insert_copies(ledger: Ledger, table: sa.Table, rows: Sequence[_Row]) -> None:
-    """Write rows with the numbers they have, and let new ones go on from there."""
+    """Insert rows with their numbers, and let new rows continue from the last one."""
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         ledger.connection.execute(table.insert(), rows[start : start + _ROWS_PER_INSERT])
     if ledger.is_postgres and rows and "number" in table.c:

@@ -1,1 +1,1 @@
-"""The marts and their checks: SQL files, and building them."""
+"""The marts and their checks: SQL files, and the code that builds them."""

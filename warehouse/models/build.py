@@ -1,7 +1,6 @@
-"""Marts for people: built from the raw tables by the SQL files beside this one, in one transaction.
+"""Building the marts from the raw tables with the SQL files of this package, in one transaction.
 
-They show the last state that was proven. If a blocking check finds something wrong they stay as
-they were.
+The marts show the last validated state. If a blocking check finds wrong rows, they are not changed.
 """
 
 from __future__ import annotations
@@ -46,29 +45,30 @@ __all__ = [
     "staging",
 ]  # fmt: skip
 
-# What a row is to blame for, as PEP 249 names it; the last is DuckDB's for what is no JSON.
+# Errors caused by a row: two names of PEP 249, and DuckDB's for text that is not JSON.
 _DATA_ERRORS = {"DataError", "IntegrityError", "InvalidInputException"}
 _REJECTED = f"(select count(*) from {DATASET}.rejected_records where resolved_at is null)"
 _LIVE = f"from {DATASET}.billing_milestones where deleted_at is null"
 _POSTGRES_SETTINGS = (
-    # All raw tables as they are at one moment, whoever else may be loading.
+    # All raw tables are read as of one moment, even if another process is loading.
     "set transaction isolation level repeatable read",
-    "set local work_mem = '128MB'",  # else it sorts millions of rows on disk
-    # Else it takes rows of a second core for so dear that it reads millions on one.
+    "set local work_mem = '128MB'",  # otherwise millions of rows are sorted on disk
+    # Otherwise the planner estimates parallel plans as too expensive, and reads millions of rows on
+    # one core.
     "set local parallel_setup_cost = 0",
     "set local parallel_tuple_cost = 0",
-    # Its hash tables would be in /dev/shm, of which a container has 64 MB.
+    # Shared hash tables are in /dev/shm, and a container has only 64 MB of it.
     "set local enable_parallel_hash = off",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
-    """What the marts are built for.
+    """The run and day that the marts are built for.
 
     Args:
         run_id: The run whose state they show.
-        as_of: What they call today.
+        as_of: The day they call today.
         timezone: ``reporting_timezone``.
     """
 
@@ -79,12 +79,12 @@ class BuildContext:
 
 @dataclass(frozen=True, kw_only=True)
 class LastBuild:
-    """What the marts were built for, and with.
+    """The last build of the marts.
 
     Args:
-        context: What they were built for.
-        models_digest: Of the SQL files they were built with.
-        warnings: What their checks found, in words.
+        context: The run and day they were built for.
+        models_digest: The digest of the SQL files they were built with.
+        warnings: The findings of warning checks, a line each.
     """
 
     context: BuildContext
@@ -93,39 +93,39 @@ class LastBuild:
 
     @property
     def has_current_models(self) -> bool:
-        """Whether it was built with the SQL files of this release."""
+        """Whether the marts were built with the SQL files of this release."""
         return self.models_digest == models_digest()
 
     def is_as_of(self, context: BuildContext) -> bool:
-        """Whether it has the same day, which changes figures though no record changed."""
+        """Return whether day and time zone are the same; other ones change figures."""
         built = self.context
         return (built.as_of, built.timezone) == (context.as_of, context.timezone)
 
 
 def build_marts(database: Database, context: BuildContext, always: bool = False) -> list[str]:
-    """Build the marts anew, if anything changed since they were built.
+    """Rebuild the marts if anything changed since they were built.
 
     Args:
-        database: A connection; the lock must be held.
-        context: What they are built for.
-        always: Build them also if nothing changed.
+        database: A connection; the caller must hold the lock.
+        context: The run and day to build them for.
+        always: Whether to rebuild them even if nothing changed.
 
     Returns:
-        Warnings, in words.
+        The findings of warning checks, a line each.
 
     Raises:
-        WarehouseChecksFailed: If a blocking check found something, or a row cannot be read; the
-            marts stay as they were.
+        WarehouseChecksFailed: If a blocking check found wrong rows, or a raw row cannot be
+            converted; the marts are not changed.
     """
     last = _last_build(database) if has_all_relations(database) else None
     if last and not always and _is_current(database, last, context):
-        database.execute(  # a record can be rejected, or good again, and nothing else be changed
+        database.execute(  # a record may be rejected, or valid again, and nothing else changed
             f"update {STAGING}.today set rejected_records = {_REJECTED} "
             f"where rejected_records is distinct from {_REJECTED}"
         )
         return list(last.warnings)
     if not database.is_postgres:
-        database.execute("reset threads")  # loading has one
+        database.execute("reset threads")  # loading uses one thread
     with _translate_row_errors(), database.transaction():
         if database.is_postgres:
             for setting in _POSTGRES_SETTINGS:
@@ -168,15 +168,15 @@ def _write_context(database: Database, context: BuildContext) -> None:
 
 
 def _check(database: Database) -> list[str]:
-    """Run the checks and keep their warnings; gives these.
+    """Run the checks, save their warnings, and return them.
 
     Raises:
-        WarehouseChecksFailed: If a blocking check found something.
+        WarehouseChecksFailed: If a blocking check found wrong rows.
     """
     findings = run_checks(database, skip=checked_by_indexes(database))
     if blocking := [str(f) for f in findings if f.severity is Severity.BLOCKING]:
         raise WarehouseChecksFailed(
-            "the marts stay as they were, nothing is published. " + "; ".join(blocking)
+            "the marts were not changed, and nothing is published. " + "; ".join(blocking)
         )
     warnings = [str(finding) for finding in findings]
     database.execute(f"update {STAGING}.today set warnings = %s", json.dumps(warnings))
@@ -185,7 +185,7 @@ def _check(database: Database) -> list[str]:
 
 @contextmanager
 def _translate_row_errors() -> Iterator[None]:
-    """Tell a row that cannot be read from a database that fails: trying again mends nothing."""
+    """Raise a failed check for a database error that a raw row caused: a retry would not help."""
     try:
         yield
     except DatabaseException as error:
@@ -196,18 +196,18 @@ def _translate_row_errors() -> Iterator[None]:
             raise
         detail = re.search("^DETAIL: +(.+)$", str(cause), re.M)  # as Postgres names a row
         raise WarehouseChecksFailed(
-            "the marts stay as they were, nothing is published: they cannot be built of what the "
-            f"raw tables hold: {driver_message(error)}{f'. {detail[1]}' if detail else ''}"
+            "the marts were not changed, and nothing is published: a row of the raw tables cannot "
+            f"be converted: {driver_message(error)}{f'. {detail[1]}' if detail else ''}"
         ) from None
 
 
 def are_built(database: Database) -> bool:
-    """Whether there are all the marts, built."""
+    """Return whether all marts exist and are built."""
     return has_all_relations(database) and _last_build(database) is not None
 
 
 def _last_build(database: Database) -> LastBuild | None:
-    """What the marts were built for and with; None if there are none."""
+    """Return the last build of the marts; None if there was none."""
     if "today" not in database.tables(STAGING):
         return None
     rows = database.rows(
@@ -224,9 +224,9 @@ def _last_build(database: Database) -> LastBuild | None:
 
 
 def _is_current(database: Database, last: LastBuild, context: BuildContext) -> bool:
-    """Whether the marts would be the same: no run since then changed a row.
+    """Return whether a rebuild would give the same marts: no run since then changed a row.
 
-    One that was cut off may have changed some.
+    A run that was interrupted may have changed some.
     """
     if not last.is_as_of(context) or not last.has_current_models:
         return False
@@ -241,7 +241,7 @@ def _is_current(database: Database, last: LastBuild, context: BuildContext) -> b
 
 
 def _amounts_changed(database: Database, last: LastBuild | None) -> bool:
-    """Whether the whole history is to be built anew: other SQL, or another unit of a currency."""
+    """Return whether every amount must be rebuilt: other SQL, or a currency's unit changed."""
     if last is None or not last.has_current_models:
         return True
     return bool(

@@ -1,6 +1,6 @@
-"""The relations of the SQL files, made in the database where they are not there yet.
+"""Creating the relations of the SQL files in the database: staging views, marts, indexes.
 
-A mart is never dropped, since grants and dashboards hang on it: its columns are only appended.
+A mart is never dropped, since grants and dashboards depend on it: new columns are appended.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORMER_VIEWS = ("changed_versions",)  # views of earlier releases
 
 
 def has_all_relations(database: Database) -> bool:
-    """Whether every relation is there with all its columns."""
+    """Return whether every staging relation and mart exists with all its columns."""
     return _has_relations(
         database.tables(STAGING), _TABLES | {model.name: () for model in staging()}
     ) and _has_relations(database.tables(MARTS), {model.name: model.columns for model in marts()})
@@ -35,7 +35,7 @@ def has_all_relations(database: Database) -> bool:
 def _has_relations(
     existing: Mapping[str, Collection[str]], required: Mapping[str, Collection[str]]
 ) -> bool:
-    """Whether every required relation exists with its columns."""
+    """Return whether every required relation exists with its columns."""
     return all(
         name in existing and set(existing[name]) >= set(columns)
         for name, columns in required.items()
@@ -43,7 +43,7 @@ def _has_relations(
 
 
 def define_staging(database: Database) -> None:
-    """Make what is not there yet of what marts are built from. Run it in a transaction."""
+    """Create or replace the staging tables and views; call it in a transaction."""
     for schema in (STAGING, MARTS):
         database.ensure_schema(schema)
     for name, columns in _TABLES.items():
@@ -58,7 +58,7 @@ def define_staging(database: Database) -> None:
 
 
 def define_mart(database: Database, model: Model) -> None:
-    """Make a mart with its rows; or one that is there already, as it must be, with those it has."""
+    """Create a mart with its rows, or append missing columns to it; it keeps the rows it has."""
     columns = database.tables(MARTS).get(model.name, {})
     if model.kind is ModelKind.VIEW:
         database.execute(f"create or replace view {MARTS}.{model.name} as {model.sql}")
@@ -74,9 +74,10 @@ def define_mart(database: Database, model: Model) -> None:
 
 
 def ensure_indexes(database: Database, model: Model) -> None:
-    """Make the indexes a mart lacks: after its rows, since that takes a fifth of the time.
+    """Create the missing indexes of a mart; doing it after its rows takes a fifth of the time.
 
-    Not ``if not exists``, which ends an autovacuum of the table though nothing is to be made.
+    It does not use ``if not exists``, which cancels an autovacuum of the table even if the index
+    exists.
     """
     existing = database.rows("select indexname from pg_indexes where schemaname = %s", MARTS)
     for number, columns in enumerate((", ".join(model.grain), *model.indexes)):
@@ -86,10 +87,10 @@ def ensure_indexes(database: Database, model: Model) -> None:
 
 
 def _define_view(database: Database, model: Model) -> None:
-    """Make a staging view, or replace it.
+    """Create or replace a staging view.
 
-    Postgres replaces one whose columns were at most added to. Any other is dropped before, which
-    fails if somebody has built on it; readers see marts alone.
+    Postgres replaces a view only if columns were appended. Otherwise it is dropped first, which
+    fails if somebody's view depends on it; readers are granted the marts only.
     """
     name = f"{STAGING}.{model.name}"
     if database.is_postgres:
@@ -100,7 +101,10 @@ def _define_view(database: Database, model: Model) -> None:
 
 
 def _query_types(database: Database, model: Model) -> dict[str, str]:
-    """The columns a query has, with their types; a view needs no right the loader has not."""
+    """Return the columns of a model's query with their types.
+
+    It uses a view, which needs no further privilege; a temporary table would.
+    """
     database.execute(f"create view {STAGING}.shape as {model.sql}")
     types = _existing_types(database, STAGING, "shape")
     database.execute(f"drop view {STAGING}.shape")
@@ -108,7 +112,7 @@ def _query_types(database: Database, model: Model) -> dict[str, str]:
 
 
 def _existing_types(database: Database, schema: str, name: str) -> dict[str, str]:
-    """The columns of a relation with their types, in order; none if it is not there."""
+    """Return the columns of a relation with their types, in order; none if it does not exist."""
     return dict(
         database.rows(
             "select column_name, data_type from information_schema.columns "

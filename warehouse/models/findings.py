@@ -1,4 +1,4 @@
-"""The checks of the marts: what each finds wrong."""
+"""Running the checks of the marts, and what they find."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ROWS_SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a check found wrong.
+    """The wrong rows that a check found.
 
     Args:
-        check: Its name.
-        severity: What that means.
-        about: What should hold.
-        count: How many rows are wrong.
+        check: The name of the check.
+        severity: Whether it blocks the marts or warns.
+        about: What should be true.
+        count: The number of wrong rows.
         rows: The first of them, as text, by column.
     """
 
@@ -31,20 +31,21 @@ class Finding:
     rows: tuple[dict[str, str], ...]
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the finding in one line."""
         first = ", ".join(f"{name} {value}" for name, value in self.rows[0].items())
-        return f"check {self.check} finds {self.count} wrong ({first}): {self.about}"
+        rows = "row" if self.count == 1 else "rows"
+        return f"check {self.check} finds {self.count} wrong {rows} ({first}): {self.about}"
 
 
 def run_checks(database: Database, skip: Collection[str] = ()) -> list[Finding]:
-    """Run the checks.
+    """Run the checks of the marts.
 
     Args:
         database: A connection to a warehouse whose marts are built.
-        skip: The queries of those that need not be run.
+        skip: The SQL of checks to leave out.
 
     Returns:
-        What is wrong; nothing if all holds.
+        The findings; none if every check passes.
     """
     findings = (_run_check(database, check) for check in checks() if check.sql not in skip)
     return [finding for finding in findings if finding]
@@ -54,7 +55,7 @@ def _run_check(database: Database, check: Model) -> Finding | None:
     count = database.rows(f"select count(*) from ({check.sql}) wrong")[0][0]
     if not count:
         return None
-    # In an order, since alerts compare what is told of two runs.
+    # Sorted, since alerts compare the lines of two runs.
     shown = database.records(
         f"select * from ({check.sql}) wrong order by wrong::text limit {_ROWS_SHOWN}"
     )
@@ -68,7 +69,7 @@ def _run_check(database: Database, check: Model) -> Finding | None:
 
 
 def checked_by_indexes(database: Database) -> set[str]:
-    """Queries of checks that need no reading, since a unique index has seen to it."""
+    """Return the SQL of checks that a unique index already guarantees."""
     if not database.is_postgres:
         return set()
     return {grain_check(MARTS, model).sql for model in marts() if model.is_large}

@@ -1,4 +1,4 @@
-"""The rows of marts that are there already: those that changed, put in place of those they had."""
+"""Refreshing the rows of a mart that exists: replacing those that changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 
 
 def fill_version_values(database: Database) -> bool:
-    """Give versions that have only their record the values in it: an earlier release wrote them.
+    """Fill the values of versions that an earlier release stored without them, from their records.
 
     Returns:
         Whether there were any.
@@ -29,11 +29,11 @@ def fill_version_values(database: Database) -> bool:
 
 
 def find_changed(database: Database, everything: bool) -> None:
-    """Note which milestones have a version that their history lacks. None is ever changed.
+    """Write the ids of milestones whose history lacks a version; a version never changes.
 
     Args:
         database: A connection.
-        everything: Whether the whole history is built anew.
+        everything: Whether to write all ids, so that the whole history is rebuilt.
     """
     versions = f"{DATASET}.billing_milestone_versions"
     history = f"{MARTS}.billing_milestone_history"
@@ -50,9 +50,9 @@ def find_changed(database: Database, everything: bool) -> None:
 
 
 def _create_table(database: Database, name: str, sql: str) -> str:
-    """Make a table of staging, which Postgres fills on all cores; rows to insert it reads on one.
+    """Create a staging table from a query; the caller drops it in the same transaction.
 
-    Whoever made it drops it before the transaction ends.
+    Postgres runs the query on all cores for a new table, but on one for an insert.
     """
     table = f"{STAGING}.{name}"
     database.execute(f"create unlogged table {table} as {sql}")
@@ -61,15 +61,15 @@ def _create_table(database: Database, name: str, sql: str) -> str:
 
 
 def refresh_mart(database: Database, model: Model, everything: bool) -> None:
-    """Put a mart's rows in place of those it has.
+    """Replace the rows of a mart by those of its query.
 
     Args:
         database: A connection.
         model: The mart.
-        everything: Whether the whole history is built anew.
+        everything: Whether the whole history is rebuilt.
     """
     mart, columns = f"{MARTS}.{model.name}", ", ".join(model.columns)
-    # The rows that go, unless they are built again.
+    # The rows to delete, unless the query returns them again.
     stale = _IN_CHANGED if model.kind is ModelKind.HISTORY and not everything else "true"
     if not database.is_postgres:
         database.execute(f"delete from {mart} m where {stale}")
@@ -87,7 +87,7 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
 
 
 def _write_differing(database: Database, model: Model, *, built: str, stale: str) -> None:
-    """Write only the rows that differ: Postgres keeps each row it replaces until a vacuum."""
+    """Replace only the rows that differ: Postgres keeps each replaced row until a vacuum."""
     mart, keys, columns = (
         f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
     )  # fmt: skip

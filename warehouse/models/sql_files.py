@@ -1,7 +1,7 @@
-"""The SQL files beside this one, read: each is one relation, or one check, and documents itself.
+"""Reading the SQL files of this package: each is one relation or one check, with its documentation.
 
-Its comment says what a row is, then ``grain:``, ``index:``, ``kind:`` or ``severity:``, then each
-column.
+The comment at the top of a file describes a row, then sets ``grain:``, ``index:``, ``kind:`` or
+``severity:``, then describes each column.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ _COLUMN = re.compile(r"([a-z_0-9]+): (.+)")
 
 
 class Severity(StrEnum):
-    """What a finding means."""
+    """What a finding of a check means."""
 
-    BLOCKING = "blocking"  # figures are wrong: the marts stay as they were
+    BLOCKING = "blocking"  # figures are wrong: the marts are not changed
     WARNING = "warning"  # a person should look at it
 
 
 class ModelKind(StrEnum):
-    """What becomes of a SQL file."""
+    """What a SQL file is used for."""
 
-    TABLE = "table"  # a mart that is built anew
-    HISTORY = "history"  # a mart of which only the milestones in ``changed`` are built anew
-    VIEW = "view"  # a mart that changes with every run; or, of staging, any relation
-    STEP = "step"  # of staging: leads to rows elsewhere that have its grain, so it is not checked
+    TABLE = "table"  # a mart that is rebuilt as a whole
+    HISTORY = "history"  # a mart of which only the milestones in ``changed`` are rebuilt
+    VIEW = "view"  # a mart that changes with every run, or a staging relation
+    STEP = "step"  # a staging relation whose grain another relation checks
     CHECK = "check"  # its rows are what is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One SQL file.
+    """The content of a SQL file.
 
     Args:
-        name: Of the relation, or of the check.
-        about: What a row is, or what must hold.
-        columns: What each column means; none are told of staging and checks.
-        grain: The columns that identify a row; none if there is one row only.
-        indexes: Columns to search by, on Postgres.
-        kind: What becomes of it.
-        severity: Of a check.
+        name: The name of the relation or check.
+        about: What a row is, or what must be true.
+        columns: The description of each column; empty for staging and checks.
+        grain: The columns that identify a row; none if there is only one row.
+        indexes: The columns of further indexes, on Postgres.
+        kind: What it is used for.
+        severity: What a finding means, for a check.
         sql: The query.
-        text: The whole file; empty of a check that is made of a relation's grain.
+        text: The whole file; empty for a check that is derived from a relation's grain.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Model:
 
     @property
     def is_large(self) -> bool:
-        """Whether it has a row, or more, for each milestone."""
+        """Whether it has at least one row for each milestone."""
         return self.grain[:1] == ("id",)
 
 
@@ -80,13 +80,13 @@ _DEFAULT_KINDS = {
 
 @cache
 def staging() -> tuple[Model, ...]:
-    """The views between the raw tables and the marts."""
+    """Return the views between the raw tables and the marts."""
     return _read_folder("staging")
 
 
 @cache
 def marts() -> tuple[Model, ...]:
-    """The marts, each after those it is built from."""
+    """Return the marts, each after the marts it reads."""
     models = {model.name: model for model in _read_folder("marts")}
     sources = {name: re.findall(rf"{MARTS}\.(\w+)", model.sql) for name, model in models.items()}
     return tuple(models[name] for name in TopologicalSorter(sources).static_order())
@@ -94,7 +94,7 @@ def marts() -> tuple[Model, ...]:
 
 @cache
 def checks() -> tuple[Model, ...]:
-    """The checks; first that each relation has each row once."""
+    """Return the checks; first those that each relation has each row once."""
     grains = (
         grain_check(schema, model)
         for schema, models in ((STAGING, staging()), (MARTS, marts()))
@@ -105,7 +105,7 @@ def checks() -> tuple[Model, ...]:
 
 
 def grain_check(schema: str, model: Model) -> Model:
-    """The check of one relation's grain."""
+    """Return the check that a relation has one row for each value of its grain."""
     relation, keys = f"{schema}.{model.name}", ", ".join(model.grain)
     sql = f"select {keys}, count(*) as copies from {relation} group by {keys} having count(*) > 1"
     if not keys:
@@ -123,17 +123,18 @@ def grain_check(schema: str, model: Model) -> Model:
 
 
 def dictionary() -> str:
-    """Every mart and its columns, in Markdown."""
+    """Return the data dictionary: every mart and its columns, in Markdown."""
     parts = []
     for model in sorted(marts(), key=lambda model: model.name):
         rows = "\n".join(f"| `{name}` | {about} |" for name, about in model.columns.items())
-        parts.append(f"### {model.name}\n\n{model.about}\n\n| column | |\n|---|---|\n{rows}\n")
+        table = f"| column | meaning |\n|---|---|\n{rows}\n"
+        parts.append(f"### {model.name}\n\n{model.about}\n\n{table}")
     return "\n".join(parts)
 
 
 @cache
 def models_digest() -> str:
-    """Of all files: a release that changed one builds all anew."""
+    """Return the digest of all SQL files; if a release changes one, all marts are rebuilt."""
     texts = [f"{m.name}\0{m.text}" for m in (*staging(), *marts(), *checks())]
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
 
@@ -149,7 +150,7 @@ def _read_folder(folder: str) -> tuple[Model, ...]:
 
 
 def _parse(name: str, text: str, default_kind: ModelKind) -> Model:
-    """Read one file."""
+    """Return the model in the text of a SQL file."""
     lines = text.splitlines()
     comment = takewhile(lambda line: line.startswith("--"), lines)
     comments = [line.removeprefix("--").strip() for line in comment]

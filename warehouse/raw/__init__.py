@@ -1,1 +1,1 @@
-"""The raw tables: their schema, what they hold, and the rows of runs."""
+"""The raw tables: their schema, what they hold, and the rows of ``sync_runs``."""

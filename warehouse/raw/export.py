@@ -1,4 +1,4 @@
-"""All that a warehouse holds, for moving it to another one."""
+"""Reading every row of the raw tables, to move them to another warehouse."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import pyarrow as pa
 
 from warehouse.database import DATASET, Database
 
-# Written by SQL, not by dlt.
+# Our SQL writes these tables, not dlt.
 _TABLES_WRITTEN_BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs")
 _ROWS_PER_BATCH = 10_000
 
 
 def raw_tables(database: Database) -> list[str]:
-    """The tables that dlt loads, by name."""
+    """Return the names of the tables that dlt loads, sorted."""
     others = (*_TABLES_WRITTEN_BY_SQL, "warehouse_version")
     names = database.tables()
     return sorted(n for n in names if n not in others and not n.startswith("_dlt"))
 
 
 def raw_batches(database: Database) -> Iterator[tuple[str, pa.Table]]:
-    """Every row of every raw table, without what dlt itself noted of its load."""
+    """Yield every row of every raw table, with its table's name, without dlt's own columns."""
     columns = database.tables()
     for table in raw_tables(database):
         names = ", ".join(f'"{name}"' for name in columns[table] if not name.startswith("_dlt"))
@@ -31,7 +31,7 @@ def raw_batches(database: Database) -> Iterator[tuple[str, pa.Table]]:
 
 
 def copy_by_sql(source: Database, target: Database) -> None:
-    """Copy the tables dlt knows nothing of, all or none."""
+    """Copy the tables that dlt does not load from one warehouse to another, all or none."""
     with target.transaction():
         for table in _TABLES_WRITTEN_BY_SQL:
             columns = ", ".join(source.tables()[table])
@@ -41,7 +41,7 @@ def copy_by_sql(source: Database, target: Database) -> None:
 
 
 def row_counts(database: Database) -> dict[str, int]:
-    """How many rows each raw table has."""
+    """Return the number of rows of each raw table."""
     return {
         table: database.rows(f'select count(*) from {DATASET}."{table}"')[0][0]
         for table in raw_tables(database)

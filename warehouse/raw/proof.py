@@ -1,4 +1,4 @@
-"""Is what was read what the warehouse holds, to the subunit?"""
+"""Reconciliation: whether the totals loaded equal those read, to the minor unit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _IDS_PER_QUERY = 1000
 _NONE = (0, 0)
 
 Totals = dict[str, tuple[int, int]]
-"""Milestones and their sum in subunits, by currency."""
+"""The number of milestones and their sum in minor units, by currency."""
 
 
 def live_totals(database: Database) -> Totals:
-    """Totals of all milestones that are not marked as gone."""
+    """Return the totals of all milestones that are neither deleted nor access lost."""
     return _read_totals(database, f"{_SELECT_TOTALS} group by currency")
 
 
@@ -31,20 +31,20 @@ def compare_totals(
     excluded_ids: Sequence[str],
     only_ids: Sequence[str] | None = None,
 ) -> list[str]:
-    """Compare what was read with what the warehouse holds.
+    """Compare the totals that were read with those in the warehouse.
 
     Args:
         database: A connection.
-        read: Totals of what was read and is good.
-        excluded_ids: Ids the warehouse may hold and ``read`` leaves out.
-        only_ids: The ids that were looked at; None for all there are.
+        read: The totals of the milestones that were read and not rejected.
+        excluded_ids: Milestones that are not part of ``read`` and may be in the warehouse.
+        only_ids: The milestones that were read; None for all.
 
     Returns:
-        Each currency that differs, in words; nothing if all is proven.
+        A line for each currency that differs; none if all totals are equal.
     """
     loaded = _loaded_totals(database, excluded_ids, only_ids)
     return [
-        f"{currency}: read {_totals_words(read, currency)}, the warehouse holds "
+        f"{currency}: read {_totals_words(read, currency)}, the warehouse has "
         f"{_totals_words(loaded, currency)}"
         for currency in sorted(loaded.keys() | read.keys())
         if loaded.get(currency, _NONE) != read.get(currency, _NONE)
@@ -54,7 +54,7 @@ def compare_totals(
 def _loaded_totals(
     database: Database, excluded_ids: Sequence[str], only_ids: Sequence[str] | None
 ) -> Totals:
-    """Totals of all milestones, or of some, less those that are left out."""
+    """Return the totals in the warehouse of all milestones or some, without the excluded ones."""
     added = [live_totals(database)] if only_ids is None else _totals_of(database, only_ids)
     subtracted = _totals_of(database, excluded_ids)
     counts: Counter[str] = Counter()
@@ -68,7 +68,7 @@ def _loaded_totals(
 
 def _totals_words(totals: Mapping[str, tuple[int, int]], currency: str) -> str:
     count, total = totals.get(currency, _NONE)
-    return f"{count} milestones of {total} subunits"
+    return f"{count} milestones with {total} minor units"
 
 
 def _totals_of(database: Database, ids: Sequence[str]) -> list[Totals]:

@@ -1,4 +1,4 @@
-"""``sync_runs``: one row for each run, written by SQL, begun as running and ended in every case."""
+"""The rows of ``sync_runs``: one for each run, inserted as running, updated however it ends."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from warehouse.database import DATASET, Database
 
 
 class RunStatus(StrEnum):
-    """How a run stands."""
+    """The status of a run; ``proven`` means validated."""
 
     RUNNING = "running"
-    PROVEN = "proven"  # loaded, and equal to what was read
-    UNPROVEN = "unproven"  # loaded, and not equal: nothing was published
+    PROVEN = "proven"  # loaded, and its totals equal those read
+    UNPROVEN = "unproven"  # loaded, and its totals differ: nothing was published
     FAILED = "failed"
-    STOPPED = "stopped"  # by a signal, or found running by the next run: it was killed
+    STOPPED = "stopped"  # by a signal; or killed, as the next run found
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One run, as its row tells it.
+    """A run, as in its row of ``sync_runs``.
 
     Args:
-        run_id: Unique, and rising with time.
+        run_id: Unique; later runs have greater ids.
         mode: ``scan``, ``feed``, or ``touched`` after a push; ``undecided`` until it is known.
-        why: Why this mode.
-        started_at: UTC, by our clock.
-        status: How it stands.
-        finished_at: UTC, by our clock.
-        duration_seconds: From start to finish.
-        requests: Sent to Kantata.
+        why: The reason for this mode.
+        started_at: When it started, UTC, by this machine's clock.
+        status: Its status.
+        finished_at: When it ended, UTC, by this machine's clock.
+        duration_seconds: Seconds from start to end.
+        requests: Requests sent to Kantata.
         rows_read: Milestones read.
-        added, changed, deleted, restored, access_lost, rejected: Milestones, each.
-        totals: Live milestones and subunits by currency: of the warehouse once it is proven, before
-            that of what was read.
+        added, changed, deleted, restored, access_lost, rejected: Numbers of milestones.
+        totals: The number of live milestones and their sum in minor units, by currency: those in
+            the warehouse if the run was validated, else those that were read.
         side_rows: New and changed rows of the other tables, by table.
-        schema_changes: Columns that came, fields that went, in words.
-        warnings: What a person should look at, in words.
+        schema_changes: New columns and missing fields, a line each.
+        warnings: What a person should look at, a line each.
         error: Why it failed.
-        cursor_at: Kantata's time before the first request; counts if the run is proven.
+        cursor_at: Kantata's time before the first request; it counts if the run was validated.
     """
 
     run_id: str
@@ -71,18 +71,18 @@ class Run:
 
 _COLUMNS = tuple(f.name for f in fields(Run))
 _JSON_COLUMNS = ("totals", "side_rows", "schema_changes", "warnings")
-# A run that read only what was written to proves nothing of the rest.
+# A run after a push reads only the milestones that were written, so it validates no others.
 _WHOLE_ACCOUNT = "status = 'proven' and mode <> 'touched'"
 
 
 def next_run_id(now: datetime, last_run_id: str | None) -> str:
-    """An id for a run that begins now: later than the last one, also if the clock went back."""
+    """Return an id for a new run, greater than the last one even if the clock went back."""
     id_ = f"{now:%Y%m%dT%H%M%S.%fZ}"
     return id_ if last_run_id is None or id_ > last_run_id else f"{last_run_id}+"
 
 
 def end_killed_runs(database: Database) -> None:
-    """End the rows of runs that were killed. The lock must be held, so that none is going."""
+    """Mark runs that were killed as stopped; the caller must hold the lock, so none is running."""
     database.execute(
         f"update {DATASET}.sync_runs set status = %s, error = %s where status = %s",
         RunStatus.STOPPED,
@@ -92,7 +92,7 @@ def end_killed_runs(database: Database) -> None:
 
 
 def insert_run(database: Database, run: Run) -> None:
-    """Write the run's row."""
+    """Insert the row of a run into ``sync_runs``."""
     placeholders = ", ".join(["%s"] * len(_COLUMNS))
     database.execute(
         f"insert into {DATASET}.sync_runs ({', '.join(_COLUMNS)}) values ({placeholders})",
@@ -101,7 +101,7 @@ def insert_run(database: Database, run: Run) -> None:
 
 
 def update_run(database: Database, run: Run) -> None:
-    """Bring the run's row up to date."""
+    """Update the row of a run in ``sync_runs``."""
     assignments = ", ".join(f"{name} = %s" for name in _COLUMNS)
     database.execute(
         f"update {DATASET}.sync_runs set {assignments} where run_id = %s",
@@ -112,18 +112,18 @@ def update_run(database: Database, run: Run) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
-    """What earlier runs did.
+    """What the next run must know of earlier runs.
 
     Args:
-        last_run_id: The last run's, None before the first.
-        cursor: Kantata's time at the start of the last proven run.
-        scanned_at: Kantata's time at the start of the last proven scan.
-        has_unfinished_run: Whether a run since then ended while it was loading, or afterwards
-            unproven.
-        has_proven_run: Whether any run was.
-        reported_schema_changes: Those that proven runs told, oldest first.
-        unreported_schema_changes: Those that runs since then found, which ended before they could
-            tell.
+        last_run_id: The id of the last run; None before the first.
+        cursor: Kantata's time at the start of the last validated run.
+        scanned_at: Kantata's time at the start of the last validated full scan.
+        has_unfinished_run: Whether a run since the last validated one ended while or after it
+            loaded rows.
+        has_proven_run: Whether any run was validated.
+        reported_schema_changes: The schema changes of validated runs, oldest first.
+        unreported_schema_changes: The schema changes of later runs, which failed before they could
+            report them.
     """
 
     last_run_id: str | None
@@ -136,7 +136,7 @@ class RunHistory:
 
 
 def run_history(database: Database) -> RunHistory:
-    """What earlier runs did."""
+    """Return what the next run must know of earlier runs."""
     last_proven = _latest_value(database, "run_id", "status = 'proven'")
     changes = database.rows(
         f"select schema_changes, run_id, status from {DATASET}.sync_runs "
@@ -156,8 +156,8 @@ def run_history(database: Database) -> RunHistory:
 
 
 def _has_unfinished_run(database: Database) -> bool:
-    # A run tells its requests when it has read everything, and only then begins to load. What it
-    # left half loaded stays so, however many runs that fail while reading come after it.
+    # A run records its requests when it has read everything, just before it loads. What it loaded
+    # incompletely remains so, even if later runs fail while reading.
     return bool(
         database.rows(
             f"select 1 from {DATASET}.sync_runs where status <> 'proven' "
@@ -179,24 +179,24 @@ def _lines(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 class Queryable(Protocol):
-    """The warehouse, opened for a run or only to read."""
+    """A connection to the warehouse, or a reader of it."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
 
 
 def recent_runs(warehouse: Queryable) -> list[Run]:
-    """The last ten runs, the newest first."""
+    """Return the last ten runs, the newest first."""
     return _runs(warehouse, "true", 10)
 
 
 def last_proven_run(warehouse: Queryable) -> Run | None:
-    """The last run that was proven, also one that read only what was written to."""
+    """Return the last validated run, even if it read only the milestones that a push wrote."""
     return next(iter(_runs(warehouse, "status = 'proven'", 1)), None)
 
 
 def last_whole_account_run(warehouse: Queryable) -> Run | None:
-    """The last proven run that read the whole account, not only what was written to."""
+    """Return the last validated run that covered the whole account."""
     return next(iter(_runs(warehouse, _WHOLE_ACCOUNT, 1)), None)
 
 

@@ -1,4 +1,4 @@
-"""The tables themselves: made before the first load, so that all of them exist whatever is read."""
+"""The raw tables: created before the first load, so that all exist, and migrated."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from warehouse.database import DATASET, MARTS, Database
 from warehouse.errors import WarehouseMisconfigured
 
-WAREHOUSE_VERSION = 3  # of the tables' shape
+WAREHOUSE_VERSION = 3  # version of the tables
 _VERSIONS = "billing_milestone_versions"
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """What is declared of a raw table.
+    """The declaration of a raw table.
 
     Args:
-        columns: The dlt type of each column.
+        columns: The dlt type of each column, by name.
         key: The columns that identify a row.
     """
 
@@ -26,7 +26,7 @@ class RawTable:
 
 
 RawTables = Mapping[str, RawTable]  # by name
-# No index on DuckDB: with one, a disk that fills up makes it abort the whole process.
+# No index on DuckDB: with one, it aborts the whole process when the disk is full.
 _OWN_TABLES = (
     f"create table if not exists {DATASET}.warehouse_version (version bigint not null)",
     f"""create table if not exists {DATASET}.sync_runs (
@@ -35,7 +35,7 @@ _OWN_TABLES = (
         requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
         restored bigint, access_lost bigint, rejected bigint, totals text,
         side_rows text, schema_changes text, warnings text, error text, cursor_at timestamptz)""",
-    # Copied from the ledger after each push.
+    # The copy of the ledger, replaced after each push.
     f"""create table if not exists {DATASET}.change_requests (
         change_id text not null, status text not null, action text not null, milestone_id text,
         workspace_id text, currency text, fields_before text, fields_after text, reason text,
@@ -45,7 +45,7 @@ _OWN_TABLES = (
         event_number bigint not null, change_id text not null, happened_at timestamptz not null,
         status_before text, status_after text, who text, what text, request_id text,
         db_user text)""",
-    # What those on call were told last, by job.
+    # The alert state, by job.
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
 )
 _HISTORY = "billing_milestone_history"
@@ -64,11 +64,11 @@ _SQL_TYPES = {
 
 
 def prepare_raw_tables(database: Database, declared: RawTables) -> None:
-    """Make every table that is not there yet.
+    """Create the raw tables that do not exist, and migrate those of an older release.
 
     Args:
         database: A connection.
-        declared: The raw tables.
+        declared: The raw tables that dlt loads, by name.
 
     Raises:
         WarehouseMisconfigured: If a later release has written this warehouse.
@@ -99,7 +99,7 @@ def _sql_type(dlt_type: str) -> str:
 
 
 def _index_statements(declared: RawTables) -> list[str]:
-    """Each key once, and what analysts search by."""
+    """Return the statements for a unique index on each key, and indexes for analysts."""
     unique = [
         f"create unique index if not exists {name}_key on {DATASET}.{name} ({', '.join(table.key)})"
         for name, table in declared.items()
@@ -112,7 +112,7 @@ def _index_statements(declared: RawTables) -> list[str]:
 
 
 def _bring_up_to_date(database: Database, declared: RawTables) -> None:
-    """Bring an older warehouse up to date, step by step, each step whole or not at all."""
+    """Migrate the tables of an older warehouse, each step in one transaction."""
     versions = database.rows(f"select version from {DATASET}.warehouse_version")
     if not versions:
         database.execute(f"insert into {DATASET}.warehouse_version values (%s)", WAREHOUSE_VERSION)
@@ -120,7 +120,7 @@ def _bring_up_to_date(database: Database, declared: RawTables) -> None:
     version = versions[0][0]
     if version > WAREHOUSE_VERSION:
         raise WarehouseMisconfigured(
-            f"the warehouse has version {version} and this release knows "
+            f"the warehouse has version {version}, and this release supports "
             f"{WAREHOUSE_VERSION}: install the release that wrote it, or a later one"
         )
     for step in range(version + 1, WAREHOUSE_VERSION + 1):
@@ -130,12 +130,12 @@ def _bring_up_to_date(database: Database, declared: RawTables) -> None:
 
 
 def _migrate_to_2(database: Database, _declared: RawTables) -> None:
-    """Count access lost in each run."""
+    """Add the number of milestones with access lost to runs."""
     database.execute(f"alter table {DATASET}.sync_runs add column access_lost bigint")
 
 
 def _migrate_to_3(database: Database, declared: RawTables) -> None:
-    """Give a version the values it had; they stay null in older ones until marts are built."""
+    """Add the columns of values to versions; ``fill_version_values`` fills older versions."""
     existing = database.tables().get(_VERSIONS, {})
     for column, kind in declared[_VERSIONS].columns.items():
         if existing and column not in existing:
@@ -151,14 +151,15 @@ _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
 
 
 def remove_orphans(database: Database) -> None:
-    """Remove versions and links of milestones that have no row and never stood in a mart.
+    """Delete versions and links of milestones that have no row and were never in a mart.
 
-    They are of a first load that was cut off between two tables, which nobody was told of. The
-    account may not show the milestone again, and then nothing would ever say what became of it.
-    What a mart has shown stays, also if somebody emptied the table of rows: nobody has it twice.
+    A first load that was interrupted between two tables leaves them. Nobody has seen them, and if
+    the milestone is deleted in the account meanwhile, no later run would correct them. Versions
+    that a mart has shown remain, even if somebody emptied ``billing_milestones``: there is no other
+    copy of them.
 
     Args:
-        database: A connection; the lock must be held.
+        database: A connection; the caller must hold the lock.
     """
     has_marts = _HISTORY in database.tables(MARTS)
     for table, column in (

@@ -1,4 +1,4 @@
-"""What each raw table holds already: keys, hashes, open rejects, last values."""
+"""The state of the raw tables that the source compares with: keys, hashes, rejects, values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from warehouse.database import DATASET, Database
 
-# The latest version and the links of each milestone beside it. Each side may hold ids the other
-# lacks, since dlt loads the tables one after another and a crash may fall in between. With
-# `distinct on`, DuckDB could not list a million within 256 MB; like this it can within 100.
+# Each milestone with its latest version and its links. Each table may have ids that another lacks,
+# since dlt loads them one after another, and a crash may happen in between. With `distinct on`,
+# DuckDB needed more than 256 MB for a million milestones; this query needs less than 100 MB.
 _MILESTONE_HASHES = f"""
 select
     id,
@@ -48,10 +48,10 @@ _IDS_PER_QUERY = 1000
 
 
 class LoadedState:
-    """Reads what the warehouse holds.
+    """The state of a warehouse, as ``sources.kantata.WarehouseState`` defines it.
 
     Args:
-        database: A connection, open as long as this is used.
+        database: A connection, open as long as this object is used.
     """
 
     def __init__(self, database: Database) -> None:
@@ -59,12 +59,13 @@ class LoadedState:
         self.columns = database.tables()
 
     def milestone_hashes(self, ids: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Each milestone's id, row_hash, last version, its hash, and invoices joined by commas.
+        """Yield each milestone's id, row hash, last version, its hash, and invoice ids.
 
-        A hash is ``deleted`` or ``lost`` of what is marked so.
+        The row hash is ``deleted`` or ``lost`` for a milestone that is marked as deleted or access
+        lost. The invoice ids are one text, separated by commas.
 
         Args:
-            ids: Which milestones; None for all.
+            ids: The milestones; None for all.
         """
         if ids is None:
             yield from self._database.batches(
@@ -77,7 +78,7 @@ class LoadedState:
             yield from self._database.batches(sql, *chunk, *chunk, *chunk, *chunk)
 
     def live_count(self) -> int:
-        """Milestones marked neither as deleted nor as out of reach, rejected ones included."""
+        """Return the number of milestones not deleted and not access lost, also rejected ones."""
         sql = (
             f"select count(*) from (select id from {DATASET}.billing_milestones where {_LIVE} "
             f"union select id from {DATASET}.rejected_records "
@@ -86,7 +87,7 @@ class LoadedState:
         return int(self._database.rows(sql)[0][0])
 
     def recent_ids(self, most: int) -> list[str]:
-        """Some of those that are not rejected, the last ones seen."""
+        """Return the ids of up to ``most`` live milestones, those observed last."""
         sql = (
             f"select id from {DATASET}.billing_milestones where {_LIVE} "
             f"order by observed_at desc limit {most:d}"
@@ -94,7 +95,7 @@ class LoadedState:
         return [row[0] for row in self._database.rows(sql)]
 
     def raw_records(self, ids: Sequence[str]) -> dict[str, str]:
-        """The last record received of each milestone, by id."""
+        """Return the last record received of each of these milestones, by id, as JSON text."""
         return dict(
             self._rows_by_id(
                 f"select distinct on (id) id, raw from {DATASET}.billing_milestone_versions "
@@ -104,7 +105,7 @@ class LoadedState:
         )
 
     def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
-        """Milestones on these invoices."""
+        """Return the ids of milestones on these invoices."""
         sql = (
             f"select billing_milestone_id from {DATASET}.billing_milestone_invoices "
             "where removed_at is null and invoice_id in ({})"
@@ -112,12 +113,12 @@ class LoadedState:
         return [row[0] for row in self._rows_by_id(sql, invoice_ids)]
 
     def draft_invoices(self) -> list[str]:
-        """Invoices that are drafts, as far as is known."""
+        """Return the ids of invoices that were drafts when last read."""
         sql = f"select id from {DATASET}.invoices where draft and status is distinct from 'deleted'"
         return [row[0] for row in self._database.rows(sql)]
 
     def unlinked_invoices(self) -> list[str]:
-        """Invoices whose last milestone left them after they were last read."""
+        """Return the ids of invoices that lost their last milestone after they were last read."""
         sql = f"""
             select i.id from {DATASET}.invoices i
             where exists (
@@ -132,7 +133,7 @@ class LoadedState:
         return [row[0] for row in self._database.rows(sql)]
 
     def access_lost_by_project(self) -> dict[str | None, int]:
-        """Milestones out of reach, by project."""
+        """Return the number of milestones with access lost, by project."""
         sql = (
             f"select workspace_id, count(*) from {DATASET}.billing_milestones "
             "where access_lost_at is not null and deleted_at is null group by 1 order by 1"
@@ -140,13 +141,13 @@ class LoadedState:
         return dict(self._database.rows(sql))
 
     def row_hashes(self, table: str, key: str) -> Iterator[pa.RecordBatch]:
-        """Key and row_hash of every row."""
+        """Yield the key and row hash of every row of a table."""
         if table in self.columns:
             sql = f'select "{key}", row_hash from {DATASET}."{table}"'
             yield from self._database.batches(sql)
 
     def open_rejects(self) -> list[dict[str, Any]]:
-        """Rejected records that are not resolved."""
+        """Return the rejected records that are not resolved."""
         columns = ("table_name", "id", "row_hash", "reason", "raw", "observed_at", "resolved_at")
         rows = self._database.rows(
             f"select {', '.join(columns)} from {DATASET}.rejected_records where resolved_at is null"
@@ -156,10 +157,12 @@ class LoadedState:
     def last_values(
         self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
     ) -> pa.Table:
-        """The rows of these ids: the key, then the columns; null where there is no such column."""
+        """Return the rows with these keys: key, then columns; null where the column is missing."""
         existing = self.columns.get(table, {})
         selected = [key, *(column for column in columns if column in existing)]
-        names = ", ".join(f'"{name}"' for name in selected)  # a field may be called order or group
+        names = ", ".join(
+            f'"{name}"' for name in selected
+        )  # quoted, since a field may be named order or group
         sql = f'select {names} from {DATASET}."{table}" where "{key}" in ({{}})'
         rows = self._rows_by_id(sql, ids) if existing else []
         values = {name: [row[n] for row in rows] for n, name in enumerate(selected)}
@@ -167,12 +170,12 @@ class LoadedState:
         return pa.table({name: values.get(name, nulls) for name in (key, *columns)})
 
     def currency_units(self) -> dict[str, Decimal]:
-        """The value of one subunit, by currency."""
+        """Return the value of one minor unit, by currency."""
         sql = f"select iso_code, unit_per_subunit from {DATASET}.currencies"
         return {code: Decimal(unit) for code, unit in self._database.rows(sql)}
 
     def _rows_by_id(self, sql: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
-        """The rows of a query that has ``{}`` where ids belong."""
+        """Return the rows of a query for these ids; its ``{}`` becomes their placeholders."""
         return [
             row
             for chunk, marks in _chunks(ids)
@@ -181,7 +184,7 @@ class LoadedState:
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
-    """Ids, some at a time, and as many placeholders."""
+    """Yield the ids in chunks, each with its placeholders for SQL."""
     for start in range(0, len(ids), _IDS_PER_QUERY):
         chunk = ids[start : start + _IDS_PER_QUERY]
         yield chunk, ", ".join(["%s"] * len(chunk))

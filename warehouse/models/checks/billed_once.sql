@@ -1,4 +1,4 @@
--- No milestone is on two invoices that count: neither drafts nor cancelled ones do.
+-- No milestone is on two invoices that count. Drafts and cancelled invoices do not count.
 -- severity: warning
 select
     l.billing_milestone_id,

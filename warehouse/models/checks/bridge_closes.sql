@@ -1,4 +1,4 @@
--- Opening and movements of the backlog bridge make its closing, which opens the month after.
+-- In the backlog bridge, opening plus movements equals closing, and closing opens the next month.
 -- severity: blocking
 select *
 from (

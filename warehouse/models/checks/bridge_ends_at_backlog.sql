@@ -1,4 +1,4 @@
--- The backlog that the history leads to is the backlog there is.
+-- The last closing of the backlog bridge equals the billing backlog.
 -- severity: blocking
 with ends as (
     select distinct on (currency) currency, closing

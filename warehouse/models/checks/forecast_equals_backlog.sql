@@ -1,4 +1,4 @@
--- The forecast has the whole backlog, and the backlog every milestone that is scheduled or overdue.
+-- The forecast contains the whole backlog, and the backlog every scheduled or overdue milestone.
 -- severity: blocking
 with forecast as (
     select currency, sum(milestones) as milestones, sum(subunits) as subunits

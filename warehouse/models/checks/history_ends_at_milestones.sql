@@ -1,4 +1,5 @@
--- The last version of each milestone has the values it has; none but deleted ones lack either.
+-- The last version of each milestone has its current values, and is a deletion exactly if the milestone
+-- is deleted or has no row.
 -- severity: blocking
 select
     coalesce(m.id, h.id) as id,

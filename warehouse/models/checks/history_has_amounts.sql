@@ -1,5 +1,5 @@
--- Each version tells amount and currency; only that which says of a milestone never read that it is
--- deleted does not.
+-- Each version has an amount and a currency, except the only version of a deleted milestone that was
+-- never read.
 -- severity: blocking
 select id, version, change_type, currency, amount_in_cents
 from kantata_marts.billing_milestone_history

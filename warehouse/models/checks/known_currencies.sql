@@ -1,5 +1,5 @@
--- The subunit of every currency is known, also of those milestones had before; else there is no amount
--- in money. It is known once `currencies` has a row for it and `milestones models` has run.
+-- The minor unit of every currency is known, also of currencies that milestones had before; without it
+-- there is no amount in money. To add one, insert a row into `currencies` and run `milestones models`.
 -- severity: warning
 select currency, count(distinct id) as milestones
 from (

@@ -1,4 +1,4 @@
--- Every milestone's invoice is one that was read.
+-- The invoice of every invoiced milestone was read.
 -- severity: warning
 select m.id, m.invoice_id
 from kantata_marts.billing_milestones m

@@ -1,4 +1,4 @@
--- Every milestone's project is one that was read.
+-- The project of every milestone was read.
 -- severity: warning
 select m.workspace_id, count(*) as milestones
 from kantata_marts.billing_milestones m

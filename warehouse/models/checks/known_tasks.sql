@@ -1,4 +1,5 @@
--- Tasks are read: if milestones depend on some, not all of them are missing, as a few deleted ones are.
+-- Tasks are read: if milestones depend on tasks, at least one of these was read. Single ones may be
+-- missing, since a task can be deleted.
 -- severity: warning
 select count(*) as milestones, min(m.story_id) as first_story_id
 from kantata_marts.billing_milestones m

@@ -1,4 +1,4 @@
--- The milestones of the marts are those of the raw table: as many, and the same sum.
+-- The marts have the same milestones as the raw table, with the same number and sum by currency.
 -- severity: blocking
 with raw as (
     select currency, count(*) as milestones, sum(amount_in_cents) as subunits

@@ -1,4 +1,4 @@
--- The monthly schedule has every milestone once.
+-- The monthly schedule contains every milestone once.
 -- severity: blocking
 with schedule as (
     select currency, sum(milestones) as milestones, sum(subunits) as subunits

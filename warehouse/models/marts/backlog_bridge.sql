@@ -1,16 +1,16 @@
--- How the billing backlog (scheduled, not invoiced) went from month to month, by currency, as it
--- was observed: opening + new + increased - decreased - invoiced - deleted = closing.
+-- How the billing backlog (scheduled and not invoiced) changed from month to month, by currency, as
+-- the connector observed it: opening + new + increased - decreased - invoiced - deleted = closing.
 -- grain: month, currency
 --
--- month: The first day of the month in which changes were observed, in reporting_timezone; no month is left out.
--- currency: ISO code. A milestone whose currency changed leaves the one and enters the other.
--- opening: The backlog when the month began: the closing of the month before.
--- new: First observed in this month; until the first scan ended, those that were not invoiced: all the backlog there was.
--- increased: Amounts that rose, and milestones that got a date, or an invoice without one.
+-- month: The first day of the month in which the changes were observed, in reporting_timezone. Every month has a row.
+-- currency: ISO code. A milestone whose currency changed leaves one currency and enters the other.
+-- opening: The backlog at the start of the month, which is the closing of the month before.
+-- new: Milestones first observed in this month. Those observed before the first full scan ended count unless they were invoiced: together they are the backlog that existed then.
+-- increased: Amounts that rose, and milestones that got a date, or an invoice without having a date.
 -- decreased: Amounts that fell, and milestones that lost their date.
--- invoiced: Put on an invoice, at the amount it is there, less what came off one.
--- deleted: Deleted, less those that came back.
--- closing: The backlog when the month ended, or now.
+-- invoiced: Milestones put on an invoice, at their amount on it, minus those taken off an invoice.
+-- deleted: Milestones deleted, minus those restored.
+-- closing: The backlog at the end of the month, or now.
 with recursive observed as not materialized (
     select
         date_trunc('month', h.valid_from at time zone t.reporting_timezone)::date as month,
@@ -18,7 +18,7 @@ with recursive observed as not materialized (
         coalesce(h.previous_change_type = 'deleted', false) as was_deleted,
         h.currency,
         h.previous_currency,
-        -- What it brings: it is in the backlog if it has a date, and then or without one billed.
+        -- The amount counts if the milestone has a date or an invoice.
         case
             when h.invoice_id is not null or h.date_to_invoice is not null then h.amount_in_cents
             else 0
@@ -31,7 +31,7 @@ with recursive observed as not materialized (
         case when h.invoice_id is not null then h.amount_in_cents else 0 end as billed,
         case when h.previous_invoice_id is not null then h.previous_amount_in_cents else 0 end
             as billed_before,
-        -- Nobody knows when that was billed which the first scan found on an invoice.
+        -- For a milestone that the first scan found on an invoice, the month of billing is unknown.
         h.version = 1 and coalesce(h.valid_from <= f.ended_at, true) as is_stock
     from kantata_marts.billing_milestone_history h
     cross join kantata_stg.today t
@@ -42,7 +42,7 @@ with recursive observed as not materialized (
     ) f
 ),
 
--- What each version moved, of the currency it has and of the one it had.
+-- What each version changed, in its currency and in the currency before.
 moved as (
     select
         month,
@@ -58,7 +58,7 @@ moved as (
             when currency is distinct from previous_currency then billed
             else billed - billed_before
         end as billed,
-        0::bigint as deleted -- its type is that of the whole column on DuckDB
+        0::bigint as deleted -- on DuckDB the column gets this type
     from observed
     where not is_deleted
     union all
@@ -66,7 +66,7 @@ moved as (
     from observed
     where not is_deleted and currency <> previous_currency
     union all
-    -- It goes and comes back with what it had before.
+    -- A milestone is deleted and restored with the values it had before.
     select
         month,
         previous_currency,

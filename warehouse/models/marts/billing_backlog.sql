@@ -1,17 +1,17 @@
--- The billing backlog: scheduled and not invoiced, by project and currency, by age on as_of.
+-- The billing backlog (scheduled and not invoiced) by project and currency, and by age on as_of.
 -- grain: workspace_id, currency
 --
--- workspace_id: The project.
+-- workspace_id: The project's id.
 -- project: The project's title.
 -- currency: ISO code.
--- milestones: How many.
--- subunits: Their sum in subunits of the currency.
--- amount: Their sum in money; null if the currency is unknown. The sum of the five below.
--- not_due: The part whose date is after as_of.
--- age_0_30: The part whose date is as_of or up to 30 days before.
--- age_31_60: The part whose date is 31 to 60 days before as_of.
--- age_61_90: The part whose date is 61 to 90 days before as_of.
--- age_over_90: The part whose date is longer ago.
+-- milestones: The number of milestones.
+-- subunits: The sum of their amounts, in minor units of the currency.
+-- amount: The sum of their amounts, in money, which is the sum of the five columns below; null if the currency's minor unit is unknown.
+-- not_due: The part with a date after as_of.
+-- age_0_30: The part with a date up to 30 days before as_of, or on it.
+-- age_31_60: The part with a date 31 to 60 days before as_of.
+-- age_61_90: The part with a date 61 to 90 days before as_of.
+-- age_over_90: The part with a date more than 90 days before as_of.
 select
     workspace_id,
     project,

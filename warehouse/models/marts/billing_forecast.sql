@@ -1,14 +1,14 @@
--- What the backlog brings by month and currency, if each milestone is invoiced on its date and what
--- is overdue in the month of as_of.
+-- The billing backlog by month and currency, if each milestone is invoiced on its date, and overdue
+-- milestones are invoiced in the month of as_of.
 -- grain: month, currency
 --
--- month: The first day of the month, from that of as_of on; only months that have milestones.
+-- month: The first day of the month, starting with the month of as_of. Only months with milestones have a row.
 -- currency: ISO code.
--- milestones: How many.
--- subunits: Their sum in subunits of the currency.
--- amount: Their sum in money; null if the currency is unknown.
--- overdue: The part of it that is overdue.
--- cumulative: The sum of this month's amount and those of all months before.
+-- milestones: The number of milestones.
+-- subunits: The sum of their amounts, in minor units of the currency.
+-- amount: The sum of their amounts, in money; null if the currency's minor unit is unknown.
+-- overdue: The part of amount that is overdue.
+-- cumulative: The sum of amount for this month and all months before.
 select
     month,
     currency,

@@ -1,31 +1,31 @@
--- One row for each version of a milestone that was observed, with the time it was valid, and what
--- it was before. Of a deleted milestone the last version says so, with its last values.
+-- One row for each observed version of a milestone: when it was valid, its values, and the values of
+-- the version before. The last version of a deleted milestone is a deletion, with its last values.
 -- grain: id, version
 -- index: valid_from
 -- kind: history
 --
--- id: The milestone.
--- version: 1, 2, 3 … in the order they were observed.
+-- id: The milestone's id.
+-- version: 1, 2, 3 … in the order the versions were observed.
 -- change_type: created, updated, deleted or restored.
--- valid_from: When it was first observed, not when somebody changed it. Never before the last one.
--- valid_to: When the next version was observed; null for the last one.
--- title: Its title.
--- workspace_id: The project.
+-- valid_from: When the connector first observed this version, not when somebody changed the milestone. Never earlier than in the version before.
+-- valid_to: When the next version was observed; null for the last version.
+-- title: The milestone's title.
+-- workspace_id: The project's id.
 -- currency: ISO code.
--- amount_in_cents: The amount in subunits of the currency.
--- amount: The amount in money; null if the currency is unknown.
--- date_to_invoice: When it can be invoiced; null if it is unscheduled.
--- invoice_id: The invoice it is on; null if it is not invoiced.
--- previous_change_type: change_type of the version before; null in the first one, as all previous_…
--- previous_currency: The currency before.
--- previous_amount_in_cents: The amount before, in subunits of the currency before.
--- previous_date_to_invoice: The date before.
--- previous_invoice_id: The invoice before.
+-- amount_in_cents: The amount in minor units of the currency.
+-- amount: The amount in money; null if the currency's minor unit is unknown.
+-- date_to_invoice: The date from which it can be invoiced; null if it is unscheduled.
+-- invoice_id: The id of its invoice; null if it is not invoiced.
+-- previous_change_type: The change_type of the version before. All previous_… columns are null in the first version.
+-- previous_currency: The currency of the version before.
+-- previous_amount_in_cents: The amount of the version before, in minor units of its currency.
+-- previous_date_to_invoice: The date_to_invoice of the version before.
+-- previous_invoice_id: The invoice_id of the version before.
 select
     v.id,
     v.version,
     v.change_type,
-    -- Clocks can go back between two runs; the order of the versions cannot.
+    -- A clock may go back between two runs, but the order of the versions is certain.
     max(v.observed_at) over versions_of as valid_from,
     case
         when lead(v.version) over versions_of is not null

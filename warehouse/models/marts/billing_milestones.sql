@@ -1,30 +1,30 @@
--- One row for each milestone that is not deleted, with its project, task and invoice, and where it
--- stands. Those of projects the token's user cannot see any more keep their last values.
+-- One row for each milestone that is not deleted, with its project, task, invoice and status. A milestone
+-- whose project the token's user can no longer read keeps its last values.
 -- grain: id
 -- index: workspace_id
 -- index: date_to_invoice
 --
--- id: The milestone.
--- title: Its title.
--- workspace_id: The project.
+-- id: The milestone's id.
+-- title: The milestone's title.
+-- workspace_id: The project's id.
 -- project: The project's title.
--- story_id: The task it depends on.
--- task: The task's title; null if it is deleted.
+-- story_id: The id of the task it depends on.
+-- task: The title of that task; null if the task is deleted.
 -- billing_type: fixed_date or upon_completion.
--- status: invoiced (it has an invoice_id, drafts included), unscheduled (no date), overdue (its date is before as_of), else scheduled.
--- date_to_invoice: When it can be invoiced; null if it is unscheduled.
--- days_overdue: Days from date_to_invoice to as_of if it is overdue, else 0.
+-- status: invoiced (has an invoice_id, also of a draft), unscheduled (has no date), overdue (its date is before as_of), otherwise scheduled.
+-- date_to_invoice: The date from which it can be invoiced; null if it is unscheduled.
+-- days_overdue: Days from date_to_invoice to as_of if it is overdue, otherwise 0.
 -- currency: ISO code.
--- amount_in_cents: The amount in subunits of the currency.
--- amount: The amount in money; null if the currency is unknown.
--- invoice_id: The invoice it is on; null if it is not invoiced.
--- invoice_status: That invoice's status.
+-- amount_in_cents: The amount in minor units of the currency.
+-- amount: The amount in money; null if the currency's minor unit is unknown.
+-- invoice_id: The id of its invoice; null if it is not invoiced.
+-- invoice_status: The status of that invoice.
 -- invoice_is_draft: Whether that invoice is a draft.
--- invoice_date: That invoice's date.
+-- invoice_date: The date of that invoice.
 -- created_at: When it was created in Kantata.
--- updated_at: Kantata's updated_at, which does not move with every change.
--- observed_at: When its present values were first read.
--- access_lost_at: Since when its project cannot be read; null if it can.
+-- updated_at: Kantata's updated_at, which does not change with every edit.
+-- observed_at: When the connector first read its current values.
+-- access_lost_at: When its project became unreadable for the token's user; null if it is readable.
 select
     m.id,
     m.title,

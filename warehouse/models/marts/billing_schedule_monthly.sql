@@ -1,12 +1,12 @@
--- Milestones by month of date_to_invoice, currency and status: all that are not deleted.
+-- All milestones that are not deleted, by month of date_to_invoice, currency and status.
 -- grain: month, currency, status
 --
--- month: The first day of the month; null for unscheduled ones and invoiced ones without a date.
+-- month: The first day of the month; null for milestones without a date.
 -- currency: ISO code.
 -- status: As in billing_milestones.
--- milestones: How many.
--- subunits: Their sum in subunits of the currency.
--- amount: Their sum in money; null if the currency is unknown.
+-- milestones: The number of milestones.
+-- subunits: The sum of their amounts, in minor units of the currency.
+-- amount: The sum of their amounts, in money; null if the currency's minor unit is unknown.
 select
     date_trunc('month', date_to_invoice)::date as month,
     currency,

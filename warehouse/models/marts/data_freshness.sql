@@ -1,18 +1,18 @@
--- How far these figures can be relied on: one row.
+-- How current and complete the marts are: one row.
 -- kind: view
 --
--- as_of: The day all marts call today, in reporting_timezone: that of the run they were last built after.
--- reporting_timezone: Decides which day it is, and where a month begins.
--- models_run_id: The run the marts were last built after; runs that changed nothing build nothing.
--- read_up_to: Kantata's time when the last proven run began: what happened later is not in here.
--- last_proven_at: When that run ended.
--- last_scan_at: When the last proven run that read everything ended.
--- last_run_status: How the last run stands: running, proven, unproven, failed or stopped.
--- last_run_error: Why it failed.
--- milestones: Milestones that are not deleted, in the marts.
--- out_of_reach: Those among them whose project cannot be read any more.
--- rejected_records: Records that could not be typed, so that older values stand, as of the last proven run.
--- first_scan_at: When the first proven run that read everything ended: nothing is known of times before.
+-- as_of: The day that all marts call today, in reporting_timezone: the day of the run they were last built after.
+-- reporting_timezone: The time zone that decides which day is today, and where a month begins.
+-- models_run_id: The run after which the marts were last built. A run that changed nothing does not rebuild them.
+-- read_up_to: Kantata's time at the start of the last validated run that read the account. Later changes are not included.
+-- last_proven_at: When the last validated run ended.
+-- last_scan_at: When the last validated full scan ended.
+-- last_run_status: The status of the last run: running, proven (validated), unproven, failed or stopped.
+-- last_run_error: Why the last run failed.
+-- milestones: The number of milestones in the marts that are not deleted.
+-- out_of_reach: The number of these whose project can no longer be read (access lost).
+-- rejected_records: The number of rejected records as of the last validated run; the marts show older values for them.
+-- first_scan_at: When the first validated full scan ended. Nothing is known of earlier times.
 select
     t.as_of,
     t.reporting_timezone,

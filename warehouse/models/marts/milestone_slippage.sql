@@ -1,20 +1,20 @@
 -- How far each milestone that is not deleted has moved since it was first observed.
 -- grain: id
 --
--- id: The milestone.
--- title: Its title.
--- workspace_id: The project.
+-- id: The milestone's id.
+-- title: The milestone's title.
+-- workspace_id: The project's id.
 -- project: The project's title.
 -- status: As in billing_milestones.
 -- currency: ISO code.
--- first_date_to_invoice: The first date that was observed; null if there never was one.
--- date_to_invoice: The date it has now.
--- days_slipped: Days from the first date to the present one, negative if it came forward; null if either is missing.
--- date_moves: How often another date was observed.
--- first_amount_in_cents: The first amount that was observed, in subunits of the currency it had then.
--- amount_in_cents: The amount it has now.
--- amount_change: The present amount less the first, in money; null if the currency changed or is unknown.
--- amount_moves: How often another amount or currency was observed.
+-- first_date_to_invoice: The first date that was observed; null if it never had one.
+-- date_to_invoice: The current date.
+-- days_slipped: Days from the first date to the current one, negative if it moved to an earlier date; null if either is missing.
+-- date_moves: How often the date changed.
+-- first_amount_in_cents: The first amount that was observed, in minor units of the currency it had then.
+-- amount_in_cents: The current amount.
+-- amount_change: The current amount minus the first, in money; null if the currency changed or its minor unit is unknown.
+-- amount_moves: How often the amount or the currency changed.
 with moves as (
     select
         id,
@@ -32,8 +32,8 @@ with moves as (
                 then 1
             end
         ) as amount_moves,
-        -- The date of the first version that has one, in days, behind the number of the version: as
-        -- one number, so that nothing is sorted.
+        -- The date of the first version that has one: version and date in days form one number,
+        -- whose minimum needs no sorting.
         min(version * 10000000 + (date_to_invoice - date '0001-01-01')) as first_dated
     from kantata_marts.billing_milestone_history
     group by id

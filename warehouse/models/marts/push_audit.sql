@@ -1,32 +1,32 @@
--- Everything that happened to a change request, in order: one row for each event, as of the last push.
+-- One row for each event of a change request, in order, as of the last push.
 -- kind: view
 -- grain: event_number
 --
--- event_number: Rises with time, over all changes.
--- change_id: The change request.
--- happened_at: When.
--- who: Who did it: a person, or milestones push.
+-- event_number: The number of the event; later events of all changes have higher numbers.
+-- change_id: The id of the change request.
+-- happened_at: When it happened.
+-- who: The person who did it, or milestones push.
 -- what: What happened, in words.
 -- status_before: The change's status before; null when it was proposed.
--- status_after: Its status after; the same for a remark.
--- request_id: Kantata's name for the request that was sent.
--- db_user: The ledger's database user, on Postgres.
+-- status_after: The change's status after; the same as before for a remark.
+-- request_id: Kantata's id of the request that was sent.
+-- db_user: The database user that wrote the event to the ledger, on Postgres.
 -- action: create, update or delete.
--- milestone_id: The milestone; null of a create that was not applied.
--- workspace_id: Its project.
+-- milestone_id: The milestone's id; null for a create that was not applied.
+-- workspace_id: The project's id.
 -- project: The project's title.
 -- currency: ISO code.
--- amount_before: As the proposer saw it, in the currency.
--- amount_after: As asked, in the currency; null if it was not to change.
--- date_to_invoice_before: As the proposer saw it.
--- date_to_invoice_after: As asked; null if it was not to change.
--- fields_before: All that the proposer saw, as JSON.
--- fields_after: All that was asked, as JSON.
--- reason: Why, in the proposer's words.
--- proposer: Who asked.
--- approver: Who approved it.
--- approved_digest: SHA-256 of what was approved.
--- status: How far the change has come.
+-- amount_before: The amount that the proposer saw, in money.
+-- amount_after: The requested amount, in money; null if the amount was not to change.
+-- date_to_invoice_before: The date that the proposer saw.
+-- date_to_invoice_after: The requested date; null if the date was not to change.
+-- fields_before: All fields that the proposer saw, as JSON.
+-- fields_after: All requested fields, as JSON.
+-- reason: The reason, in the proposer's words.
+-- proposer: The person who proposed the change.
+-- approver: The person who approved it.
+-- approved_digest: The SHA-256 of what was approved.
+-- status: The current status of the change, as of the last push.
 select
     e.event_number,
     e.change_id,

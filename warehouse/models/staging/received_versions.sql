@@ -1,14 +1,15 @@
 -- The values of versions that were written before version 3 of the warehouse, when a version had only
--- its record as received: read from that, once.
--- A field that a record lacks has the value of the version before, as it has in the raw table: absent
--- is not null. Only those that title, date_to_invoice or invoice_id can be; without the others a record
--- is rejected.
--- NUL, which Postgres takes into no text, becomes U+FFFD, as in the raw table; chr(1), which JSON has
--- only escaped, stands meanwhile for an escaped backslash, so that \\u0000 stays what it is.
--- A year 0000, which Postgres does not know, is no date.
--- An amount can be 12.0 or 1e3, but text becomes decimal(20, 0) some hundred times slower than bigint.
--- Postgres parses each record once for each of its fields: its jsonb would be faster, and DuckDB has
--- none.
+-- the record as received. They are read from that record, once.
+-- A field that a record lacks keeps the value of the version before, as in the raw table: absent is not
+-- null. Only title, date_to_invoice and invoice_id can be absent; a record without another field is
+-- rejected.
+-- NUL, which Postgres accepts in no text, becomes U+FFFD, as in the raw table. chr(1), which JSON has
+-- only escaped, temporarily replaces an escaped backslash, so that \\u0000 remains unchanged.
+-- A date in the year 0000, which Postgres does not have, becomes null.
+-- An amount may be written as 12.0 or 1e3, but the cast to decimal(20, 0) is some hundred times slower
+-- than the one to bigint.
+-- Postgres parses each record once for each of its fields. With jsonb it would not, but DuckDB has no
+-- jsonb.
 -- kind: step
 -- grain: id, version
 with parsed as (
@@ -28,7 +29,7 @@ with parsed as (
             then (record ->> 'date_to_invoice')::date
         end as date_to_invoice,
         record ->> 'invoice_id' as invoice_id,
-        -- A null is a JSON null here, and no field is none.
+        -- A JSON null becomes the text null here; an SQL null means that the field is absent.
         coalesce(record ->> 'title', (record -> 'title')::text) is not null as has_title,
         coalesce(record ->> 'date_to_invoice', (record -> 'date_to_invoice')::text) is not null
             as has_date_to_invoice,
@@ -49,7 +50,7 @@ with parsed as (
     ) received
 ),
 
--- Few milestones have gaps; all others are spared the sorting.
+-- Few milestones have gaps; the others need no sorting.
 gaps as (
     select distinct id
     from parsed
@@ -59,7 +60,7 @@ gaps as (
 counted as (
     select
         p.*,
-        -- A version that has the field begins a group, with those after it that lack it.
+        -- A version that has the field starts a group; the next versions that lack it belong to it.
         count(case when has_title then 1 end) over so_far as titles,
         count(case when has_date_to_invoice then 1 end) over so_far as dates,
         count(case when has_invoice_id then 1 end) over so_far as invoices

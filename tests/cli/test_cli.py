@@ -316,4 +316,7 @@ def test_status_of_another_user() -> None:
         check=False,
     )  # root can open any file unless it drops that capability
     assert result.returncode == 0, result.stderr
-    assert "milestones.duckdb (.milestones/loader.lock is" in json.loads(result.stdout)["source"]
+    assert (
+        "milestones.duckdb (lock file .milestones/loader.lock"
+        in json.loads(result.stdout)["source"]
+    )

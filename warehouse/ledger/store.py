@@ -51,7 +51,7 @@ class Ledger:
                 for draft in drafts:
                     ids.append(self._insert(draft))
         except IntegrityError:
-            raise ChangeRefused(self._refusal_of(drafts)) from None
+            raise ChangeRefused(self._refusal_reason(drafts)) from None
         return ids
 
     def _insert(self, draft: Draft) -> str:
@@ -70,7 +70,7 @@ class Ledger:
         )
         return change_id
 
-    def _refusal_of(self, drafts: Sequence[Draft]) -> str:
+    def _refusal_reason(self, drafts: Sequence[Draft]) -> str:
         """Return why drafts conflict with each other or with changes in the ledger."""
         milestone_ids = [draft.milestone_id for draft in drafts if draft.milestone_id]
         for id_ in milestone_ids:
@@ -91,7 +91,7 @@ class Ledger:
         )
 
     def changes(self, statuses: frozenset[Status] | None = None) -> list[Change]:
-        """Return the changes with one of these statuses, or all changes, the oldest first."""
+        """Return the ledger's changes with one of these statuses, or all, the oldest first."""
         query = sa.select(schema.changes).order_by(schema.changes.c.number)
         if statuses is not None:
             query = query.where(schema.changes.c.status.in_(sorted(statuses)))
@@ -99,7 +99,7 @@ class Ledger:
             return [change_from_row(row) for row in self.connection.execute(query).mappings()]
 
     def change(self, change_id: str) -> Change:
-        """Return the change with this id.
+        """Return the change of the ledger with this id.
 
         Raises:
             ChangeRefused: If there is none.
@@ -114,7 +114,7 @@ class Ledger:
         return change_from_row(row)
 
     def events(self, change_id: str | None = None) -> list[Event]:
-        """Return the events of a change, or of all changes, in order."""
+        """Return the ledger's events of a change, or of all changes, in order."""
         query = sa.select(schema.events).order_by(schema.events.c.number)
         if change_id is not None:
             query = query.where(schema.events.c.change_id == change_id)
@@ -228,7 +228,7 @@ class Ledger:
         return self.change(change.change_id)
 
     def add_remark(self, change: Change, *, who: str, what: str) -> None:
-        """Add an event to a change without changing its status."""
+        """Add an event to a change in the ledger without changing its status."""
         with self.connection.begin():
             self._add_remark(change, who, what)
 

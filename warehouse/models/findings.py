@@ -38,7 +38,7 @@ class Finding:
 
 
 def run_checks(database: Database, skip: Collection[str] = ()) -> list[Finding]:
-    """Run the checks of the marts.
+    """Run the checks of the marts and return their findings.
 
     Args:
         database: A connection to a warehouse whose marts are built.

@@ -80,13 +80,13 @@ _DEFAULT_KINDS = {
 
 @cache
 def staging() -> tuple[Model, ...]:
-    """Return the views between the raw tables and the marts."""
+    """Return the SQL files of the views between the raw tables and the marts."""
     return _read_folder("staging")
 
 
 @cache
 def marts() -> tuple[Model, ...]:
-    """Return the marts, each after the marts it reads."""
+    """Return the SQL files of the marts, each after the marts it reads."""
     models = {model.name: model for model in _read_folder("marts")}
     sources = {name: re.findall(rf"{MARTS}\.(\w+)", model.sql) for name, model in models.items()}
     return tuple(models[name] for name in TopologicalSorter(sources).static_order())
@@ -94,7 +94,7 @@ def marts() -> tuple[Model, ...]:
 
 @cache
 def checks() -> tuple[Model, ...]:
-    """Return the checks; first those that each relation has each row once."""
+    """Return all checks; first those that each relation has each row once."""
     grains = (
         grain_check(schema, model)
         for schema, models in ((STAGING, staging()), (MARTS, marts()))

@@ -105,7 +105,7 @@ class LoadedState:
         )
 
     def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
-        """Return the ids of milestones on these invoices."""
+        """Return the ids of milestones in the raw tables that are on these invoices."""
         sql = (
             f"select billing_milestone_id from {DATASET}.billing_milestone_invoices "
             "where removed_at is null and invoice_id in ({})"
@@ -113,7 +113,7 @@ class LoadedState:
         return [row[0] for row in self._rows_by_id(sql, invoice_ids)]
 
     def draft_invoices(self) -> list[str]:
-        """Return the ids of invoices that were drafts when last read."""
+        """Return the ids of invoices in the raw tables that were drafts when last read."""
         sql = f"select id from {DATASET}.invoices where draft and status is distinct from 'deleted'"
         return [row[0] for row in self._database.rows(sql)]
 
@@ -141,13 +141,13 @@ class LoadedState:
         return dict(self._database.rows(sql))
 
     def row_hashes(self, table: str, key: str) -> Iterator[pa.RecordBatch]:
-        """Yield the key and row hash of every row of a table."""
+        """Yield the key and row hash of every row of a raw table."""
         if table in self.columns:
             sql = f'select "{key}", row_hash from {DATASET}."{table}"'
             yield from self._database.batches(sql)
 
     def open_rejects(self) -> list[dict[str, Any]]:
-        """Return the rejected records that are not resolved."""
+        """Return the rows of ``rejected_records`` that are not resolved."""
         columns = ("table_name", "id", "row_hash", "reason", "raw", "observed_at", "resolved_at")
         rows = self._database.rows(
             f"select {', '.join(columns)} from {DATASET}.rejected_records where resolved_at is null"
@@ -157,7 +157,7 @@ class LoadedState:
     def last_values(
         self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
     ) -> pa.Table:
-        """Return the rows with these keys: key, then columns; null where the column is missing."""
+        """Return rows of a raw table by key: key, then columns; null where a column is missing."""
         existing = self.columns.get(table, {})
         selected = [key, *(column for column in columns if column in existing)]
         names = ", ".join(

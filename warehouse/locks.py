@@ -173,13 +173,20 @@ def _describe_file_holder(file: int) -> str:
 
 
 @contextmanager
-def server_lock(database: Database, wait: float = 0.0, note: Note | None = None) -> Iterator[None]:
+def server_lock(
+    database: Database,
+    *,
+    wait: float = 0.0,
+    note: Note | None = None,
+    shortest_wait: float = SHORTEST_WAIT,
+) -> Iterator[None]:
     """Hold a lock on a Postgres server, which excludes runs on other machines.
 
     Args:
         database: A connection for this lock alone, open for the whole run; the lock ends with it.
         wait: Seconds to wait while another connection holds the lock.
         note: Receives one line that names the process it waits for.
+        shortest_wait: Seconds to wait at least.
 
     Raises:
         WarehouseBusy: If another connection still holds the lock.

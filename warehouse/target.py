@@ -19,8 +19,8 @@ class Target:
     Args:
         destination: dlt's destination.
         name: ``duckdb`` or ``postgres``.
-        find_ledger: Returns the URL of the ledger of changes. It may raise, so that only commands that
-            need the ledger fail.
+        find_ledger: Returns the URL of the ledger of changes. It may raise, so that only commands
+            that need the ledger fail.
         folder: The folder of the lock file and of dlt's working files.
         stem: Their name, without the ending.
         loader: The DuckDB file dlt loads into; None for Postgres.

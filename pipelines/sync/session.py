@@ -63,7 +63,7 @@ def locked(
             return
         with (
             connect(target.destination) as server,
-            locks.server_lock(server, wait, note, shortest_wait),
+            locks.server_lock(server, wait=wait, note=note, shortest_wait=shortest_wait),
         ):
             yield WarehouseLock(target, server)
 

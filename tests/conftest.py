@@ -1,4 +1,4 @@
-"""What every test has: a folder of its own, no configuration of anybody's, real warehouses."""
+"""Fixtures for every test: an empty folder, no outside configuration, and real warehouses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LED
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test runs in an empty folder, with an empty home and no settings of the machine's."""
+    """Run each test in an empty folder, with an empty home and without the machine's settings."""
     for name in list(os.environ):
         if name.startswith(_OURS):
             monkeypatch.delenv(name)
@@ -66,7 +66,7 @@ def job(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 @pytest.fixture
 def postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """The job on Postgres, for what is Postgres's own."""
+    """The job on Postgres, for what only Postgres does."""
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
     monkeypatch.setenv("KANTATA_API_URL", "")
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
@@ -75,9 +75,9 @@ def postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 @pytest.fixture
 def roles(postgres: Job, postgres_server: str) -> Iterator[str]:
-    """The roles of roles.sql, in the warehouse of ``postgres``; gives the loader's URL."""
+    """Create the roles of roles.sql for the warehouse of ``postgres``; gives the loader's URL."""
     with closing(psycopg2.connect(postgres_server)) as server_wide, server_wide.cursor() as cursor:
-        cursor.execute("select pg_advisory_lock(1)")  # roles are the whole server's
+        cursor.execute("select pg_advisory_lock(1)")  # roles belong to the whole server
         postgres.run(ROLES.read_text())
         postgres.run("alter role milestones_loader password 'f@w:r/ghts%'")
         yield "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
@@ -87,14 +87,14 @@ def roles(postgres: Job, postgres_server: str) -> Iterator[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin a run: what follows is done by the process that starts the workers, if there are."""
+    """Begin a run, in the process that starts the workers."""
     if not hasattr(config, "workerinput"):
         make_run_folder()
         config.stash[_USAGE] = Usage()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End a run that did not get as far as its summary."""
+    """Clean up after a run that did not reach its summary."""
     if _USAGE in config.stash:
         stop_shared_server()
         remove_run_folder()
@@ -102,7 +102,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is long, and start the longest first: all cores are done at the same time."""
+    """Mark long tests, and start the longest first, so that all cores finish at the same time."""
     for item in items:
         kinds = getattr(item, "callspec", None)
         if item.get_closest_marker("long_on_postgres") and "postgres" in kinds.params.values():
@@ -114,8 +114,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the versions of Postgres, what tests counted, and what the run cost."""
-    if (usage := config.stash.get(_USAGE, None)) is None:  # a worker, whose summary nobody sees
+    """Print the versions of Postgres, the figures that tests recorded, and the cost of the run."""
+    if (usage := config.stash.get(_USAGE, None)) is None:  # a worker, whose summary is not shown
         return
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
     versions = {v for r in reports for name, v in r.user_properties if name == _VERSION}

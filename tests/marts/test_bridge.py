@@ -16,8 +16,8 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, given, settings
 
 from pipelines.sync.session import prepare_tables
+from tests.support.histories import Step, Version, bridge, rows_of, step
 from tests.support.job import Job
-from tests.support.lives import Seen, Step, bridge, rows_of, step
 from warehouse.database import connect
 from warehouse.models import build
 
@@ -93,7 +93,7 @@ def understood(life: Sequence[Observed], zone: str) -> list[Step]:
         values = values | version.record
         latest = max(latest, version.at)
         at = latest.astimezone(ZoneInfo(zone))
-        steps.append(step(Seen(version.kind, values), at, stock))
+        steps.append(step(Version(version.kind, values), at, stock))
     return steps
 
 

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sources.kantata_sandbox import Account, Sandbox
+from tests.support.histories import Histories, Record, due, moves
 from tests.support.job import Job
-from tests.support.lives import Lives, Record, due, moves
 from warehouse.database import connect
 from warehouse.models import build
 
@@ -173,13 +173,13 @@ LIVES: list[list[dict[str, Any]]] = [
 
 def test_slippage(job: Job) -> None:
     """First against present date and amount, and the moves between, whatever came between."""
-    lives = Lives()
+    histories = Histories()
     with Sandbox(milestones=0, now=NOON) as sandbox:
         account = sandbox.account
         ids = [account.create_milestone(**life[0]) for life in LIVES]
         for step in range(1, 4):
             job.sync(sandbox)
-            lives.look(account)
+            histories.observe(account)
             for id_, life in zip(ids, LIVES, strict=True):
                 if step < len(life):
                     account.update_milestone(id_, **life[step])
@@ -193,7 +193,7 @@ def test_slippage(job: Job) -> None:
         "from kantata_marts.milestone_slippage"
     )
     assert len(rows) == len(LIVES)
-    seen = {id_: [v.record for v in lives.seen[id_]] for id_ in account.milestones}
+    seen = {id_: [v.record for v in histories.versions[id_]] for id_ in account.milestones}
     assert set(rows) == {slipped(account, id_, records) for id_, records in seen.items()}
 
 

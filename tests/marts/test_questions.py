@@ -17,9 +17,9 @@ import pytest
 from pipelines.ops.marts import rebuild_marts
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids
-from tests.support.answers import ZONE, Rows, Told, Truth, months_later
+from tests.support.answers import ZONE, PastTruth, Rows, Truth, months_later
+from tests.support.histories import Histories
 from tests.support.job import Job
-from tests.support.lives import Lives
 from warehouse.models import build
 
 PAGE = (Path(__file__).parents[2] / "warehouse" / "ANALYSTS.md").read_text()
@@ -111,22 +111,22 @@ def test_questions(
     if job.name == "postgres":
         loader = request.getfixturevalue("roles")
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", loader)
-    lives = Lives()
+    histories = Histories()
     with Sandbox(milestones=400) as sandbox:
         account = sandbox.account
         job.sync(sandbox)
-        lives.look(account)
-        stock = frozenset(lives.seen)
+        histories.observe(account)
+        stock = frozenset(histories.versions)
         observed_earlier(job, days=8)
         earlier, between = Truth(account, datetime.now(UTC).date()).schedule(), datetime.now(UTC)
         for _ in a_week_of_work(account):
             assert job.sync(sandbox, full=False).exit_code == 0
-            lives.look(account)
+            histories.observe(account)
         rebuild_marts(job.target)
     today = job.rows("select as_of from kantata_marts.data_freshness")[0][0]
     monday = datetime.combine(today - timedelta(days=today.weekday()), time(), ZONE)
     truth = Truth(account, today)
-    told = Told(lives, truth, stock, moments(job))
+    told = PastTruth(histories, truth, stock, moments(job))
     for zone in ("Pacific/Auckland", "America/Los_Angeles"):
         with analyst(job, zone) as ask:
             assert_answers(ask, truth, told, monday)
@@ -147,7 +147,7 @@ def moments(job: Job) -> dict[tuple[str, int], datetime]:
     }
 
 
-def assert_answers(ask: Ask, truth: Truth, told: Told, monday: datetime) -> None:
+def assert_answers(ask: Ask, truth: Truth, told: PastTruth, monday: datetime) -> None:
     """All questions but the seventh."""
     assert ask(SQL[1]) == truth.next_quarter()
     assert ask(SQL[2]) == truth.overdue()

@@ -374,7 +374,7 @@ class Histories(RuleBasedStateMachine):
         excused = self.untold | self.late.keys()
         assert rejected - excused == seen - excused
         with self.job.reading():
-            assert_equal(self.job, self.account, excused | seen, beside=False)
+            assert_equal(self.job, self.account, excused | seen, side_tables=False)
 
     def spoiled_references(self) -> set[str]:
         """References that are spoiled and seen."""

@@ -1,4 +1,4 @@
-"""Milestones of an account that tests choose, and what the warehouse keeps of them."""
+"""Milestones that tests pick from an account, and their versions in the warehouse."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from tests.support.job import Job
 
 def open_ids(account: Account) -> list[str]:
     """Milestones that were never on an invoice."""
-    held = account.milestones
-    return [i for i in held if not held[i]["invoice_id"] and not account.invoices_of.get(i)]
+    milestones = account.milestones
+    return [
+        i for i in milestones if not milestones[i]["invoice_id"] and not account.invoices_of.get(i)
+    ]
 
 
 def smallest_project(account: Account) -> tuple[str, set[str]]:
-    """The project with the fewest milestones, and these."""
+    """The project with the fewest milestones, and their ids."""
     projects = [m["workspace_id"] for m in account.milestones.values()]
     project = min(set(projects), key=projects.count)
     return project, {i for i, m in account.milestones.items() if m["workspace_id"] == project}

@@ -1,4 +1,4 @@
-"""A server between the connector and the sandbox that alters answers, as no fault can."""
+"""A server between the connector and the sandbox that alters answers as the sandbox cannot."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Altered:
     """Where to sync from instead of the sandbox.
 
     Args:
-        url: Where the API begins.
-        token: The sandbox's.
-        change: What is done to answers.
-        date: The Date header; None leaves it out, empty leaves it as it is.
+        url: The base URL of the API.
+        token: The sandbox's token.
+        change: How answers are altered.
+        date: The Date header; None leaves it out, empty keeps the sandbox's.
     """
 
     url: str
@@ -37,7 +37,7 @@ class Altered:
 
 @contextmanager
 def altered(sandbox: Sandbox) -> Iterator[Altered]:
-    """Run such a server beside a sandbox."""
+    """Run such a server in front of a sandbox."""
     origin = sandbox.url.partition("/api/v1")[0]
     between = Altered("", sandbox.token)
 
@@ -45,7 +45,7 @@ def altered(sandbox: Sandbox) -> Iterator[Altered]:
         protocol_version = "HTTP/1.1"
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             bearer = {"Authorization": self.headers["Authorization"]}

@@ -1,4 +1,4 @@
-"""What the questions of ANALYSTS.md must be answered, from the sandbox's records, without SQL."""
+"""The right answers to the questions of ANALYSTS.md, from the sandbox's records, without SQL."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sources.kantata_sandbox import Account
-from tests.support.lives import Lives, bridge, due, moves, rows_of, step
+from tests.support.histories import Histories, bridge, due, moves, rows_of, step
 
 ZONE = ZoneInfo("Europe/Berlin")
 Rows = list[tuple[Any, ...]]
 
 
 class Truth:
-    """Figures from the sandbox's records, without SQL.
+    """Figures of the present, from the sandbox's records.
 
     Args:
         account: The account.
-        today: The day the marts call today.
+        today: The date that the marts use as today.
     """
 
     def __init__(self, account: Account, today: date) -> None:
         self.today = today
         self.account = account
-        self.held = list(account.milestones.values())
+        self.milestones = list(account.milestones.values())
         self.units = {
             c["iso_code"]: Decimal(1) / c["subunit_to_unit"] for c in account.currencies.values()
         }
 
     def amount(self, milestone: dict[str, Any]) -> Decimal:
-        """Its amount in money."""
+        """The amount of a milestone in money."""
         return milestone["amount_in_cents"] * self.units[milestone["currency"]]
 
     def backlog(self) -> list[tuple[dict[str, Any], date]]:
-        """What has a date and no invoice."""
-        found = [(m, due(m)) for m in self.held if not m["invoice_id"]]
+        """Milestones with a date and without an invoice, each with its date."""
+        found = [(m, due(m)) for m in self.milestones if not m["invoice_id"]]
         return [(m, day) for m, day in found if day]
 
     def next_quarter(self) -> Rows:
@@ -66,7 +66,7 @@ class Truth:
 
     def unscheduled(self) -> Rows:
         """Question 4."""
-        found = [m for m in self.held if not m["invoice_id"] and not m["date_to_invoice"]]
+        found = [m for m in self.milestones if not m["invoice_id"] and not m["date_to_invoice"]]
         return [
             (code, count, sum(self.amount(m) for m in found if m["currency"] == code))
             for code, count in sorted(Counter(m["currency"] for m in found).items())
@@ -83,13 +83,13 @@ class Truth:
         return sorted((*key, *line) for key, line in found.items())
 
     def project(self, milestone: dict[str, Any]) -> str:
-        """Its project's title."""
+        """The title of a milestone's project."""
         return str(self.account.workspaces[milestone["workspace_id"]]["title"])
 
     def schedule(self) -> Rows:
-        """Question 7, for now."""
+        """Question 7, for the present."""
         found: dict[tuple[date | None, str], list[Any]] = {}
-        for m in self.held:
+        for m in self.milestones:
             if not m["invoice_id"]:
                 day = due(m)
                 line = found.setdefault((day and day.replace(day=1), m["currency"]), [0, Decimal()])
@@ -99,29 +99,29 @@ class Truth:
 
 
 def months_later(first: date, months: int) -> date:
-    """The first day of a month."""
+    """The first day of the month that is so many months later."""
     number = first.year * 12 + first.month - 1 + months
     return date(number // 12, number % 12 + 1, 1)
 
 
-class Told:
-    """What the questions about the past must be answered, from what each sync saw.
+class PastTruth:
+    """Figures of the past, from what each sync saw.
 
     Args:
-        lives: What each sync saw.
-        truth: The account as it is.
+        histories: What each sync saw.
+        truth: The account as it is now.
         stock: The milestones that the first sync saw.
         moments: When each version was observed, by id and version.
     """
 
     def __init__(
         self,
-        lives: Lives,
+        histories: Histories,
         truth: Truth,
         stock: frozenset[str],
         moments: dict[tuple[str, int], datetime],
     ) -> None:
-        self.lives = lives
+        self.histories = histories
         self.stock = stock
         self.truth = truth
         self.moments = moments
@@ -129,10 +129,10 @@ class Told:
     def slipped(self) -> Rows:
         """Question 3."""
         found = []
-        for id_, seen in self.lives.seen.items():
-            record, dates = seen[-1].record, [due(version.record) for version in seen]
+        for id_, history in self.histories.versions.items():
+            record, dates = history[-1].record, [due(version.record) for version in history]
             first, last = next(filter(None, dates), None), dates[-1]
-            if seen[-1].kind != "deleted" and first and last and not record["invoice_id"]:
+            if history[-1].kind != "deleted" and first and last and not record["invoice_id"]:
                 named = (id_, record["title"], self.truth.project(record), record["currency"])
                 days = (last - first).days
                 found.append((*named, first, last, days, moves(dates)))
@@ -141,8 +141,10 @@ class Told:
     def changed_since(self, monday: datetime) -> Rows:
         """Question 6."""
         found = []
-        for id_, seen in self.lives.seen.items():
-            for number, (before, now) in enumerate(zip([None, *seen], seen, strict=False), start=1):
+        for id_, history in self.histories.versions.items():
+            for number, (before, now) in enumerate(
+                zip([None, *history], history, strict=False), start=1
+            ):
                 moment = self.moments[id_, number]
                 if moment >= monday:
                     old, new = before.record if before else None, now.record
@@ -157,13 +159,13 @@ class Told:
         return [row for _, row in sorted(found, key=lambda f: (f[1][0], f[1][1], f[0]))]
 
     def bridge(self) -> Rows:
-        """Question 8; question 9 is a part of it."""
+        """Question 8, which contains question 9."""
         movements = bridge(
             [
-                step(seen, self.moments[id_, number].astimezone(ZONE), id_ in self.stock)
-                for number, seen in enumerate(versions, start=1)
+                step(version, self.moments[id_, number].astimezone(ZONE), id_ in self.stock)
+                for number, version in enumerate(versions, start=1)
             ]
-            for id_, versions in self.lives.seen.items()
+            for id_, versions in self.histories.versions.items()
         )
         return [
             (month, code, *(value * self.truth.units[code] for value in values))

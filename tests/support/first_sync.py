@@ -1,7 +1,7 @@
-"""Warehouses as a first sync leaves them: each is made once a run by a real one, then copied.
+"""Warehouses after a first sync: a real sync makes each one once per run; later tests copy it.
 
-Which one a test needs is decided by what can be seen of the account, by the settings and by the
-hour: a copy is never older than that, nor from another day.
+The visible records of the account, the settings and the hour decide which copy a test gets. So no
+copy is older than an hour, or from another day.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Sync = Callable[[], object]
 
 
 def name_of(account: Account, warehouse: str) -> str:
-    """What the copy is called."""
+    """The name of the copy."""
     settings = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
-    seen = [warehouse, account.clock.now() // 3_600, settings, account.user]
-    seen += [account.extra_maps, sorted(account.hidden), account_tables(account)]
-    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+    inputs = [warehouse, account.clock.now() // 3_600, settings, account.user]
+    inputs += [account.extra_maps, sorted(account.hidden), account_tables(account)]
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return f"synced_{warehouse}_{digest[:16]}"
 
 
 def duckdb_synced(account: Account, sync: Sync) -> None:
-    """Have the warehouse in this folder: a copy if there is one, else by this sync."""
+    """Provide the warehouse in this folder: copy it if a copy exists, else run this sync."""
     with one_at_a_time(name_of(account, "duckdb")) as kept:
         if kept.exists():
             shutil.copytree(kept, ".", dirs_exist_ok=True)
@@ -43,7 +43,7 @@ def duckdb_synced(account: Account, sync: Sync) -> None:
 
 
 def postgres_synced(account: Account, url: str, sync: Sync) -> None:
-    """Have the warehouse in this database: a copy if there is one, else by this sync."""
+    """Provide the warehouse in this database: copy it if a copy exists, else run this sync."""
     name = name_of(account, "postgres")
     server, _, database = url.rpartition("/")
     with one_at_a_time(name) as kept:
@@ -57,7 +57,7 @@ def postgres_synced(account: Account, url: str, sync: Sync) -> None:
 
 
 def _keep(kept: Path, folder: Path, *files: Path) -> None:
-    """Copy what a sync left."""
+    """Keep a copy of the files of a sync."""
     made = kept.with_name(f"{kept.name}.part")
     shutil.copytree(folder, made / folder)
     for file in files:

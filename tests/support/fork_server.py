@@ -1,8 +1,8 @@
-"""A process that has imported everything and opened nothing: its children start in milliseconds.
+"""A process that has imported everything and opened nothing, so that it forks in milliseconds.
 
-It reads requests from a socket until that is closed. For each it forks a child that is as a new
-process would be: its own environment, folder, standard files and signals, and its own end.
-`tests.support.processes` is what tests use.
+It reads requests from a socket until the socket is closed. For each it forks a child that looks
+like a new process: it has its own environment, folder, standard files, signals and exit code.
+Tests use it through `tests.support.processes`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-FILES = 3  # that come with each request: standard output, standard error, and where its end goes
-# All that a command imports, also late, so that no child has to.
+FILES = 3  # sent with each request: for standard output, standard error, and the exit code
+# Everything that a command imports, early or late, so that no child has to.
 _IMPORTS = (
     "adbc_driver_postgresql.dbapi", "dlt._workspace._plugins", "dlt.common.configuration.plugins",
     "dlt.common.libs.pyarrow", "dlt.destinations.impl.duckdb.duck",
@@ -36,13 +36,13 @@ _IMPORTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a child is to run, and as which process.
+    """What a child runs, and in which surroundings.
 
     Args:
-        function: Where to find it, as ``module:qualname``.
-        arguments: What it is called with.
+        function: The function, as ``module:qualname``.
+        arguments: Its arguments.
         argv: The command line.
-        environment: All of the environment.
+        environment: The whole environment.
         folder: The current folder.
     """
 
@@ -54,7 +54,7 @@ class Request:
 
 
 def serve(control: socket.socket) -> Request | None:
-    """Fork a child for each request; return it in the child, and None in the server at its end."""
+    """Fork a child for each request; return the request in the child, None when the server ends."""
     while True:
         head, files, _, _ = socket.recv_fds(control, 4, FILES)
         _reap()
@@ -62,7 +62,7 @@ def serve(control: socket.socket) -> Request | None:
             return None
         size = int.from_bytes(head, "big")
         request = Request(**json.loads(control.recv(size, socket.MSG_WAITALL)))
-        with suppress(ImportError):  # the child fails with it, and not the server
+        with suppress(ImportError):  # the child reports it, not the server
             _imported((request.function.partition(":")[0],))
         if os.fork() == 0:
             control.close()
@@ -73,7 +73,7 @@ def serve(control: socket.socket) -> Request | None:
 
 
 def _imported(modules: Iterable[str]) -> None:
-    """Import what is not imported yet, for this child and all later ones."""
+    """Import missing modules, for this child and all later ones."""
     if new := [module for module in modules if module not in sys.modules]:
         for module in new:
             importlib.import_module(module)
@@ -82,14 +82,14 @@ def _imported(modules: Iterable[str]) -> None:
 
 
 def _reap() -> None:
-    """Wait for guards that have ended, so that the time they and their children took is counted."""
+    """Wait for guards that have ended, so that their CPU time and their children's is counted."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def _guard(out: int, err: int, end: int) -> None:
-    """Return in a new child; wait for it in this process, and write its number and its end."""
+    """Return in a new child; in this process wait for it, and write its pid and its exit code."""
     if child := os.fork():
         os.close(out)
         os.close(err)
@@ -105,12 +105,12 @@ def _guard(out: int, err: int, end: int) -> None:
 
 
 def become(request: Request) -> None:
-    """Be as a new process would be that was started so."""
+    """Make this process look like a new one that was started with this request."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     os.environ.clear()
     os.environ.update(request.environment)
-    importlib.reload(sys.modules["pipelines"])  # it completes the environment
+    importlib.reload(sys.modules["pipelines"])  # importing it completes the environment
     os.chdir(request.folder)
     time.tzset()
     tempfile.tempdir = None
@@ -118,18 +118,18 @@ def become(request: Request) -> None:
 
 
 def found(function: str) -> Any:  # noqa: ANN401 - any function
-    """The function that a name as ``module:qualname`` leads to."""
+    """The function with the name ``module:qualname``."""
     module, _, name = function.partition(":")
     return attrgetter(name)(importlib.import_module(module))
 
 
 def main() -> None:
-    """Serve; in a child run what was asked for, and let the interpreter end as it always does."""
+    """Serve; in a child run the requested function, and let the interpreter exit normally."""
     control = socket.socket(fileno=int(sys.argv[1]))
     _imported(_IMPORTS)
-    # Importing it opens a database in memory, with a thread that no child would have.
+    # Importing duckdb opens a database in memory, whose thread would be missing in a child.
     importlib.import_module("duckdb").default_connection().close()
-    # A terminal sends it to all: the server ends with its socket, a child when it can handle it.
+    # A terminal sends it to the whole group: the server ends with its socket, a child unblocks it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     if request := serve(control):
         become(request)

@@ -1,4 +1,4 @@
-"""One run of the job in a process of its own, as cron starts it, at a given time."""
+"""One run of the job in its own process, as cron starts it, at a given time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Hour:
 
     Args:
         exit_code: None if it was killed.
-        needs: What it left to a person.
+        needs: What requires action.
         memory: Its peak, in MiB.
-        happened: What of the needs happened once.
+        happened: Those of the needs that are events, not states.
     """
 
     exit_code: int | None
@@ -39,7 +39,7 @@ def hour(
         destination: ``duckdb`` or ``postgres``.
         now: The time of this machine.
         settings: The environment.
-        killed_after: Seconds after which it is killed; None to let it end.
+        killed_after: Seconds after which it is killed; None never kills it.
     """
     mine, its = _FORKS.Pipe(duplex=False)
     process = _FORKS.Process(target=_run, args=(its, os.getcwd(), destination, now, settings))
@@ -49,7 +49,7 @@ def hour(
         if mine.poll(killed_after):
             return Hour(*mine.recv())
     except EOFError:
-        raise AssertionError(f"the run of {now} ended without a word") from None
+        raise AssertionError(f"the run of {now} ended without a result") from None
     finally:
         process.kill()
         process.join()
@@ -59,7 +59,7 @@ def hour(
 
 
 def _run(
-    tell: Connection, folder: str, destination: str, now: datetime, settings: dict[str, str]
+    result: Connection, folder: str, destination: str, now: datetime, settings: dict[str, str]
 ) -> None:
     os.chdir(folder)
     os.environ.update(settings)
@@ -74,4 +74,4 @@ def _run(
     except Exception as error:
         code, needs = getattr(error, "exit_code", 1), (repr(error),)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    tell.send((code, needs, memory, happened))
+    result.send((code, needs, memory, happened))

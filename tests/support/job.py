@@ -1,4 +1,4 @@
-"""A warehouse of a test, and the job that fills it."""
+"""A test's warehouse, and the job that fills it."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Job:
 
     Args:
         name: ``duckdb`` or ``postgres``.
-        url: Of the Postgres database; empty for DuckDB.
-        notes: What the runs told.
+        url: The URL of the Postgres database; empty for DuckDB.
+        notes: The notes that the runs reported.
         now: The clock of this machine.
-        cursor: Open while many queries are made.
-        shortest_wait: Seconds a run waits at least for another one.
+        cursor: The shared cursor inside `reading`.
+        shortest_wait: The least time in seconds that a run waits for another one.
     """
 
     name: str
@@ -56,22 +56,22 @@ class Job:
 
     @property
     def target(self) -> Target:
-        """Where the job loads."""
+        """The warehouse that the job loads."""
         return configured_target(self.name)
 
-    def sync(self, sandbox: Sandbox, **asked: Any) -> SyncResult:  # noqa: ANN401 - the fields of Asked
-        """Run the job once against a sandbox; what is asked is a scan unless said otherwise."""
+    def sync(self, sandbox: Sandbox, **options: Any) -> SyncResult:  # noqa: ANN401 - fields of SyncOptions
+        """Run the job once against a sandbox: a full scan, unless the options differ."""
         _point_to(sandbox)
-        wanted = SyncOptions(**{"full": True} | asked)
+        sync_options = SyncOptions(**{"full": True} | options)
         observer = RunObserver(note=self.notes.append)
         settings = kantata_settings()
         with locked(self.target, shortest_wait=self.shortest_wait) as lock:
-            return sync(settings, lock, wanted, observer, self.now)
+            return sync(settings, lock, sync_options, observer, self.now)
 
     def synced(self, sandbox: Sandbox) -> None:
-        """Have the warehouse as the first sync of this account leaves it.
+        """Provide the warehouse as the first sync of this account leaves it.
 
-        Most tests begin so. One that tries that first sync itself calls ``sync``.
+        Most tests begin so. A test of the first sync itself calls ``sync``.
         """
         assert self.now is _real_time
         _point_to(sandbox)
@@ -81,11 +81,11 @@ class Job:
             postgres_synced(sandbox.account, self.url, lambda: self.sync(sandbox))
 
     def empty(self) -> None:
-        """Take everything away that runs made, so that the next one is a first one."""
-        place = self.target
-        shutil.rmtree(place.folder, ignore_errors=True)
-        if place.published:
-            place.published.unlink(missing_ok=True)
+        """Remove everything that runs made, so that the next run is a first one."""
+        target = self.target
+        shutil.rmtree(target.folder, ignore_errors=True)
+        if target.published:
+            target.published.unlink(missing_ok=True)
             return
         for schema in ("kantata", "kantata_staging", "kantata_stg", "kantata_marts"):
             self.run(f"drop schema if exists {schema} cascade")
@@ -108,7 +108,7 @@ class Job:
 
     @contextmanager
     def reading(self) -> Iterator[Any]:
-        """One cursor for all queries made meanwhile; no run may be made until it is closed."""
+        """Share one cursor between queries; no run may start until it is closed."""
         if self.cursor is not None:
             yield self.cursor
             return

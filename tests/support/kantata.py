@@ -1,4 +1,4 @@
-"""A running sandbox, and short ways to ask it."""
+"""A running sandbox, and shortcuts for requests to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Kantata:
     def ask(
         self, method: str, path: str, body: object = None, **query: object
     ) -> requests.Response:
-        """One request with a JSON body, redirects not followed."""
+        """Send one request with a JSON body, without following redirects."""
         return self.session.request(
             method,
             f"{self.sandbox.url}/{path}",
@@ -68,19 +68,21 @@ class Kantata:
         return answer.status_code, answer.json()["errors"]
 
     def control(self, method: str, path: str, body: object = None) -> requests.Response:
-        """One request to the sandbox's own controls, without the token."""
+        """Send one request to the sandbox's own controls, without the token."""
         url = f"{self.sandbox.control_url}/{path}"
         return requests.request(method, url, json=body, timeout=120)
 
     def open_milestone(self) -> str:
         """The id of a milestone that was never on an invoice."""
-        held = self.account.milestones
+        milestones = self.account.milestones
         return next(
-            i for i in held if not held[i]["invoice_id"] and not self.account.invoices_of.get(i)
+            i
+            for i in milestones
+            if not milestones[i]["invoice_id"] and not self.account.invoices_of.get(i)
         )
 
     def new_body(self, **fields: object) -> dict[str, Any]:
-        """The body of a POST that creates a milestone, with these fields instead."""
+        """The body of a POST that creates a milestone, with these fields set; ``...`` omits one."""
         project = next(iter(self.account.workspaces))
         given = {"title": "new", "amount_in_cents": 1, "workspace_id": project} | fields
         return {"billing_milestone": {k: v for k, v in given.items() if v is not ...}}

@@ -1,7 +1,7 @@
 """Runs that die at a chosen point: at the nth call of a function, as if the power had been cut.
 
-A point names a function as ``module:qualname``. One that names none fails, and so does a scenario
-that does not reach all of its points.
+A point names a function as ``module:qualname``. A point whose function does not exist fails, and so
+does a scenario that does not reach all of its points.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Point:
 
     Args:
         function: As ``module:qualname``.
-        call: At which of its calls; a generator is called each time it goes on.
+        call: The number of the call; each resumption of a generator counts as one.
     """
 
     function: str
@@ -46,7 +46,7 @@ class Point:
         return f"{self.function}#{self.call}"
 
 
-# What every run reaches, in this order.
+# Points that every run reaches, in this order.
 EVERY_RUN = [
     Point("warehouse.raw.schema:prepare_raw_tables"),
     Point("warehouse.raw.runs:insert_run"),
@@ -127,7 +127,7 @@ def every_point() -> Iterator[Point]:
 
 
 def code_of(function: str) -> CodeType:
-    """The code of a function, or of what a decorator wraps.
+    """The code of a function, or of the function that a decorator wraps.
 
     Raises:
         LookupError: If there is no such function.
@@ -156,20 +156,20 @@ def die_at(function: str, call: int = 1) -> None:
 
 
 def move_until(function: str) -> None:
-    """Move DuckDB to Postgres until a function is called: this runs in the process that dies."""
+    """Move DuckDB to Postgres until a function is called, then die; runs in a child process."""
     die_at(function)
     migrate(configured_target("duckdb"), configured_target("postgres"), print, utc_now)
 
 
 def sync_until(warehouse: str, function: str, call: int, full: bool) -> None:
-    """Sync until the point: this runs in the process that dies."""
+    """Sync until the point is reached, then die; runs in a child process."""
     die_at(function, call)
-    with locked(configured_target(warehouse)) as hold:
-        sync(kantata_settings(), hold, SyncOptions(full=full), RunObserver())
+    with locked(configured_target(warehouse)) as lock:
+        sync(kantata_settings(), lock, SyncOptions(full=full), RunObserver())
 
 
 def died(job: Job, sandbox: Sandbox, point: Point, full: bool = True) -> bool:
-    """Run the job in a process that dies at this point; whether it got there."""
+    """Run the job in a process that dies at this point; return whether it reached the point."""
     environment = os.environ | {
         "KANTATA_API_URL": sandbox.url,
         "KANTATA_ACCESS_TOKEN": sandbox.token,

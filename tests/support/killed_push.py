@@ -1,7 +1,7 @@
 """Pushes that die at a chosen line, as if the power had been cut.
 
-Traced is all that has an effect, or stands between two effects. Each push counts the lines it ran
-of each function, so that a test sees what its deaths can fall into.
+All code that has an effect, or runs between two effects, is traced. Each push counts the lines it
+ran of each function, so that a test knows at which lines a push can die.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ MODULES = (
     "sources.kantata.api.writer:KantataWriter.wait_turn",
     "sources.kantata.api.writer:_wire_fields",
 )
-# Of their module only these are traced, and must be reached, too.
+# Of these modules only these functions are traced; they must be reached, too.
 FUNCTIONS = (
     "warehouse.ledger.store:Ledger.transition",
     "warehouse.ledger.store:Ledger.mark_sending",
@@ -80,7 +80,7 @@ FUNCTIONS = (
     "sources.kantata.api.responses:created_id",
     "sources.kantata.api.responses:write_without_response",
 )
-# What a push reaches only if it finds a change whose outcome is unknown.
+# Functions that a push reaches only if it finds a change with an unknown outcome.
 OF_UNKNOWNS = (
     "pipelines.writeback.push_session:PushSession.why_too_early",
     "pipelines.writeback.reconcile:Reconciler._settle_all",
@@ -94,9 +94,9 @@ class Trial:
     """How a push went.
 
     Args:
-        died: Whether it got to the line.
+        died: Whether it reached the line.
         lines: How many lines it ran, by function as ``module:qualname``.
-        last: The function it was in at last.
+        last: The last traced function it ran.
     """
 
     died: bool
@@ -126,7 +126,7 @@ class _Trace:
         return self.count
 
     def _name(self, frame: FrameType) -> str:
-        """What the function is called, if it is traced."""
+        """The name of the function, if it is traced."""
         code: CodeType = frame.f_code
         module = frame.f_globals.get("__name__", "")
         if module in _TRACED:
@@ -139,7 +139,7 @@ class _Trace:
 
 
 def push_until(ledger_url: str, url: str, token: str, line: int) -> None:
-    """Push once, until the line: what runs in the process that dies."""
+    """Push once until the line is reached, then die; runs in a child process."""
     trace = _Trace(line)
     with connect_ledger(ledger_url, lambda: datetime.now(UTC)) as ledger:
         reader = KantataReader(url, token, 0.0, 0.001)
@@ -153,7 +153,7 @@ def push_until(ledger_url: str, url: str, token: str, line: int) -> None:
 
 
 def killed(desk: Desk, line: int) -> Trial:
-    """Push in a process that dies at this line; 0 for at none."""
+    """Push in a process that dies at this line; 0 means that it does not die."""
     arguments = (desk.url, desk.sandbox.url, desk.sandbox.token, line)
     with start_function("tests.support.killed_push:push_until", *arguments) as process:
         out, err = process.communicate()

@@ -1,4 +1,4 @@
-"""A warehouse that was synced, and the command line that works on its changes."""
+"""A synced warehouse, and the command line for its change requests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.job import Job
 
 @dataclass
 class Office:
-    """A warehouse that was synced, and the command line beside it."""
+    """A synced warehouse, and the command line."""
 
     job: Job
     sandbox: Sandbox
 
     def run(self, *words: str) -> tuple[int, str]:
-        """Run a command; its exit code, and all it says."""
+        """Run a command; return its exit code and its output, each whitespace as one space."""
         tail = [] if "--destination" in words else ["--destination", self.job.name]
         result = CliRunner().invoke(app, [*words, *tail])
         assert result.exception is None or isinstance(result.exception, SystemExit), result

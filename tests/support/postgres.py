@@ -1,9 +1,9 @@
-"""A Postgres server for the tests: real, on a free port of 127.0.0.1, gone when they end.
+"""A real Postgres server for the tests, on a free port of 127.0.0.1, removed when they end.
 
-All workers of a run share one, which the first that needs it starts. ``TEST_POSTGRES_URL`` names
-another one, ``TEST_POSTGRES_BIN`` a folder with other binaries. Postgres refuses to run as root, so
-root starts it as an unprivileged user, with a copy of the binaries if that user may not read them
-where they are.
+All workers of a run share one server; the first worker that needs it starts it.
+``TEST_POSTGRES_URL`` names another server, ``TEST_POSTGRES_BIN`` a folder with other binaries.
+Postgres refuses to run as root. So root starts it as an unprivileged user, with a copy of the
+binaries if that user may not read the originals.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.run_folder import one_at_a_time, run_folder
 
 _NOBODY = 65534
 _PATIENCE = "300"  # seconds
-# Nothing has to survive a loss of power; jit would compile queries that take milliseconds.
+# No data has to survive a loss of power; jit would cost more than the short queries save.
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "jit=off")
 
 
@@ -46,16 +46,16 @@ def binaries() -> Path:
 
 
 def shared_server() -> str:
-    """The URL of this run's server, which is started if nobody has yet."""
+    """The URL of this run's server, which is started if it is not running yet."""
     if url := os.environ.get("TEST_POSTGRES_URL"):
         return url
     with one_at_a_time("postgres") as folder:
-        known = folder / "url"
-        if not known.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of a start that failed
+        url_file = folder / "url"
+        if not url_file.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # left by a start that failed
             folder.mkdir()
-            known.write_text(_Cluster.made_in(folder).start())
-        return known.read_text()
+            url_file.write_text(_Cluster.made_in(folder).start())
+        return url_file.read_text()
 
 
 def stop_shared_server() -> None:
@@ -78,12 +78,12 @@ def server() -> Iterator[str]:
 
 @contextmanager
 def replica(fill: Callable[[str], object]) -> Iterator[str]:
-    """A server that follows a primary, so that nothing can be written to it.
+    """A read-only replica.
 
-    It waits for write-ahead log that never comes: what it shows is what it was filled with.
+    It waits for a write-ahead log that never arrives, so its data is what ``fill`` wrote.
 
     Args:
-        fill: Called with the URL while it is a primary still.
+        fill: Writes the data; called with the URL while the server is still a primary.
     """
     with _new_cluster() as cluster:
         with _running(cluster) as url:
@@ -95,20 +95,20 @@ def replica(fill: Callable[[str], object]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Cluster:
-    """A data folder, and who runs which programs on it."""
+    """A data folder, and the programs that run on it."""
 
     programs: Path
     data: Path
 
     @classmethod
     def found_in(cls, folder: Path) -> _Cluster:
-        """The one that was made in a folder."""
+        """The cluster that was made in a folder."""
         copied = folder / "programs" / "bin"
         return cls(copied if copied.exists() else binaries(), folder / "data")
 
     @classmethod
     def made_in(cls, folder: Path) -> _Cluster:
-        """A new one."""
+        """Make a cluster in a folder."""
         folder.chmod(0o755)
         user, programs = _user(), binaries()
         probe = ["test", "-r", str(programs / "initdb")]
@@ -125,7 +125,7 @@ class _Cluster:
         return cluster
 
     def start(self) -> str:
-        """Start it, detached; gives the URL of its database ``postgres``."""
+        """Start the server, detached; return the URL of its database ``postgres``."""
         port = _free_port()
         options = [f"port={port}", "listen_addresses=127.0.0.1", "max_connections=50", *_FAST]
         options.append(f"unix_socket_directories={self.data}")
@@ -134,25 +134,25 @@ class _Cluster:
         return f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres"
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop the server."""
         self._run("pg_ctl", "stop", "-w", "-t", _PATIENCE, "-m", "fast")
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self.programs / program), "-D", str(self.data), *arguments]
         result = subprocess.run(command, user=_user(), check=False, capture_output=True, cwd="/")
         log = self.data / "log"
-        said = [result.stdout + result.stderr, log.read_bytes() if log.exists() else b""]
-        assert result.returncode == 0, b"".join(said).decode()[-2000:]
+        output = [result.stdout + result.stderr, log.read_bytes() if log.exists() else b""]
+        assert result.returncode == 0, b"".join(output).decode()[-2000:]
 
 
 def _user() -> int | None:
-    """Who runs Postgres, if not we."""
+    """The user that runs Postgres, if it is not ours."""
     return _NOBODY if os.geteuid() == 0 else None
 
 
 @contextmanager
 def _new_cluster() -> Iterator[_Cluster]:
-    """A new cluster, gone afterwards."""
+    """A new cluster, removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="milestones-postgres-"))
     try:
         yield _Cluster.made_in(folder)
@@ -188,12 +188,12 @@ def empty_database(server: str) -> Iterator[str]:
 
 
 def copy_database(server: str, source: str, name: str) -> None:
-    """Make a database that is a copy of another, to which nobody is connected.
+    """Copy a database that has no connections.
 
     Args:
         server: The server's URL.
-        source: The other's name.
-        name: Its name; what was called so is dropped.
+        source: The name of the database.
+        name: The name of the copy; an existing database of that name is dropped.
     """
     with server_wide(server) as cursor:
         cursor.execute(f"drop database if exists {name} with (force)")
@@ -201,7 +201,7 @@ def copy_database(server: str, source: str, name: str) -> None:
 
 
 def _create(cursor: Any, name: str, of: str = "") -> None:  # noqa: ANN401 - psycopg2 has no types
-    # Four times faster than what is the default since Postgres 15, for databases as small.
+    # Four times faster for small databases than the default since Postgres 15.
     strategy = "strategy file_copy" if cursor.connection.server_version >= 150_000 else ""
     cursor.execute(f"create database {name} {of} {strategy}")
 

@@ -1,8 +1,8 @@
 """Processes that tests start: forked from a server that has imported everything, and real ones.
 
 `run_milestones` and `start_milestones` do what `subprocess.run` and `Popen` would do with
-`python -m pipelines.cli`, within milliseconds; `start_function` runs any function so. What looks at
-the start itself (signals while it imports, encodings, `--help`, memory) takes `COMMAND`.
+`python -m pipelines.cli`, within milliseconds; `start_function` does so for any function. Tests of
+the start itself (signals during imports, encodings, `--help`, memory) use `COMMAND`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ COMMAND = [sys.executable, "-m", "pipelines.cli"]
 """The command line as a process of its own; needs PYTHONPATH or the folder `ROOT`."""
 _ENVIRONMENT = dict(os.environ)
 _MAIN = "from tests.support.fork_server import main; main()"
-# What Python and libraries read while they are imported: a child cannot have it otherwise.
+# Python and libraries read these while they start, so a forked child cannot have other values.
 FIXED = (
     "PYTHON", "LC_", "LANG", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_",
     "TERMINAL_WIDTH", "GITHUB_ACTIONS", "TYPER_", "_TYPER", "DLT_",
 )  # fmt: skip
-# The allocators of Arrow and DuckDB would start threads, which no child would have.
+# The allocators of Arrow and DuckDB would start threads, which a forked child would lack.
 _NO_THREADS = dict.fromkeys(("JE_ARROW_MALLOC_CONF", "MALLOC_CONF"), "background_thread:false")
 
 
 class Forked:
-    """A process that was forked, with the face of `subprocess.Popen`."""
+    """A forked process, with the interface of `subprocess.Popen`."""
 
     def __init__(self, args: list[str], end: int, out: int | None, err: int | None) -> None:
         self.args = args
@@ -56,7 +56,7 @@ class Forked:
         return int(line)
 
     def poll(self) -> int | None:
-        """Its exit code, as far as it has ended."""
+        """The exit code, if the process has ended."""
         if self.returncode is None and select.select([self._end], [], [], 0)[0]:
             self._reap()
         return self.returncode
@@ -67,10 +67,10 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end.
+        """Wait until the process ends.
 
         Raises:
-            TimeoutExpired: If it does not end in time.
+            TimeoutExpired: If the process does not end in time.
         """
         if self.returncode is not None:
             return self.returncode
@@ -79,10 +79,10 @@ class Forked:
         return self._reap()
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Read all it prints, and wait for its end.
+        """Read all its output, and wait until the process ends.
 
         Raises:
-            TimeoutExpired: If it does not end in time.
+            TimeoutExpired: If the process does not end in time.
         """
         until = None if timeout is None else time.monotonic() + timeout
         texts: dict[IO[str] | None, str] = {None: ""}
@@ -101,19 +101,19 @@ class Forked:
         return texts.get(self.stdout, ""), texts.get(self.stderr, "")
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal to the process, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it as if its power had been cut."""
+        """Kill the process, as if the power had been cut."""
         self.send_signal(signal.SIGKILL)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill it unless it has ended, and close its files."""
+        """Kill the process unless it has ended, and close its files."""
         self.kill()
         self.wait()
         for file in (self.stdout, self.stderr):
@@ -127,7 +127,7 @@ def _read(file: IO[str], texts: dict[IO[str] | None, str]) -> None:
 
 
 class _Server:
-    """The process that forks, and the socket on which it is asked to."""
+    """The process that forks, and the socket for requests to it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -140,31 +140,31 @@ class _Server:
             )  # fmt: skip
 
     def send(self, request: Request, files: list[int]) -> None:
-        """Have a child forked."""
+        """Request a child."""
         text = json.dumps(asdict(request)).encode()
         with self.lock:
             socket.send_fds(self.control, [len(text).to_bytes(4, "big")], files)
             self.control.sendall(text)
 
     def close(self) -> None:
-        """End it; its children go on."""
+        """End the server; its children continue."""
         self.control.close()
         self.process.wait()
 
 
 @cache
 def fork_server() -> _Server:
-    """The one server of this process, which ends with it."""
+    """The only server of this process, which ends with the process."""
     server = _Server()
     atexit.register(server.close)
     return server
 
 
 def _checked(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment that a child can have.
+    """Return the environment if a child can have it.
 
     Raises:
-        ValueError: If a variable counts only while a process starts.
+        ValueError: If a variable has an effect only while a process starts.
     """
     for name in environment.keys() | _ENVIRONMENT.keys():
         fixed = name.startswith(FIXED) and name != "PYTHONPATH"
@@ -198,7 +198,7 @@ def _start(
 
 
 def _file(where: int | IO[Any]) -> tuple[int | None, int]:
-    """The end we read, if it is a pipe, and the end that is written to."""
+    """The end that we read, if it is a pipe, and the end that the child writes to."""
     if where == subprocess.PIPE:
         return os.pipe()
     if where == subprocess.DEVNULL:
@@ -214,15 +214,15 @@ def start_function(
     stdout: int | IO[Any] = subprocess.PIPE,
     stderr: int | IO[Any] = subprocess.PIPE,
 ) -> Forked:
-    """Start a function in a process of its own.
+    """Start a function in its own process.
 
     Args:
-        function: Where to find it, as ``module:qualname``.
-        arguments: What it is called with, as JSON holds it.
-        env: All of its environment; ours if None.
+        function: The function, as ``module:qualname``.
+        arguments: Its arguments, as JSON values.
+        env: Its whole environment; ours if None.
         cwd: Its folder; ours if None.
         stdout: As of `subprocess.Popen`.
-        stderr: The same.
+        stderr: As of `subprocess.Popen`.
     """
     return _start(function, arguments, [function], env, cwd, stdout, stderr)
 
@@ -234,7 +234,7 @@ def start_milestones(
     stdout: int | IO[Any] = subprocess.PIPE,
     stderr: int | IO[Any] = subprocess.PIPE,
 ) -> Forked:
-    """Start `milestones` in a process of its own; the rest is as of `start_function`."""
+    """Start `milestones` in its own process; the other arguments are those of `start_function`."""
     return _start("pipelines.cli:main", [], ["milestones", *words], env, cwd, stdout, stderr)
 
 
@@ -244,10 +244,10 @@ def run_milestones(
     cwd: str | Path | None = None,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `milestones` in a process of its own, to its end.
+    """Run `milestones` in its own process, until it ends.
 
     Raises:
-        TimeoutExpired: If it does not end in time; it is killed then.
+        TimeoutExpired: If the process does not end in time; it is killed.
     """
     with start_milestones(*words, env=env, cwd=cwd) as process:
         out, err = process.communicate(timeout)

@@ -1,4 +1,4 @@
-"""A folder of one pytest run, which its workers share: what is made once is there for all."""
+"""A folder of one pytest run, which its workers share, so that costly parts are made only once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NAME = "MILESTONES_TEST_RUN"
 
 
 def make_run_folder() -> None:
-    """Make it; workers inherit its name."""
+    """Make the folder; workers inherit its name."""
     folder = Path(tempfile.mkdtemp(prefix="milestones-tests-"))
-    folder.chmod(0o755)  # the user of Postgres passes through it
+    folder.chmod(0o755)  # the user of Postgres must be able to enter it
     os.environ[_NAME] = str(folder)
 
 
@@ -26,13 +26,13 @@ def run_folder() -> Path:
 
 
 def remove_run_folder() -> None:
-    """Remove it with all that is in it."""
+    """Remove the folder and its contents."""
     shutil.rmtree(os.environ.pop(_NAME), ignore_errors=True)
 
 
 @contextmanager
 def one_at_a_time(name: str) -> Iterator[Path]:
-    """Hold a lock among the workers; gives a path of that name in the folder."""
+    """Lock out the other workers; gives a path of that name in the folder."""
     path = run_folder() / name
     with path.with_name(f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

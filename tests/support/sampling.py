@@ -1,7 +1,7 @@
-"""A part of what there is to try, another one for each commit.
+"""Samples of long lists of test cases; each commit has another sample.
 
-`make test` tries a sample, `make test-long` all. Which sample is decided by the commit, so that a
-failure comes again and successive commits try everything; MILESTONES_SAMPLE chooses another one.
+`make test` tries a sample, `make test-long` all cases. The commit decides the sample, so that a
+failure can be repeated and successive commits try everything. MILESTONES_SAMPLE overrides it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parents[2]
 
 @cache
 def seed() -> str:
-    """What chooses the sample: MILESTONES_SAMPLE, the commit's hash, or the same for ever."""
+    """The seed of the sample: MILESTONES_SAMPLE, else the commit's hash, else a constant."""
     if chosen := os.environ.get("MILESTONES_SAMPLE"):
         return chosen
     command = ["git", "-C", str(_ROOT), "rev-parse", "HEAD"]
@@ -34,11 +34,11 @@ def seed() -> str:
 
 @dataclass(frozen=True)
 class Sample(Generic[_T]):
-    """Some of all.
+    """A sample of test cases.
 
     Args:
-        items: Those that are tried.
-        about: Which they are, in words.
+        items: The cases that are tried.
+        about: A description of the sample.
     """
 
     items: list[_T]
@@ -46,12 +46,12 @@ class Sample(Generic[_T]):
 
 
 def sample(items: Sequence[_T], every: int, by: str | None = None) -> Sample[_T]:
-    """Each so many-eth item, from one on that the seed chooses; never none.
+    """Take every nth item, starting at one that the seed chooses; at least one item.
 
     Args:
-        items: All there are.
-        every: 1 for all of them.
-        by: Another seed than the commit's.
+        items: All items.
+        every: The n; 1 takes all.
+        by: A seed other than the commit's.
     """
     by = seed() if by is None else by
     step = max(min(every, len(items)), 1)

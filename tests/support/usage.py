@@ -1,8 +1,8 @@
-"""What a pytest run costs: CPU-seconds of all its processes, and seconds by the clock.
+"""The cost of a pytest run: CPU-seconds of all its processes, and elapsed seconds.
 
-A process hands its own CPU time to the one that waits for it. One whose parent ended first would
-hand it to nobody, so on Linux pytest's first process adopts these: a fork server whose worker has
-ended, and Postgres, which starts detached.
+The CPU time of a process is added to that of the parent that waits for it. If the parent ended
+first, it would be lost. So on Linux pytest's first process adopts orphans: a fork server whose
+worker has ended, and Postgres, which starts detached.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PATIENCE = 30.0  # seconds
 
 
 class Usage:
-    """The use of this process, and of every one that descends from it."""
+    """The CPU time of this process and of all its descendants."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -30,7 +30,7 @@ class Usage:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def await_orphans(self) -> None:
-        """Wait for those that are about to end; leave alone what goes on."""
+        """Wait for orphans that are about to end; ignore those that continue."""
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             try:

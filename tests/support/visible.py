@@ -1,4 +1,4 @@
-"""What can be seen of an account."""
+"""The records of an account that its token can see."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sources.kantata_sandbox import Account
 
 
 def account_tables(account: Account) -> dict[str, dict[str, dict[str, Any]]]:
-    """What each raw table must hold: by table, then key, then field."""
+    """The expected content of each raw table: by table, then key, then field."""
     visible = filter(account.sees_milestone, account.milestones)
     milestones = {id_: account.milestone(id_) for id_ in visible}
     named = [account.true_milestones[id_] for id_ in milestones]

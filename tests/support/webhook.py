@@ -1,4 +1,4 @@
-"""A webhook that remembers what it was told."""
+"""A webhook that keeps the messages it received."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Webhook:
-    """Answers as Slack's does.
+    """A webhook that answers as Slack's does.
 
     Args:
-        url: Where it listens.
-        texts: The messages it took, in order.
-        status: What it answers; nothing is taken unless that is 200.
-        drips: What of its answer never ends: ``head`` or ``body``; empty for nothing.
+        url: Its URL.
+        texts: The messages it accepted, in order.
+        status: The status it answers; only 200 accepts a message.
+        drips: The part of its answer that never ends: ``head`` or ``body``; empty for none.
     """
 
     url: str = ""
@@ -38,7 +38,7 @@ def webhook() -> Iterator[Webhook]:
             if hook.status == 200:
                 assert self.headers["Content-Type"] == "application/json"
                 hook.texts.append(json.loads(body)["text"])
-            with suppress(OSError):  # nobody has to hear the end
+            with suppress(OSError):  # the client may have closed the connection
                 self._answer()
 
         def _answer(self) -> None:

@@ -1,4 +1,4 @@
-"""A ledger, an account, and what must hold between them whatever went wrong."""
+"""A ledger and an account, and what must hold between them after any failure."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ WRITES = {Action.CREATE: "POST", Action.UPDATE: "PUT", Action.DELETE: "DELETE"}
 
 @dataclass
 class Desk:
-    """Where changes are asked for, approved and pushed.
+    """A ledger and an account, to propose, approve and push changes.
 
     Args:
         sandbox: The account.
-        url: The ledger.
-        writes_to: Where writes go; the sandbox unless said otherwise.
+        url: The URL of the ledger.
+        writes_to: The URL that writes are sent to; empty for the sandbox.
     """
 
     sandbox: Sandbox
@@ -45,12 +45,12 @@ class Desk:
 
     @property
     def kind(self) -> str:
-        """What the ledger is: ``sqlite`` or ``postgres``."""
+        """The kind of the ledger: ``sqlite`` or ``postgres``."""
         return self.url.partition(":")[0].replace("postgresql", "postgres")
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        """The ledger, at the desk's own time."""
+        """The ledger, with the clock of this desk."""
         with connect_ledger(self.url, lambda: self.now) as ledger:
             yield ledger
 
@@ -60,7 +60,7 @@ class Desk:
         self.sandbox.account.advance(seconds)
 
     def milestone(self) -> str:
-        """A new milestone that may be written to."""
+        """Create a milestone that may be written to."""
         self._made += 1
         project = next(iter(self.sandbox.account.workspaces))
         return self.sandbox.account.create_milestone(
@@ -69,7 +69,7 @@ class Desk:
         )  # fmt: skip
 
     def draft(self, action: Action) -> Draft:
-        """A change that can be done."""
+        """A change that can be applied."""
         self._made += 1
         project = next(iter(self.sandbox.account.workspaces))
         if action is Action.CREATE:
@@ -87,13 +87,13 @@ class Desk:
         return dict(milestone_image(self.sandbox.account.milestone(id_)))
 
     def proposed(self, draft: Draft) -> Change:
-        """A change that nobody approved."""
+        """Propose a change, without an approval."""
         with self.ledger() as ledger:
             (change_id,) = ledger.propose([draft])
             return ledger.change(change_id)
 
     def approved(self, draft: Draft) -> Change:
-        """A change that somebody else approved."""
+        """Propose a change that another person approves."""
         change = self.proposed(draft)
         self._posts[change.change_id] = self.requests("POST")
         with self.ledger() as ledger:
@@ -122,13 +122,13 @@ class Desk:
             return ledger.change(change.change_id)
 
     def requests(self, method: str, path: str = "") -> int:
-        """How many requests of a kind the account was sent."""
+        """How many requests of a method and path the account received."""
         return sum(r.method == method and path in r.path for r in list(self.sandbox.requests))
 
     def sent(self, change: Change) -> int:
-        """How often a change was sent, whatever came of it.
+        """How often a change was sent, whatever the result.
 
-        Of creates it counts all since it was approved, so there may be one on its way at a time.
+        For a create it counts every POST since the approval: only one create may be open at a time.
         """
         if change.action is Action.CREATE:
             return self.requests("POST") - self._posts[change.change_id]
@@ -136,28 +136,28 @@ class Desk:
         return self.requests(method, f"/{change.milestone_id}")
 
     def finish(self, most: int = 8) -> None:
-        """Push until nothing is on its way."""
+        """Push until no change is open."""
         for _ in range(most):
             with self.ledger() as ledger:
                 moving = frozenset({Status.APPROVED, Status.APPLYING, Status.UNKNOWN})
                 if not ledger.changes(moving):
                     return
             self.push()
-        raise AssertionError("changes are still on their way")
+        raise AssertionError("changes are still open")
 
     def reconcile(self, reconcile_after: float = 0) -> PushResult:
-        """Find out what became of changes, and send nothing."""
+        """Settle unknown outcomes, without sending anything."""
         with self.ledger() as ledger, push_lock(ledger), closing(self.reader()) as reader:
             return reconcile(PushSession(ledger, reader, timedelta(seconds=reconcile_after)))
 
     def plan(self, reconcile_after: float = 0, most: int = 1000) -> list[Step]:
-        """What a push would do."""
+        """The steps that a push would take."""
         with self.ledger() as ledger, closing(self.reader()) as reader:
             session = PushSession(ledger, reader, timedelta(seconds=reconcile_after))
             return dry_run(session, most)
 
     def alter(self, change: Change, after: str) -> None:
-        """Alter what was approved, as someone who may also drop the trigger that forbids it."""
+        """Alter an approved change, as a user who may also drop the trigger that forbids it."""
         url = self.url.replace("postgresql://", "postgresql+psycopg2://")
         engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
         table = "changes" if "sqlite" in url else "kantata_ledger.changes"
@@ -178,20 +178,20 @@ class Desk:
         )
 
     def made_by(self, change: Change) -> list[str]:
-        """Milestones that a create led to."""
+        """Milestones that a create made."""
         title = change.after["title"]
-        held = self.sandbox.account.milestones
-        return [id_ for id_, record in held.items() if record["title"] == title]
+        milestones = self.sandbox.account.milestones
+        return [id_ for id_, record in milestones.items() if record["title"] == title]
 
     def done(self, change: Change) -> int:
-        """How often a change was done in the account."""
+        """How often a change was applied in the account."""
         if change.action is Action.CREATE:
             return len(self.made_by(change))
         kind = "updated" if change.action is Action.UPDATE else "deleted"
         return self.events_of(str(change.milestone_id), kind)
 
     def assert_true(self, change: Change, finished: bool = True) -> Change:
-        """The ledger and the account agree on a change, and it was done at most once."""
+        """Assert that ledger and account agree on a change, and it was applied at most once."""
         now = self.change(change)
         times = self.done(change)
         assert times <= 1, (now, times)

@@ -42,7 +42,7 @@ def test_a_change_from_proposal_to_audit(office: Office) -> None:
     assert [c["status"] for c in office.json("changes", "--all")] == ["applied"]
     statuses = [event["after"] for event in office.json("audit", change_id)]
     assert statuses == ["proposed", "approved", "applying", "applied"]
-    assert_equal(office.job, office.sandbox.account, beside=False)
+    assert_equal(office.job, office.sandbox.account, side_tables=False)
     audit = office.job.rows(
         "select status_after, who, amount_after * 1000 from kantata_marts.push_audit "
         "order by event_number"

@@ -1,4 +1,4 @@
-"""What each sync saw of each milestone, and what follows from it: without SQL, by plain loops."""
+"""The versions of milestones that syncs saw, and the backlog bridge from them, in plain Python."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ MOVEMENTS = ("new", "increased", "decreased", "invoiced", "deleted")
 
 
 @dataclass(frozen=True)
-class Seen:
+class Version:
     """One version of a milestone.
 
     Args:
         kind: created, updated, deleted or restored.
-        record: As the API showed it, the last time if it is deleted.
+        record: As the API last showed it.
     """
 
     kind: str
     record: Record
 
 
-class Lives:
-    """Every version of every milestone, in the order they were seen."""
+class Histories:
+    """Every version of every milestone, in the order in which syncs saw them."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, list[Seen]] = defaultdict(list)
+        self.versions: dict[str, list[Version]] = defaultdict(list)
 
-    def look(self, account: Account) -> None:
-        """Take down what differs from what was there last time."""
+    def observe(self, account: Account) -> None:
+        """Add a version of each milestone that changed since the last call."""
         for id_ in account.milestones:
             record = account.milestone(id_)
-            versions = self.seen[id_]
+            versions = self.versions[id_]
             if not versions:
-                versions.append(Seen("created", record))
+                versions.append(Version("created", record))
             elif versions[-1].record != record:
-                versions.append(Seen("updated", record))
-        for id_ in self.seen.keys() - account.milestones.keys():
-            if self.seen[id_][-1].kind != "deleted":
-                self.seen[id_].append(Seen("deleted", self.seen[id_][-1].record))
+                versions.append(Version("updated", record))
+        for id_ in self.versions.keys() - account.milestones.keys():
+            if self.versions[id_][-1].kind != "deleted":
+                self.versions[id_].append(Version("deleted", self.versions[id_][-1].record))
 
 
 def due(record: Record) -> date | None:
-    """Its date."""
+    """The date of a milestone."""
     text = record["date_to_invoice"]
     return date.fromisoformat(text) if text else None
 
 
 def moves(values: Iterable[object]) -> int:
-    """How often another value came."""
+    """How often the value changed."""
     return sum(a != b for a, b in itertools.pairwise(values))
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the bridge looks at in one version.
+    """The parts of a version that the bridge depends on.
 
     Args:
         at: The first day of the month in which it was observed.
@@ -70,7 +70,7 @@ class Step:
         subunits: The amount.
         dated: Whether it has a date.
         invoiced: Whether it is on an invoice.
-        stock: Whether it was there at the first scan: nobody knows when that was billed.
+        stock: Whether the first scan already saw it; when it was billed is then unknown.
     """
 
     at: date
@@ -83,17 +83,17 @@ class Step:
 
     @property
     def worth(self) -> int:
-        """What it brings, billed or not."""
+        """The amount that counts, billed or not."""
         return self.subunits if self.dated or self.invoiced else 0
 
     @property
     def billed(self) -> int:
-        """What of it is on an invoice."""
+        """The amount on an invoice."""
         return self.subunits if self.invoiced else 0
 
     @property
     def open(self) -> int:
-        """What it adds to the backlog while it lives."""
+        """The amount in the backlog, until it is deleted."""
         return self.worth - self.billed
 
 
@@ -101,7 +101,7 @@ Key = tuple[date, str]
 
 
 def bridge(lives: Iterable[Sequence[Step]]) -> dict[Key, dict[str, int]]:
-    """The movements of the backlog by month and currency, in subunits."""
+    """The movements of the backlog by month and currency, in minor units."""
     found: dict[Key, dict[str, int]] = defaultdict(Counter)
     for life in lives:
         first = life[0]
@@ -140,9 +140,9 @@ def month_after(month: date) -> date:
 
 
 def rows_of(movements: Mapping[Key, Mapping[str, int]], today: date) -> list[tuple[Any, ...]]:
-    """What `backlog_bridge` must say, in subunits: each month up to today's, by currency.
+    """The rows of `backlog_bridge`, in minor units: each month up to today's, by currency.
 
-    Months in which nothing moves before the first movement are those of no row.
+    Months before the first movement have no row.
     """
     rows: list[tuple[Any, ...]] = []
     for currency in sorted({currency for _, currency in movements}):
@@ -158,12 +158,12 @@ def rows_of(movements: Mapping[Key, Mapping[str, int]], today: date) -> list[tup
     return rows
 
 
-def step(seen: Seen, at: datetime, stock: bool) -> Step:
-    """A version as the bridge looks at it; ``at`` is in the zone that cuts the months."""
-    record = seen.record
+def step(version: Version, at: datetime, stock: bool) -> Step:
+    """The step of a version; ``at`` is in the time zone that decides the month."""
+    record = version.record
     return Step(
         at.date().replace(day=1),
-        seen.kind,
+        version.kind,
         record["currency"],
         record["amount_in_cents"],
         record["date_to_invoice"] is not None,

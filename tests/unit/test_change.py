@@ -1,4 +1,4 @@
-"""A change request: which steps it may take, what an approval binds, what makes creates equal."""
+"""A change request: its transitions, the fields an approval binds, and equal creates."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ ONWARD = {
 @pytest.mark.parametrize("after", Status)
 @pytest.mark.parametrize("before", Status)
 def test_transition(before: Status, after: Status) -> None:
-    """Each of the 81 steps is allowed exactly if the table has it."""
+    """Each of the 81 transitions is allowed only if the table lists it."""
     assert (after in TRANSITIONS[before]) == (after in ONWARD[before])
 
 
 @pytest.mark.parametrize("status", Status)
 def test_open_changes(status: Status) -> None:
-    """A change is open as long as it can still be sent, or may have been."""
+    """A change is open while it can still be sent, or may have been sent."""
     assert (status in OPEN) == (status in ("proposed", "approved", "applying", "unknown"))
 
 
@@ -87,7 +87,7 @@ BOUND = {
 
 @pytest.mark.parametrize("altered", BOUND.values(), ids=BOUND)
 def test_approval_binds(altered: dict[str, object]) -> None:
-    """Whatever a person decides by is in the digest."""
+    """Every field that a person bases an approval on is in the digest."""
     assert replace(UPDATE, **altered).digest != UPDATE.digest
 
 
@@ -108,18 +108,18 @@ NOT_BOUND = {
 
 @pytest.mark.parametrize("altered", NOT_BOUND.values(), ids=NOT_BOUND)
 def test_approval_does_not_bind(altered: dict[str, object]) -> None:
-    """What happens to a change after its approval leaves the digest as it was."""
+    """Fields that change after the approval do not affect the digest."""
     assert replace(CHANGE, **altered).digest == UPDATE.digest
 
 
 def test_fields_of_a_change_are_bound_or_not() -> None:
-    """No field is forgotten in the two tables."""
+    """Every field is in one of the two tables."""
     tried = {name for altered in (*BOUND.values(), *NOT_BOUND.values()) for name in altered}
     assert tried == {field.name for field in fields(Change)}
 
 
 def test_create_keeps_its_digest_when_it_gets_its_milestone() -> None:
-    """The id was not there to be approved; that of an update was."""
+    """The id of a create is not part of its approval; that of an update is."""
     assert replace(CREATE, milestone_id="31").digest == CREATE.digest
     assert CREATE.digest != UPDATE.digest
 
@@ -138,14 +138,14 @@ EQUAL = {
 
 @pytest.mark.parametrize(("other", "equal"), EQUAL.values(), ids=EQUAL)
 def test_equal_creates(other: dict[str, object], equal: bool) -> None:
-    """Project, title, amount and date make two milestones look the same to a person."""
+    """Creates with the same project, title, amount and date are equal."""
     after = dict(CREATE.after) | other
     assert (duplicate_fields(after) == duplicate_fields(CREATE.after)) == equal
     assert (replace(CREATE, after=after).twin_key == CREATE.twin_key) == equal
 
 
 def test_only_creates_that_are_not_meant_as_duplicates_have_a_key() -> None:
-    """Equality matters for no other change."""
+    """No other change has a duplicate key."""
     assert CREATE.twin_key is not None
     assert replace(CREATE, duplicate=True).twin_key is None
     assert UPDATE.twin_key is None
@@ -174,12 +174,12 @@ WORDED = {
 
 @pytest.mark.parametrize(("name", "value", "currency", "text"), WORDED.values(), ids=WORDED)
 def test_value_as_a_person_reads_it(name: str, value: object, currency: str, text: str) -> None:
-    """Amounts are shown in their currency's own money, to the last digit."""
+    """Amounts are shown in their currency, to the last digit."""
     assert value_words(name, value, currency, UNITS) == text
 
 
 def test_amount_of_an_unknown_unit_is_not_divided() -> None:
-    """It is shown as Kantata sends it, and said to be that."""
+    """The amount is shown and labelled as Kantata sends it."""
     assert value_words("amount_in_cents", 50_000, "XTS", UNITS).startswith("50,000 ")
     assert "XTS" in value_words("amount_in_cents", 50_000, "XTS", UNITS)
     assert "unknown" in value_words("amount_in_cents", 50_000, None, UNITS)

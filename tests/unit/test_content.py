@@ -1,4 +1,4 @@
-"""Hashes of content: equal for what means the same, different for everything else."""
+"""Hashes of content: equal for records with the same meaning, different for all others."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ OTHER = {
 
 @pytest.mark.parametrize("record", SAME.values(), ids=SAME)
 def test_same_content(record: dict[str, Any]) -> None:
-    """It rewrites nothing."""
+    """Records with the same meaning have the same digest."""
     assert digest(record) == digest(RECORD)
 
 
 @pytest.mark.parametrize("record", OTHER.values(), ids=OTHER)
 def test_other_content(record: dict[str, Any]) -> None:
-    """It is a change."""
+    """Records with another meaning have another digest."""
     assert digest(record) != digest(RECORD)
 
 
 def test_plain_list_keeps_its_order() -> None:
-    """Only lists of ids are sets."""
+    """The order of a plain list matters; only lists of ids are sets."""
     assert digest({"list": [1, 2]}) != digest({"list": [2, 1]})
 
 
 def test_record_is_left_as_it_is() -> None:
-    """Sorting ids for the hash does not sort them in the record."""
+    """Sorting ids for the hash does not change the record."""
     record = {"x_ids": ["2", "1"], "title": None}
     digest(record)
     assert record == {"x_ids": ["2", "1"], "title": None}
 
 
 def test_what_a_row_kept_can_be_read_from_its_hash() -> None:
-    """The hash of a row with kept values, joined with the digest, names the columns."""
+    """The hash of a row with kept values names their columns."""
     content = digest(RECORD)
     row = with_kept(content, ["title", "story_id"])
     assert row != content
@@ -68,7 +68,7 @@ def test_what_a_row_kept_can_be_read_from_its_hash() -> None:
 
 
 def test_hash_of_a_row_has_a_version() -> None:
-    """A later release can see that a hash is of another kind."""
+    """A hash begins with its version, so that a later release can recognise it."""
     version, _, text = row_hash(digest(RECORD)).partition(":")
     assert version
     assert bytes.fromhex(text) == digest(RECORD)

@@ -1,4 +1,4 @@
-"""Strict conversion: exactly the value, or the reason why not; never a rounded number."""
+"""Strict conversion: the exact value, or the reason why not; never a rounded number."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _JSON = st.one_of(
 
 
 def _is_exactly(kind: Kind, value: Any, held: Any) -> bool:  # noqa: ANN401 - any JSON
-    """Whether a column holds exactly this value, by rules written apart from the code."""
+    """Whether a column holds exactly this value, by rules independent of the code."""
     if kind in (Kind.BIGINT, Kind.DOUBLE):
         return (
             not isinstance(value, bool)
@@ -53,8 +53,8 @@ def _is_exactly(kind: Kind, value: Any, held: Any) -> bool:  # noqa: ANN401 - an
                      Kind.TIMESTAMP]),
     st.lists(_JSON, min_size=1, max_size=5),
 )  # fmt: skip
-def test_columns_hold_values_exactly_or_tell(kind: Kind, values: list[Any]) -> None:
-    """Each value is either held exactly or named as a misfit, alone and among others."""
+def test_columns_hold_values_exactly_or_report_misfits(kind: Kind, values: list[Any]) -> None:
+    """Each value is held exactly or reported as a misfit, alone and among others."""
     array, misfits = convert_column(kind, values)
     for row, (value, held) in enumerate(zip(values, array.to_pylist(), strict=True)):
         if value is None or row in misfits:
@@ -145,7 +145,7 @@ MISFITS = {
 
 @pytest.mark.parametrize(("kind", "value", "held"), HELD.values(), ids=HELD)
 def test_value_that_is_held(kind: Kind, value: object, held: object) -> None:
-    """Exactly it, alone and next to nulls."""
+    """The column holds exactly this value, also next to nulls."""
     array, misfits = convert_column(kind, [None, value])
     assert (array.to_pylist(), misfits) == ([None, held], {})
     assert array.type == arrow_type(kind)
@@ -154,7 +154,7 @@ def test_value_that_is_held(kind: Kind, value: object, held: object) -> None:
 
 @pytest.mark.parametrize(("kind", "value"), MISFITS.values(), ids=MISFITS)
 def test_value_that_does_not_fit(kind: Kind, value: object) -> None:
-    """It is null, and its row has a reason; the others are held."""
+    """A misfit is null, and its row has a reason; the other values are held."""
     fitting = {Kind.IDS: ["1"], Kind.UNIT: Decimal("0.01"), Kind.DATE: "2026-02-03"}
     fitting |= {Kind.BOOL: True, Kind.TIMESTAMP: "2026-02-03T00:00:00Z"}
     good = fitting.get(kind, "1" if kind in (Kind.ID, Kind.TEXT) else 1)
@@ -166,7 +166,7 @@ def test_value_that_does_not_fit(kind: Kind, value: object) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_column_of_nulls_has_its_type(kind: Kind) -> None:
-    """So has one without rows."""
+    """A column of nulls, or without rows, has the declared type."""
     for values in ([], [None, None]):
         array, misfits = convert_column(kind, values)
         assert (array.type, array.null_count, misfits) == (arrow_type(kind), len(values), {})
@@ -188,7 +188,7 @@ KINDS = {
 
 @pytest.mark.parametrize(("value", "kind"), KINDS.values(), ids=KINDS)
 def test_kind_of_a_field_nobody_declared(value: object, kind: Kind) -> None:
-    """Its first value decides."""
+    """The first value decides the kind of an undeclared field."""
     assert kind_of(value) is kind
 
 
@@ -205,20 +205,20 @@ TEXTS = {
 
 @pytest.mark.parametrize(("value", "text"), TEXTS.values(), ids=TEXTS)
 def test_any_value_as_text(value: object, text: str | None) -> None:
-    """Text as it is, everything else as JSON."""
+    """Text stays as it is; everything else becomes JSON."""
     assert as_text(value) == text
 
 
 @pytest.mark.parametrize(("length", "longest"), [(38, 40), (39, 40), (4_000, 40)])
 def test_value_as_a_message_shows_it(length: int, longest: int) -> None:
-    """Whole if it is short, else its beginning."""
+    """A message shows a short value whole, and the beginning of a long one."""
     text = shown("x" * length)
     assert len(text) == longest
     assert text.endswith('"' if length == 38 else "...")
 
 
 def test_digest_is_of_the_content() -> None:
-    """Nulls, the order of keys and of id lists do not count; everything else does."""
+    """Nulls and the order of keys and id lists do not affect the digest; everything else does."""
     record = {"id": "1", "a": 1, "x_ids": ["2", "1"], "list": [2, 1]}
     same = {"x_ids": ["1", "2"], "list": [2, 1], "a": 1, "id": "1", "b": None}
     assert digest(record) == digest(same)
@@ -228,7 +228,7 @@ def test_digest_is_of_the_content() -> None:
 
 @given(st.lists(st.text(max_size=60), min_size=2, max_size=8, unique=True))
 def test_column_names_never_meet(fields: list[str]) -> None:
-    """Different fields have different columns, and none of them is ours or a variant's."""
+    """Different fields have different columns; none clashes with ours or with a variant's."""
     taken = reserved_columns("billing_milestones")
     names = [column_name(field, taken) for field in fields]
     assert len(set(names)) == len(names)
@@ -236,7 +236,7 @@ def test_column_names_never_meet(fields: list[str]) -> None:
     assert not any(name.endswith("__v_text") for name in names)
 
 
-NAMES = {  # field -> how its column begins, and whether it is the field's own name
+NAMES = {  # field -> beginning of the column's name, whether it is the field's name
     "a plain name": ("weight", "weight", True),
     "a plain name with digits": ("weight_2", "weight_2", True),
     "a plain name of 50 characters": ("w" * 50, "w" * 50, True),
@@ -252,7 +252,7 @@ NAMES = {  # field -> how its column begins, and whether it is the field's own n
 
 @pytest.mark.parametrize(("name", "begins", "own"), NAMES.values(), ids=NAMES)
 def test_column_name(name: str, begins: str, own: bool) -> None:
-    """A plain name stays; any other has a piece of its hash."""
+    """A plain name stays as it is; any other gets part of its hash."""
     found = column_name(name, reserved_columns("billing_milestones"))
     assert found.partition("__x")[0] == begins
     assert (found == name) == own
@@ -267,7 +267,7 @@ def _milestone(**fields: object) -> ObservedRecord:
 
 
 def test_type_that_changes_between_batches() -> None:
-    """A value of another type than the column goes beside it, in this batch and in the next."""
+    """A value of another type goes to the variant column, in this batch and in the next."""
     rows = RowBuilder(BILLING_MILESTONES, {})
     tables = [rows.build([_milestone(w=value)]).table for value in (1, "x", 2.5, None, "3", 3)]
     found = [(t.to_pylist()[0].get("w"), t.to_pylist()[0].get("w__v_text")) for t in tables if t]
@@ -276,7 +276,7 @@ def test_type_that_changes_between_batches() -> None:
 
 
 def test_known_column_keeps_its_type() -> None:
-    """A column of an earlier run decides, not the first value of this one."""
+    """An existing column decides the type, not the first value of this run."""
     rows = RowBuilder(BILLING_MILESTONES, {"w": "bool", "w__v_text": "text"})
     table = rows.build([_milestone(w="yes")]).table
     assert table is not None
@@ -284,7 +284,7 @@ def test_known_column_keeps_its_type() -> None:
 
 
 def test_variant_is_loaded_also_when_all_values_fit() -> None:
-    """A value that fits again leaves nothing of the one before in the column next to it."""
+    """A value that fits again clears the variant column."""
     rows = RowBuilder(BILLING_MILESTONES, {"w": "bigint", "w__v_text": "text"})
     table = rows.build([_milestone(w=1)]).table
     assert table is not None
@@ -292,7 +292,7 @@ def test_variant_is_loaded_also_when_all_values_fit() -> None:
 
 
 def test_reject_names_every_reason() -> None:
-    """A rejected record tells all that is wrong with it."""
+    """The reason of a rejected record names every error."""
     typed = RowBuilder(BILLING_MILESTONES, {}).build(
         [_milestone(amount_in_cents="x", currency=None, title=7)]
     )

@@ -1,4 +1,4 @@
-"""Only what is new or changed is loaded: records against what the warehouse holds of them."""
+"""Only new and changed records are loaded: records are compared with the warehouse."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ UNPRICED = {name: value for name, value in OLD.items() if name != "amount_in_cen
 
 @dataclass
 class Warehouse(EmptyState):
-    """A warehouse with these rows, columns by name."""
+    """A warehouse that holds these rows."""
 
     rows: Mapping[str, Record] = field(default_factory=dict)
 
@@ -56,11 +56,11 @@ class Warehouse(EmptyState):
 
 @dataclass(frozen=True)
 class Held:
-    """What the warehouse holds of milestone 7.
+    """Milestone 7 as the warehouse holds it.
 
     Args:
         row: The content of its row.
-        version: The content of its last version; None if it is the same.
+        version: The content of its last version; None if equal to the row.
         number: The number of its last version.
         links: Its invoices.
     """
@@ -71,7 +71,7 @@ class Held:
     links: str = ""
 
     def batch(self) -> pa.RecordBatch:
-        """What is read of the warehouse."""
+        """The batch that a run reads from the warehouse."""
         row = {"id": "7", "row_hash": self.row, "version": self.number, "links": self.links}
         return pa.RecordBatch.from_pylist(
             [row | {"version_hash": self.row if self.version is None else self.version}]
@@ -79,7 +79,7 @@ class Held:
 
 
 def held(record: Record, version: Record | str | None = None, **parts: Any) -> Held:  # noqa: ANN401 - fields of Held
-    """A warehouse that holds this record, and this one as its last version."""
+    """A warehouse that holds this record, and this last version."""
     text = row_hash(digest(version)) if isinstance(version, dict) else version
     return Held(row_hash(digest(record)), text, **parts)
 
@@ -103,30 +103,30 @@ def stored(record: Record) -> dict[str, Any]:
 
 
 class Comparison:
-    """Milestones compared with what the warehouse holds, and all that came of it."""
+    """A comparison of milestones with the warehouse, and its results."""
 
     def __init__(self, known: Held | None, rejects: Sequence[dict[str, Any]] = ()) -> None:
         lookup = Warehouse({"7": stored(OLD)} if known else {}).last_values
-        self.register = MilestoneIndex([known.batch()] if known else [])
+        self.index = MilestoneIndex([known.batch()] if known else [])
         self.report = Report()
         self.rejects = Rejects(rejects)
         self.rows = RowBuilder(BILLING_MILESTONES, {}, lookup)
-        self.milestones = MilestoneDiff(self.register, self.rows, self.rejects, self.report)
+        self.milestones = MilestoneDiff(self.index, self.rows, self.rejects, self.report)
 
     def take(self, *pages: Page) -> dict[str, list[dict[str, Any]]]:
         """The rows to load of these pages, by table."""
         batches = [batch for page in pages for batch in self.milestones.compare(page)]
         return loaded([*batches, *self.milestones.flush(), *self.rejects.flush()])
 
-    def gone(self, state: bytes, raws: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The rows to load when milestone 7 is gone."""
+    def mark(self, state: bytes, raws: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The rows to load when milestone 7 is deleted or access to it is lost."""
         diff = self.milestones
         mark = diff.mark_deleted if state == DELETED else diff.mark_access_lost
         return loaded([*mark(["7"], NOW, raws or {}), *self.rejects.flush()])
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the report counts, zeros left out."""
+        """The counts of the report, without zeros."""
         names = ("added", "changed", "deleted", "restored", "access_lost")
         return {name: n for name in names if (n := getattr(self.report, name))}
 
@@ -141,15 +141,15 @@ def loaded(batches: Sequence[Batch] | Iterator[Batch]) -> dict[str, list[dict[st
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is loaded of milestone 7.
+    """The expected rows of milestone 7.
 
     Args:
-        amounts: In the rows of ``billing_milestones``.
+        amounts: Those in the rows of ``billing_milestones``.
         versions: Number and type of change of new versions.
-        links: Invoices that came, and with a minus those that went.
-        counts: In the report.
-        rejected: Reasons of new rejects; an empty one stands for a reject that is resolved.
-        total: The sum of what was read and is good; None if it does not count.
+        links: Invoices that were added, and with a minus those that were removed.
+        counts: Those in the report.
+        rejected: Reasons of new rejects; an empty reason means that a reject is resolved.
+        total: The sum of the good records; None if the milestone does not count.
     """
 
     amounts: tuple[int, ...] = ()
@@ -220,18 +220,18 @@ CASES = {
         held(OLD | {"invoice_ids": ["50"]}, links="50"), [OLD | {"invoice_ids": None}],
         Outcome((50_000,), ((2, "updated"),), ("-50",), CHANGED),
     ),
-    "links that a crash kept back are repaired without a version": (
+    "links that a crash prevented are repaired without a version": (
         held(OLD | {"invoice_ids": ["50"]}, links=""), [OLD | {"invoice_ids": ["50"]}],
         Outcome(links=("50",)),
     ),
     # crashes between tables
-    "a version that a crash kept back is repaired without a row": (
+    "a version that a crash prevented is repaired without a row": (
         held(NEW, version=OLD), [NEW], Outcome(versions=((2, "updated"),), total=60_000),
     ),
-    "a first version that a crash kept back is repaired": (
+    "a first version that a crash prevented is repaired": (
         held(OLD, version="", number=0), [OLD], Outcome(versions=((1, "created"),)),
     ),
-    "a row that a crash kept back is loaded without a version": (
+    "a row that a crash prevented is loaded without a version": (
         held(OLD, version=NEW), [NEW], Outcome((60_000,), counts=CHANGED, total=60_000),
     ),
     # rejects
@@ -283,7 +283,7 @@ CASES = {
 
 @pytest.mark.parametrize(("known", "records", "wanted"), CASES.values(), ids=CASES)
 def test_milestones(known: Held | None, records: list[Record], wanted: Outcome) -> None:
-    """Rows, versions, links, rejects, counts and totals of one read after another."""
+    """Rows, versions, links, rejects, counts and totals are as expected after successive reads."""
     compared = Comparison(known)
     pages = [page(record, NOW + timedelta(seconds=n)) for n, record in enumerate(records)]
     found = compared.take(*pages)
@@ -291,10 +291,10 @@ def test_milestones(known: Held | None, records: list[Record], wanted: Outcome) 
 
 
 def outcome(compared: Comparison, found: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """What came of a comparison, as ``wanted_of`` gives it."""
+    """The result of a comparison, in the shape of ``wanted_of``."""
     rejects = found.get("rejected_records", [])
     links = found.get("billing_milestone_invoices", [])
-    count, total = compared.register.totals().get("USD", (0, None))
+    count, total = compared.index.totals().get("USD", (0, None))
     return {
         "amounts": [row["amount_in_cents"] for row in found.get("billing_milestones", [])],
         "versions": [
@@ -311,7 +311,7 @@ def outcome(compared: Comparison, found: Mapping[str, list[dict[str, Any]]]) -> 
 
 
 def wanted_of(wanted: Outcome) -> dict[str, Any]:
-    """What is wanted, in the same shape."""
+    """The expected result, in the same shape."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in vars(wanted).items()
@@ -319,21 +319,21 @@ def wanted_of(wanted: Outcome) -> dict[str, Any]:
 
 
 def test_late_page_is_ignored() -> None:
-    """A page that was read before another one, and arrives after it, says nothing."""
+    """A page that was read earlier but arrives later changes nothing."""
     compared = Comparison(held(OLD))
     rows = compared.take(page(NEW, LATER), page(OLD, NOW))["billing_milestones"]
     assert [row["amount_in_cents"] for row in rows] == [60_000]
-    assert compared.register.totals() == {"USD": (1, 60_000)}
+    assert compared.index.totals() == {"USD": (1, 60_000)}
 
 
 def test_pages_of_the_same_moment_count_in_order() -> None:
-    """Only an earlier one is late."""
+    """Of two pages with the same time, the second is not late."""
     compared = Comparison(held(OLD))
     assert len(compared.take(page(NEW), page(OLD))["billing_milestones"]) == 2
 
 
 def test_second_run_on_what_the_first_loaded_loads_nothing() -> None:
-    """Also of a milestone whose absent field was kept: its row is known by its hash."""
+    """The hash of a row identifies it, even if a kept value filled an absent field."""
     first = Comparison(held(OLD)).take(page(UNTITLED))["billing_milestones"][0]
     assert first["title"] == "Kick-off"
     assert first["row_hash"] == row_hash(with_kept(digest(UNTITLED), ["title"]))
@@ -343,7 +343,7 @@ def test_second_run_on_what_the_first_loaded_loads_nothing() -> None:
 
 
 def test_null_after_an_absence_is_null() -> None:
-    """The two records have one hash, since nulls are left out of it, but not one row."""
+    """The two records have the same hash, since it omits nulls, but different rows."""
     compared = Comparison(held(OLD))
     compared.take(page(UNTITLED))
     (row,) = compared.take(page(OLD | {"title": None}, LATER))["billing_milestones"]
@@ -352,7 +352,7 @@ def test_null_after_an_absence_is_null() -> None:
 
 
 def test_good_record_after_a_rejected_one_is_compared_with_its_row() -> None:
-    """A reject leaves the row as it was, so nothing but the reject is loaded."""
+    """A reject leaves the row unchanged, so only the reject's own row is loaded."""
     compared = Comparison(held(OLD))
     assert list(compared.take(page(BAD))) == ["rejected_records"]
     assert list(compared.take(page(OLD, LATER))) == ["rejected_records"]
@@ -360,7 +360,7 @@ def test_good_record_after_a_rejected_one_is_compared_with_its_row() -> None:
 
 
 def test_version_has_the_record_and_the_values_of_its_row() -> None:
-    """What was received, and what figures rest on."""
+    """A version has the record as received, and the values that figures are based on."""
     (version,) = Comparison(held(OLD)).take(page(UNTITLED | {"amount_in_cents": 1}))[
         "billing_milestone_versions"
     ]
@@ -371,7 +371,7 @@ def test_version_has_the_record_and_the_values_of_its_row() -> None:
 
 
 def test_required_field_that_is_absent_is_counted_by_milestone() -> None:
-    """The run stops if a field is absent everywhere, so who lacks it is known."""
+    """Each milestone that lacks the field is counted; if all lack it, the run stops."""
     compared = Comparison(held(OLD))
     compared.take(page(UNPRICED))
     assert compared.milestones.absent_fields == {"amount_in_cents": {"7"}}
@@ -381,8 +381,8 @@ def test_required_field_that_is_absent_is_counted_by_milestone() -> None:
     assert nulled.milestones.absent_fields == {}
 
 
-def test_invoice_that_was_left_is_known() -> None:
-    """It may have changed without an event, so it is read again."""
+def test_unlinked_invoice_is_read_again() -> None:
+    """An unlinked invoice may have changed without an event, so it is read again."""
     compared = Comparison(held(OLD | {"invoice_ids": ["50", "51"]}, links="50,51"))
     compared.take(page(OLD | {"invoice_ids": ["51", "52"]}))
     assert compared.milestones.unlinked_invoices == {"50"}
@@ -397,7 +397,7 @@ OPEN = {
 
 @pytest.mark.parametrize(("record", "resolved", "open_"), OPEN.values(), ids=OPEN)
 def test_rejects_of_earlier_runs(record: Record, resolved: list[bool], open_: list[str]) -> None:
-    """A reject is loaded once for each content, and once more when it is resolved."""
+    """A reject is loaded once for each content, and again when it is resolved."""
     compared = Comparison(held(OLD), [REJECTED])
     rows = compared.take(page(record)).get("rejected_records", [])
     assert [row["resolved_at"] is not None for row in rows] == resolved
@@ -405,7 +405,7 @@ def test_rejects_of_earlier_runs(record: Record, resolved: list[bool], open_: li
 
 
 RAW = {"7": '{"id":"7"}'}
-GONE = {
+MARKED = {
     "a deleted milestone is marked, and has a version": (
         held(OLD), DELETED, ["deleted_at"], [(2, "deleted")], {"deleted": 1},
     ),
@@ -415,7 +415,7 @@ GONE = {
     "a milestone that is deleted already is left alone": (
         Held("deleted"), DELETED, [], [], {},
     ),
-    "a deletion whose version a crash kept back gets it": (
+    "a deletion whose version a crash prevented gets it": (
         Held("deleted", row_hash(digest(OLD))), DELETED, [], [(2, "deleted")], {},
     ),
     "a milestone without access is marked, and has no version": (
@@ -424,7 +424,7 @@ GONE = {
     "a milestone without access already is left alone": (
         Held("lost", row_hash(digest(OLD))), ACCESS_LOST, [], [], {},
     ),
-    "a milestone without access whose last version a crash kept back gets that": (
+    "a milestone without access whose last version a crash prevented gets that": (
         held(NEW, version=OLD), ACCESS_LOST, ["access_lost_at"], [(2, "updated")],
         {"access_lost": 1},
     ),
@@ -435,52 +435,54 @@ GONE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("known", "state", "marks", "versions", "counts"), GONE.values(), ids=GONE)
-def test_milestone_that_is_gone(
+@pytest.mark.parametrize(
+    ("known", "state", "marks", "versions", "counts"), MARKED.values(), ids=MARKED
+)
+def test_deleted_or_lost_milestone(
     known: Held,
     state: bytes,
     marks: list[str],
     versions: list[tuple[int, str]],
     counts: dict[str, int],
 ) -> None:
-    """Its last values stay; when it went is noted, and a deletion is a version."""
+    """The last values stay, the time is stored, and a deletion makes a version."""
     compared = Comparison(known)
-    found = compared.gone(state, RAW)
+    found = compared.mark(state, RAW)
     rows = found.get("billing_milestones", [])
     noted = [n for row in rows for n in ("deleted_at", "access_lost_at") if row[n] == NOW]
     assert noted == marks
     assert [row["amount_in_cents"] for row in rows] == [50_000] * len(marks)
-    told = found.get("billing_milestone_versions", [])
-    assert [(row["version"], row["change_type"]) for row in told] == versions
-    assert all((row["row_hash"] is None) == (state == DELETED) for row in told)
+    made = found.get("billing_milestone_versions", [])
+    assert [(row["version"], row["change_type"]) for row in made] == versions
+    assert all((row["row_hash"] is None) == (state == DELETED) for row in made)
     assert compared.counts == counts
-    assert compared.register.digest(compared.register.position("7")) == state
+    assert compared.index.digest(compared.index.position("7")) == state
     assert compared.take() == {}
 
 
-def test_gone_milestone_resolves_its_reject() -> None:
-    """Nobody can make its record good any more."""
+def test_deletion_resolves_the_reject() -> None:
+    """The reject of a deleted milestone is resolved, since its record cannot improve."""
     compared = Comparison(held(OLD), [REJECTED])
-    rows = compared.gone(DELETED)["rejected_records"]
+    rows = compared.mark(DELETED)["rejected_records"]
     assert [row["resolved_at"] for row in rows] == [NOW]
 
 
-UNTOLD = {
-    "a row with its version has nothing untold": (held(OLD), []),
-    "a row whose version a crash kept back is told": (held(NEW, version=OLD), [(2, "updated")]),
-    "a row without any version is told as created": (
+MISSING = {
+    "a row with its version needs no other": (held(OLD), []),
+    "a row whose version a crash prevented gets it": (held(NEW, version=OLD), [(2, "updated")]),
+    "a row without any version gets a first one": (
         held(OLD, version="", number=0), [(1, "created")],
     ),
-    "a version made of the same row is not told again": (
+    "a version made from the same row is not made again": (
         held(OLD, version=OF_A_ROW + row_hash(digest(OLD)), number=2), [],
     ),
-    "a deleted row is not told": (Held("deleted", row_hash(digest(OLD))), []),
+    "a deleted row gets no version": (Held("deleted", row_hash(digest(OLD))), []),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("known", "versions"), UNTOLD.values(), ids=UNTOLD)
-def test_versions_of_rows_that_no_read_tells(known: Held, versions: list[tuple[int, str]]) -> None:
-    """They are made of the rows, and say so in their hash."""
+@pytest.mark.parametrize(("known", "versions"), MISSING.values(), ids=MISSING)
+def test_missing_versions_are_made_from_rows(known: Held, versions: list[tuple[int, str]]) -> None:
+    """A missing version is made from its row, and its hash shows that."""
     found = loaded(Comparison(known).milestones.missing_versions(NOW)).get(
         "billing_milestone_versions", []
     )
@@ -496,7 +498,7 @@ RENAMED, BAD_PROJECT = PROJECT | {"title": "Shop"}, PROJECT | {"title": 7}
 def side_table(
     known: Mapping[str, Record], rejects: Sequence[dict[str, Any]] = ()
 ) -> SideTableDiff:
-    """Projects compared with these."""
+    """A side table that compares projects with these."""
     digests = {id_: digest(record) for id_, record in known.items()}
     lookup = Warehouse(known).last_values
     return SideTableDiff(RowBuilder(WORKSPACES, {}, lookup), digests, Rejects(rejects))
@@ -527,7 +529,7 @@ SIDE = {
 def test_side_loaded_records(
     known: dict[str, Record], records: list[Record], titles: list[str | None]
 ) -> None:
-    """They are compared with their own table."""
+    """Side-loaded records are compared with their own table."""
     side = side_table(known)
     batches = [
         batch
@@ -546,15 +548,15 @@ def test_earlier_read_of_a_side_loaded_record_is_ignored() -> None:
     assert [row["title"] for row in loaded(side.flush())["workspaces"]] == ["Shop"]
 
 
-def test_time_of_a_read_is_loaded_if_it_is_worth_a_row() -> None:
-    """A record that was asked for by name has the time at which it was read, changed or not."""
+def test_read_by_id_stores_its_time() -> None:
+    """A record that was fetched by id stores the time of that read, even if it is unchanged."""
     side = side_table({"3": PROJECT})
     assert not [*side.compare({"3": PROJECT}, NOW, load_unchanged=True)]
     assert [row["observed_at"] for row in loaded(side.flush())["workspaces"]] == [NOW]
 
 
-def test_side_loaded_record_that_is_gone_keeps_its_values() -> None:
-    """Only the texts given change, and one without a row has nothing to keep."""
+def test_deleted_side_loaded_record_keeps_its_values() -> None:
+    """Only the given fields change; a record without a row gets none."""
     side = side_table({"3": PROJECT})
     (row,) = loaded(side.mark_gone(["3", "4"], NOW, title="deleted"))["workspaces"]
     assert (row["title"], row["currency"], row["observed_at"]) == ("deleted", "USD", NOW)
@@ -565,7 +567,7 @@ def test_side_loaded_record_that_is_gone_keeps_its_values() -> None:
 
 
 def test_side_loaded_record_that_is_bad_again_stays_rejected() -> None:
-    """The content that was rejected is not what the row holds."""
+    """The same bad content again does not resolve the reject."""
     rejects = Rejects([])
     side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
     for at in (NOW, LATER):
@@ -574,7 +576,7 @@ def test_side_loaded_record_that_is_bad_again_stays_rejected() -> None:
 
 
 def test_side_loaded_record_is_good_again() -> None:
-    """Its reject is resolved by a page that shows it as it is held."""
+    """A page that shows the record as it is held resolves its reject."""
     reject = REJECTED | {"table_name": "workspaces", "id": "3"}
     rejects = Rejects([reject])
     side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)

@@ -1,4 +1,4 @@
-"""Kantata's envelope: which answers are pages, what is in them, and which are none."""
+"""Kantata's envelope: which answers are valid pages, and what they contain."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SEVEN, EIGHT = {"id": "7", "title": "Kick-off"}, {"id": "8", "title": "Go-live"}
 
 
 def named(*ids: object, key: str = MILESTONES) -> list[dict[str, object]]:
-    """The part of an envelope that says which records are the answer."""
+    """The part of an envelope that lists the resulting records."""
     return [{"key": key, "id": id_} for id_ in ids]
 
 
 def body(*ids: object, **parts: object) -> dict[str, object]:
-    """An envelope whose answer is these ids, of the milestones 7 and 8."""
+    """An envelope with the milestones 7 and 8 whose results are these ids."""
     return {
         "count": len(ids),
         "results": named(*ids),
@@ -87,7 +87,7 @@ PAGES = {
 
 @pytest.mark.parametrize(("answer", "wanted"), PAGES.values(), ids=PAGES)
 def test_page(answer: object, wanted: Page) -> None:
-    """The whole page is as wanted, its records in the order of the results."""
+    """The page is as expected, with its records in the order of the results."""
     found = read_page(answer, MILESTONES, NOW)
     assert [name for name, _ in found.odd] == [name for name, _ in wanted.odd]
     assert page(**vars(found) | {"odd": ()}) == page(**vars(wanted) | {"odd": ()})
@@ -119,7 +119,7 @@ NO_PAGES = {
 
 @pytest.mark.parametrize("answer", NO_PAGES.values(), ids=NO_PAGES)
 def test_answer_that_is_no_page(answer: object) -> None:
-    """It may be one when it is asked for again; the message names the list."""
+    """An invalid page is an error that may be retried; the message names the list."""
     with pytest.raises(KantataUnavailable, match=MILESTONES):
         read_page(answer, MILESTONES, NOW)
 
@@ -143,7 +143,7 @@ WHOLE = {  # records, count, number, pages, size -> rows expected, whole
 
 @pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
 def test_whole_page(case: tuple[int, int, int, int, int, int, bool]) -> None:
-    """A page that has fewer rows than its own count says is not whole."""
+    """A page with fewer rows than its count promises is incomplete."""
     records, count, number, pages, size, expected, whole = case
     rows = {str(n): {} for n in range(records)}
     found = page(records=rows, count=count, number=number, pages=pages, size=size)
@@ -151,7 +151,7 @@ def test_whole_page(case: tuple[int, int, int, int, int, int, bool]) -> None:
 
 
 def test_page_restricted_to_ids() -> None:
-    """Records that were not asked for are dropped; nothing else changes."""
+    """Records with other ids are dropped; nothing else changes."""
     both = page(**BOTH)
     assert both.restricted_to(frozenset({"7", "9"})) == page(**BOTH | {"records": {"7": SEVEN}})
 
@@ -176,10 +176,10 @@ MESSAGES = {
 
 @pytest.mark.parametrize(("answer", "message"), MESSAGES.values(), ids=MESSAGES)
 def test_messages_of_a_failure(answer: object, message: str) -> None:
-    """Kantata's own words, in one line, whatever shape they come in."""
+    """Kantata's messages are shown in one line, for every shape of error."""
     assert error_messages(answer) == message
 
 
 def test_error_without_a_message_says_something() -> None:
-    """An error that names only a field is not lost."""
+    """An error that names only a field is shown."""
     assert error_messages({"errors": [{"field": "title"}]}).startswith("title: ")

@@ -1,4 +1,4 @@
-"""Values of writable fields: taken exactly, or refused with the field's name."""
+"""Values of writable fields: accepted exactly, or refused with the field's name."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("name", "text", "value"), TAKEN.values(), ids=TAKEN)
-def test_value_that_is_taken(name: str, text: str, value: object) -> None:
-    """The value and its type are what Kantata takes."""
+def test_value_that_is_accepted(name: str, text: str, value: object) -> None:
+    """The value and its type are those that Kantata accepts."""
     found = parse_field(name, text)
     assert (type(found), found) == (type(value), value)
 
 
 @pytest.mark.parametrize(("name", "text"), REFUSED.values(), ids=REFUSED)
 def test_value_that_is_refused(name: str, text: str) -> None:
-    """The message names the field, and stays short and visible whatever was typed."""
+    """The message names the field, and is short and printable for any input."""
     with pytest.raises(ChangeRefused, match=name) as refused:
         parse_field(name, text)
     message = str(refused.value)
@@ -100,12 +100,12 @@ WRITTEN_OUT = {
 
 @pytest.mark.parametrize(("text", "shown"), WRITTEN_OUT.values(), ids=WRITTEN_OUT)
 def test_characters_that_cannot_be_seen(text: str, shown: str) -> None:
-    """They are named by their numbers."""
+    """Invisible characters are shown by their code points."""
     with pytest.raises(ChangeRefused, match=f"reason.*{shown}"):
         check_text("reason", text)
 
 
 @pytest.mark.parametrize("text", ["", "as agreed", "naïve, ½ €", "🙂", "👩\u200d💻"])
 def test_text_that_can_be_seen(text: str) -> None:
-    """It is given back as it is."""
+    """Printable text is returned unchanged."""
     assert check_text("reason", text) == text

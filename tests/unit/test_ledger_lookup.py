@@ -1,4 +1,4 @@
-"""What the ledger holds of a request already: the same line again, an open change, an equal."""
+"""Lookups in the ledger: the same request again, an open change, an equal create."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def change(
 
 
 def draft(action: Action = Action.UPDATE, after: Image | None = None, **fields: object) -> Draft:
-    """A draft that is to be proposed."""
+    """A draft to propose."""
     return Draft(**values(action, after, **fields))
 
 
-def ask(
+def request(
     action: Action = Action.UPDATE, id_: str | None = "7", where: str = "line 2"
 ) -> ChangeRequest:
-    """A request in a line of a file; what it wants is given apart from it."""
+    """A request in a line of a file; the tests pass its values separately."""
     return ChangeRequest(action, id_, {}, "as agreed", where)
 
 
@@ -116,9 +116,9 @@ EARLIER = {
 def test_earlier_change_of_the_same_line(
     ledger: list[Change], action: Action, wanted: Image, found: str | None
 ) -> None:
-    """A line that is given twice leads to one change."""
+    """The same line given twice leads to one change."""
     id_ = None if action is Action.CREATE else "7"
-    earlier = LedgerLookup(ledger).previous_change(ask(action, id_), wanted)
+    earlier = LedgerLookup(ledger).previous_change(request(action, id_), wanted)
     assert (earlier.change_id if earlier else None) == found
 
 
@@ -149,7 +149,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("ledger", "draft"), ALLOWED.values(), ids=ALLOWED)
 def test_draft_that_can_be_proposed(ledger: list[Change], draft: Draft) -> None:
-    """Nothing open is about the same milestone, and no create is equal."""
+    """A draft can be proposed if no open change has its milestone, and no create is equal."""
     LedgerLookup(ledger).check_conflicts(draft, "line 2")
 
 
@@ -184,7 +184,7 @@ CONFLICTS = {
 
 @pytest.mark.parametrize(("ledger", "draft", "words"), CONFLICTS.values(), ids=CONFLICTS)
 def test_draft_that_is_refused(ledger: list[Change], draft: Draft, words: list[str]) -> None:
-    """The message names the change in the way."""
+    """The message names the conflicting change."""
     with pytest.raises(ChangeRefused) as refused:
         LedgerLookup(ledger).check_conflicts(draft, "line 2")
     assert all(word in str(refused.value) for word in words), str(refused.value)
@@ -192,20 +192,20 @@ def test_draft_that_is_refused(ledger: list[Change], draft: Draft, words: list[s
 
 def test_lines_of_one_file_count_as_well() -> None:
     """An equal create in an earlier line is refused, by that line's number; a duplicate is not."""
-    held = LedgerLookup([])
-    held.check_conflicts(draft(CREATE), "line 2")
-    held.check_conflicts(draft(CREATE, NEW | {"title": "Other"}), "line 3")
-    held.check_conflicts(draft(CREATE, duplicate=True), "line 4")
+    lookup = LedgerLookup([])
+    lookup.check_conflicts(draft(CREATE), "line 2")
+    lookup.check_conflicts(draft(CREATE, NEW | {"title": "Other"}), "line 3")
+    lookup.check_conflicts(draft(CREATE, duplicate=True), "line 4")
     with pytest.raises(ChangeRefused, match="line 2"):
-        held.check_conflicts(draft(CREATE), "line 5")
+        lookup.check_conflicts(draft(CREATE), "line 5")
 
 
 def test_each_milestone_is_in_one_line() -> None:
-    """A second line about a milestone is refused, whatever it asks; creates have no milestone."""
-    held = LedgerLookup([])
-    held.claim_milestone(ask(where="line 2"))
-    held.claim_milestone(ask(id_="8", where="line 3"))
+    """A second line for a milestone is refused; creates have no milestone."""
+    lookup = LedgerLookup([])
+    lookup.claim_milestone(request(where="line 2"))
+    lookup.claim_milestone(request(id_="8", where="line 3"))
     for line in ("line 4", "line 5"):
-        held.claim_milestone(ask(CREATE, None, line))
+        lookup.claim_milestone(request(CREATE, None, line))
     with pytest.raises(ChangeRefused, match=r"milestone 7 .*line 2"):
-        held.claim_milestone(ask(DELETE, where="line 6"))
+        lookup.claim_milestone(request(DELETE, where="line 6"))

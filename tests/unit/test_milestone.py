@@ -1,4 +1,4 @@
-"""A milestone as people see it, and whether it counts as invoiced."""
+"""The image of a milestone, and whether it counts as invoiced."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ INVOICED = {
 
 @pytest.mark.parametrize(("on", "linked", "statuses", "why"), INVOICED.values(), ids=INVOICED)
 def test_invoiced(on: Value, linked: Value, statuses: dict[str, object], why: str | None) -> None:
-    """Any invoice that is not cancelled, or may not be, is a reason, and is named."""
+    """An own invoice, or a linked one that is not known to be cancelled, is named as the reason."""
     found = invoiced_reason({"invoice_id": on, "invoice_ids": linked}, statuses)
     assert bool(found) == (why is not None)
     assert f"invoice {why}" in found if why else not found

@@ -1,4 +1,4 @@
-"""What is new within fields that hold objects."""
+"""Changes inside fields that hold objects."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CASES = {  # held as JSON text, read -> path and kind of each change
 
 @pytest.mark.parametrize(("held", "read", "found"), CASES.values(), ids=CASES)
 def test_changes(held: list[str], read: list[object], found: list[tuple[str, str]]) -> None:
-    """Each path that is new or has a new type is named once, with the type."""
+    """Each path that is new or has a new type is reported once, with its type."""
     lines = list(nested_changes("data", held, read))
     assert [line.partition(" ")[0] for line in lines] == [path for path, _ in found]
     assert all(kind in line for line, (_, kind) in zip(lines, found, strict=True)), lines

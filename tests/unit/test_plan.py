@@ -1,4 +1,4 @@
-"""The plan: what is written, what is left alone and why, for each state of the account."""
+"""The plan: what is written, what is not and why, for each state of the account."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def sent(made: Change, **fields: object) -> Change:
 def milestone(
     invoiced: str = "", updated_at: datetime | str | None = BEFORE_SENT, **fields: object
 ) -> MilestoneState:
-    """Milestone 7 as it was proposed, but for these fields."""
+    """Milestone 7 as it was at the proposal, except for these fields."""
     at = updated_at.isoformat() if isinstance(updated_at, datetime) else updated_at
     return MilestoneState(KICK_OFF | fields, invoiced, at)
 
@@ -105,13 +105,13 @@ def without_milestone(**parts: object) -> AccountState:
 
 
 def project(*ids: str, **fields: object) -> dict[str, MilestoneState]:
-    """Milestones like NEW, but for these fields."""
+    """Milestones like NEW, except for these fields."""
     return {id_: MilestoneState(KICK_OFF | {"date_to_invoice": None} | NEW | fields) for id_ in ids}
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a step or a settlement must be: its kind, words of its reason, and what it is about."""
+    """An expected step or settlement."""
 
     kind: object
     words: tuple[str, ...] = ()
@@ -121,28 +121,28 @@ class Expected:
 
 
 def write(*twins: str) -> Expected:
-    """It is sent, and knows these equal milestones."""
+    """A write that records these equal milestones."""
     return Expected(Write, twins=twins)
 
 
 def write_over(updated_at: datetime | str = BEFORE_SENT) -> Expected:
-    """It is sent, and keeps when its milestone was last changed."""
+    """A write that records when its milestone was last changed."""
     at = updated_at.isoformat() if isinstance(updated_at, datetime) else updated_at
     return Expected(Write, seen_updated_at=at)
 
 
 def no_op(milestone_id: str, *words: str) -> Expected:
-    """Nothing is to be done."""
+    """A step without a write, since the account is already as approved."""
     return Expected(NoOp, words, milestone_id)
 
 
 def conflict(*words: str) -> Expected:
-    """It is not sent, since the account or the change is not what was approved."""
+    """A conflict, since the account or the change is not what was approved."""
     return Expected(Conflict, words)
 
 
 def later(*words: str) -> Expected:
-    """It is not decided now."""
+    """A step that is deferred."""
     return Expected(Deferred, words)
 
 
@@ -344,7 +344,7 @@ PLANS = {
 
 
 def matches(step: Step, change: Change, wanted: Expected) -> bool:
-    """Whether a step is of this change, of the kind, and says and holds what is wanted."""
+    """Whether a step of this change is as expected."""
     if isinstance(step, Write):
         return step == Write(change, wanted.twins, wanted.seen_updated_at)
     return (
@@ -357,7 +357,7 @@ def matches(step: Step, change: Change, wanted: Expected) -> bool:
 
 @pytest.mark.parametrize(("change", "live", "wanted"), PLANS.values(), ids=PLANS)
 def test_plan(change: Change, live: AccountState, wanted: Expected) -> None:
-    """Each approved change has one step, by the account alone."""
+    """Each approved change has one step, which depends only on the account."""
     (step,) = build_plan([change], live)
     assert type(step) is wanted.kind
     assert matches(step, change, wanted), step
@@ -507,7 +507,7 @@ SETTLED = {
 
 @pytest.mark.parametrize(("change", "live", "wanted"), SETTLED.values(), ids=SETTLED)
 def test_settlement(change: Change, live: AccountState, wanted: Expected | None) -> None:
-    """An unknown outcome becomes known by reading back, or stays unknown."""
+    """An unknown outcome is settled by reading back, or stays unknown."""
     found = settle(change, live)
     if wanted is None:
         assert found is None
@@ -562,7 +562,7 @@ UNKNOWN_PLANS = {
 
 @pytest.mark.parametrize(("change", "live", "wanted"), UNKNOWN_PLANS.values(), ids=UNKNOWN_PLANS)
 def test_plan_of_an_unknown_outcome(change: Change, live: AccountState, wanted: Expected) -> None:
-    """The plan of a change in doubt is what its settlement leads to."""
+    """The plan of a change with an unknown outcome follows its settlement."""
     (step,) = build_plan([change], live)
     assert type(step) is wanted.kind
     assert matches(step, change, wanted), step
@@ -588,7 +588,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize(("change", "why"), UNKNOWN.values(), ids=UNKNOWN)
 def test_why_unknown(change: Change, why: str) -> None:
-    """What cannot be read makes exactly the changes that need it unknown."""
+    """Unreadable records leave exactly the changes that need them unknown."""
     live = AccountState(
         unreadable={"7": "milestone", "3": "no id"},
         unreadable_projects={"3": "project", "7": "no id"},
@@ -612,7 +612,7 @@ IMAGES = {
 
 @pytest.mark.parametrize(("change", "wanted"), IMAGES.values(), ids=IMAGES)
 def test_expected(change: Change, wanted: Image) -> None:
-    """A milestone once its change was applied; its invoices may change at any time."""
+    """The expected milestone after its change; its invoices are ignored, since they may change."""
     ignored = {"invoice_id", "invoice_ids"}
     assert expected_image(change) == {n: v for n, v in wanted.items() if n not in ignored}
 
@@ -636,7 +636,7 @@ DIFFERENCES = {
 
 @pytest.mark.parametrize(("wanted", "found", "words"), DIFFERENCES.values(), ids=DIFFERENCES)
 def test_differences(wanted: Image, found: Image, words: list[str]) -> None:
-    """Each field that is not as wanted is named with both values."""
+    """Each field that differs is named with both values."""
     text = differences(wanted, KICK_OFF | found, DOLLARS)
     assert bool(text) == bool(words)
     assert all(word in text for word in words), text

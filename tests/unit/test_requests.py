@@ -1,4 +1,4 @@
-"""Change requests as they are typed: on the command line and in a file."""
+"""Change requests from the command line and from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from warehouse.ledger.change import Action
 WHY = "as agreed"
 
 
-def ask(
+def request(
     action: Action = Action.UPDATE,
     id_: str | None = "7",
     where: str = "line 2",
@@ -43,11 +43,11 @@ SETTINGS = {
 
 @pytest.mark.parametrize(("settings", "fields"), SETTINGS.values(), ids=SETTINGS)
 def test_request_of_the_command_line(settings: list[str], fields: dict[str, str]) -> None:
-    """Each NAME=VALUE is one field."""
+    """Each NAME=VALUE sets one field."""
     updated = single_request(Action.UPDATE, milestone_id="7", assignments=settings, reason=WHY)
-    assert updated == ask(where="", **fields)
+    assert updated == request(where="", **fields)
     created = single_request(Action.CREATE, milestone_id=None, assignments=settings, reason="b")
-    assert created == ask(Action.CREATE, None, "", "b", **fields)
+    assert created == request(Action.CREATE, None, "", "b", **fields)
 
 
 WRONG_SETTINGS = {
@@ -60,61 +60,61 @@ WRONG_SETTINGS = {
 
 @pytest.mark.parametrize(("settings", "words"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
 def test_settings_that_are_refused(settings: list[str], words: str) -> None:
-    """The message shows what was typed and how to type it."""
+    """The message shows the input and the right form."""
     with pytest.raises(ChangeRefused, match=words) as refused:
         single_request(Action.UPDATE, milestone_id="7", assignments=settings, reason=WHY)
     assert "NAME=VALUE" in str(refused.value)
 
 
 FILES = {
-    "an update, since no action is named": ("id,title\n7,A\n", [ask(title="A")]),
-    "the milestone by its long name": ("milestone_id,title\n7,A\n", [ask(title="A")]),
-    "the milestone by both names": ("id,milestone_id,title\n7,7,A\n", [ask(title="A")]),
+    "an update, since no action is named": ("id,title\n7,A\n", [request(title="A")]),
+    "the milestone by its long name": ("milestone_id,title\n7,A\n", [request(title="A")]),
+    "the milestone by both names": ("id,milestone_id,title\n7,7,A\n", [request(title="A")]),
     "the milestone by one of two names": (
         "id,milestone_id,title\n7,,A\n,8,B\n",
-        [ask(title="A"), ask(id_="8", where="line 3", title="B")],
+        [request(title="A"), request(id_="8", where="line 3", title="B")],
     ),
     "three actions": (
         "action,id,workspace_id,title\nupdate,7,,A\ncreate,,3,B\ndelete,8,,\n",
         [
-            ask(title="A"),
-            ask(Action.CREATE, None, "line 3", workspace_id="3", title="B"),
-            ask(Action.DELETE, "8", "line 4"),
+            request(title="A"),
+            request(Action.CREATE, None, "line 3", workspace_id="3", title="B"),
+            request(Action.DELETE, "8", "line 4"),
         ],
     ),
-    "an empty action is an update": ("action,id,title\n,7,A\n", [ask(title="A")]),
+    "an empty action is an update": ("action,id,title\n,7,A\n", [request(title="A")]),
     "a reason of its own": (
         "id,title,reason\n7,A,because\n8,B,\n",
-        [ask(reason="because", title="A"), ask(id_="8", where="line 3", title="B")],
+        [request(reason="because", title="A"), request(id_="8", where="line 3", title="B")],
     ),
-    "an empty cell asks for nothing": ("id,title,story_id\n7,,12\n", [ask(story_id="12")]),
-    "a cell of spaces asks for nothing": ("id,title,story_id\n7,  ,12\n", [ask(story_id="12")]),
-    "spaces around a cell do not count": ("id,title\n 7 , A \n", [ask(title="A")]),
-    "semicolons, as a European Excel writes them": ("id;title\n7;A, b\n", [ask(title="A, b")]),
-    "a semicolon in a cell is text": ('id,"title"\n7,A;b\n', [ask(title="A;b")]),
-    "a byte order mark, as Excel writes it": ("\ufeffid,title\n7,A\n", [ask(title="A")]),
-    "line ends of Windows": ("id,title\r\n7,A\r\n", [ask(title="A")]),
-    "no line end at the end": ("id,title\n7,A", [ask(title="A")]),
-    "quotes": ('id,title\n7,"A ""b"", c"\n', [ask(title='A "b", c')]),
+    "an empty cell sets nothing": ("id,title,story_id\n7,,12\n", [request(story_id="12")]),
+    "a cell of spaces sets nothing": ("id,title,story_id\n7,  ,12\n", [request(story_id="12")]),
+    "spaces around a cell do not count": ("id,title\n 7 , A \n", [request(title="A")]),
+    "semicolons, as a European Excel writes them": ("id;title\n7;A, b\n", [request(title="A, b")]),
+    "a semicolon in a cell is text": ('id,"title"\n7,A;b\n', [request(title="A;b")]),
+    "a byte order mark, as Excel writes it": ("\ufeffid,title\n7,A\n", [request(title="A")]),
+    "line ends of Windows": ("id,title\r\n7,A\r\n", [request(title="A")]),
+    "no line end at the end": ("id,title\n7,A", [request(title="A")]),
+    "quotes": ('id,title\n7,"A ""b"", c"\n', [request(title='A "b", c')]),
     "a line end in a cell is left to its field, and lines are counted": (
         'id,title\n7,"A\nb"\n8,C\n',
-        [ask(where="line 3", title="A\nb"), ask(id_="8", where="line 4", title="C")],
+        [request(where="line 3", title="A\nb"), request(id_="8", where="line 4", title="C")],
     ),
-    "an empty line is passed over": (
-        "id,title\n7,A\n\n8,B\n", [ask(title="A"), ask(id_="8", where="line 4", title="B")],
+    "an empty line is skipped": (
+        "id,title\n7,A\n\n8,B\n", [request(title="A"), request(id_="8", where="line 4", title="B")],
     ),
     "an update without a milestone is left to the proposal": (
-        "id,title\n,A\n", [ask(id_=None, title="A")],
+        "id,title\n,A\n", [request(id_=None, title="A")],
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "asks"), FILES.values(), ids=FILES)
-def test_requests_of_a_file(tmp_path: Path, text: str, asks: list[ChangeRequest]) -> None:
-    """Each line is one request, named by its number."""
+@pytest.mark.parametrize(("text", "expected"), FILES.values(), ids=FILES)
+def test_requests_of_a_file(tmp_path: Path, text: str, expected: list[ChangeRequest]) -> None:
+    """Each line is one request, identified by its line number."""
     file = tmp_path / "changes.csv"
     file.write_text(text, encoding="utf-8", newline="")
-    assert requests_from_csv(file, WHY) == asks
+    assert requests_from_csv(file, WHY) == expected
 
 
 WRONG_FILES = {
@@ -141,7 +141,7 @@ WRONG_FILES = {
 
 @pytest.mark.parametrize(("text", "words"), WRONG_FILES.values(), ids=WRONG_FILES)
 def test_files_that_are_refused(tmp_path: Path, text: str, words: list[str]) -> None:
-    """All is refused by one message, which names every line that is wrong and no other."""
+    """The whole file is refused with one message, which names exactly the invalid lines."""
     file = tmp_path / "changes.csv"
     file.write_text(text, encoding="utf-8", newline="")
     with pytest.raises(ChangeRefused) as refused:
@@ -151,7 +151,7 @@ def test_files_that_are_refused(tmp_path: Path, text: str, words: list[str]) -> 
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """One that does not exist, and one in another encoding."""
+    """A missing file and one in another encoding are refused."""
     missing, latin = tmp_path / "missing.csv", tmp_path / "latin.csv"
     latin.write_bytes("id,title\n7,Prüfung\n".encode("latin-1"))
     for file in (missing, latin):
@@ -169,7 +169,7 @@ PROBLEMS = {
 
 @pytest.mark.parametrize(("problems", "head", "message"), PROBLEMS.values(), ids=PROBLEMS)
 def test_problems_are_refused_together(problems: list[str], head: str, message: str | None) -> None:
-    """Each has a line; no problem refuses nothing."""
+    """One error lists each problem on a line; without problems there is no error."""
     if message is None:
         refuse_problems(problems, head)
         return

@@ -1,4 +1,4 @@
-"""What a response means: for a read, and for a write that may have been done."""
+"""The meaning of a response: for a read, and for a write that may have been applied."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ READS = {
 
 @pytest.mark.parametrize(("response", "error"), READS.values(), ids=READS)
 def test_reads_that_failed(response: ReadResponse, error: type[errors.KantataError]) -> None:
-    """Each failure has its error, and the message names what was read or where."""
+    """Each failure has its error; the message names the record or the path."""
     with pytest.raises(error) as caught:
         response.body()
     assert type(caught.value) is error
@@ -64,7 +64,7 @@ def test_reads_that_failed(response: ReadResponse, error: type[errors.KantataErr
 
 
 def test_read_that_succeeded() -> None:
-    """Its JSON is given as it is."""
+    """The JSON of the response is returned unchanged."""
     assert read(http(200, b'{"count": 0}')).body() == {"count": 0}
 
 
@@ -89,14 +89,14 @@ WRITES = {
 def test_writes_that_failed(
     method: str, response: HttpResponse, error: type[errors.KantataError]
 ) -> None:
-    """Only a clear refusal of Kantata's means that nothing was done."""
+    """Only a clear refusal by Kantata means that nothing was written."""
     with pytest.raises(error) as caught:
         write_result(method, response)
     assert type(caught.value) is error
 
 
 def test_writes_that_succeeded() -> None:
-    """The JSON of an update; nothing for a deletion."""
+    """An update returns its JSON, a deletion nothing."""
     assert write_result("PUT", http(200, b'{"count": 1}')) == {"count": 1}
     assert write_result("DELETE", http(204, b"")) == {}
 
@@ -112,13 +112,13 @@ NOT_CREATED = {
 
 
 def test_created_id() -> None:
-    """The one row of the answer names what was created."""
+    """The only row of the answer gives the id of the new milestone."""
     assert created_id({"results": [CREATED]}, LIST) == "7"
 
 
 @pytest.mark.parametrize("body", NOT_CREATED.values(), ids=NOT_CREATED)
 def test_created_id_that_is_not_clear(body: dict[str, object]) -> None:
-    """Without exactly one row it is unknown what was created."""
+    """Without exactly one row the new id is unknown."""
     with pytest.raises(errors.KantataOutcomeUnknown):
         created_id(body, LIST)
 
@@ -147,12 +147,12 @@ UNANSWERED = {
 def test_writes_without_an_answer(
     error: requests.RequestException, kind: type[errors.KantataError]
 ) -> None:
-    """Only without a connection is it certain that nothing was sent."""
+    """Only without a connection it is certain that nothing was sent."""
     assert type(write_without_response(error)) is kind
 
 
 def test_headers() -> None:
-    """Retry-After is seconds or a date; a Date without a zone is UTC; garbage says nothing."""
+    """Retry-After is seconds or a date; a Date without a zone is UTC; invalid values are None."""
     soon = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     assert retry_after(http(429, **{"Retry-After": "2.5"})) == 2.5
     assert 0 < (retry_after(http(429, **{"Retry-After": soon})) or 0) <= 3_600

@@ -1,4 +1,4 @@
-"""A run that dies anywhere is redone by the next one, with the same result."""
+"""A run may die at any point: the next run redoes it, with the same result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOSE = "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.close_connectio
 
 @pytest.mark.parametrize("point", list(dict.fromkeys(every_point())), ids=str)
 def test_every_kill_point_is_a_function(point: Point) -> None:
-    """A point whose function was renamed is found at once, whichever points a sample takes."""
+    """Each point names an existing function, so a rename is noticed even outside the sample."""
     assert code_of(point.function)
 
 
@@ -36,7 +36,7 @@ def test_every_kill_point_is_a_function(point: Point) -> None:
 def test_killed_runs_are_redone(
     job: Job, scenario: str, every: int, record_property: pytest.RecordProperty
 ) -> None:
-    """Killed at a point of a run, or at three in a row, the next run makes it right."""
+    """After a run dies at one point, or three runs in a row do, the next run repairs the result."""
     chosen = sample(points(job.name, scenario), every)
     with Sandbox(milestones=230) as sandbox:
         account = sandbox.account
@@ -57,7 +57,7 @@ def test_killed_runs_are_redone(
 
 
 def change(account: Account, number: int) -> None:
-    """Change, create, invoice, rename and delete."""
+    """Update, create, invoice, rename and delete records."""
     ids = list(account.milestones)
     account.update_milestone(ids[number], amount_in_cents=number)
     account.invoice_milestone(account.create_milestone(title=f"new {number}"))
@@ -68,8 +68,8 @@ def change(account: Account, number: int) -> None:
 @pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"])
 @pytest.mark.parametrize("job", ["duckdb"], indirect=True)
 def test_killed_before_the_file_is_written(job: Job, every: int) -> None:
-    """Killed while only DuckDB's log has what a first run committed, the next run is right."""
-    last = 26  # so often a first run opens and closes the file; the marts come with the 22nd
+    """A first run dies while only DuckDB's log has its commits; the next run is correct."""
+    last = 26  # connections of a first run; the 22nd builds the marts
     chosen = sample([Point(CLOSE, call) for call in range(22, last + 1)], every)
     with Sandbox(milestones=30) as sandbox:
         for point in chosen.items:
@@ -96,7 +96,7 @@ def test_killed_before_the_file_is_written(job: Job, every: int) -> None:
     indirect=["job"],
 )
 def test_signals_end_a_run_in_order(job: Job, phase: str, number: int) -> None:
-    """A signal ends the run within ten seconds with its own exit code, and the row says so."""
+    """A signal ends the run within ten seconds, with its exit code and the status ``stopped``."""
     code = 128 + number
     milestones, latency = (2_000, 300) if phase == "reading" else (10_000, 0)
     with Sandbox(milestones=milestones, latency_ms=latency) as sandbox:
@@ -115,11 +115,11 @@ def test_signals_end_a_run_in_order(job: Job, phase: str, number: int) -> None:
         time.sleep(0.2)
         process.send_signal(number)
         began = time.monotonic()
-        said = process.stderr.read()
+        output = process.stderr.read()
         process.stderr.close()
-        assert process.wait() == code, said
+        assert process.wait() == code, output
         assert time.monotonic() - began < 10
-        assert "Traceback" not in said
+        assert "Traceback" not in output
         assert job.rows("select status from kantata.sync_runs") == [("stopped",)]
         assert job.sync(sandbox).run.rows_read == milestones
         assert_equal(job, sandbox.account)
@@ -130,7 +130,7 @@ def test_signals_end_a_run_in_order(job: Job, phase: str, number: int) -> None:
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
 )
 def test_signals_end_a_run_that_waits_in_the_server(postgres: Job, number: int, code: int) -> None:
-    """While another session holds a mart's table, a signal still ends the run in ten seconds."""
+    """A signal ends the run within ten seconds, even while another session locks a mart's table."""
     command = [*COMMAND, "run", "--destination", "postgres"]
     with Sandbox(milestones=60) as sandbox:
         postgres.sync(sandbox)
@@ -150,9 +150,9 @@ def test_signals_end_a_run_that_waits_in_the_server(postgres: Job, number: int, 
                 time.sleep(0.2)
             process.send_signal(number)
             began = time.monotonic()
-            _, said = process.communicate()
+            _, output = process.communicate()
             assert time.monotonic() - began < 10
-        end = json.loads(said.splitlines()[-1])
+        end = json.loads(output.splitlines()[-1])
         assert (process.returncode, end["event"], end["exit_code"]) == (code, "end", code)
         assert "stopped by SIG" in end["error"]
         assert postgres.sync(sandbox).exit_code == 0
@@ -161,8 +161,8 @@ def test_signals_end_a_run_that_waits_in_the_server(postgres: Job, number: int, 
     assert statuses == [("proven",), ("stopped",), ("proven",)]
 
 
-def test_half_written_working_folder_is_not_in_the_way(job: Job) -> None:
-    """A run killed while dlt wrote its schema leaves a state that names what is not there."""
+def test_half_written_working_folder_does_not_stop_the_next_run(job: Job) -> None:
+    """A run that died while dlt wrote its schema leaves a state that names a missing file."""
     with Sandbox(milestones=30) as sandbox:
         job.sync(sandbox)
         (schema,) = (job.target.working / "milestones" / "schemas").glob("kantata.*")
@@ -173,7 +173,7 @@ def test_half_written_working_folder_is_not_in_the_way(job: Job) -> None:
 
 
 def test_killed_while_reading_leaves_no_lock(job: Job) -> None:
-    """The lock of a killed run is not in the way of the next one."""
+    """The lock of a killed run does not block the next one."""
     with Sandbox(milestones=300) as sandbox:
         sandbox.misbehave(Fault("delay", seconds=600, path="billing_milestones"))
         environment = os.environ | {

@@ -1,4 +1,4 @@
-"""What a connection to the warehouse leaves open."""
+"""A connection to the warehouse leaves nothing open."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def _interrupted(batches: Iterable[pa.RecordBatch]) -> None:
 
 
 def test_an_interrupted_read_leaves_the_file_closed(tmp_path: Path) -> None:
-    """The traceback of the error keeps the batches, and still the file can be opened again."""
-    place = duckdb_target(tmp_path / "loader.duckdb", tmp_path / "published.duckdb")
-    with pytest.raises(_InterruptedError) as error, connect(place.destination) as database:
+    """The file is closed although the traceback keeps the batches, so it can be opened again."""
+    target = duckdb_target(tmp_path / "loader.duckdb", tmp_path / "published.duckdb")
+    with pytest.raises(_InterruptedError) as error, connect(target.destination) as database:
         _interrupted(database.batches("select * from range(200000)"))
     assert [file.path for file in psutil.Process().open_files() if "loader" in file.path] == []
     assert error.traceback
-    with connect(place.destination) as database:
+    with connect(target.destination) as database:
         assert database.rows("select 1") == [(1,)]

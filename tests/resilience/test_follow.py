@@ -1,9 +1,9 @@
 # ruff: noqa: D102 - the name of a rule says what it does
-"""Whatever happens to the account, the warehouse follows it: a property of random histories.
+"""The warehouse follows the account through random histories.
 
-A history creates, edits, deletes, invoices and hides; tells of it by events in time, late, twice
-or never; lets requests fail and runs die; and syncs in between. MILESTONES_EXAMPLES says how many
-histories are tried; few are chosen by the commit, as samples are, so that they fail again.
+A history creates, edits, deletes, invoices and hides milestones. Events report that in time, late,
+twice or never. Requests fail, runs die, and syncs run in between. MILESTONES_EXAMPLES sets the
+number of histories. A small number is seeded by the commit, like samples, so that failures repeat.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ MILESTONES = 45
 TRIED: Counter[str] = Counter()
 ACTS = [
     *("create", "edit", "edit_silently", "delete", "invoice", "cancel", "delete_draft"),
-    *("restore", "rename_project", "lose_access", "regain_access", "spoil", "mend", "drift"),
-    *("leave_out", "spoil_reference", "mend_reference", "delete_many", "side_load"),
+    *("restore", "rename_project", "lose_access", "regain_access", "spoil", "repair", "drift"),
+    *("leave_out", "spoil_reference", "repair_reference", "delete_many", "side_load"),
 ]
 Acts = st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 10_000)), min_size=2, max_size=6)
 SPOILED = [
@@ -61,11 +61,11 @@ FAULTS = [
     *("error", "throttle", "drop_before", "drop_after", "garbage", "html", "lose_rows"),
 ]
 Id = st.integers(0, 10_000)
-"""Chooses one of whatever there is."""
+"""Picks one of the records that exist."""
 
 
 class Histories(RuleBasedStateMachine):
-    """One account, one warehouse, and what the test knows of both."""
+    """One account, one warehouse, and the state that the test expects of both."""
 
     job: Job
 
@@ -77,12 +77,12 @@ class Histories(RuleBasedStateMachine):
         self.sandbox = Sandbox(milestones=MILESTONES, seed=3)
         self.sandbox.__enter__()
         self.account = self.sandbox.account
-        self.untold: set[str] = set()  # changed since the last scan, and nobody told of it
-        self.spoiled: set[str] = set()  # shown with a value that cannot be typed
-        self.odd: set[str] = set()  # shown with a field more or less
-        self.references: dict[str, str] = {}  # spoiled, with what was there
+        self.unreported: set[str] = set()  # changed since the last scan, without an event
+        self.spoiled: set[str] = set()  # shown with a value that cannot be converted
+        self.odd: set[str] = set()  # shown with an extra or a missing field
+        self.references: dict[str, str] = {}  # spoiled ones, with their good value
         self.things: dict[str, dict[str, object]] = {}
-        self.late: dict[str, int] = {}  # told of at this second of Kantata's clock
+        self.late: dict[str, int] = {}  # reported at this second of Kantata's clock
         self.trash: list[dict[str, object]] = []
         self.delay = 0
         self.killed = False
@@ -103,18 +103,18 @@ class Histories(RuleBasedStateMachine):
             getattr(self, act)(number)
 
     def act(self, act: str, number: int, _: Account) -> None:
-        """Let one thing happen, as a fault of the sandbox."""
+        """Perform one act, as a fault of the sandbox."""
         getattr(self, act)(number)
 
     def pick(self, number: int, among: list[str]) -> str | None:
         """One of these, or None if there is none."""
         return among[number % len(among)] if among else None
 
-    def changed(self, id_: str, told: bool = True) -> None:
+    def changed(self, id_: str, reported: bool = True) -> None:
         """Note that a milestone changed."""
         TRIED["changes"] += 1
-        if not told:
-            self.untold.add(id_)
+        if not reported:
+            self.unreported.add(id_)
         elif self.delay:
             self.late[id_] = self.account.clock.now() + self.delay
 
@@ -151,7 +151,7 @@ class Histories(RuleBasedStateMachine):
             self.account.silently_update_milestone(
                 id_, date_to_invoice=f"2027-02-{number % 28 + 1:02}"
             )
-            self.changed(id_, told=False)
+            self.changed(id_, reported=False)
 
     def delete(self, number: int) -> None:
         if id_ := self.pick(number, list(self.account.true_milestones)):
@@ -172,12 +172,12 @@ class Histories(RuleBasedStateMachine):
             record = self.trash.pop()
             if record["workspace_id"] in self.account.workspaces:
                 self.account.restore_milestone(record | {"invoice_id": None})
-                self.changed(str(record["id"]), told=False)
+                self.changed(str(record["id"]), reported=False)
 
     def invoice(self, number: int) -> None:
         if id_ := self.pick(number, self.unbilled()):
             self.account.invoice_milestone(id_, draft=bool(number % 2))
-            TRIED["changes"] += 1  # the invoice tells of it, whatever the events do
+            TRIED["changes"] += 1  # the invoice reports it, with or without events
 
     def cancel(self, number: int) -> None:
         if id_ := self.pick(number, self.billed(draft=False)):
@@ -193,21 +193,21 @@ class Histories(RuleBasedStateMachine):
         if id_ := self.pick(number, list(self.account.true_milestones)):
             self.account.set_raw(id_, *SPOILED[number % len(SPOILED)])
             self.spoiled.add(id_)
-            self.changed(id_, told=False)
+            self.changed(id_, reported=False)
 
-    def mend(self, number: int) -> None:
+    def repair(self, number: int) -> None:
         if id_ := self.pick(number, sorted(self.spoiled | self.odd)):
             self.account.clear_raw(id_)
             self.spoiled.discard(id_)
             self.odd.discard(id_)
-            self.changed(id_, told=False)
+            self.changed(id_, reported=False)
 
     def leave_out(self, number: int) -> None:
         whole = [i for i in self.account.true_milestones if i not in self.spoiled]
-        if id_ := self.pick(number, whole):  # to leave out what is spoiled would mend it
+        if id_ := self.pick(number, whole):  # leaving out a spoiled field would repair it
             self.account.leave_out(id_, ABSENT[number % len(ABSENT)])
             self.odd.add(id_)
-            self.changed(id_, told=False)
+            self.changed(id_, reported=False)
 
     def spoil_reference(self, number: int) -> None:
         held = self.account.external_references
@@ -215,12 +215,12 @@ class Histories(RuleBasedStateMachine):
             self.references[id_] = held[id_]["created_at"]
             self.spoil_time(id_, "yesterday")
 
-    def mend_reference(self, number: int) -> None:
+    def repair_reference(self, number: int) -> None:
         if id_ := self.pick(number, sorted(self.references)):
             self.spoil_time(id_, self.references.pop(id_))
 
     def spoil_time(self, reference: str, moment: str) -> None:
-        """Show a reference with another time; of one that is gone meanwhile nothing is shown."""
+        """Show a reference with another time, unless it was deleted meanwhile."""
         with self.account.change():
             if record := self.account.external_references.get(reference):
                 record["created_at"] = moment
@@ -237,7 +237,7 @@ class Histories(RuleBasedStateMachine):
             value = DRIFTED[number % len(DRIFTED)]
             self.account.set_raw(id_, DRIFTING[number % len(DRIFTING)], value)
             self.odd.add(id_)
-            self.changed(id_, told=False)
+            self.changed(id_, reported=False)
 
     def rename_project(self, number: int) -> None:
         if id_ := self.pick(number, list(self.account.workspaces)):
@@ -248,14 +248,14 @@ class Histories(RuleBasedStateMachine):
         sizes = Counter(str(m["workspace_id"]) for m in held)
         if id_ := self.pick(number, [i for i, size in sizes.items() if size <= 8]):
             self.account.hide_workspace(id_)
-            self.untold |= {
+            self.unreported |= {
                 i for i, m in self.account.true_milestones.items() if m["workspace_id"] == id_
             }
 
     def regain_access(self, _: int) -> None:
         for id_ in list(self.account.hidden):
             self.account.show_workspace(id_)
-            self.untold |= {
+            self.unreported |= {
                 i for i, m in self.account.true_milestones.items() if m["workspace_id"] == id_
             }
 
@@ -284,9 +284,9 @@ class Histories(RuleBasedStateMachine):
         self.run(full)
 
     def run(self, full: bool, allow_deletes: bool = False) -> None:
-        """Sync once, while the account stands still."""
+        """Sync once, while the account does not change."""
         result = self.job.sync(self.sandbox, full=full, allow_deletes=allow_deletes)
-        TRIED[f"proven {result.run.mode}s"] += 1
+        TRIED[f"validated {result.run.mode}s"] += 1
         self.check(result)
 
     @rule(acts=Acts)
@@ -349,70 +349,70 @@ class Histories(RuleBasedStateMachine):
     # What must hold
 
     def check(self, result: SyncResult) -> None:
-        """What must hold after a run that was proven, while the account stood still."""
+        """Assert what holds after a validated run during which the account did not change."""
         if any("at once" in warning for warning in result.run.warnings):
-            TRIED["runs that held deletes back"] += 1
+            TRIED["runs with pending deletions"] += 1
             self.sandbox.behave()
             self.run(full=False, allow_deletes=True)
             return
         if any("nothing of them is marked" in warning for warning in result.run.warnings):
-            TRIED["runs that did not believe an answer"] += 1
+            TRIED["runs that refused an implausible answer"] += 1
             return
         seen = set(filter(self.account.sees_milestone, self.spoiled))
         rejected = {id_ for table, id_, _ in result.rejected if table == "billing_milestones"}
         if result.run.mode == "scan":
-            beside = self.spoiled_references()
+            references = self.spoiled_references()
             assert rejected == seen
-            assert {i for t, i, _ in result.rejected if t != "billing_milestones"} == beside
+            assert {i for t, i, _ in result.rejected if t != "billing_milestones"} == references
             with self.job.reading():
-                assert_equal(self.job, self.account, seen | beside)
-            self.untold.clear()
+                assert_equal(self.job, self.account, seen | references)
+            self.unreported.clear()
             self.late.clear()
             return
         now = self.account.clock.now()
         self.late = {i: moment for i, moment in self.late.items() if moment >= now}
-        excused = self.untold | self.late.keys()
+        excused = self.unreported | self.late.keys()
         assert rejected - excused == seen - excused
         with self.job.reading():
             assert_equal(self.job, self.account, excused | seen, side_tables=False)
 
     def spoiled_references(self) -> set[str]:
-        """References that are spoiled and seen."""
+        """References that are spoiled and visible."""
         visible = filter(self.account.sees_milestone, self.account.true_milestones)
         seen = {i for id_ in visible for i in self.account.references_of.get(id_, ())}
         return seen & self.references.keys()
 
     @invariant()
-    def nothing_live_is_marked_and_nothing_doubled(self) -> None:
+    def nothing_live_is_marked_and_nothing_duplicated(self) -> None:
         if self.job.target.loader and not self.job.target.loader.exists():
             return
         with self.job.reading():
             self.check_tables()
 
     def check_tables(self) -> None:
-        """Nothing live is marked, no id and no version is there twice."""
+        """Assert that nothing live is marked, and that no id and no version is duplicated."""
         loaded = "select table_name from information_schema.tables where table_schema = 'kantata'"
         tables = {row[0] for row in self.job.rows(loaded)}
         if not {"billing_milestones", "billing_milestone_versions"} <= tables:
             return
         deleted = ids_where(self.job, "deleted_at is not null")
         live = set(filter(self.account.sees_milestone, self.account.true_milestones))
-        assert not deleted & (live - self.untold - self.late.keys())
+        assert not deleted & (live - self.unreported - self.late.keys())
         for table, key in (
             ("billing_milestones", "id"),
             ("billing_milestone_versions", "id, version"),
         ):
-            doubled = f"select {key} from kantata.{table} group by {key} having count(*) > 1"
-            assert self.job.rows(doubled) == []
+            duplicates = f"select {key} from kantata.{table} group by {key} having count(*) > 1"
+            assert self.job.rows(duplicates) == []
         self.check_versions()
 
     def check_versions(self) -> None:
-        """Versions have no gap, hold their record, are never rewritten, and tell of a change."""
+        """Assert that versions have no gaps, hold their record, never change, and show a change."""
         rows = self.job.rows(
             "select id, version, change_type, raw, observed_at, title, workspace_id, currency, "
             "amount_in_cents, date_to_invoice::text, invoice_id "
             "from kantata.billing_milestone_versions "
-            # Without a row they are of a first load that was cut off, and go with the next run.
+            # Versions without a row are of an interrupted first load; the next run removes them.
             "where id in (select id from kantata.billing_milestones) order by id, version"
         )
         found = {row[:2]: row[2:] for row in rows}
@@ -420,13 +420,13 @@ class Histories(RuleBasedStateMachine):
         self.versions = found
         for (id_, version), (change_type, raw, _, *values) in found.items():
             record = json.loads(raw) if raw else {}
-            told = [record.get(name, value) for name, value in zip(VALUES, values, strict=True)]
-            assert values == told, id_
+            expected = [record.get(name, value) for name, value in zip(VALUES, values, strict=True)]
+            assert values == expected, id_
             before = found.get((id_, version - 1))
             assert (before is None) == (version == 1) == (change_type == "created"), id_
             if before is not None:
                 assert (change_type == "restored") == (before[0] == "deleted"), id_
-                # A killed run may have loaded a field, not its version; then it is kept and untold.
+                # After a kill the row may have a field that its version lacks; the next repeats it.
                 assert change_type != "updated" or raw != before[1] or self.killed, id_
 
 
@@ -434,9 +434,9 @@ class Histories(RuleBasedStateMachine):
 def test_the_warehouse_follows(
     job: Job, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
-    """After every proven scan the warehouse is the account; after every feed run it shows all told.
+    """After a validated scan the warehouse equals the account; a feed run loads reported changes.
 
-    Always nothing live is marked as deleted, and no id and no version is there twice.
+    At all times nothing live is marked as deleted, and no id and no version is duplicated.
     """
     monkeypatch.setattr(Histories, "job", job, raising=False)
     TRIED.clear()
@@ -451,20 +451,19 @@ def test_the_warehouse_follows(
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
-            # Threads and kills fall as they like: a history that failed is told as it was, since
-            # none that is smaller would be found.
+            # Threads and kills are not deterministic, so a failed history cannot be shrunk.
             phases=[Phase.generate],
             verbosity=Verbosity.debug,
         ),
     )
-    said = ", ".join(f"{count} {what}" for what, count in sorted(TRIED.items()))
-    record_property("tried", said)
-    print(f"{said}; chosen by {seed()[:12] if EXAMPLES <= FEW else 'chance'}")
+    summary = ", ".join(f"{count} {what}" for what, count in sorted(TRIED.items()))
+    record_property("tried", summary)
+    print(f"{summary}; chosen by {seed()[:12] if EXAMPLES <= FEW else 'chance'}")
     if EXAMPLES <= FEW:
-        return  # what must happen in many may be missing in a few
+        return  # few histories need not include every kind of run
     histories = TRIED[f"histories on {job.name}"]
-    proven = ("proven scans", "proven feeds", "runs through faults")
-    assert sum(TRIED[what] for what in proven) >= histories // 2
+    validated = ("validated scans", "validated feeds", "runs through faults")
+    assert sum(TRIED[what] for what in validated) >= histories // 2
     assert TRIED["changes"] >= 3 * histories
     assert TRIED["runs killed"] >= histories // 20
     assert TRIED["scans while it moved"] + TRIED["feeds while it moved"] >= histories // 20

@@ -1,4 +1,4 @@
-"""What is forked for a test is as a process that was started."""
+"""A process that is forked for a test behaves like one that was started."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def report() -> None:
         "folder": os.getcwd(),
         "argv": sys.argv,
         "environment": dict(os.environ),
-        "files": sorted(os.listdir("/proc/self/fd"))[:-1],  # the last one is that of the folder
+        "files": sorted(os.listdir("/proc/self/fd"))[:-1],  # the last one is the folder's own
         "threads": len(os.listdir("/proc/self/task")),
         "signals": [handlers["SIGINT"] is signal.default_int_handler, handlers["SIGTERM"] == 0],
         "dlt": [str(contexts) for contexts, _ in Container().thread_contexts.values()],
@@ -42,12 +42,12 @@ def report() -> None:
 
 
 def fail() -> None:
-    """Fail as a mistake would."""
+    """Fail with an error."""
     raise LookupError("nothing there")
 
 
 def reported(**where: Any) -> dict[str, Any]:  # noqa: ANN401 - of `start_function`
-    """What a child reports."""
+    """The report of a child."""
     with start_function(f"{HERE}:report", **where) as process:
         out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
@@ -56,7 +56,7 @@ def reported(**where: Any) -> dict[str, Any]:  # noqa: ANN401 - of `start_functi
 
 
 def test_child_has_what_it_is_given(tmp_path: Path) -> None:
-    """Its environment, folder, command line, files and signals are its own, and it has no more."""
+    """A child has its own environment, folder, command line, files and signals, and no others."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     found = reported(env={"GIVEN": "ä", "LOAD__WORKERS": "7"} | fixed(), cwd=folder)
@@ -71,13 +71,13 @@ def test_child_has_what_it_is_given(tmp_path: Path) -> None:
 
 
 def fixed() -> dict[str, str]:
-    """What a child has from the server, and may not be without."""
+    """The variables that a child must have from the server."""
     return {name: value for name, value in os.environ.items() if name.startswith(FIXED)}
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
 def test_server_opens_nothing() -> None:
-    """One thread, no file, and no socket but the one that requests come through."""
+    """The server has one thread, no file, and no socket except the one for requests."""
     reported()
     process = Path("/proc") / str(fork_server().process.pid)
     assert len(list((process / "task").iterdir())) == 1
@@ -86,8 +86,8 @@ def test_server_opens_nothing() -> None:
     assert [name.partition(":")[0] for name in opened] == ["socket"]
 
 
-def test_ends_are_those_of_a_process() -> None:
-    """The exit code, a traceback, and the signal that ended it."""
+def test_exit_codes_are_those_of_a_process() -> None:
+    """A child reports an exit code, a traceback, and the signal that ended it."""
     with start_function("sys:exit", 3) as process:
         assert process.communicate() == ("", "")
         assert process.returncode == 3
@@ -111,8 +111,8 @@ def test_ends_are_those_of_a_process() -> None:
 
 
 @pytest.mark.parametrize("words", [["status", "--json"], ["sync", "--nonsense"]])
-def test_command_says_what_a_real_one_says(words: list[str], tmp_path: Path) -> None:
-    """Output, error and exit code are those of a process that was started, settings included."""
+def test_output_equals_that_of_a_real_process(words: list[str], tmp_path: Path) -> None:
+    """Output, errors and exit code are those of a started process, settings included."""
     (tmp_path / ".dlt").mkdir()
     (tmp_path / ".dlt" / "config.toml").write_text('[warehouse]\nreporting_timezone = "Mars"\n')
     real = subprocess.run(
@@ -122,12 +122,12 @@ def test_command_says_what_a_real_one_says(words: list[str], tmp_path: Path) -> 
     forked = run_milestones(*words)
     assert (forked.returncode, forked.stdout) == (real.returncode, real.stdout)
     assert forked.stderr == real.stderr.replace("python -m pipelines.cli", "milestones")
-    elsewhere = run_milestones(*words, cwd=tmp_path / ".dlt")  # where those settings are not
+    elsewhere = run_milestones(*words, cwd=tmp_path / ".dlt")  # a folder without those settings
     assert ("Mars" in forked.stdout, "Mars" in elsewhere.stdout) == ("--json" in words, False)
 
 
 def test_output_goes_where_it_is_sent(tmp_path: Path) -> None:
-    """To a file, to nowhere, or into a pipe."""
+    """Output goes to a file, to the null device, or into a pipe."""
     with (tmp_path / "out").open("w") as out:
         process = start_milestones("status", "--json", stdout=out, stderr=subprocess.DEVNULL)
         assert process.wait() == 1
@@ -135,7 +135,7 @@ def test_output_goes_where_it_is_sent(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out").read_text())["exit_code"] == 1
 
 
-def test_what_counts_at_a_start_needs_one() -> None:
-    """A variable that Python or a library reads while it starts is refused."""
+def test_variables_of_the_start_are_refused() -> None:
+    """A variable that Python or a library reads only at its start is refused."""
     with pytest.raises(ValueError, match="NO_COLOR is read while Python starts"):
         run_milestones("status", env=os.environ | {"NO_COLOR": "1"})

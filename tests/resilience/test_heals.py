@@ -1,4 +1,4 @@
-"""Nothing odd in the account wedges the job, and nothing that was wrong stays open for good."""
+"""Odd records never block the job, and every rejected record can be resolved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REFERENCE = {"service_name": "sap", "service_model": "x", "service_model_ref": 
 
 
 def _content(job: Job, id_: str) -> tuple[object, ...]:
-    """When the row was loaded, what its date is, and how many versions there are."""
+    """The load and the date of a row, and the number of its versions."""
     return (
         *job.rows(
             "select _dlt_load_id, date_to_invoice from kantata.billing_milestones "
@@ -27,7 +27,7 @@ def _content(job: Job, id_: str) -> tuple[object, ...]:
 
 
 def test_absent_then_null(job: Job) -> None:
-    """A field that was missing and comes back as null is null, and that is a version."""
+    """A missing field that returns as null becomes null, which makes a version."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_ = open_ids(account)[0]
@@ -38,7 +38,7 @@ def test_absent_then_null(job: Job) -> None:
             job.sync(sandbox)
             kept = _content(job, id_)
             job.sync(sandbox)
-            assert _content(job, id_) == kept  # not rewritten while it stays away
+            assert _content(job, id_) == kept  # not rewritten while the field is missing
             assert str(kept[0][1]) == "2026-03-03"  # type: ignore[index]
         account.restore_field("date_to_invoice")
         account.silently_update_milestone(id_, date_to_invoice=None)
@@ -47,8 +47,8 @@ def test_absent_then_null(job: Job) -> None:
         assert_equal(job, account)
 
 
-def test_hashes_of_an_earlier_release_stand(job: Job) -> None:
-    """Rows whose fields are all there have the hash they had: nothing is rewritten or versioned."""
+def test_hashes_of_an_earlier_release_stay_valid(job: Job) -> None:
+    """Rows without missing fields keep their hash: nothing is rewritten or versioned."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_ = open_ids(account)[0]
@@ -60,7 +60,7 @@ def test_hashes_of_an_earlier_release_stand(job: Job) -> None:
         content = {n: content[n] for n in sorted(content) if content[n] is not None}
         text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         assert found[0] == "1:" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        # As an earlier release left a row that kept a value: with the hash of its record alone.
+        # An earlier release hashed only the record, even if the row kept a value.
         account.leave_out(id_, "title")
         job.sync(sandbox)
         plain = json.dumps({n: v for n, v in content.items() if n != "title"},
@@ -76,7 +76,7 @@ def test_hashes_of_an_earlier_release_stand(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
-    """Null for invoice_ids says that there are none; a missing field says nothing."""
+    """Null in invoice_ids removes the links; a missing field keeps them."""
     links = (
         "select invoice_id from kantata.billing_milestone_invoices "
         "where removed_at is null and billing_milestone_id = '{}'"
@@ -95,7 +95,7 @@ def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
 
 
 def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
-    """A milestone on several invoices is not rewritten by scans, whatever order a database has."""
+    """Scans do not rewrite a milestone with several invoices, in any order the database returns."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_ = open_ids(account)[0]
@@ -110,8 +110,8 @@ def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 @pytest.mark.parametrize("full", [False, True])
-def test_invoice_whose_milestone_left_it_is_followed(job: Job, full: bool) -> None:
-    """A cancelled invoice that drops its link is cancelled here; a deleted draft is no draft."""
+def test_unlinked_invoice_is_read_again(job: Job, full: bool) -> None:
+    """An invoice that lost its link becomes cancelled or deleted in the warehouse, too."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         one, two = open_ids(account)[:2]
@@ -127,12 +127,12 @@ def test_invoice_whose_milestone_left_it_is_followed(job: Job, full: bool) -> No
         assert (states[invoice], states[draft]) == ("cancelled", "deleted")
         before = sandbox.requests.copy()
         assert job.sync(sandbox, full=False).run.side_rows == {}
-        asked = [served.path for served in list(sandbox.requests)[len(before) :]]
-        assert len(asked) <= 5
+        paths = [served.path for served in list(sandbox.requests)[len(before) :]]
+        assert len(paths) <= 5
 
 
-def test_fields_named_like_words_of_sql(job: Job) -> None:
-    """A field called order or group is read again from its column like any other."""
+def test_fields_named_like_sql_keywords(job: Job) -> None:
+    """The column of a field called order or group can be read like any other."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         for name in ("order", "group", "user", "end", "limit"):
@@ -151,7 +151,7 @@ def test_fields_named_like_words_of_sql(job: Job) -> None:
 
 
 def test_fields_named_like_ours(job: Job) -> None:
-    """A field called deleted_at marks nothing as deleted: it gets a column of another name."""
+    """A field called deleted_at gets a column of another name, and marks nothing as deleted."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         for name in ("deleted_at", "access_lost_at", "_dlt_id", "observed_at", "row_hash"):
@@ -163,7 +163,7 @@ def test_fields_named_like_ours(job: Job) -> None:
             "where table_schema = 'kantata' and table_name = 'billing_milestones' "
             "and column_name like '%\\_\\_x%' escape '\\'"
         )
-        assert len(set(columns)) == 5  # one for each of them, so no value is lost
+        assert len(set(columns)) == 5  # one for each field, so no value is lost
         account.side_load("currencies", {"7": {"id": "7", "x": 1}})
         result = job.sync(sandbox)
         table = result.run.schema_changes[0].split()[0]
@@ -173,7 +173,7 @@ def test_fields_named_like_ours(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_nul_in_an_id_is_rejected(job: Job) -> None:
-    """An id that no database keeps is rejected, and is gone when it is."""
+    """An id that no database can store is rejected, until its record is deleted."""
     with Sandbox(milestones=30) as sandbox:
         sandbox.account.side_load("things", {"a\0b": {"id": "a\0b", "x": 1}})
         for _ in range(2):
@@ -184,7 +184,7 @@ def test_nul_in_an_id_is_rejected(job: Job) -> None:
 
 
 def test_dates_beyond_the_calendar_are_rejected(job: Job) -> None:
-    """Times that cannot be read back are rejected, whatever stands beside them."""
+    """Dates and times outside the databases' range are rejected."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -200,8 +200,8 @@ def test_dates_beyond_the_calendar_are_rejected(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_all_deleted_with_leave(job: Job) -> None:
-    """An account that is empty can be told to be: each milestone is seen to be 404."""
+def test_all_deletions_can_be_allowed(job: Job) -> None:
+    """With allow_deletes, an empty account marks every milestone as deleted."""
     with Sandbox(milestones=5) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -214,8 +214,8 @@ def test_all_deleted_with_leave(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_reject_of_what_is_deleted_again_is_resolved(job: Job) -> None:
-    """A milestone that came back spoiled, and went again, is open no longer."""
+def test_reject_of_a_restored_and_deleted_milestone_is_resolved(job: Job) -> None:
+    """The reject of a milestone that was restored spoiled, then deleted again, is resolved."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         account.set_feed(enabled=False)
@@ -233,30 +233,30 @@ def test_reject_of_what_is_deleted_again_is_resolved(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 def test_side_rejects_are_resolved(job: Job) -> None:
-    """A reference that cannot be typed is resolved when it is good again, and when it is gone."""
+    """A rejected reference is resolved when it is good again, and when it is deleted."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         one, two = open_ids(account)[:2]
-        mended, gone = (
+        repaired, deleted = (
             account.save_reference(one, _REFERENCE),
             account.save_reference(two, _REFERENCE),
         )
         job.sync(sandbox)
-        for reference in (mended, gone):
+        for reference in (repaired, deleted):
             account.external_references[reference]["created_at"] = "yesterday"
         account.silently_update_milestone(one, title="x")
-        assert {row[1] for row in job.sync(sandbox).rejected} == {mended, gone}
-        account.external_references[mended]["created_at"] = "2026-02-03T04:05:06Z"
+        assert {row[1] for row in job.sync(sandbox).rejected} == {repaired, deleted}
+        account.external_references[repaired]["created_at"] = "2026-02-03T04:05:06Z"
         account.silently_update_milestone(one, title="y")
-        assert [row[1] for row in job.sync(sandbox).rejected] == [gone]
-        account.delete_reference(gone)
+        assert [row[1] for row in job.sync(sandbox).rejected] == [deleted]
+        account.delete_reference(deleted)
         assert job.sync(sandbox).exit_code == 0
         assert_equal(job, account)
 
 
 @pytest.mark.long_on_postgres
 def test_deleted_before_it_had_a_version(job: Job) -> None:
-    """Of a row without a version, as a crash leaves it, the delete tells what the row held."""
+    """If a crash left a row without a version, its deletion makes one with the row's values."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -272,18 +272,18 @@ def test_deleted_before_it_had_a_version(job: Job) -> None:
         ((change_type, raw),) = job.rows(
             f"select change_type, raw from kantata.billing_milestone_versions where id = '{id_}'"
         )
-        told = json.loads(raw)
+        version = json.loads(raw)
         assert change_type == "deleted"
         for name in ("id", "amount_in_cents", "currency", "workspace_id", "date_to_invoice"):
-            assert told.get(name) == record[name]
+            assert version.get(name) == record[name]
 
 
-def lose_version(job: Job, sandbox: Sandbox, id_: str, gone: str) -> None:
-    """Be as a crash leaves it between two tables: no second version, and the milestone goes too."""
+def lose_version(job: Job, sandbox: Sandbox, id_: str, state: str) -> None:
+    """Delete the second version, as a crash would lose it, then remove the milestone, too."""
     for table in ("kantata.billing_milestone_versions", "kantata_marts.billing_milestone_history"):
         job.run(f"delete from {table} where id = '{id_}' and version = 2")
     account = sandbox.account
-    if gone == "deleted":
+    if state == "deleted":
         account.delete_milestone(id_)
     else:
         account.hide_workspace(account.milestones[id_]["workspace_id"])
@@ -291,21 +291,21 @@ def lose_version(job: Job, sandbox: Sandbox, id_: str, gone: str) -> None:
 
 
 @pytest.mark.long_on_postgres
-@pytest.mark.parametrize("gone", ["deleted", "out of reach"])
-def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
-    """A row that a crash left ahead of its versions is told by them, also if it is gone since."""
+@pytest.mark.parametrize("state", ["deleted", "access lost"])
+def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
+    """A version that a crash prevented is made from its row, even if the milestone is lost."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
         id_ = open_ids(account)[0]
         account.invoice_milestone(id_)
         job.sync(sandbox)
-        lose_version(job, sandbox, id_, gone)
+        lose_version(job, sandbox, id_, state)
         ((change_type, raw),) = job.rows(
             "select change_type, raw from kantata.billing_milestone_versions "
             f"where id = '{id_}' and version = 2"
         )
-        assert change_type == ("deleted" if gone == "deleted" else "updated")
+        assert change_type == ("deleted" if state == "deleted" else "updated")
         ((invoice_id,),) = job.rows(
             f"select invoice_id from kantata.billing_milestones where id = '{id_}'"
         )
@@ -317,9 +317,9 @@ def test_gone_before_its_version_was_loaded(job: Job, gone: str) -> None:
 
 
 @pytest.mark.long_on_postgres
-@pytest.mark.parametrize("gone", ["deleted", "out of reach"])
-def test_invoice_that_went_before_its_version_was_loaded(job: Job, gone: str) -> None:
-    """The version that is made of such a row tells its nulls too."""
+@pytest.mark.parametrize("state", ["deleted", "access lost"])
+def test_invoice_removed_before_its_version_was_loaded(job: Job, state: str) -> None:
+    """The version that is made from such a row keeps its nulls."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_ = open_ids(account)[0]
@@ -327,7 +327,7 @@ def test_invoice_that_went_before_its_version_was_loaded(job: Job, gone: str) ->
         job.sync(sandbox)
         account.cancel_invoice(account.milestones[id_]["invoice_id"])
         job.sync(sandbox)
-        lose_version(job, sandbox, id_, gone)
+        lose_version(job, sandbox, id_, state)
         history = (
             "select version, invoice_id is null from kantata_marts.billing_milestone_history "
             f"where id = '{id_}' order by version"

@@ -1,6 +1,6 @@
-"""The job runs every hour for a long time, while the account moves and things go wrong.
+"""The job runs hourly for a long time, while the account changes and failures occur.
 
-MILESTONES_SOAK says for how many hours; MILESTONES_SOAK_SEED chooses what happens.
+MILESTONES_SOAK sets the number of hours, MILESTONES_SOAK_SEED the seed of the events.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ MILESTONES = 300
 
 
 @dataclass
-class Weather:
-    """What goes wrong, hour by hour.
+class Disruptions:
+    """The failures of each hour.
 
     Args:
-        chance: Where it comes from.
-        away: Hours for which Kantata does not answer yet.
-        revoked: Hours for which the token is not let in yet.
-        spoiled: A milestone that cannot be typed, and for how many hours yet.
+        chance: The random numbers.
+        away: Hours for which Kantata still does not answer.
+        revoked: Hours for which the token is still refused.
+        spoiled: A milestone that is rejected, and the remaining hours of that.
     """
 
     chance: random.Random
@@ -48,7 +48,7 @@ class Weather:
     counts: Counter[str] = field(default_factory=Counter)
 
     def next(self, sandbox: Sandbox) -> None:
-        """Let an hour pass."""
+        """Choose the failures of the next hour."""
         self.away, self.revoked = max(0, self.away - 1), max(0, self.revoked - 1)
         sandbox.behave()
         if not self.away and self.chance.random() < 0.04:
@@ -79,35 +79,38 @@ class Weather:
         self.spoiled = (id_, hours - 1) if hours > 1 else None
         if self.spoiled is None:
             account.clear_raw(id_)
-            account.update_milestone(id_, title=f"mended {self.chance.random()}")
+            account.update_milestone(id_, title=f"repaired {self.chance.random()}")
 
 
 @dataclass
-class OnCall:
-    """Counts what whoever is on call must hear, from what goes wrong alone."""
+class ExpectedAlerts:
+    """Counts the alerts that must be sent, based only on the failures."""
 
     state: str = "well"
     known: frozenset[str] = frozenset()
-    since: int = 0  # the last success; or when it was told that the token is wrong
-    told_failure: bool = False  # since the last success
+    since: int = 0  # the last success, or the hour of the alert about the token
+    reported_failure: bool = False  # since the last success
     messages: int = 0
 
-    def hears(self, number: int, state: str, ended: Hour) -> None:
-        """An hour's run met this: well, person, failed, or away."""
+    def note_run(self, number: int, state: str, ended: Hour) -> None:
+        """Count the alert for the state of an hour: well, person, failed, or away."""
         happened = frozenset(ended.happened)
         needs = frozenset(ended.needs) - happened
         if state in ("well", "person"):
-            self.since, self.told_failure = number, False
+            self.since, self.reported_failure = number, False
         elif state == "failed":
             needs = frozenset()
-            if self.state == "late" and self.told_failure:
+            if self.state == "late" and self.reported_failure:
                 state = "late"
             elif self.state != "failed":
-                self.since, self.told_failure = number, True
+                self.since, self.reported_failure = number, True
         else:
             state = "late" if number - self.since > LATE else self.state
             needs = self.known if state == self.state else frozenset()
-        lasts = (self.state, state) == ("well", "person")  # it may have been told as it happened
+        lasts = (self.state, state) == (
+            "well",
+            "person",
+        )  # it may have been reported when it happened
         changed = state != self.state and not lasts
         if changed or (state == "person" and needs - self.known) or happened - self.known:
             self.messages += 1
@@ -115,30 +118,33 @@ class OnCall:
 
 
 class Soak:
-    """The account, the job and those on call, hour by hour."""
+    """The account, the job and the expected alerts, hour by hour."""
 
     def __init__(self, job: Job, sandbox: Sandbox, hook: Webhook) -> None:
         self.job, self.sandbox, self.hook = job, sandbox, hook
         self.chance = random.Random(SEED)
-        self.weather = Weather(self.chance)
-        self.on_call = OnCall()
+        self.disruptions = Disruptions(self.chance)
+        self.expected_alerts = ExpectedAlerts()
         self.desk = Desk(sandbox, job.target.ledger_url)
         self.changes: list[Change] = []
-        self.moving = set(sandbox.account.milestones)  # what nobody asks to change through us
+        self.moving = set(sandbox.account.milestones)  # milestones without change requests
         self.hours: list[Hour] = []
         self.disk: list[tuple[int, int]] = []
 
     def pass_hour(self, number: int) -> None:
-        """Let the account move, and run the job."""
+        """Change the account, and run the job."""
         account = self.sandbox.account
         account.advance(3600)
         conflict = self.move()
-        self.weather.next(self.sandbox)
-        calm = self.on_call.state == "well" and not (
-            self.weather.away or self.weather.revoked or self.weather.spoiled or conflict
+        self.disruptions.next(self.sandbox)
+        calm = self.expected_alerts.state == "well" and not (
+            self.disruptions.away
+            or self.disruptions.revoked
+            or self.disruptions.spoiled
+            or conflict
         )
         kill = self.chance.uniform(0.02, 0.6) if calm and self.chance.random() < 0.15 else None
-        token = "revoked" if self.weather.revoked else self.sandbox.token
+        token = "revoked" if self.disruptions.revoked else self.sandbox.token
         settings = {
             "KANTATA_API_URL": self.sandbox.url,
             "KANTATA_ACCESS_TOKEN": token,
@@ -155,29 +161,33 @@ class Soak:
         self.disk.append(size_of(Path.cwd()))
 
     def judge(self, number: int, ended: Hour, conflict: bool) -> None:
-        """What must have come of it."""
+        """Assert that the run ended as the failures of the hour require."""
         if ended.exit_code is None:
-            self.weather.counts["runs killed"] += 1
-            self.on_call.hears(number, "away", ended)
-        elif self.weather.away:
+            self.disruptions.counts["runs killed"] += 1
+            self.expected_alerts.note_run(number, "away", ended)
+        elif self.disruptions.away:
             assert ended.exit_code == 75, ended
-            self.on_call.hears(number, "away", Hour(75))
-        elif self.weather.revoked:
+            self.expected_alerts.note_run(number, "away", Hour(75))
+        elif self.disruptions.revoked:
             assert ended.exit_code == 2, ended
-            self.on_call.hears(number, "failed", Hour(2))
+            self.expected_alerts.note_run(number, "failed", Hour(2))
         else:
-            wrong = bool(self.weather.spoiled or ended.needs)
+            wrong = bool(self.disruptions.spoiled or ended.needs)
             assert ended.exit_code == (3 if wrong else 0), ended
-            assert not ended.needs or self.weather.spoiled or conflict or self.changes, ended
-            lasts = self.weather.spoiled or set(ended.needs) - set(ended.happened)
-            self.on_call.hears(number, "person" if lasts else "well", ended)
-        assert len(self.hook.texts) == self.on_call.messages, (number, ended, self.hook.texts[-3:])
+            assert not ended.needs or self.disruptions.spoiled or conflict or self.changes, ended
+            lasts = self.disruptions.spoiled or set(ended.needs) - set(ended.happened)
+            self.expected_alerts.note_run(number, "person" if lasts else "well", ended)
+        assert len(self.hook.texts) == self.expected_alerts.messages, (
+            number,
+            ended,
+            self.hook.texts[-3:],
+        )
 
     def move(self) -> bool:
-        """What people do in an hour; whether they edit what is to be written."""
+        """Make the changes of an hour; return whether one conflicts with an approved change."""
         account, chance = self.sandbox.account, self.chance
-        held = self.moving & account.milestones.keys()
-        free = sorted(i for i in held if not account.invoices_of.get(i))
+        milestones = self.moving & account.milestones.keys()
+        free = sorted(i for i in milestones if not account.invoices_of.get(i))
         for _ in range(chance.randrange(4)):
             act, id_ = chance.randrange(5), chance.choice(free)
             if act == 0:
@@ -203,13 +213,13 @@ class Soak:
 
 
 def size_of(folder: Path) -> tuple[int, int]:
-    """How many files a folder has, and how many bytes."""
+    """The number of files in a folder, and their bytes."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     return len(files), sum(file.stat().st_size for file in files)
 
 
-def in_words(soak: Soak) -> str:
-    """What was tried, and what it took."""
+def summary_of(soak: Soak) -> str:
+    """The events, the exit codes and the resources used."""
     codes = Counter(str(ended.exit_code) for ended in soak.hours)
     memory = [ended.memory for ended in soak.hours if ended.exit_code in (0, 3)]
     third = max(1, len(memory) // 3)
@@ -217,7 +227,8 @@ def in_words(soak: Soak) -> str:
     statuses = Counter(soak.desk.change(change).status.value for change in soak.changes)
     return (
         f"{len(soak.hours)} hours on {soak.job.name}, exit codes {dict(codes)}, "
-        f"{dict(soak.weather.counts)}, changes {dict(statuses)}, {soak.on_call.messages} alerts; "
+        f"{dict(soak.disruptions.counts)}, changes {dict(statuses)}, "
+        f"{soak.expected_alerts.messages} alerts; "
         f"memory {early:.0f} -> {late:.0f} MiB, files {soak.disk[third][0]} -> {soak.disk[-1][0]}, "
         f"disk {soak.disk[third][1] / 2**20:.1f} -> {soak.disk[-1][1] / 2**20:.1f} MiB"
     )
@@ -234,17 +245,17 @@ def test_soak(job: Job, record_property: Callable[[str, object], None]) -> None:
         for number in range(1, HOURS + 1):
             soak.pass_hour(number)
         sandbox.behave()
-        if soak.weather.spoiled:
-            sandbox.account.clear_raw(soak.weather.spoiled[0])
+        if soak.disruptions.spoiled:
+            sandbox.account.clear_raw(soak.disruptions.spoiled[0])
         soak.desk.now = START + timedelta(hours=HOURS + 1)
         soak.desk.push()
         job.sync(sandbox)
         assert_equal(job, sandbox.account)
         for change in soak.changes:
             soak.desk.assert_true(change)
-    said = in_words(soak)
-    record_property("soak", said)
-    print(said)
+    summary = summary_of(soak)
+    record_property("soak", summary)
+    print(summary)
     memory = [ended.memory for ended in soak.hours if ended.exit_code in (0, 3)]
     assert max(memory[-5:]) < 1.2 * max(memory[:5])
     files = [count for count, _ in soak.disk]

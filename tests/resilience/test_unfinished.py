@@ -1,4 +1,4 @@
-"""What a killed run left half loaded is remembered until a run has proven everything."""
+"""A killed run makes the following runs scan, until one is validated."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _KILLED = (
 )
 
 
-def test_half_a_load_is_remembered_over_runs_that_fail(job: Job) -> None:
-    """Killed between two tables, and then failing while reading, the next run that reads scans."""
+def test_failed_runs_do_not_make_up_for_a_killed_one(job: Job) -> None:
+    """After a run died between two tables and others failed to read, the next one scans."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         job.sync(sandbox)
@@ -38,8 +38,8 @@ def test_half_a_load_is_remembered_over_runs_that_fail(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-def test_a_run_of_what_was_touched_does_not_make_up_for_it(job: Job) -> None:
-    """A killed run is followed by a scan, also when only a few milestones were asked for."""
+def test_a_run_of_a_few_milestones_does_not_make_up_for_a_killed_one(job: Job) -> None:
+    """A killed run is followed by a scan, even if only a few milestones were requested."""
     with Sandbox(milestones=30) as sandbox:
         job.sync(sandbox)
         job.sync(sandbox, full=False, touched=frozenset(open_ids(sandbox.account)[:2]))
@@ -50,10 +50,8 @@ def test_a_run_of_what_was_touched_does_not_make_up_for_it(job: Job) -> None:
 
 @pytest.mark.long_on_postgres
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_version_that_was_lost_is_told_of_a_milestone_that_is_rejected(
-    job: Job, version: int
-) -> None:
-    """Its row has values no version tells of, and its record cannot be typed: once it is told."""
+def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version: int) -> None:
+    """A version lost in a crash is made again once, from the row, while the record is rejected."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_ = open_ids(account)[0]
@@ -66,19 +64,19 @@ def test_a_version_that_was_lost_is_told_of_a_milestone_that_is_rejected(
         job.run(lost.format(id_, version))
         job.run(_KILLED)
         account.set_raw(id_, "amount_in_cents", "12.50")
-        told = ["created", "updated"][:version]
+        expected = ["created", "updated"][:version]
         for _ in range(2):
             assert job.sync(sandbox).exit_code == 3
-            assert versions(job, id_) == told
+            assert versions(job, id_) == expected
         account.clear_raw(id_)
         for _ in range(2):
             assert job.sync(sandbox).exit_code == 0
-            assert versions(job, id_) == [*told, "updated"]  # the record as received
+            assert versions(job, id_) == [*expected, "updated"]  # the record as received
         assert_equal(job, account)
 
 
-def test_what_a_first_load_left_of_milestones_nobody_sees_again_goes(job: Job) -> None:
-    """Killed when versions and links were there and rows were not, and then access was lost."""
+def test_leftovers_of_a_first_load_are_removed(job: Job) -> None:
+    """Versions and links without rows are removed, even if access to their milestones is lost."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
         hidden, absent = account.true_milestones[open_ids(account)[0]], open_ids(account)[-1]
@@ -99,22 +97,22 @@ def test_what_a_first_load_left_of_milestones_nobody_sees_again_goes(job: Job) -
 
 
 @pytest.mark.long_on_postgres
-def test_versions_outlive_rows_that_somebody_removed(job: Job) -> None:
-    """A version that a mart has shown stays, whatever was done to the table of rows."""
+def test_versions_outlive_removed_rows(job: Job) -> None:
+    """A version that a mart has shown stays, even if the rows were deleted."""
     with Sandbox(milestones=30) as sandbox:
         job.sync(sandbox)
-        told = "select * from kantata.billing_milestone_versions order by id, version"
-        before = job.rows(told)
+        all_versions = "select * from kantata.billing_milestone_versions order by id, version"
+        before = job.rows(all_versions)
         job.run("delete from kantata.billing_milestones")
         job.run(_KILLED)
         job.sync(sandbox)
-        assert job.rows(told) == before
+        assert job.rows(all_versions) == before
         assert_equal(job, sandbox.account)
 
 
 @pytest.mark.long_on_postgres
-def test_a_field_a_killed_run_missed_and_the_next_one_sees_is_told_once(job: Job) -> None:
-    """What the killed run could not tell is told by the next one, with what became of it."""
+def test_a_missing_field_that_returned_is_reported_once(job: Job) -> None:
+    """The run after a killed one reports that a field was missing and is there again."""
     with Sandbox(milestones=30) as sandbox:
         id_ = open_ids(sandbox.account)[0]
         sandbox.account.leave_out(id_, "title")

@@ -23,12 +23,12 @@ from warehouse.models import build
 
 EXAMPLES = int(os.environ.get("MILESTONES_BRIDGES", "24"))
 UNITS = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}
-UNKNOWN = "XTS"  # a code for testing, which no account has
+UNKNOWN = "XTS"  # reserved for tests, so no account has it
 ZONES = ("UTC", "Pacific/Auckland", "America/Los_Angeles")
 TODAY = date(2026, 11, 20)
 FIRST_SCAN = datetime(2025, 3, 10, tzinfo=UTC)
 MONTHS = [(2025, month) for month in (1, 2, 3, 4, 10, 11)] + [(2026, 1), (2026, 2)]
-# Around the first moment of a month, wherever one is; and in the midst of one.
+# Just before, at, and two weeks after the start of each month in each zone.
 MOMENTS = [
     datetime(year, month, 1, tzinfo=ZoneInfo(zone)).astimezone(UTC) + timedelta(seconds=seconds)
     for year, month in MONTHS
@@ -39,7 +39,7 @@ MOMENTS = [
 
 @dataclass(frozen=True)
 class Observed:
-    """One version as it is in the raw table; the record may lack fields."""
+    """A version in the raw table, whose record may lack fields."""
 
     at: datetime
     kind: str
@@ -50,7 +50,7 @@ def life(draw: st.DrawFn) -> list[Observed]:
     """One milestone's versions, as a connector could have observed them."""
     count = draw(st.integers(1, 6))
     times = draw(st.lists(st.sampled_from(MOMENTS), min_size=count, max_size=count))
-    if draw(st.booleans()):  # else the machine's clock went back now and then
+    if draw(st.booleans()):  # unsorted times: the machine's clock was set back
         times.sort()
     found: list[Observed] = []
     for number, at in enumerate(times):
@@ -66,7 +66,7 @@ def life(draw: st.DrawFn) -> list[Observed]:
 
 @st.composite
 def records(draw: st.DrawFn, before: dict[str, Any] | None) -> dict[str, Any]:
-    """A record: now and then with the amount it had, and without a date, an invoice, or a field."""
+    """A record, sometimes with its previous amount, or without a date, an invoice or a field."""
     record = {
         "amount_in_cents": draw(st.integers(-(2**40), 2**40)),
         "currency": draw(st.sampled_from([*UNITS, *UNITS, *UNITS, UNKNOWN])),
@@ -83,8 +83,8 @@ def records(draw: st.DrawFn, before: dict[str, Any] | None) -> dict[str, Any]:
 histories = st.lists(st.composite(life)(), min_size=1, max_size=8)
 
 
-def understood(life: Sequence[Observed], zone: str) -> list[Step]:
-    """What it says: a field that is absent has its last value, and time never goes back."""
+def steps_of(life: Sequence[Observed], zone: str) -> list[Step]:
+    """The steps of a history: an absent field keeps its last value, time never goes back."""
     steps: list[Step] = []
     values: dict[str, Any] = {"date_to_invoice": None, "invoice_id": None}
     latest = life[0].at
@@ -98,7 +98,7 @@ def understood(life: Sequence[Observed], zone: str) -> list[Step]:
 
 
 def load(job: Job, history: Sequence[Sequence[Observed]]) -> None:
-    """Put these versions, and the milestones they lead to, into the raw tables."""
+    """Put these versions, and the milestones that result from them, into the raw tables."""
     versions, milestones = [], []
     for number, life in enumerate(history):
         values: dict[str, Any] = {"date_to_invoice": None, "invoice_id": None}
@@ -109,12 +109,12 @@ def load(job: Job, history: Sequence[Sequence[Observed]]) -> None:
                 f"('{number}', {count}, '{version.kind}', timestamptz '{version.at}', '{raw}')"
             )
         deleted = life[-1].kind == "deleted"
-        gone = f"timestamptz '{life[-1].at}'" if deleted else "null::timestamptz"
+        deleted_at = f"timestamptz '{life[-1].at}'" if deleted else "null::timestamptz"
         due = "date '2026-01-15'" if values["date_to_invoice"] else "null::date"
         invoice = f"'{values['invoice_id']}'" if values["invoice_id"] else "null"
         milestones.append(
             f"('{number}', {values['amount_in_cents']}, '{values['currency']}', '1', "
-            f"{due}, {invoice}, {gone})"
+            f"{due}, {invoice}, {deleted_at})"
         )
     job.run(
         "delete from kantata.billing_milestone_versions; delete from kantata.billing_milestones;"
@@ -126,7 +126,7 @@ def load(job: Job, history: Sequence[Sequence[Observed]]) -> None:
 
 
 def begin(job: Job) -> None:
-    """A warehouse with a project, two invoices, three currencies and a first scan."""
+    """Prepare a warehouse with a project, two invoices, three currencies and a first scan."""
     job.target.folder.mkdir(exist_ok=True)
     with connect(job.target.destination) as database:
         prepare_tables(database)
@@ -150,16 +150,16 @@ FIGURES = (
 
 
 def in_money(month: date, currency: str, *subunits: int) -> tuple[Any, ...]:
-    """A row of the bridge; an unknown currency has no money."""
+    """A row of the bridge in money; amounts in an unknown currency are null."""
     unit = UNITS.get(currency)
     return (month, currency, *(None if unit is None else value * unit for value in subunits))
 
 
 def test_bridge_closes_for_any_history(job: Job) -> None:
-    """Opening and movements make closing, as the plain model has them, for any history.
+    """Opening plus movements equals closing, as in the plain model, for any history.
 
-    Also of records without a field, in any zone, at the edges of months, with clocks that go back,
-    currencies nobody knows, and what is raised and invoiced at once.
+    Histories include records without a field, any zone, the edges of months, clocks that are set
+    back, unknown currencies, and milestones that are raised and invoiced at once.
     """
     begin(job)
 
@@ -168,7 +168,7 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
         deadline=None,
         derandomize=True,
         database=None,
-        phases=[Phase.generate],  # to shrink a failure would take minutes
+        phases=[Phase.generate],  # shrinking a failure would take minutes
         suppress_health_check=list(HealthCheck),
     )
     @given(history=histories, zone=st.sampled_from(ZONES))
@@ -178,15 +178,15 @@ def test_bridge_closes_for_any_history(job: Job) -> None:
             warnings = build.build_marts(
                 database, build.BuildContext(run_id="run", as_of=TODAY, timezone=zone), always=True
             )
-        lives = [understood(life, zone) for life in history]
-        used = {version.currency for steps in lives for version in steps}
+        steps_by_milestone = [steps_of(life, zone) for life in history]
+        used = {version.currency for steps in steps_by_milestone for version in steps}
         assert all("known_currencies" in warning for warning in warnings)
         assert bool(warnings) == (UNKNOWN in used)
         rows = job.rows(FIGURES)
-        assert rows == [in_money(*row) for row in rows_of(bridge(lives), TODAY)]
+        assert rows == [in_money(*row) for row in rows_of(bridge(steps_by_milestone), TODAY)]
         closings = {row[1]: row[-1] for row in rows}
         ends = Counter[str]()
-        for steps in lives:
+        for steps in steps_by_milestone:
             ends[steps[-1].currency] += 0 if steps[-1].kind == "deleted" else steps[-1].open
         assert closings.keys() == used
         for currency, unit in UNITS.items():

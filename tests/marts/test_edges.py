@@ -1,4 +1,4 @@
-"""Each figure of the marts where it is most easily wrong: on the edges of days, ages and months."""
+"""The figures of the marts at the edges of days, ages and months."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ ZONES = (
     pytest.param("UTC", marks=pytest.mark.long),
 )
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-# Days from today to a date: today, the edges of the ages, the days beside them, and other months.
+# Days from today to a date: today, the edges of the ages, their neighbours, and other months.
 OFFSETS = (0, -1, 1, -19, -20, -30, -31, -60, -61, -90, -91, -400, 10, 11, 41, 45, 72, 400)
 
 
 def money(account: Account, milestone: Record) -> Decimal:
-    """Its amount in money."""
+    """The amount of a milestone in money."""
     units = {c["iso_code"]: c["subunit_to_unit"] for c in account.currencies.values()}
     return Decimal(milestone["amount_in_cents"]) / units[milestone["currency"]]
 
 
 def in_two_currencies(account: Account, today: date) -> None:
-    """For each offset a milestone in USD and one in KWD, whose amounts give each sum but once."""
+    """Create a USD and a KWD milestone for each offset; every subset has a different sum."""
     projects = {w["currency"]: w["id"] for w in account.workspaces.values()}
     for number, days in enumerate(OFFSETS):
         for place, currency in enumerate(("USD", "KWD")):
@@ -52,7 +52,7 @@ def in_two_currencies(account: Account, today: date) -> None:
 
 
 def status(milestone: Record, today: date) -> str:
-    """Where it stands."""
+    """The expected status of a milestone."""
     if milestone["invoice_id"]:
         return "invoiced"
     day = due(milestone)
@@ -62,13 +62,13 @@ def status(milestone: Record, today: date) -> str:
 
 
 def backlog(account: Account) -> list[tuple[Record, date]]:
-    """What has a date and no invoice, each with its date."""
+    """Milestones with a date and without an invoice, each with its date."""
     found = [(m, due(m)) for m in account.milestones.values() if not m["invoice_id"]]
     return [(m, day) for m, day in found if day]
 
 
 def ages(account: Account, today: date) -> set[Row]:
-    """What `billing_backlog` must say."""
+    """The expected rows of `billing_backlog`."""
     found: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 7)
     for m, day in backlog(account):
         age = (today - day).days
@@ -81,7 +81,7 @@ def ages(account: Account, today: date) -> set[Row]:
 
 
 def forecast(account: Account, today: date) -> list[Row]:
-    """What `billing_forecast` must say."""
+    """The expected rows of `billing_forecast`."""
     found: dict[tuple[str, date], list[Any]] = defaultdict(lambda: [0, 0, Decimal(0), Decimal(0)])
     for m, day in backlog(account):
         amount = money(account, m)
@@ -98,18 +98,18 @@ def forecast(account: Account, today: date) -> list[Row]:
 
 
 def test_days_and_ages(job: Job) -> None:
-    """What is due today is not overdue, 90 days are not over 90, and sums of months add up."""
+    """A milestone due today is not overdue, 90 days are not over 90, and months add up."""
     today = NOON.date()
     with Sandbox(milestones=0, now=NOON) as sandbox:
         account = sandbox.account
         in_two_currencies(account, today)
         assert job.sync(sandbox).exit_code == 0
-    told = "select id, status, days_overdue from kantata_marts.billing_milestones"
-    for id_, stands, days in job.rows(told):
+    statuses = "select id, status, days_overdue from kantata_marts.billing_milestones"
+    for id_, found, days in job.rows(statuses):
         milestone = account.milestones[id_]
-        assert stands == status(milestone, today), milestone["date_to_invoice"]
+        assert found == status(milestone, today), milestone["date_to_invoice"]
         day = due(milestone)
-        assert days == ((today - day).days if day and stands == "overdue" else 0)
+        assert days == ((today - day).days if day and found == "overdue" else 0)
     aged = job.rows(
         "select workspace_id, currency, milestones, amount, not_due, age_0_30, age_31_60, "
         "age_61_90, age_over_90 from kantata_marts.billing_backlog"
@@ -124,10 +124,10 @@ def test_days_and_ages(job: Job) -> None:
     assert len(rows) == 2 * 4
 
 
-def slipped(account: Account, id_: str, seen: list[Record]) -> Row:
-    """What `milestone_slippage` must say of a milestone."""
-    first, now = seen[0], seen[-1]
-    dates = [due(record) for record in seen]
+def slipped(account: Account, id_: str, records: list[Record]) -> Row:
+    """The expected row of `milestone_slippage` for a milestone."""
+    first, now = records[0], records[-1]
+    dates = [due(record) for record in records]
     first_date = next(filter(None, dates), None)
     both = first_date and dates[-1]
     same = first["currency"] == now["currency"]
@@ -140,22 +140,22 @@ def slipped(account: Account, id_: str, seen: list[Record]) -> Row:
         first["amount_in_cents"],
         now["amount_in_cents"],
         money(account, now) - money(account, first) if same else None,
-        moves((record["amount_in_cents"], record["currency"]) for record in seen),
+        moves((record["amount_in_cents"], record["currency"]) for record in records),
     )
 
 
 def on(day: str | None) -> dict[str, Any]:
-    """The field that a date goes to."""
+    """Fields with this date."""
     return {"date_to_invoice": day}
 
 
 def at(subunits: int, **more: str) -> dict[str, Any]:
-    """The field that an amount goes to, and others."""
+    """Fields with this amount, and others."""
     return {"amount_in_cents": subunits, **more}
 
 
-# What is done to one milestone between two syncs; each line is one milestone's life.
-LIVES: list[list[dict[str, Any]]] = [
+# Each line is the history of one milestone: the fields set before each sync.
+HISTORIES: list[list[dict[str, Any]]] = [
     [{}],
     [on(None), on("2027-01-10")],
     [on(None), on("2027-01-10"), on("2027-03-01")],
@@ -172,34 +172,34 @@ LIVES: list[list[dict[str, Any]]] = [
 
 
 def test_slippage(job: Job) -> None:
-    """First against present date and amount, and the moves between, whatever came between."""
+    """Slippage compares the first with the present date and amount, and counts the moves."""
     histories = Histories()
     with Sandbox(milestones=0, now=NOON) as sandbox:
         account = sandbox.account
-        ids = [account.create_milestone(**life[0]) for life in LIVES]
+        ids = [account.create_milestone(**life[0]) for life in HISTORIES]
         for step in range(1, 4):
             job.sync(sandbox)
             histories.observe(account)
-            for id_, life in zip(ids, LIVES, strict=True):
+            for id_, life in zip(ids, HISTORIES, strict=True):
                 if step < len(life):
                     account.update_milestone(id_, **life[step])
-        gone = account.create_milestone(title="deleted again")
+        deleted = account.create_milestone(title="deleted again")
         job.sync(sandbox)
-        account.delete_milestone(gone)
+        account.delete_milestone(deleted)
         job.sync(sandbox)
     rows = job.rows(
         "select id, first_date_to_invoice, date_to_invoice, days_slipped, date_moves, "
         "first_amount_in_cents, amount_in_cents, amount_change, amount_moves "
         "from kantata_marts.milestone_slippage"
     )
-    assert len(rows) == len(LIVES)
-    seen = {id_: [v.record for v in histories.versions[id_]] for id_ in account.milestones}
-    assert set(rows) == {slipped(account, id_, records) for id_, records in seen.items()}
+    assert len(rows) == len(HISTORIES)
+    by_id = {id_: [v.record for v in histories.versions[id_]] for id_ in account.milestones}
+    assert set(rows) == {slipped(account, id_, records) for id_, records in by_id.items()}
 
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_today_is_that_of_the_zone(job: Job, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """East of UTC the day and the month begin before, west of it after; so does being overdue."""
+    """East of UTC a day and a month begin earlier, west of it later; overdue follows them."""
     monkeypatch.setenv("WAREHOUSE__REPORTING_TIMEZONE", zone)
     hour = 5 if zone == "America/Los_Angeles" else -11
     evening = datetime(2026, 12, 1, tzinfo=UTC) + timedelta(hours=hour)
@@ -209,8 +209,8 @@ def test_today_is_that_of_the_zone(job: Job, zone: str, monkeypatch: pytest.Monk
         in_two_currencies(account, date(2026, 12, 1))
         assert job.sync(sandbox).exit_code == 0
     assert job.rows("select as_of from kantata_marts.data_freshness") == [(today,)]
-    told = job.rows("select id, status from kantata_marts.billing_milestones")
-    assert dict(told) == {id_: status(m, today) for id_, m in account.milestones.items()}
+    statuses = job.rows("select id, status from kantata_marts.billing_milestones")
+    assert dict(statuses) == {id_: status(m, today) for id_, m in account.milestones.items()}
     rows = job.rows(
         "select currency, month, milestones, subunits, amount, overdue, cumulative "
         "from kantata_marts.billing_forecast order by currency, month"
@@ -219,7 +219,7 @@ def test_today_is_that_of_the_zone(job: Job, zone: str, monkeypatch: pytest.Monk
 
 
 def observed(job: Job, moments: dict[str, Sequence[datetime]]) -> None:
-    """Let the versions of milestones have been observed at these times."""
+    """Set the times at which the versions of milestones were observed."""
     listed = ", ".join(
         f"('{id_}', {number}, timestamptz '{moment}')"
         for id_, times in moments.items()
@@ -234,7 +234,7 @@ def observed(job: Job, moments: dict[str, Sequence[datetime]]) -> None:
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
-    """What was observed around a change of months belongs to the month it was in the zone."""
+    """A version observed near the end of a month counts in the month of the zone."""
     first = datetime(2026, 9, 15, tzinfo=UTC)
     moments = [
         datetime(2026, month, day, hour, minute, tzinfo=UTC) + timedelta(seconds=second)
@@ -267,7 +267,7 @@ def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
 
 
 def test_times_never_go_back(job: Job) -> None:
-    """Versions observed by a clock that went back follow each other all the same."""
+    """Versions that were observed by a clock that was set back still follow each other."""
     moments = [NOON + timedelta(hours=hours) for hours in (10, 5, 7, 20)]
     valid = [moments[0], moments[0], moments[0], moments[3]]
     with Sandbox(milestones=0, now=NOON) as sandbox:

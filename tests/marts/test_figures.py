@@ -1,4 +1,4 @@
-"""Figures stay true when the account, a run or the warehouse does something odd."""
+"""Figures stay correct when the account, a run or the warehouse behaves unusually."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ LINE = (
 
 def dated(account: Account, currency: str = "USD") -> dict[str, Any]:
     """A milestone of the backlog."""
-    held = (account.milestones[id_] for id_ in open_ids(account))
-    return next(m for m in held if m["date_to_invoice"] and m["currency"] == currency)
+    candidates = (account.milestones[id_] for id_ in open_ids(account))
+    return next(m for m in candidates if m["date_to_invoice"] and m["currency"] == currency)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def dated(account: Account, currency: str = "USD") -> dict[str, Any]:
     ],
 )
 def test_absent_field_moves_nothing(job: Job, field: str) -> None:
-    """A field that goes for a while moves nothing in the bridge, the history or the slippage."""
+    """A temporarily missing field changes nothing in the bridge, the history or the slippage."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -54,7 +54,7 @@ def test_absent_field_moves_nothing(job: Job, field: str) -> None:
         account.remove_field(field)
         job.sync(sandbox)
         assert (job.rows(BRIDGE), job.rows(MOVES)) == before
-        # Of the milestones whose history is built anew by itself, too.
+        # Also for a single milestone whose history is rebuilt.
         account.update_milestone(changed, billing_type="fixed_date", story_id="7")
         job.sync(sandbox, full=False)
         assert (job.rows(BRIDGE), job.rows(MOVES)) == before
@@ -69,7 +69,7 @@ def test_absent_field_moves_nothing(job: Job, field: str) -> None:
 
 
 def test_nul_in_a_field_nobody_declared(job: Job) -> None:
-    r"""A NUL, which Postgres takes into no text, stops no run; \\u0000 in a title is no NUL."""
+    r"""A NUL, which Postgres cannot store, stops no run; \\u0000 in a title is not a NUL."""
     title = "two backslashes \\\\u0000, one \\u0000"
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
@@ -86,7 +86,7 @@ def test_nul_in_a_field_nobody_declared(job: Job) -> None:
 
 
 def test_version_that_cannot_be_read(job: Job) -> None:
-    """A version before version 3 of the warehouse that is no record fails for good, in words."""
+    """An invalid version from before warehouse version 3 fails the build with a message."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
     job.run(
@@ -99,7 +99,7 @@ def test_version_that_cannot_be_read(job: Job) -> None:
 
 
 def test_unproven_rows_are_not_built(job: Job) -> None:
-    """What a killed run left is built and published by nobody, nor told by data_freshness."""
+    """Rows of a killed run are neither built nor published, nor counted in data_freshness."""
     counts = "select milestones, last_run_status from kantata_marts.data_freshness"
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
@@ -119,7 +119,7 @@ def test_unproven_rows_are_not_built(job: Job) -> None:
 def test_lock_that_is_lost_before_the_marts(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run whose lock is gone once it has loaded builds nothing beside a run that may have it."""
+    """A run that lost its lock after loading builds nothing, since another run may hold it."""
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
     monkeypatch.setenv("KANTATA_API_URL", "")
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
@@ -137,16 +137,16 @@ def test_lock_that_is_lost_before_the_marts(
     with Sandbox(milestones=60) as sandbox:
         job.synced(sandbox)
         sandbox.account.create_milestone(title="new")
-        with pytest.raises(WarehouseError) as raised, locked(job.target) as hold:
-            sync(kantata_settings(), hold, SyncOptions(full=True), RunObserver(phase=end_the_lock))
+        with pytest.raises(WarehouseError) as raised, locked(job.target) as lock:
+            sync(kantata_settings(), lock, SyncOptions(full=True), RunObserver(phase=end_the_lock))
         assert raised.value.exit_code == 75
         assert job.rows(built) == [(60,)]
         job.sync(sandbox)
         assert job.rows(built) == [(61,)]
 
 
-def test_rejects_are_told_though_nothing_is_built(job: Job) -> None:
-    """A record that is rejected, and then good again, is counted by data_freshness."""
+def test_rejects_are_counted_though_nothing_is_built(job: Job) -> None:
+    """data_freshness counts a rejected record until it is good again."""
     rejected = "select rejected_records, models_run_id from kantata_marts.data_freshness"
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
@@ -162,7 +162,7 @@ def test_rejects_are_told_though_nothing_is_built(job: Job) -> None:
 
 
 def test_invoiced_is_what_was_billed(job: Job) -> None:
-    """Invoicing at another amount, again after a cancel, or before it was seen: all is netted."""
+    """Invoiced is net: with a changed amount, after a cancellation, or invoiced when first read."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
         milestone = dated(account)
@@ -183,13 +183,13 @@ def test_invoiced_is_what_was_billed(job: Job) -> None:
         assert job.sync(sandbox, full=False).run.warnings == []
         currency = account.milestones[new]["currency"]
         assert currency == "USD"
-        seen = Decimal("77.77")
-        expected = (opened_with + seen, 1, 0, billed + seen, 0)
+        added = Decimal("77.77")
+        expected = (opened_with + added, 1, 0, billed + added, 0)
         assert job.rows(LINE.format("USD")) == [expected]
 
 
-def test_deletion_of_what_was_never_read(job: Job) -> None:
-    """A first version that only tells of a deletion brings no line without a currency."""
+def test_deletion_of_a_milestone_that_was_never_read(job: Job) -> None:
+    """A first version that is only a deletion adds no line without a currency."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
     before = job.rows(BRIDGE)
@@ -207,7 +207,7 @@ def test_deletion_of_what_was_never_read(job: Job) -> None:
 
 
 def test_lost_mart_is_made_again(job: Job) -> None:
-    """A mart that somebody dropped is there again after the next run, also if nothing changed."""
+    """A dropped mart is made again by the next run, even if nothing changed."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         before = job.rows("select * from kantata_marts.billing_forecast order by month, currency")
@@ -221,7 +221,7 @@ def test_lost_mart_is_made_again(job: Job) -> None:
 
 
 def test_tables_of_an_earlier_release(job: Job) -> None:
-    """What an earlier release made gets the columns it lacks, without a right to temporary ones."""
+    """Tables of an earlier release get missing columns, without the right to temporary tables."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         if job.name == "postgres":
@@ -241,11 +241,11 @@ def test_tables_of_an_earlier_release(job: Job) -> None:
         assert len(types) == 1
 
 
-def test_first_row_told_is_always_the_same(job: Job) -> None:
-    """Of many rows that are wrong the first told does not depend on how they are stored."""
+def test_first_reported_row_is_always_the_same(job: Job) -> None:
+    """Which of many wrong rows is reported does not depend on the order of storage."""
     with Sandbox(milestones=60) as sandbox:
         job.synced(sandbox)
-    told = []
+    findings = []
     for order in ("asc", "desc"):
         job.run("create table kantata.kept as select * from kantata_marts.billing_milestones")
         job.run("delete from kantata_marts.billing_milestones")
@@ -256,17 +256,19 @@ def test_first_row_told_is_always_the_same(job: Job) -> None:
         job.run("drop table kantata.kept")
         job.run("delete from kantata.workspaces")
         with connect(job.target.destination) as database:
-            told.append([str(f) for f in build.run_checks(database) if f.check == "known_projects"])
-    assert told[0] == told[1] != [[]]
+            findings.append(
+                [str(f) for f in build.run_checks(database) if f.check == "known_projects"]
+            )
+    assert findings[0] == findings[1] != [[]]
 
 
-TWICE = (
+DUPLICATE = (
     "insert into kantata.billing_milestone_invoices (billing_milestone_id, invoice_id) "
     "select m.id, i.id from kantata_marts.billing_milestones m cross join kantata.invoices i "
     "where i.status <> 'cancelled' and m.invoice_id is null"
 )
-# What is changed behind the job's back, and the check that must see it.
-SEEN = {
+# Each check, and the changes to the warehouse that it must find.
+TAMPERED = {
     "history_ends_at_milestones": (
         "update kantata_marts.billing_milestone_history set change_type = 'deleted' "
         "where id = (select min(id) from kantata_marts.billing_milestones) and valid_to is null",
@@ -300,18 +302,21 @@ SEEN = {
         "update kantata_marts.billing_milestone_history set amount = null where version = 1",
         "update kantata_marts.billing_milestones set amount = null",
     ),
-    "billed_once": (TWICE, f"{TWICE}; update kantata.invoices set status = null, draft = null"),
+    "billed_once": (
+        DUPLICATE,
+        f"{DUPLICATE}; update kantata.invoices set status = null, draft = null",
+    ),
     "grain_of_data_freshness": ("delete from kantata_stg.today",),
 }
 BLOCKING = {"history", "bridge", "forecast", "schedule", "marts", "grain"}
 
 
 def test_each_check_can_fire(job: Job) -> None:
-    """Each check sees what it is there for; those that tell of wrong figures are blocking."""
+    """Each check finds its kind of error; checks for wrong figures are blocking."""
     with Sandbox(milestones=60) as sandbox:
         job.synced(sandbox)
-    assert {c.name for c in build.checks() if not c.name.startswith("grain")} <= SEEN.keys()
-    for check, statements in SEEN.items():
+    assert {c.name for c in build.checks() if not c.name.startswith("grain")} <= TAMPERED.keys()
+    for check, statements in TAMPERED.items():
         for statement in statements:
             with connect(job.target.destination) as database:
                 database.execute("begin transaction")
@@ -324,7 +329,7 @@ def test_each_check_can_fire(job: Job) -> None:
 
 
 def test_grain_of_each_relation(job: Job) -> None:
-    """Each table and view has a check of its grain, and each sees a row that is there twice."""
+    """Each table and view has a check of its grain, which finds a duplicated row."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
     relations = [*(m for m in build.staging() if m.kind != "step"), *build.marts()]

@@ -1,4 +1,4 @@
-"""The marts: documented, right to the subunit on both warehouses, and never half built."""
+"""The marts: documented, correct to the minor unit on both warehouses, never half built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY = build.BuildContext(run_id="run", as_of=date(2026, 11, 20), timezone="Europ
 
 
 def test_marts_show_the_account(job: Job) -> None:
-    """After a sync each mart has what the account has, with its project, task and invoice."""
+    """After a sync the mart shows each milestone with its project, task and invoice."""
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
         assert job.sync(sandbox).exit_code == 0
@@ -47,10 +47,10 @@ def test_marts_show_the_account(job: Job) -> None:
 
 
 def test_every_column_is_documented(job: Job) -> None:
-    """Every mart's columns are those its file documents, in order, and the database tells them."""
+    """Each mart has the columns that its file documents, in order and with comments."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
-    told = (
+    columns = (
         "select column_name, comment from duckdb_columns() where schema_name = 'kantata_marts' "
         "and table_name = '{}' order by column_index"
         if job.name == "duckdb"
@@ -59,12 +59,12 @@ def test_every_column_is_documented(job: Job) -> None:
     )
     for model in build.marts():
         assert model.about, model.name
-        assert dict(job.rows(told.format(model.name))) == model.columns, model.name
-        assert [row[0] for row in job.rows(told.format(model.name))] == list(model.columns)
+        assert dict(job.rows(columns.format(model.name))) == model.columns, model.name
+        assert [row[0] for row in job.rows(columns.format(model.name))] == list(model.columns)
 
 
-def test_amounts_are_read_however_they_are_written(job: Job) -> None:
-    """The history has whole amounts also where records have them as 1200.0 or 1e15."""
+def test_amounts_are_read_in_every_notation(job: Job) -> None:
+    """The history has whole amounts, even if records write them as 1200.0 or 1e15."""
     with Sandbox(milestones=30) as sandbox:
         first, second = open_ids(sandbox.account)[:2]
         sandbox.account.update_milestone(first, amount_in_cents=1200.0)
@@ -76,7 +76,7 @@ def test_amounts_are_read_however_they_are_written(job: Job) -> None:
 
 
 def test_marts_are_built_only_if_something_changed(job: Job) -> None:
-    """A run that changed nothing leaves the marts alone; the next day builds them anew."""
+    """A run without changes does not rebuild the marts; on the next day a run rebuilds them."""
     built = "select run_id, as_of from kantata_stg.today"
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
@@ -94,7 +94,7 @@ def test_marts_are_built_only_if_something_changed(job: Job) -> None:
 
 
 def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
-    """What a killed run had loaded already is in the marts after the next one, which loads none."""
+    """Rows that a killed run loaded are in the marts after the next run, which loads none."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
@@ -110,7 +110,7 @@ def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
 
 
 def test_new_columns_are_appended(job: Job) -> None:
-    """A mart that an earlier release made gets the columns it lacks, and is never dropped."""
+    """A mart of an earlier release gets missing columns, and is never dropped."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         job.run("alter table kantata_marts.milestone_slippage drop column amount_moves")
@@ -140,22 +140,22 @@ TAMPERED = {
 
 @pytest.mark.long_on_postgres
 @pytest.mark.parametrize("check", TAMPERED)
-def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
-    """Each check finds the rows that are wrong, and names them; a blocking one leaves the marts."""
+def test_checks_find_wrong_rows(job: Job, check: str) -> None:
+    """Each check finds and names the wrong rows; a blocking one keeps the marts unchanged."""
     with Sandbox(milestones=120) as sandbox:
         job.synced(sandbox)
     before = job.rows("select * from kantata_marts.billing_milestones order by id")
     blocking = check.startswith(("grain", "history", "bridge"))
-    said = check
+    message = check
     if check.startswith("grain") and job.name == "postgres":
-        said = "is duplicated"  # as the unique index says it
+        message = "is duplicated"  # the message of the unique index
         job.run("drop index kantata.billing_milestones_key")
         job.run("drop index kantata_marts.billing_milestones_0")
         job.run("drop index kantata_marts.milestone_slippage_0")
     job.run(TAMPERED[check])
     with connect(job.target.destination) as database:
         if blocking:
-            with pytest.raises(WarehouseChecksFailed, match=said):
+            with pytest.raises(WarehouseChecksFailed, match=message):
                 build.build_marts(database, DAY, always=True)
         else:
             warnings = build.build_marts(database, DAY, always=True)
@@ -166,7 +166,7 @@ def test_checks_find_what_is_wrong(job: Job, check: str) -> None:
 
 
 def test_blocking_checks_of_sums(job: Job) -> None:
-    """Marts that do not add up are found by the checks, whichever it is that was changed."""
+    """The checks find marts that do not add up, whichever mart was changed."""
     wrong = {
         "marts_equal_raw": "update kantata_marts.billing_milestones set amount_in_cents = 1",
         "schedule_equals_milestones": "delete from kantata_marts.billing_schedule_monthly",
@@ -184,8 +184,8 @@ def test_blocking_checks_of_sums(job: Job) -> None:
                 assert build.run_checks(database) == []
 
 
-def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
-    """A project that cannot be read is told in each run, also in those that build nothing."""
+def test_warning_requires_action_until_it_is_fixed(job: Job) -> None:
+    """Every run reports an unknown currency, even a run that builds nothing."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
         id_ = open_ids(account)[0]
@@ -195,15 +195,15 @@ def test_warning_needs_a_person_until_it_is_mended(job: Job) -> None:
             assert result.exit_code == 3
             assert any("known_currencies" in warning for warning in result.run.warnings)
         account.clear_raw(id_)
-        assert job.sync(sandbox).exit_code == 3  # its history has that currency for ever
+        assert job.sync(sandbox).exit_code == 3  # its history keeps that currency
         job.run("insert into kantata.currencies (iso_code, unit_per_subunit) values ('XTS', 0.01)")
         assert rebuild_marts(job.target) == []
         assert job.sync(sandbox).exit_code == 0
 
 
 @pytest.mark.parametrize("job", ["duckdb"], indirect=True)
-def test_memory_ends_while_rows_come(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when DuckDB has begun to answer, too little memory is told with the way out."""
+def test_memory_runs_out_while_rows_are_read(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If memory runs out after the first rows, the error names the setting to change."""
     with Sandbox(milestones=0) as sandbox:
         job.synced(sandbox)
     monkeypatch.setenv("WAREHOUSE__MEMORY_LIMIT", "32MB")

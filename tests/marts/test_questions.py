@@ -1,4 +1,4 @@
-"""The questions of ANALYSTS.md: their SQL gives what the sandbox's own records say."""
+"""The questions of ANALYSTS.md: their SQL gives the answers of the sandbox's own records."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from warehouse.models import build
 PAGE = (Path(__file__).parents[2] / "warehouse" / "ANALYSTS.md").read_text()
 QUESTIONS = re.findall(r"### (\d+)\. [^\n]*\n[^#]*?```sql\n(.*?);\n```", PAGE, re.DOTALL)
 SQL = {int(number): sql for number, sql in QUESTIONS}
-Ask = Callable[[str], Rows]
+Query = Callable[[str], Rows]
 
 
 @contextmanager
-def analyst(job: Job, zone: str) -> Iterator[Ask]:
-    """Someone who may read the marts and no more, whose session is in a zone of its own."""
+def analyst(job: Job, zone: str) -> Iterator[Query]:
+    """Open a session that may only read the marts, in a given time zone."""
     if job.name == "duckdb":
         with duckdb.connect(str(job.target.published), read_only=True) as connection:
             connection.execute(f"set timezone = '{zone}'")
@@ -40,31 +40,31 @@ def analyst(job: Job, zone: str) -> Iterator[Ask]:
         cursor.execute("set role milestones_reader")
         cursor.execute(f"set time zone '{zone}'")
 
-        def ask(sql: str) -> Rows:
+        def query(sql: str) -> Rows:
             cursor.execute(sql)
             return list(cursor.fetchall())
 
-        yield ask
+        yield query
 
 
 def unordered(rows: Rows) -> Counter[tuple[Any, ...]]:
-    """Rows whose order collations decide."""
+    """Rows without their order, which depends on the collation."""
     return Counter(rows)
 
 
 def at_moment(sql: str, moment: datetime) -> str:
-    """Question 7 for another time than that of the page, which is one of `ZONE`."""
+    """Question 7 for another time than the one on the page, which is in `ZONE`."""
     local = moment.astimezone(ZONE).replace(tzinfo=None)
-    asked, count = re.subn(r"'20\d\d-03-01 00:00:00'", f"'{local}'", sql)
-    with_zone, more = re.subn(r"'20\d\d-03-01 00:00:00\+00'", f"'{moment}'", asked)
+    without_zone, count = re.subn(r"'20\d\d-03-01 00:00:00'", f"'{local}'", sql)
+    with_zone, more = re.subn(r"'20\d\d-03-01 00:00:00\+00'", f"'{moment}'", without_zone)
     assert count + more > 0
     return with_zone
 
 
 def a_week_of_work(account: Account) -> Iterator[None]:
-    """What people do between syncs: edits, deletes, and invoices of every kind."""
+    """Make the changes between syncs: edits, deletions, and every kind of invoice."""
     dated = [i for i in open_ids(account) if account.milestones[i]["date_to_invoice"]]
-    slipped, raised, billed, gone, soon, undated, twice, both, *_ = dated
+    slipped, raised, billed, deleted, soon, undated, twice, both, *_ = dated
     today = datetime.now(UTC).date()
     day = date.fromisoformat(account.milestones[slipped]["date_to_invoice"])
     account.update_milestone(slipped, date_to_invoice=(day + timedelta(days=31)).isoformat())
@@ -76,7 +76,7 @@ def a_week_of_work(account: Account) -> Iterator[None]:
     account.invoice_milestone(both)
     account.invoice_milestone(billed)
     first_invoice = account.invoice_milestone(twice)
-    account.delete_milestone(gone)
+    account.delete_milestone(deleted)
     yield
     account.cancel_invoice(first_invoice)
     account.update_milestone(slipped, title="slipped")
@@ -90,7 +90,7 @@ def a_week_of_work(account: Account) -> Iterator[None]:
 
 
 def observed_earlier(job: Job, days: int) -> None:
-    """Let every second milestone have been observed so many days before."""
+    """Move the observation of every second milestone back by so many days."""
     ids = sorted(row[0] for row in job.rows("select id from kantata.billing_milestone_versions"))
     listed = ", ".join(f"'{id_}'" for id_ in ids[::2])
     job.run(
@@ -102,9 +102,9 @@ def observed_earlier(job: Job, days: int) -> None:
 def test_questions(
     job: Job, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All ten give what the account's own records give, whichever zone the session is in.
+    """All ten questions give the answers of the account's records, in any session time zone.
 
-    On Postgres the loader has no more rights than roles.sql gives it, and the reader neither.
+    On Postgres loader and reader have only the rights of roles.sql.
     """
     assert sorted(SQL) == list(range(1, 11))
     monkeypatch.setenv("WAREHOUSE__REPORTING_TIMEZONE", ZONE.key)
@@ -126,19 +126,19 @@ def test_questions(
     today = job.rows("select as_of from kantata_marts.data_freshness")[0][0]
     monday = datetime.combine(today - timedelta(days=today.weekday()), time(), ZONE)
     truth = Truth(account, today)
-    told = PastTruth(histories, truth, stock, moments(job))
+    past = PastTruth(histories, truth, stock, moments(job))
     for zone in ("Pacific/Auckland", "America/Los_Angeles"):
-        with analyst(job, zone) as ask:
-            assert_answers(ask, truth, told, monday)
-            assert unordered(ask(at_moment(SQL[7], datetime.now(UTC)))) == unordered(
+        with analyst(job, zone) as query:
+            assert_answers(query, truth, past, monday)
+            assert unordered(query(at_moment(SQL[7], datetime.now(UTC)))) == unordered(
                 truth.schedule()
             )
-            assert unordered(ask(at_moment(SQL[7], between))) == unordered(earlier)
-            assert ask(at_moment(SQL[7], datetime(2020, 1, 1, tzinfo=UTC))) == []
+            assert unordered(query(at_moment(SQL[7], between))) == unordered(earlier)
+            assert query(at_moment(SQL[7], datetime(2020, 1, 1, tzinfo=UTC))) == []
 
 
 def moments(job: Job) -> dict[tuple[str, int], datetime]:
-    """When each version was observed."""
+    """The time at which each version was observed."""
     return {
         (id_, version): moment
         for id_, version, moment in job.rows(
@@ -147,22 +147,22 @@ def moments(job: Job) -> dict[tuple[str, int], datetime]:
     }
 
 
-def assert_answers(ask: Ask, truth: Truth, told: PastTruth, monday: datetime) -> None:
-    """All questions but the seventh."""
-    assert ask(SQL[1]) == truth.next_quarter()
-    assert ask(SQL[2]) == truth.overdue()
-    assert ask(SQL[3]) == told.slipped()
-    assert ask(SQL[4]) == truth.unscheduled()
-    assert unordered(ask(SQL[5])) == unordered(truth.by_project())
-    changes = told.changed_since(monday)
+def assert_answers(query: Query, truth: Truth, past: PastTruth, monday: datetime) -> None:
+    """Assert the answers to all questions except the seventh."""
+    assert query(SQL[1]) == truth.next_quarter()
+    assert query(SQL[2]) == truth.overdue()
+    assert query(SQL[3]) == past.slipped()
+    assert query(SQL[4]) == truth.unscheduled()
+    assert unordered(query(SQL[5])) == unordered(truth.by_project())
+    changes = past.changed_since(monday)
     assert {row[3] for row in changes} == {"created", "updated", "deleted"}
-    assert len(changes) < len(told.moments)
-    assert ask(SQL[6]) == changes
-    assert ask(SQL[8]) == told.bridge()
-    invoiced = [(row[0], row[1], row[6]) for row in told.bridge() if row[6]]
+    assert len(changes) < len(past.moments)
+    assert query(SQL[6]) == changes
+    assert query(SQL[8]) == past.bridge()
+    invoiced = [(row[0], row[1], row[6]) for row in past.bridge() if row[6]]
     assert invoiced
-    assert [(row[0], row[1], row[-1]) for row in ask(SQL[9])] == sorted(invoiced)
-    as_of, read_up_to, scanned_at, status, milestones, *wrong = ask(SQL[10])[0]
+    assert [(row[0], row[1], row[-1]) for row in query(SQL[9])] == sorted(invoiced)
+    as_of, read_up_to, scanned_at, status, milestones, *wrong = query(SQL[10])[0]
     live = len(truth.account.milestones)
     assert (as_of, status, milestones, wrong) == (truth.today, "proven", live, [0, 0])
     assert abs(read_up_to - datetime.now(UTC)) < timedelta(minutes=5)
@@ -170,5 +170,5 @@ def assert_answers(ask: Ask, truth: Truth, told: PastTruth, monday: datetime) ->
 
 
 def test_dictionary_is_that_of_the_models() -> None:
-    """The page's data dictionary is what the SQL files say."""
+    """The page's data dictionary equals that of the SQL files."""
     assert PAGE.partition("## Data dictionary\n\n")[2] == build.dictionary()

@@ -1,6 +1,6 @@
 """The command line: its tree of commands, and a command run in this process.
 
-The one place that knows where the command line is.
+Only this module imports the command line.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Result:
     """How a command ended.
 
     Args:
-        exit_code: As the process would end.
-        out: Its stdout.
-        err: Its stderr.
+        exit_code: The exit code of the process.
+        out: The text on stdout.
+        err: The text on stderr.
     """
 
     exit_code: int
@@ -45,7 +45,7 @@ def milestones(*arguments: str) -> Result:
 
 
 def commands() -> dict[str, object]:
-    """Every command by its full name, with its arguments and options; no help texts."""
+    """Every command by its full name, with its arguments and options, without help texts."""
     found: dict[str, object] = {}
     _add(found, "milestones", typer.main.get_command(app))
     return found
@@ -91,7 +91,7 @@ def _option(option: Any) -> dict[str, object]:  # noqa: ANN401 - typer's own
 
 
 def _type(parameter: Any) -> object:  # noqa: ANN401 - typer's own
-    """The type: an enum by its values, since its name is ours to change."""
+    """The type of a parameter; an enum is shown by its values, since its name may change."""
     annotation = parameter.type_descriptor.annotation
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return [member.value for member in annotation]

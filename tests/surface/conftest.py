@@ -1,4 +1,4 @@
-"""One life for all tests of the surface, since it takes some seconds."""
+"""One life shared by all tests of the surface, since it takes seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.surface.snapshot import lived as begin
 
 @pytest.fixture(scope="session")
 def lived(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    """What two lives left, one on DuckDB and a short one on Postgres."""
+    """The results of two lives: one on DuckDB, and a short one on Postgres."""
     folder = tmp_path_factory.mktemp("surface")
     with empty_database(postgres_server) as first, empty_database(postgres_server) as second:
         yield begin(folder, first, second)

@@ -1,6 +1,6 @@
-"""What the snapshot asks of our own modules: the one place to edit when they move or get new names.
+"""All that the snapshot takes from our own modules: edit this file when they move or are renamed.
 
-Everything else in this folder goes through the command line, files, HTTP and SQL.
+Everything else in this folder uses the command line, files, HTTP and SQL.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ENUMS: Mapping[str, type[StrEnum]] = {
 
 
 def values() -> dict[str, object]:
-    """The values that stored data, JSON and options may have, in the order they are declared."""
+    """The values that stored data, JSON and options may have, in the order of declaration."""
     found: dict[str, object] = {name: [v.value for v in enum] for name, enum in _ENUMS.items()}
     found["change status, onward"] = {
         status.value: sorted(onward) for status, onward in TRANSITIONS.items()
@@ -79,7 +79,7 @@ def versions() -> dict[str, int]:
     return {"warehouse": WAREHOUSE_VERSION, "ledger": LEDGER_VERSION}
 
 
-# Settings: every name, with another value than the default.
+# Every setting, with a value other than the default.
 _OTHER = {
     "KANTATA_API_URL": "http://127.0.0.1:9/api/v1",
     "SOURCES__KANTATA__KANTATA_API_URL": "http://127.0.0.1:9/api/v1",
@@ -106,7 +106,7 @@ _OTHER = {
 
 
 def settings() -> dict[str, object]:
-    """Each setting's default, and what each name in the environment makes of it."""
+    """The default of each setting, and its value for each name in the environment."""
     with _environment({"KANTATA_ACCESS_TOKEN": "a-token"}, *_OTHER):
         default = _settings()
         read = {}
@@ -163,10 +163,10 @@ def _settings() -> dict[str, object]:
 
 
 def locks_on_postgres(locks_held: Callable[[], object]) -> dict[str, object]:
-    """The keys of the advisory locks, as the server of the configured warehouse shows them.
+    """The keys of the advisory locks, as the server of the configured warehouse lists them.
 
     Args:
-        locks_held: Asks the server, while a lock is held.
+        locks_held: Returns the server's list, while a lock is held.
     """
     warehouse = configured_target("postgres")
     with locked(warehouse):
@@ -183,7 +183,7 @@ def locks_on_postgres(locks_held: Callable[[], object]) -> dict[str, object]:
 
 
 def names_for_dlt() -> dict[str, object]:
-    """What dlt stores or shows: the names of the pipeline, its dataset, source and resources."""
+    """The names that dlt stores or shows: of the pipeline, its dataset, source and resources."""
     pipeline = configured_target("duckdb").pipeline()
     source = kantata(kantata_access_token="a-token")  # noqa: S106 - it opens nothing
     return {
@@ -251,5 +251,5 @@ def digests() -> dict[str, object]:
 
 
 def digest_of(values: object) -> str:
-    """A digest of anything that prints in one way; ours, not the product's."""
+    """A digest of any value with a stable repr; only for this snapshot."""
     return hashlib.sha256(repr(values).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A warehouse and its ledger, lived through by commands alone, with what each command answered."""
+"""A life: a series of commands on a warehouse and its ledger, with the answer of each command."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Life:
     Args:
         destination: ``duckdb`` or ``postgres``.
         sandbox: The account.
-        hook: Where alerts go.
-        answers: The JSON values each command printed.
-        ids: The changes that were asked for, by what happens to them.
+        hook: The webhook for alerts.
+        answers: The JSON values that each command printed.
+        ids: The proposed changes, by what happens to them.
         log: The lines of runs that log JSON.
     """
 
@@ -47,19 +47,19 @@ class Life:
         return self.sandbox.account
 
     def run(self, *arguments: str, code: int = 0) -> Result:
-        """Run a command on this warehouse; it must end with this code."""
+        """Run a command on this warehouse, and assert its exit code."""
         result = milestones(*arguments, "--destination", self.destination)
         assert result.exit_code == code, (arguments, result)
         return result
 
     def json(self, name: str, *arguments: str, code: int = 0) -> Any:  # noqa: ANN401 - any JSON
-        """Run a command for its JSON value, which is kept under the command's name."""
+        """Run a command, and keep and return its JSON value."""
         value = self.run(*name.split(), *arguments, "--json", code=code).value
         self.keep(name, value)
         return value
 
     def keep(self, name: str, value: Any) -> None:  # noqa: ANN401 - any JSON
-        """Keep what a command printed."""
+        """Keep the JSON value of a command under its name."""
         failed = isinstance(value, dict) and value.get("error")
         self.answers.setdefault("what failed" if failed else name, []).append(value)
 
@@ -72,8 +72,8 @@ def begun(
 
     Args:
         destination: ``duckdb`` or ``postgres``.
-        folder: Where commands run.
-        account: The account; the one of the story, at its beginning, without.
+        folder: The working folder of commands.
+        account: The account; None for the one of the story, at its start.
         postgres: The URL of the database, for ``postgres`` and for ``move``.
     """
     with (
@@ -109,7 +109,7 @@ def _settings(folder: Path, sandbox: Sandbox, hook: Webhook, postgres: str) -> I
 
 
 def live(life: Life) -> None:
-    """Two syncs, and changes that end in every way but ``applying``."""
+    """Run two syncs, and changes with every final status except ``applying``."""
     life.json("sync")
     story.first_hour(life.account)
     life.json("run", "--only", "sync", code=3)  # one record is rejected
@@ -124,17 +124,19 @@ def live(life: Life) -> None:
 
 
 def _propose(life: Life) -> None:
-    """Ask for an update of eight milestones from a file, and for the others one by one."""
+    """Propose updates of eight milestones from a file, and the other changes one by one."""
     names = ["applied", "conflict", "no-op", "failed", "unknown", "rejected", "withdrawn", "last"]
     ids = dict(zip(names, story.free(life.account)[3:], strict=False))
     titles = {"no-op": "as asked"}
     lines = [f"{id_},{titles.get(name, f'new {name}')},777" for name, id_ in ids.items()]
-    # A no-op asks for what somebody does meanwhile, so only for the title.
+    # The no-op proposes an edit that a person makes meanwhile, so only the title.
     lines[names.index("no-op")] = f"{ids['no-op']},as asked,"
     file = Path("changes.csv")
     file.write_text("\n".join(["milestone_id,title,amount_in_cents", *lines]))
     found = life.json("propose", "--from", str(file), "--reason", "agreed", "--as", "ann")
-    life.json("propose", "--from", str(file), "--reason", "agreed", "--as", "ann")  # is there
+    life.json(
+        "propose", "--from", str(file), "--reason", "agreed", "--as", "ann"
+    )  # is already proposed
     life.ids = dict(zip(names, (each["change_id"] for each in found), strict=True))
     project = next(iter(life.account.workspaces))
     fields = {"workspace_id": project, "title": "made é", "amount_in_cents": "4200"}
@@ -146,8 +148,8 @@ def _propose(life: Life) -> None:
     one = life.json("propose update", approved, "--set", "amount_in_cents=1", *by_ann)
     life.ids["approved"] = one["change_id"]
     select = f"select '{story.free(life.account)[-1]}' as milestone_id, 'asked by SQL' as title"
-    (asked,) = life.json("propose", "--query", select, *by_ann)
-    life.ids["proposed"] = asked["change_id"]
+    (proposed,) = life.json("propose", "--query", select, *by_ann)
+    life.ids["proposed"] = proposed["change_id"]
 
 
 def _decide(life: Life) -> None:
@@ -157,12 +159,12 @@ def _decide(life: Life) -> None:
     life.json("approve", *sent, "--as", "bob")
     life.json("reject", ids["rejected"], "--reason", "not agreed", "--as", "bob")
     life.json("withdraw", ids["withdrawn"], "--reason", "a mistake", "--as", "ann")
-    life.json("approve", ids["proposed"], "--as", "Ann", code=2)  # who proposed it
+    life.json("approve", ids["proposed"], "--as", "Ann", code=2)  # Ann proposed it
     life.json("show", "no-such-change", code=2)
 
 
 def _push(life: Life) -> None:
-    """Push; Kantata refuses one change, and the answer to another is lost."""
+    """Push, while Kantata refuses one change and loses the answer to another."""
     put = {"method": "PUT", "times": 1}
     life.sandbox.misbehave(
         Fault("refuse", path=f"/{_milestone(life, 'failed')}$", message="No, thank you", **put),
@@ -170,15 +172,15 @@ def _push(life: Life) -> None:
     )
     life.json("push", code=3)
     life.sandbox.behave()
-    life.json("reconcile", code=3)  # the unknown one must wait
+    life.json("reconcile", code=3)  # the unknown outcome must wait
 
 
 def _milestone(life: Life, name: str) -> str:
     return str(life.json("show", life.ids[name])["milestone_id"])
 
 
-def ask_the_rest(life: Life) -> None:
-    """Run every other command that prints JSON, runs that log JSON, and what fails."""
+def run_the_rest(life: Life) -> None:
+    """Run every other command that prints JSON, runs that log JSON, and failing commands."""
     life.json("changes")
     life.json("changes", "--all")
     life.json("audit", life.ids["created"])
@@ -205,7 +207,7 @@ def ask_the_rest(life: Life) -> None:
 
 
 def _hide_a_project(life: Life) -> None:
-    """Take the token's user out of a project, other than that of the change still to be sent."""
+    """Hide a project from the token's user, but not that of the change still to be sent."""
     kept = life.json("show", life.ids["approved"])["workspace_id"]
     life.account.hide_workspace(next(id_ for id_ in life.account.workspaces if id_ != kept))
 

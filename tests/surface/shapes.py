@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Keys whose values are chosen from a few of ours, which others compare with.
+# Keys with a fixed set of values, which users compare with.
 CHOSEN = frozenset({
     "mode", "status", "action", "step", "level", "event", "phase", "severity", "check", "condition",
     "table", "method", "exit_code",
@@ -18,7 +18,7 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 def shape(values: Iterable[Any]) -> Any:  # noqa: ANN401 - any JSON
-    """One shape that fits all these JSON values: a type, or what an object or a list holds."""
+    """One shape for all these JSON values: a type, or the shapes inside an object or a list."""
     values = list(values)
     if not values:
         return "nothing was seen"
@@ -31,16 +31,16 @@ def shape(values: Iterable[Any]) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _object(objects: list[Mapping[str, Any]]) -> dict[str, Any]:
-    held: dict[str, list[Any]] = {}
+    inner: dict[str, list[Any]] = {}
     for each in objects:
         for name, value in each.items():
-            held.setdefault("<currency>" if _CURRENCY.fullmatch(name) else name, []).append(value)
+            inner.setdefault("<currency>" if _CURRENCY.fullmatch(name) else name, []).append(value)
     optional = {
-        name for name in held if name != "<currency>" and any(name not in each for each in objects)
+        name for name in inner if name != "<currency>" and any(name not in each for each in objects)
     }
     return {
-        f"{name}, optional" if name in optional else name: shape(held[name])
-        for name in sorted(held)
+        f"{name}, optional" if name in optional else name: shape(inner[name])
+        for name in sorted(inner)
     }
 
 
@@ -59,7 +59,7 @@ def _scalar(value: object) -> str:
 
 
 def chosen(value: Any) -> dict[str, list[Any]]:  # noqa: ANN401 - any JSON
-    """Every value of the keys in ``CHOSEN``, wherever they are."""
+    """Every value of the keys in ``CHOSEN``, at any depth."""
     found: dict[str, set[Any]] = {}
     _collect(value, found)
     return {name: sorted(values, key=str) for name, values in sorted(found.items())}
@@ -70,15 +70,15 @@ def _collect(value: Any, found: dict[str, set[Any]]) -> None:  # noqa: ANN401 - 
         for item in value:
             _collect(item, found)
     if isinstance(value, Mapping):
-        for name, held in value.items():
-            if name in CHOSEN and isinstance(held, (str, int, type(None))):
-                found.setdefault(name, set()).add(held)
-            _collect(held, found)
+        for name, inner in value.items():
+            if name in CHOSEN and isinstance(inner, (str, int, type(None))):
+                found.setdefault(name, set()).add(inner)
+            _collect(inner, found)
 
 
 def lines(value: Any, path: str = "") -> list[str]:  # noqa: ANN401 - any JSON
-    """A JSON value as lines, each a path and what is there, so that differences can be read."""
+    """A JSON value as lines of paths and values, so that differences are readable."""
     if not value or not isinstance(value, (dict, list)):
         return [f"{path}: {value!r}"]
     items = value.items() if isinstance(value, dict) else enumerate(value)
-    return [line for name, held in items for line in lines(held, f"{path} > {name}")]
+    return [line for name, inner in items for line in lines(inner, f"{path} > {name}")]

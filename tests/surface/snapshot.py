@@ -1,7 +1,7 @@
-"""The snapshot: what users, stored data and other machines hold, as JSON files.
+"""The snapshot: what users, stored data and other machines depend on, as JSON files.
 
-``PARTS`` has a function for each file of ``snapshot/``. Each is given a ``Lived``: what a life on
-DuckDB and one on Postgres left.
+``PARTS`` has a function for each file of ``snapshot/``. Each gets a ``Lived``: the results of a
+life on DuckDB and of one on Postgres.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 from tests.surface import internals
 from tests.surface.command_line import commands
-from tests.surface.life import LOADER_FILE, Life, ask_the_rest, begun, live, move
+from tests.surface.life import LOADER_FILE, Life, begun, live, move, run_the_rest
 from tests.surface.shapes import chosen, shape
 from tests.surface.tables import (
-    Ask,
+    Query,
     duckdb_file,
     postgres,
     postgres_objects,
@@ -36,12 +36,12 @@ _RUN_FIELDS = ("totals", "side_rows", "schema_changes", "warnings")
 
 @dataclass(frozen=True)
 class Lived:
-    """What is left of two lives.
+    """The results of two lives.
 
     Args:
         life: The one on DuckDB, with what its commands printed.
         files: The names of the files it left.
-        parts: What was asked while it lasted, by name.
+        parts: Values that were read during the lives, by name.
     """
 
     life: Life
@@ -50,7 +50,7 @@ class Lived:
 
 
 def lived(folder: Path, postgres_url: str, empty_url: str) -> Lived:
-    """Live on DuckDB, move that to Postgres, and live shortly on another Postgres.
+    """Run a life on DuckDB, move it to Postgres, and run a short life on another Postgres database.
 
     Args:
         folder: An empty folder.
@@ -63,17 +63,17 @@ def lived(folder: Path, postgres_url: str, empty_url: str) -> Lived:
     other.mkdir()
     with begun("duckdb", duck, postgres=empty_url) as life:
         live(life)
-        ask_the_rest(life)
+        run_the_rest(life)
         parts |= _duckdb_parts(life)
         move(life)
         files = sorted(str(path.relative_to(duck)) for path in duck.rglob("*") if path.is_file())
-    with postgres(empty_url) as ask:
-        parts["moved"] = {"tables": warehouse_tables(ask), **postgres_objects(ask)}
+    with postgres(empty_url) as query:
+        parts["moved"] = {"tables": warehouse_tables(query), **postgres_objects(query)}
     with begun("postgres", other, postgres=postgres_url) as short:
         short.json("sync")
-        with postgres(postgres_url) as ask:
-            parts["locks"] = internals.locks_on_postgres(lambda: ask(_LOCKS))
-            parts["postgres"] = {"tables": warehouse_tables(ask), **postgres_objects(ask)}
+        with postgres(postgres_url) as query:
+            parts["locks"] = internals.locks_on_postgres(lambda: query(_LOCKS))
+            parts["postgres"] = {"tables": warehouse_tables(query), **postgres_objects(query)}
     return Lived(life, files, parts)
 
 
@@ -85,16 +85,16 @@ _LOCKS = (
 
 
 def _duckdb_parts(life: Life) -> dict[str, Any]:
-    with duckdb_file(Path(LOADER_FILE)) as ask:
-        runs = ask(f"select {', '.join(_RUN_FIELDS)} from kantata.sync_runs order by run_id")
-        ids = {id_ for (id_,) in ask("select distinct row_hash from kantata.billing_milestones")}
+    with duckdb_file(Path(LOADER_FILE)) as query:
+        runs = query(f"select {', '.join(_RUN_FIELDS)} from kantata.sync_runs order by run_id")
+        ids = {id_ for (id_,) in query("select distinct row_hash from kantata.billing_milestones")}
         return {
-            "duckdb": warehouse_tables(ask),
+            "duckdb": warehouse_tables(query),
             "sqlite": sqlite_statements(Path(".milestones/ledger.sqlite")),
             "runs": {n: [json.loads(row[i]) for row in runs] for i, n in enumerate(_RUN_FIELDS)},
-            "stored": _stored(ask),
+            "stored": _stored(query),
             "schema": sorted(
-                {name for (name,) in ask("select schema_name from kantata._dlt_loads")}
+                {name for (name,) in query("select schema_name from kantata._dlt_loads")}
             ),
             "row hashes": internals.digest_of(sorted(ids)),
             "alerts": {
@@ -106,9 +106,9 @@ def _duckdb_parts(life: Life) -> dict[str, Any]:
         }
 
 
-def _stored(ask: Ask) -> dict[str, list[object]]:
-    """The values of columns that hold one of a few words."""
-    columns = ask(
+def _stored(query: Query) -> dict[str, list[object]]:
+    """The values of columns with a fixed set of values."""
+    columns = query(
         "select table_schema || '.' || table_name, column_name from information_schema.columns "
         "where (column_name in ('mode', 'action') or column_name like '%status%' or column_name "
         "like '%_type') and data_type = 'VARCHAR' and table_schema in ('kantata', 'kantata_marts') "
@@ -116,14 +116,14 @@ def _stored(ask: Ask) -> dict[str, list[object]]:
     )
     return {
         f"{table}.{column}": [
-            v for (v,) in ask(f"select distinct {column} from {table} order by 1")
+            v for (v,) in query(f"select distinct {column} from {table} order by 1")
         ]
         for table, column in columns
     }
 
 
 def _reference(life: Life) -> dict[str, object]:
-    """The reference that the account got with a create."""
+    """The external reference that a create stored in the account."""
     sent = [
         record
         for record in life.account.external_references.values()
@@ -229,5 +229,5 @@ PARTS: dict[str, Callable[[Lived], object]] = {
 
 
 def written(value: object) -> str:
-    """A part as its file holds it."""
+    """The text of a part's file."""
     return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""Warehouses and ledgers that the release before this one wrote, with what it said of them."""
+"""Warehouses and ledgers that an earlier release wrote, with the output of its commands."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sources.kantata_sandbox import Account
 from tests.support.postgres import binaries
 from tests.surface import story
 from tests.surface.life import LOADER_FILE, Life
-from tests.surface.tables import Ask, contents, duckdb_file, postgres
+from tests.surface.tables import Query, contents, duckdb_file, postgres
 
 FOLDER = Path(__file__).parent / "written_before"
 DUMP = "postgres.sql"
-# What psql or a later server alone understands.
+# Lines that only psql or a later server understands.
 _NOT_SQL = ("\\restrict", "\\unrestrict", "SET transaction_timeout")
 _RAW = (
     "billing_milestones", "billing_milestone_versions", "billing_milestone_invoices", "workspaces",
@@ -30,21 +30,21 @@ _RAW = (
 
 
 @contextmanager
-def warehouse(life: Life) -> Iterator[Ask]:
-    """The warehouse of a life, to be asked."""
+def warehouse(life: Life) -> Iterator[Query]:
+    """Open the warehouse of a life for queries."""
     if life.destination == "duckdb":
-        with duckdb_file(Path(LOADER_FILE)) as ask:
-            yield ask
+        with duckdb_file(Path(LOADER_FILE)) as query:
+            yield query
         return
-    with postgres(os.environ["DESTINATION__POSTGRES__CREDENTIALS"]) as ask:
-        yield ask
+    with postgres(os.environ["DESTINATION__POSTGRES__CREDENTIALS"]) as query:
+        yield query
 
 
-def columns(ask: Ask) -> dict[str, list[str]]:
-    """The columns of the raw tables and the marts, but for what dlt writes into them."""
+def columns(query: Query) -> dict[str, list[str]]:
+    """The columns of the raw tables and the marts, except dlt's own."""
     named = ", ".join(repr(name) for name in _RAW)
     found: dict[str, list[str]] = {}
-    for schema, table, column in ask(
+    for schema, table, column in query(
         "select table_schema, table_name, column_name from information_schema.columns where "
         f"(table_schema = 'kantata_marts' or table_schema = 'kantata' and table_name in ({named})) "
         "and column_name not like '\\_dlt%' escape '\\' order by 1, 2, ordinal_position"
@@ -53,12 +53,12 @@ def columns(ask: Ask) -> dict[str, list[str]]:
     return found
 
 
-def said(life: Life) -> dict[str, Any]:
-    """What commands and the database say of a warehouse and its ledger."""
+def output_of(life: Life) -> dict[str, Any]:
+    """The output of commands, and the rows, of a warehouse and its ledger."""
     changes = life.json("changes", "--all")
-    with warehouse(life) as ask:
-        names = columns(ask)
-        rows = contents(ask, names)
+    with warehouse(life) as query:
+        names = columns(query)
+        rows = contents(query, names)
     return {
         "status": life.json("status"),
         "changes": changes,
@@ -70,8 +70,8 @@ def said(life: Life) -> dict[str, Any]:
 
 
 def write(life: Life) -> None:
-    """Keep the files of a life, and what is said of them."""
-    keep(f"{life.destination}.said.json", json.dumps(said(life), ensure_ascii=False).encode())
+    """Keep the files of a life, and the output of its commands."""
+    keep(f"{life.destination}.said.json", json.dumps(output_of(life), ensure_ascii=False).encode())
     if life.destination == "postgres":
         keep(DUMP, _dump(os.environ["DESTINATION__POSTGRES__CREDENTIALS"]).encode())
         return
@@ -86,7 +86,7 @@ def keep(name: str, content: bytes) -> None:
 
 
 def read(name: str) -> bytes:
-    """A file that was kept."""
+    """Read a file that was kept."""
     return gzip.decompress((FOLDER / f"{name}.gz").read_bytes())
 
 
@@ -97,11 +97,11 @@ def _dump(url: str) -> str:
 
 
 def restore(destination: str, folder: Path, url: str) -> dict[str, Any]:
-    """Put back what was written for a destination; gives what was said of it.
+    """Restore the files of a destination; return the output that was kept with them.
 
     Args:
         destination: ``duckdb`` or ``postgres``.
-        folder: Where the files go.
+        folder: The folder to write to.
         url: An empty Postgres database.
     """
     if destination == "postgres":
@@ -121,7 +121,7 @@ def restore(destination: str, folder: Path, url: str) -> dict[str, Any]:
 
 
 def account_of(kept: dict[str, Any]) -> Account:
-    """The account that was read, as it was at the end."""
+    """Make the account again, as it was at the end."""
     account, changes = story.new_account(), kept["changes"]
     by_name = {name: change for name, id_ in kept["ids"].items() for change in changes
                if change["change_id"] == id_}  # fmt: skip

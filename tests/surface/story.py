@@ -1,7 +1,7 @@
-"""An account whose story is always the same, to the second, so that it can be begun again.
+"""An account whose story is always the same, to the second, so that it can be repeated.
 
-Its clock stands still unless it is moved: the account that a committed warehouse was read from is
-made again from its seed, the edits below and the changes that were pushed.
+Its clock only moves when it is advanced. So the account of a committed warehouse can be made again
+from its seed, the edits below and the changes that were pushed.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class StillClock(Clock):
 
 
 def new_account() -> Account:
-    """The account as it is when the story begins."""
+    """The account at the start of the story."""
     account = Account.seeded(MILESTONES, SEED, START)
     account.clock = StillClock(START)
     return account
 
 
 def free(account: Account) -> list[str]:
-    """Milestones that no invoice has, the oldest first."""
-    held = account.true_milestones
-    return sorted((i for i in held if not account.invoices_of.get(i)), key=int)
+    """Milestones without an invoice, the oldest first."""
+    milestones = account.true_milestones
+    return sorted((i for i in milestones if not account.invoices_of.get(i)), key=int)
 
 
 def first_hour(account: Account) -> None:
-    """What people do before the second sync: edits, a delete, an invoice, a field, a bad amount."""
+    """Make the changes before the second sync: edits, a deletion, an invoice, a field, a reject."""
     edited, deleted, invoiced, bad, *_ = free(account)
     account.advance(HOUR)
     account.add_field(NEW_FIELD, _priority)
@@ -68,18 +68,18 @@ def _priority(record: Mapping[str, Any]) -> int:
 
 
 def edit_meanwhile(account: Account, conflict: str, no_op: str) -> None:
-    """What people do between a proposal and its push."""
+    """Make the edits between a proposal and its push."""
     account.advance(HOUR)
     account.update_milestone(conflict, title="edited meanwhile")
     account.update_milestone(no_op, title="as asked")
 
 
 def repeat_writes(account: Account, changes: Iterable[Mapping[str, Any]]) -> None:
-    """What pushed changes did to the account.
+    """Apply pushed changes to the account.
 
     Args:
-        account: As it was before the push.
-        changes: As ``changes --all --json`` shows them, the oldest first.
+        account: The account before the push.
+        changes: The output of ``changes --all --json``, the oldest first.
     """
     for change in changes:
         if change["status"] not in _SENT or not change["attempts"]:
@@ -103,7 +103,7 @@ def reference(change: Mapping[str, Any]) -> dict[str, object]:
 
 
 def next_edit(account: Account) -> str:
-    """One more edit, hours later; gives the milestone's id."""
+    """Make one more edit, hours later; return the milestone's id."""
     account.advance(HOUR)
     id_ = free(account)[0]
     account.update_milestone(id_, title="edited by the next release", amount_in_cents=987_654)
@@ -111,10 +111,10 @@ def next_edit(account: Account) -> str:
 
 
 def memory(account: Account) -> dict[str, object]:
-    """All that the account holds, to compare two accounts."""
+    """All records of the account, to compare two accounts."""
     names = ("workspaces", "stories", "invoices", "external_references", "invoices_of")
-    held: dict[str, object] = {name: getattr(account, name) for name in names}
-    return held | {
+    records: dict[str, object] = {name: getattr(account, name) for name in names}
+    return records | {
         "milestones": {i: account.milestone(i) for i in account.true_milestones},
         "events": list(account.events),
         "time": account.clock.now(),

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import psycopg2
 
-Ask = Callable[[str], list[tuple[Any, ...]]]
+Query = Callable[[str], list[tuple[Any, ...]]]
 
 _OURS = "('kantata', 'kantata_stg', 'kantata_marts', 'kantata_ledger')"
 _TABLES = (
@@ -39,15 +39,15 @@ _ON_POSTGRES = {
 
 
 @contextmanager
-def duckdb_file(path: Path) -> Iterator[Ask]:
-    """A DuckDB file, to be asked."""
+def duckdb_file(path: Path) -> Iterator[Query]:
+    """Open a DuckDB file for queries."""
     with closing(duckdb.connect(str(path), read_only=True)) as connection:
         yield lambda sql: list(connection.execute(sql).fetchall())
 
 
 @contextmanager
-def postgres(url: str) -> Iterator[Ask]:
-    """A Postgres database, to be asked."""
+def postgres(url: str) -> Iterator[Query]:
+    """Open a Postgres database for queries."""
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
         cursor.execute(sql)
@@ -57,40 +57,40 @@ def postgres(url: str) -> Iterator[Ask]:
         yield rows
 
 
-def warehouse_tables(ask: Ask) -> dict[str, object]:
-    """Every table and view of our schemas: its kind, and its columns in their order."""
+def warehouse_tables(query: Query) -> dict[str, object]:
+    """Every table and view of our schemas, with its kind and its columns in order."""
     found: dict[str, dict[str, Any]] = {
-        f"{schema}.{table}": {"kind": kind, "columns": []} for schema, table, kind in ask(_TABLES)
+        f"{schema}.{table}": {"kind": kind, "columns": []} for schema, table, kind in query(_TABLES)
     }
-    for schema, table, column, data_type, nullable in ask(_COLUMNS):
+    for schema, table, column, data_type, nullable in query(_COLUMNS):
         null = "" if nullable == "YES" else " not null"
         found[f"{schema}.{table}"]["columns"].append(f"{column} {data_type.lower()}{null}")
     return dict(found)
 
 
-def postgres_objects(ask: Ask) -> dict[str, object]:
+def postgres_objects(query: Query) -> dict[str, object]:
     """Indexes, constraints, triggers and functions of our schemas."""
-    return {kind: dict(ask(sql)) for kind, sql in _ON_POSTGRES.items()}
+    return {kind: dict(query(sql)) for kind, sql in _ON_POSTGRES.items()}
 
 
 def sqlite_statements(path: Path) -> dict[str, str]:
-    """What made each table, index and trigger of a ledger's file."""
+    """The statement of each table, index and trigger of a ledger's file."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("select type, name, sql from sqlite_master where sql is not null")
         return {f"{kind} {name}": " ".join(sql.split()) for kind, name, sql in sorted(rows)}
 
 
-def contents(ask: Ask, columns: dict[str, list[str]]) -> dict[str, list[str]]:
+def contents(query: Query, columns: dict[str, list[str]]) -> dict[str, list[str]]:
     """The rows of relations as text, sorted; the same for equal values on each database.
 
     Args:
-        ask: The database.
-        columns: Which columns to ask for, by relation.
+        query: The database.
+        columns: The columns to select, by relation.
     """
     return {
         relation: sorted(
             repr([_plain(value) for value in row])
-            for row in ask(f"select {', '.join(names)} from {relation}")
+            for row in query(f"select {', '.join(names)} from {relation}")
         )
         for relation, names in columns.items()
     }

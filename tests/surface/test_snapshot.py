@@ -1,4 +1,4 @@
-"""What users, stored data and other machines hold is what the snapshot says."""
+"""Whatever users, stored data and other machines depend on equals the snapshot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("surface")
 
 @pytest.mark.parametrize("name", PARTS)
 def test_nothing_has_changed(name: str, lived: Lived) -> None:
-    """A difference is an edit of the snapshot: python -m tests.surface.write."""
+    """If a difference is intended, write the snapshot again: python -m tests.surface.write."""
     committed = set(lines(json.loads((FOLDER / f"{name}.json").read_text())))
     now = set(lines(json.loads(written(PARTS[name](lived)))))
     differing = [f"- {line}" for line in committed - now] + [
@@ -24,5 +24,5 @@ def test_nothing_has_changed(name: str, lived: Lived) -> None:
 
 
 def test_no_file_is_left_over() -> None:
-    """Every file of the snapshot is compared."""
+    """Every file of the snapshot has a part that is compared."""
     assert {path.stem for path in FOLDER.iterdir()} == set(PARTS)

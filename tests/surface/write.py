@@ -1,6 +1,6 @@
-"""Write the snapshot again, after a change that is meant: python -m tests.surface.write.
+"""Write the snapshot again, after an intended change: python -m tests.surface.write.
 
-Look at the difference before you commit it, and give its reason in the commit.
+Review the difference before you commit it, and give the reason in the commit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Write the files of ``written_before``: run once, by the release whose files are to be kept.
+"""Write the files of ``written_before``: run once, with the release whose files are kept.
 
-Later releases must not run it: it would replace what they have to read by what they write.
+Later releases must not run it: it would overwrite the files that they must be able to read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.surface.life import begun, live
 
 
 def main() -> None:
-    """Live once on each kind of warehouse, and keep what that leaves."""
+    """Run one life on each kind of warehouse, and keep its files."""
     stored.FOLDER.mkdir()
     with server() as url, empty_database(url) as database:
         for destination, address in (("duckdb", ""), ("postgres", database)):
@@ -24,7 +24,7 @@ def main() -> None:
             ):
                 live(life)
                 stored.write(life)
-                again = stored.account_of(stored.said(life))
+                again = stored.account_of(stored.output_of(life))
                 assert story.memory(again) == story.memory(life.account)
 
 

@@ -1,4 +1,4 @@
-"""All that the snapshot takes from our own modules: edit this file when they move or are renamed.
+"""All that the snapshot reads from our own modules: edit this file when they move or are renamed.
 
 Everything else in this folder uses the command line, files, HTTP and SQL.
 """

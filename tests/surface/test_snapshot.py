@@ -1,4 +1,4 @@
-"""Whatever users, stored data and other machines depend on equals the snapshot."""
+"""What users, stored data and other machines depend on equals the snapshot."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ CASES = {
         was(FAILED, DISK), failed(TOKEN),
         Outcome(FAILED, ("token",), matters=(TOKEN,), success=1, omits=("no space",)),
     ),
-    "the same words by another error are said": (
+    "the same words by another error are reported": (
         was(FAILED, "KantataRefused: no"), failed("KantataForbidden: no"),
         Outcome(FAILED, ("no",), matters=("KantataForbidden: no",), success=1),
     ),

@@ -128,7 +128,7 @@ EQUAL = {
     "the same milestone": ({}, True),
     "another task": ({"story_id": "12"}, True),
     "another billing type": ({"billing_type": "upon_completion"}, True),
-    "no date, said or not": ({"date_to_invoice": None}, True),
+    "no date, as null or absent": ({"date_to_invoice": None}, True),
     "another project": ({"workspace_id": "4"}, False),
     "another title": ({"title": "Go-Live"}, False),
     "another amount": ({"amount_in_cents": 9_901}, False),

@@ -167,10 +167,10 @@ REJECTED = {
     "reason": "amount_in_cents", "raw": "{}", "observed_at": BEFORE, "resolved_at": None,
 }  # fmt: skip
 CASES = {
-    "a milestone nobody knew is added": (
+    "a new milestone is added": (
         None, [OLD], Outcome((50_000,), ((1, "created"),), counts=ADDED),
     ),
-    "a milestone nobody knew is added with its invoices": (
+    "a new milestone is added with its invoices": (
         None, [OLD | {"invoice_ids": ["51", "50"]}],
         Outcome((50_000,), ((1, "created"),), ("50", "51"), ADDED),
     ),
@@ -256,7 +256,7 @@ CASES = {
         held(OLD), [BAD, NEW],
         Outcome((60_000,), ((2, "updated"),), counts=CHANGED, total=60_000),
     ),
-    # gone and back
+    # deleted or lost, and restored
     "a deleted milestone that is back is restored": (
         Held("deleted", number=2), [OLD],
         Outcome((50_000,), ((3, "restored"),), counts={"restored": 1}),

@@ -214,7 +214,7 @@ PLANS = {
         update(), without_milestone(unreadable={"7": "project 3 cannot be read"}),
         later("project 3"),
     ),
-    "a milestone that may be gone, but cannot be read, waits": (
+    "a milestone that may be deleted, but cannot be read, waits": (
         update(), without_milestone(deleted=NO_OTHER, unreadable={"7": "no permission"}),
         later("no permission"),
     ),
@@ -442,7 +442,7 @@ SETTLED = {
         None,
     ),
     # deletes
-    "a milestone that is gone: it was deleted": (
+    "a milestone that no longer exists was deleted": (
         sent(delete()), without_milestone(deleted=NO_OTHER),
         Expected(Status.APPLIED, milestone_id="7"),
     ),

@@ -21,6 +21,8 @@ from sources.kantata_sandbox import Sandbox
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "sources/kantata/README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+(INCREMENTAL,) = [example for example in EXAMPLES if "LoadedState" in example]
+PIPELINE = EXAMPLES[0].partition("load_info")[0]
 FILE = "kantata_account.duckdb"
 BAD = "1.5 is not a whole number"
 
@@ -63,12 +65,33 @@ def rows(sql: str) -> list[tuple[object, ...]]:
 
 
 def test_examples_run(sandbox: Sandbox) -> None:
-    """The examples run one after another, and print and load the data of the account."""
-    printed = run("\n".join(EXAMPLES), sandbox, sandbox.token)
+    """Those without ``state``, one after another, print and load what the account has."""
+    examples = [example for example in EXAMPLES if example != INCREMENTAL]
+    printed = run("\n".join(examples), sandbox, sandbox.token)
     check_printed(printed, sandbox)
     check_tables()
     (count,) = rows("select count(*) from kantata.billing_milestones")
     assert count == (len(sandbox.account.true_milestones) - 1,)
+
+
+def test_incremental_example_loads_what_changed() -> None:
+    """The first run loads everything; the next one, with the times of the first, what changed."""
+    again = (
+        "import requests\n"
+        "requests.post('{control}/account/update_milestone', json={arguments}, timeout=10)\n"
+        "report = sync(report.server_time, report.server_time)\n"
+        "print(report.mode, report.added, report.changed)\n"
+    )
+    with Sandbox(milestones=120) as sandbox:
+        arguments = {"id": next(iter(sandbox.account.true_milestones)), "title": "Changed"}
+        change = again.format(control=sandbox.control_url, arguments=arguments)
+        printed = run("\n".join([PIPELINE, INCREMENTAL, change]), sandbox, sandbox.token)
+    assert printed == "scan: 120 added, 0 changed\nfeed 0 1\n"
+    found = rows("select count(*), max(version) from kantata.billing_milestone_versions")
+    assert found == [(121, 2)]
+    assert rows("select id from kantata.billing_milestones where title = 'Changed'") == [
+        (arguments["id"],)
+    ]
 
 
 def check_printed(printed: str, sandbox: Sandbox) -> None:
@@ -103,8 +126,7 @@ def check_tables() -> None:
 
 def test_example_of_errors_prints_what_to_do(sandbox: Sandbox) -> None:
     """With a wrong token the last example prints the error's class and how to fix it."""
-    pipeline = EXAMPLES[0].partition("load_info")[0]
-    printed = run(pipeline + EXAMPLES[-1], sandbox, "wrong")
+    printed = run(PIPELINE + EXAMPLES[-1], sandbox, "wrong")
     assert printed.startswith("KantataUnauthorized: ")
     assert "KANTATA_ACCESS_TOKEN" in printed
 

@@ -72,7 +72,9 @@ class Account(Store):
             self._assign(record, fields)
             if record != before:
                 record["updated_at"] = fields.get("updated_at", stamp(now))
-                self.feed.emit("BillingMilestone", "updated", now, before, dict(record))
+                self.feed.emit(
+                    "BillingMilestone", "updated", now, before=before, after=dict(record)
+                )
             if isinstance(reference, Mapping):
                 # A reference of its own moves no updated_at of the milestone: unknown, and nasty.
                 self.save_reference(id, dict(reference))
@@ -153,7 +155,7 @@ class Account(Store):
             before = dict(invoice)
             invoice |= {"status": "cancelled", "balance_in_cents": 0, "updated_at": stamp(now)}
             self._release(invoice_id)
-            self.feed.emit("Invoice", "updated", now, before, dict(invoice))
+            self.feed.emit("Invoice", "updated", now, before=before, after=dict(invoice))
 
     def delete_invoice(self, invoice_id: str) -> None:
         """Delete a draft invoice, and with it its links.
@@ -184,7 +186,7 @@ class Account(Store):
             invoice = self.invoices[invoice_id]
             before = dict(invoice)
             invoice.update({"updated_at": stamp(now)} | fields)
-            self.feed.emit("Invoice", "updated", now, before, dict(invoice))
+            self.feed.emit("Invoice", "updated", now, before=before, after=dict(invoice))
 
     def update_story(self, id: str, **fields: object) -> None:
         """Change a task, for example `state="completed"`. Its milestones do not move."""
@@ -192,7 +194,7 @@ class Account(Store):
             story = self.stories[id]
             before = dict(story)
             story.update({"updated_at": stamp(now)} | fields)
-            self.feed.emit("Story", "updated", now, before, dict(story))
+            self.feed.emit("Story", "updated", now, before=before, after=dict(story))
 
     def rename_workspace(self, id: str, title: str) -> None:
         """Give a project another title."""
@@ -208,7 +210,7 @@ class Account(Store):
             workspace = self.workspaces[id]
             before = dict(workspace)
             workspace.update({"updated_at": stamp(now)} | fields)
-            self.feed.emit("Workspace", "updated", now, before, dict(workspace))
+            self.feed.emit("Workspace", "updated", now, before=before, after=dict(workspace))
 
     def hide_workspace(self, id: str) -> None:
         """Take the token's user out of a project: it and its rows vanish without an error."""

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from .account import Account
 from .faults import Fault, FaultKind, Faults, mutate
-from .query import parse
+from .query import parse_query
 from .responses import ApiResponse, Problem, errors
 from .routes import Api
 
@@ -63,7 +63,7 @@ class App:
     async def serve(self, request: Request) -> Response:
         """ApiResponse a request to the API, or misbehave."""
         path = "/" + request.path_params["path"].removesuffix("/").removesuffix(".json")
-        query = parse(request.scope["query_string"].decode("latin-1"))
+        query = parse_query(request.scope["query_string"].decode("latin-1"))
         request_id, at = str(uuid.uuid4()), self.account.clock.now()
         body = await request.body()
         try:

@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import index
+from typing import NamedTuple
 
 _HOUR = 3600
 _DAY = 86400
@@ -31,17 +32,25 @@ def _summer(year: int) -> tuple[int, int]:
     return int(start.timestamp()), int(end.timestamp())
 
 
+class _DayOffsets(NamedTuple):
+    """Hours before a switch, the second of the switch (or the day's end), hours after it."""
+
+    before: int
+    switch: int
+    after: int
+
+
 @cache
-def _offset_hours(day: int) -> tuple[int, int, int]:
-    """Offset before a switch, the second of the switch (or the day's end), offset after it."""
+def _day_offsets(day: int) -> _DayOffsets:
+    """Give the offsets of the day this many days after 1970-01-01."""
     first, last = _summer((datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).year)
     begin, end = day * _DAY, (day + 1) * _DAY
     if begin <= first < end:
-        return -8, first, -7
+        return _DayOffsets(-8, first, -7)
     if begin <= last < end:
-        return -7, last, -8
+        return _DayOffsets(-7, last, -8)
     hours = -7 if first <= begin < last else -8
-    return hours, end, hours
+    return _DayOffsets(hours, end, hours)
 
 
 @cache
@@ -52,7 +61,7 @@ def day_text(day: int) -> str:
 
 def stamp(moment: int) -> str:
     """Seconds since 1970 as the API writes them, such as `2026-04-15T16:48:48-07:00`."""
-    before, switch, after = _offset_hours(moment // _DAY)
+    before, switch, after = _day_offsets(moment // _DAY)
     hours = before if moment < switch else after
     day, second = divmod(moment + hours * _HOUR, _DAY)
     minute, second = divmod(second, 60)

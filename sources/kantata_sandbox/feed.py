@@ -57,6 +57,7 @@ class Feed:
         subject_type: str,
         verb: str,
         at: int,
+        *,
         before: Record | None = None,
         after: Record | None = None,
     ) -> None:

@@ -7,13 +7,14 @@ from . import list_selection
 from .blank_records import Record
 from .feed import EVENT_TYPES, schemas
 from .milestone_filters import milestone_ids, restricted
-from .query import Query, Window, csv, includes, order, window
+from .query import Query, Window, csv, read_includes, read_order, read_window
 from .request import ApiRequest
 from .responses import (
     ApiResponse,
     Maps,
     Problem,
     envelope,
+    envelope_of_one,
     forbidden,
     invalid,
     json_response,
@@ -62,40 +63,46 @@ def _side_loads(store: Store, rows: list[Record], asked: tuple[str, ...]) -> Map
 
 def _pick(source: Mapping[str, Record], ids: Iterable[str]) -> dict[str, Record]:
     # A deleted task is not side-loaded: unknown, and nasty, since story_id still names it.
-    found = {id_: source[id_] for id_ in dict.fromkeys(ids) if id_ in source}
-    return {id_: row for id_, row in found.items() if row.get("deleted_at") is None}
+    records = {id_: source[id_] for id_ in dict.fromkeys(ids) if id_ in source}
+    return {id_: row for id_, row in records.items() if row.get("deleted_at") is None}
 
 
 def milestones_response(
-    request: ApiRequest, ids: Iterable[str], count: int, shown: Window
+    request: ApiRequest, ids: Iterable[str], count: int, window: Window
 ) -> ApiResponse:
     """Give the envelope of these milestones with the includes of the request."""
-    account, asked = request.account, includes(request.query, MILESTONE_INCLUDES)
+    account, asked = request.account, read_includes(request.query, MILESTONE_INCLUDES)
     rows = [account.true_milestones[id_] for id_ in ids]
     own = {row["id"]: present_milestone(account, row, asked) for row in rows}
-    return envelope("billing_milestones", own, count, shown, _side_loads(account, rows, asked))
+    return envelope(
+        "billing_milestones",
+        own,
+        count=count,
+        window=window,
+        side_loads=_side_loads(account, rows, asked),
+    )
 
 
 def list_milestones(request: ApiRequest) -> ApiResponse:
     """GET /billing_milestones."""
-    account, page = request.account, window(request.query)
+    account, page = request.account, read_window(request.query)
     if not restricted(account, request.query):
-        descending = order(request.query, ("created_at",)).descending
+        descending = read_order(request.query, ("created_at",)).descending
         ids = account.creation_order.page(descending, page.start, page.stop or 0)
         return milestones_response(request, ids, len(account.creation_order), page)
-    found = request.select_ids("milestones", lambda: milestone_ids(account, request.query))
-    return milestones_response(request, found[page.start : page.stop], len(found), page)
+    matching = request.select_ids("milestones", lambda: milestone_ids(account, request.query))
+    return milestones_response(request, matching[page.start : page.stop], len(matching), page)
 
 
 def show_milestone(request: ApiRequest) -> ApiResponse:
     """GET /billing_milestones/{id}: the same envelope, not a bare object."""
     if not request.account.sees_milestone(request.id):
         raise not_found()
-    return milestones_response(request, [request.id], 1, window({}))
+    return milestones_response(request, [request.id], 1, read_window({}))
 
 
 def _list(request: ApiRequest, key: str, lister: Lister, find: Mapping[str, Record]) -> ApiResponse:
-    page = window(request.query)
+    page = read_window(request.query)
     ids = request.select_ids(
         key, lambda: [row["id"] for row in lister(request.account, request.query)]
     )
@@ -110,13 +117,15 @@ def _response(
     account, own = request.account, {row["id"]: row for row in rows}
     asked = csv(request.query.get("include", ""))
     if _MILESTONES_BY.get(key) not in asked:
-        return envelope(key, own, count, page, {})
+        return envelope(key, own, count=count, window=page)
     of = _milestones_of(account, key, rows)
     if key != "external_references":
         own = {i: row | {"billing_milestone_ids": of.get(i, [])} for i, row in own.items()}
     ids = dict.fromkeys(id_ for many in of.values() for id_ in many)
     milestones = {id_: account.shown(account.true_milestones[id_]) for id_ in ids}
-    return envelope(key, own, count, page, {"billing_milestones": milestones})
+    return envelope(
+        key, own, count=count, window=page, side_loads={"billing_milestones": milestones}
+    )
 
 
 def _milestones_of(store: Store, key: str, rows: list[Record]) -> dict[str, list[str]]:
@@ -126,10 +135,10 @@ def _milestones_of(store: Store, key: str, rows: list[Record]) -> dict[str, list
     ids = [row["id"] for row in rows]
     if key == "invoices":
         return {i: list(filter(store.sees_milestone, store.milestones_of.get(i, ()))) for i in ids}
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    ids_by_project: defaultdict[str, list[str]] = defaultdict(list)
     for id_, milestone in store.true_milestones.items():
-        found[milestone["workspace_id"]].append(id_)
-    return {id_: found[id_] for id_ in ids}
+        ids_by_project[milestone["workspace_id"]].append(id_)
+    return {id_: ids_by_project[id_] for id_ in ids}
 
 
 def list_workspaces(request: ApiRequest) -> ApiResponse:
@@ -166,7 +175,7 @@ def _show(request: ApiRequest, key: str, lister: Lister) -> ApiResponse:
     rows = lister(request.account, query)
     if not rows:
         raise not_found()
-    return _response(request, key, rows, 1, window({}))
+    return _response(request, key, rows, 1, read_window({}))
 
 
 def show_workspace(request: ApiRequest) -> ApiResponse:
@@ -186,8 +195,7 @@ def show_invoice(request: ApiRequest) -> ApiResponse:
 
 def show_me(request: ApiRequest) -> ApiResponse:
     """GET /users/me."""
-    user = request.account.user
-    return envelope("users", {user["id"]: user}, 1, window({}), {})
+    return envelope_of_one("users", request.account.user)
 
 
 def _need_feed(store: Store) -> None:
@@ -210,22 +218,22 @@ def list_event_types(request: ApiRequest) -> ApiResponse:
 
 def list_events(request: ApiRequest) -> ApiResponse:
     """GET /subscribed_events."""
-    account, page = request.account, window(request.query)
+    account, page = request.account, read_window(request.query)
     _need_feed(account)
-    found = list_selection.events(account, request.query)
+    events = list_selection.events(account, request.query)
     asked = csv(request.query.get("optional_fields", ""))
     hidden = {name for name in _PAYLOADS if name not in asked}
     own = {
         event["id"]: {name: value for name, value in event.items() if name not in hidden}
         | {"subject_ref": _subject_ref(account, event)}
-        for event in found[page.start : page.stop]
+        for event in events[page.start : page.stop]
     }
     maps = (
         _subjects(account, own.values())
         if "subject" in csv(request.query.get("include", ""))
         else {}
     )
-    return envelope("subscribed_events", own, len(found), page, maps)
+    return envelope("subscribed_events", own, count=len(events), window=page, side_loads=maps)
 
 
 def _sources(store: Store) -> dict[str, Mapping[str, Record]]:

@@ -21,7 +21,7 @@ def select(
         wanted = set(only)
         checks = [lambda row: row["id"] in wanted, *checks]
     found = [row for row in rows if all(check(row) for check in checks)]
-    asked = q.order(query, orders, default)
+    asked = q.read_order(query, orders, default)
     found.sort(key=lambda row: int(row["id"]))
     found.sort(key=lambda row: _sort_key(row[asked.field]), reverse=asked.descending)
     return found
@@ -34,7 +34,10 @@ def _sort_key(value: object) -> float:
 def _time_checks(query: Query, fields: tuple[str, ...]) -> Iterator[Check]:
     for field in fields:
         stem = field.removesuffix("_at")
-        after, before = q.moment(query.get(f"{stem}_after")), q.moment(query.get(f"{stem}_before"))
+        after, before = (
+            q.read_moment(query.get(f"{stem}_after")),
+            q.read_moment(query.get(f"{stem}_before")),
+        )
         if after is not None:
             yield _since(field, after)
         if before is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from .blank_records import Record
-from .query import Query, csv, only_ids, order, truthy
+from .query import Query, csv, only_ids, read_order, truthy
 from .store import Store
 
 Check = Callable[[Record], bool]
@@ -24,7 +24,7 @@ def restricted(store: Store, query: Query) -> bool:
 
 def milestone_ids(store: Store, query: Query) -> list[str]:
     """Give the ids of the milestones that match, in order."""
-    descending = order(query, ("created_at",)).descending
+    descending = read_order(query, ("created_at",)).descending
     checks = list(_checks(store, query))
     few = _candidates(store, query)
     rows: Iterable[Record]

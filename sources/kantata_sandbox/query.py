@@ -15,7 +15,7 @@ MAX_PAGE = 200
 _LEADING_INTEGER = re.compile(r"\s*[+-]?\d+")
 
 
-def parse(raw: str) -> dict[str, str]:
+def parse_query(raw: str) -> dict[str, str]:
     """Read a query string; of a parameter given twice the last counts, as in Rails."""
     return dict(parse_qsl(raw, keep_blank_values=True))
 
@@ -40,7 +40,7 @@ def truthy(text: str | None) -> bool | None:
     return None if not text else text not in ("false", "FALSE")
 
 
-def moment(text: str | None) -> int | None:
+def read_moment(text: str | None) -> int | None:
     """Seconds since 1970; None if missing or unreadable, which means no restriction."""
     try:
         return instant(text.replace(" ", "+")) if text else None  # an unquoted + arrives as space
@@ -60,7 +60,7 @@ def only_ids(query: Query) -> list[str] | None:
     return list(dict.fromkeys(id_ for id_ in text.split(",") if id_.isascii() and id_.isdigit()))
 
 
-def includes(query: Query, known: tuple[str, ...]) -> tuple[str, ...]:
+def read_includes(query: Query, known: tuple[str, ...]) -> tuple[str, ...]:
     """Give the known associations among `include`, in their own order; unknown ones are dropped."""
     asked = csv(query.get("include", ""))
     return tuple(name for name in known if name in asked)
@@ -74,7 +74,7 @@ class Order:
     descending: bool
 
 
-def order(query: Query, known: tuple[str, ...], default: str = "created_at:desc") -> Order:
+def read_order(query: Query, known: tuple[str, ...], default: str = "created_at:desc") -> Order:
     """Give the order asked for; an unknown field means the default order, silently."""
     field, _, direction = query.get("order", "").partition(":")
     if field not in known:
@@ -104,7 +104,7 @@ class Window:
         }
 
 
-def window(query: Query) -> Window:
+def read_window(query: Query) -> Window:
     """Give the rows asked for by `only` (all), `limit` with `offset`, or `page` and `per_page`."""
     size = ruby_int(query.get("per_page", ""))
     size = DEFAULT_PAGE if size < 1 else min(size, MAX_PAGE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from .blank_records import Record
-from .query import Window
+from .query import Window, read_window
 
 Maps = dict[str, dict[str, Record]]
 
@@ -27,15 +27,26 @@ def json_response(value: object, status: int = 200) -> ApiResponse:
 
 
 def envelope(
-    key: str, own: Mapping[str, Record], count: int, window: Window, side_loads: Maps
+    key: str,
+    own: Mapping[str, Record],
+    *,
+    count: int,
+    window: Window,
+    side_loads: Maps | None = None,
 ) -> ApiResponse:
     """Rows of one page by id, as shown, and what they include; `count` is that of the query."""
+    side_loads = side_loads or {}
     results = [{"key": key, "id": id_} for id_ in own]
     maps: dict[str, object] = {"count": count, "meta": window.meta(count), "results": results}
     # Side-loaded rows of the list's own kind land in the same map (API.md#envelope).
     maps |= side_loads
     maps[key] = {**own, **{i: r for i, r in side_loads.get(key, {}).items() if i not in own}}
     return json_response(maps)
+
+
+def envelope_of_one(key: str, record: Record) -> ApiResponse:
+    """The envelope of one record, which includes nothing."""
+    return envelope(key, {record["id"]: record}, count=1, window=read_window({}))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from .blank_records import (
     BY_CODE,
@@ -63,6 +63,14 @@ def seed_store(store: Store, *, milestones: int, seed: int, today: int) -> None:
         seeder.add_milestones()
         seeder.add_references()
         seeder.add_recent_events()
+
+
+class _Event(NamedTuple):
+    """A milestone that was created or updated: when, and which of both."""
+
+    moment: int
+    verb: str
+    milestone: Record
 
 
 class _Seeder:
@@ -256,14 +264,16 @@ class _Seeder:
     def add_recent_events(self) -> None:
         """Add the events of the milestones that were created or edited in the last nine days."""
         horizon = stamp(self.now - 10 * _DAY)[:10]
-        found: list[tuple[int, str, Record]] = []
+        events: list[_Event] = []
         for milestone in self.store.true_milestones.values():
             if milestone["updated_at"] < horizon:
                 continue
             if milestone["created_at"] >= horizon:
-                found.append((instant(milestone["created_at"]), "created", milestone))
+                moment = instant(milestone["created_at"])
+                events.append(_Event(moment, "created", milestone))
             if milestone["updated_at"] != milestone["created_at"]:
-                found.append((instant(milestone["updated_at"]), "updated", milestone))
-        for moment, verb, milestone in sorted(found, key=lambda event: event[:2]):
+                moment = instant(milestone["updated_at"])
+                events.append(_Event(moment, "updated", milestone))
+        for moment, verb, milestone in sorted(events, key=lambda event: event[:2]):
             before = milestone if verb == "updated" else None
-            self.store.feed.emit("BillingMilestone", verb, moment, before, milestone)
+            self.store.feed.emit("BillingMilestone", verb, moment, before=before, after=milestone)

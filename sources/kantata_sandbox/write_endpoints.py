@@ -5,9 +5,9 @@ from typing import Any
 from . import body_parser
 from .blank_records import Record
 from .get_endpoints import milestones_response
-from .query import order, window
+from .query import read_order, read_window
 from .request import ApiRequest
-from .responses import ApiResponse, Problem, bad_request, envelope, invalid, not_found
+from .responses import ApiResponse, Problem, bad_request, envelope_of_one, invalid, not_found
 from .validation import check_milestone, check_reference
 
 MAX_BATCH = 100
@@ -48,8 +48,8 @@ def _checked(request: ApiRequest, items: list[Record], single: bool) -> list[Rec
 
 def _created(request: ApiRequest, ids: list[str]) -> ApiResponse:
     """ApiResponse with a page of what was created: the newest first, even within a second."""
-    page = window({name: v for name, v in request.query.items() if name != "only"})
-    rows = sorted(ids, key=int, reverse=order(request.query, ("created_at",)).descending)
+    page = read_window({name: v for name, v in request.query.items() if name != "only"})
+    rows = sorted(ids, key=int, reverse=read_order(request.query, ("created_at",)).descending)
     return milestones_response(request, rows[page.start : page.stop], len(rows), page)
 
 
@@ -77,7 +77,7 @@ def update_milestone(request: ApiRequest) -> ApiResponse:
     if problems:
         raise invalid(*problems)
     request.account.update_milestone(record["id"], **fields)
-    return milestones_response(request, [record["id"]], 1, window({}))
+    return milestones_response(request, [record["id"]], 1, read_window({}))
 
 
 def delete_milestone(request: ApiRequest) -> ApiResponse:
@@ -101,7 +101,7 @@ def save_reference(request: ApiRequest) -> ApiResponse:
     if problems:
         raise invalid(*problems)
     row = request.account.external_references[request.account.save_reference(subject, fields)]
-    return envelope("external_references", {row["id"]: row}, 1, window({}), {})
+    return envelope_of_one("external_references", row)
 
 
 def delete_reference(request: ApiRequest) -> ApiResponse:
@@ -118,9 +118,7 @@ def cancel_invoice(request: ApiRequest) -> ApiResponse:
     if not request.account.sees_invoice(request.id):
         raise not_found()
     request.account.cancel_invoice(request.id)
-    return envelope(
-        "invoices", {request.id: request.account.invoices[request.id]}, 1, window({}), {}
-    )
+    return envelope_of_one("invoices", request.account.invoices[request.id])
 
 
 def delete_invoice(request: ApiRequest) -> ApiResponse:

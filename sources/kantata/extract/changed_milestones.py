@@ -27,14 +27,14 @@ class ChangedMilestones:
         index: What the warehouse holds of them.
         rejects: Records that cannot be typed.
         pages: The milestones as they are.
-        gone: Ids of those that are deleted.
+        not_found: Ids of those that are 404.
         known: Ids of those that were there before, as far as the warehouse knows.
     """
 
     index: MilestoneIndex
     rejects: Rejects
     pages: list[Page]
-    gone: list[str]
+    not_found: list[str]
     known: set[str]
 
     @property
@@ -94,22 +94,22 @@ def read_by_ids(
     missing = known.difference(*(page.records for page in pages))
     if not any_may_be_gone and len(missing) > FEW_MISSING and len(missing) > live // 10:
         raise FeedUnavailable(f"{len(missing)} of {live} milestones are missing at once")
-    found = _fetch_each(reader, missing)
+    page_by_id = _fetch_each(reader, missing)
     return ChangedMilestones(
         index=index,
         rejects=rejects,
-        pages=pages + [page for page in found.values() if page is not None],
-        gone=in_numeric_order(id_ for id_, page in found.items() if page is None),
+        pages=pages + [page for page in page_by_id.values() if page is not None],
+        not_found=in_numeric_order(id_ for id_, page in page_by_id.items() if page is None),
         known=known,
     )
 
 
 def _fetch_each(reader: KantataReader, ids: Collection[str]) -> dict[str, Page | None]:
     """Fetch milestones one by one; None for those that are 404."""
-    found: dict[str, Page | None] = {}
+    page_by_id: dict[str, Page | None] = {}
     for id_ in ids:
         try:
-            found[id_] = fetch_one(reader, id_)
+            page_by_id[id_] = fetch_one(reader, id_)
         except NOT_ALLOWED as error:
             raise FeedUnavailable(f"milestone {id_} is missing from lists: {error}") from None
-    return found
+    return page_by_id

@@ -81,7 +81,7 @@ class FeedReader:
         """Names of the events to ask for; the shape of the answer is not sure, so any will do."""
         with _feed_errors(self._reader):
             body = self._reader.json(f"{EVENTS}/event_types", {}).body
-        names = set(_names_in(body))
+        names = set(_type_names(body))
         of_milestones = sorted(name for name in names if name.startswith(_MILESTONE))
         if lacking := [verb for verb in _VERBS if _MILESTONE + verb not in names]:
             raise FeedUnavailable(
@@ -174,44 +174,44 @@ def _feed_errors(reader: KantataReader) -> Iterator[None]:
         raise FeedUnavailable(f"no feed: {error}") from None
 
 
-def _names_in(body: object) -> Iterator[str]:
+def _type_names(body: object) -> Iterator[str]:
     """Everything in any JSON that looks like the name of an event type."""
     if isinstance(body, str):
         if _EVENT_TYPE.fullmatch(body):
             yield body
     elif isinstance(body, dict):
         for key, value in body.items():
-            yield from _names_in(key)
-            yield from _names_in(value)
+            yield from _type_names(key)
+            yield from _type_names(value)
     elif isinstance(body, list):
         for value in body:
-            yield from _names_in(value)
+            yield from _type_names(value)
 
 
 def _pages_forward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
     """First to last: right for a list that only grows, since what comes in shifts rows onwards."""
     number, pages = 1, 1
     while number <= pages:
-        page = _page(reader, path, {**query, "page": number})
+        page = _read_page(reader, path, {**query, "page": number})
         yield page
         number, pages = number + 1, page.pages
 
 
 def _pages_backward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
     """Last to first: right for a list whose rows leave, or move to its end; then its end again."""
-    page = _page(reader, path, {**query, "page": 1})
+    page = _read_page(reader, path, {**query, "page": 1})
     yield page
     pages = page.pages
     if pages <= 1:
         return
     for number in range(pages, 0, -1):
-        page = _page(reader, path, {**query, "page": number})
+        page = _read_page(reader, path, {**query, "page": number})
         yield page
     for number in range(pages, page.pages + 1):
-        yield _page(reader, path, {**query, "page": number})
+        yield _read_page(reader, path, {**query, "page": number})
 
 
-def _page(reader: KantataReader, path: str, query: Parameters) -> Page:
+def _read_page(reader: KantataReader, path: str, query: Parameters) -> Page:
     """A page that shows what it counts: a change left out without a word would be lost."""
     page = reader.page(path, query)
     if not page.whole:

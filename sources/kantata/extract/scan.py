@@ -81,7 +81,7 @@ class Scan:
             self._counts.clear()
             self._latest = None
             self._pages_read = self._last_page_number = 0
-            yield from self._attempt()
+            yield from self._read_list()
             if len(self.seen) >= min(self.count, self._last_page_number * PER_PAGE):
                 return
         missing = (
@@ -100,26 +100,26 @@ class Scan:
         """Rows of the whole list, by the latest answer."""
         return self._latest.count if self._latest else 0
 
-    def _attempt(self) -> Iterator[Page]:
+    def _read_list(self) -> Iterator[Page]:
         """Read everything once."""
-        first = self._page(1)
+        first = self._read_page(1)
         if first.pages <= 1:
             yield self._record(first, 0, 1)
             return
-        blocks = _blocks(first.pages, self._in_flight)
+        blocks = _split_into_blocks(first.pages, self._in_flight)
         for number, page in _run_concurrently({b.number: self._pages_of_block(b) for b in blocks}):
             yield self._record(page, number, first.pages)
-        tops = {block.number: self._pages_crossed(block) for block in blocks[:-1]}
+        tops = {block.number: self._reread_top(block) for block in blocks[:-1]}
         for _, page in _run_concurrently({**tops, _REREAD: self._pages_at_end(first.pages)}):
             yield self._record(page, _REREAD, first.pages)
 
     def _pages_of_block(self, block: _Block) -> Iterator[Page]:
-        return (self._page(number) for number in range(block.high, block.low - 1, -1))
+        return (self._read_page(number) for number in range(block.high, block.low - 1, -1))
 
-    def _pages_crossed(self, block: _Block) -> Iterator[Page]:
+    def _reread_top(self, block: _Block) -> Iterator[Page]:
         """What crossed from the block above into this one after its top page had been read."""
         for number in range(block.high, 0, -1):
-            page = self._page(number)
+            page = self._read_page(number)
             settled = any(self.seen.get(id_, _REREAD) <= block.number for id_ in page.records)
             yield page
             if settled:
@@ -127,10 +127,10 @@ class Scan:
 
     def _pages_at_end(self, pages: int) -> Iterator[Page]:
         """What was added at the end meanwhile."""
-        page = self._page(pages)
+        page = self._read_page(pages)
         yield page
         while page.number < min(page.pages, pages + TAIL_PAGES):
-            page = self._page(page.number + 1)
+            page = self._read_page(page.number + 1)
             yield page
 
     def _record(self, page: Page, block: int, pages: int) -> Page:
@@ -145,7 +145,7 @@ class Scan:
             self._progress(len(self.seen), min(self._pages_read, pages), pages)
         return page
 
-    def _page(self, number: int) -> Page:
+    def _read_page(self, number: int) -> Page:
         """One page that has the rows it must have."""
         for _ in range(ATTEMPTS):
             page = self._reader.page(
@@ -169,7 +169,7 @@ class Scan:
         )
 
 
-def _blocks(pages: int, in_flight: int) -> list[_Block]:
+def _split_into_blocks(pages: int, in_flight: int) -> list[_Block]:
     """Pages 1 to ``pages`` in as many blocks of nearly equal size as there are workers."""
     workers = min(in_flight, pages)
     ends = [pages * n // workers for n in range(workers + 1)]
@@ -220,12 +220,12 @@ def _run_concurrently(page_iterators: Mapping[int, Iterator[Page]]) -> Iterator[
     for job in page_iterators.items():
         threading.Thread(target=work, args=job, name=f"kantata-pages-{job[0]}", daemon=True).start()
     try:
-        yield from _results(queue, len(page_iterators))
+        yield from _queued_pages(queue, len(page_iterators))
     finally:
         stopped.set()
 
 
-def _results(
+def _queued_pages(
     queue: Queue[tuple[int, Page | Exception | None]], working: int
 ) -> Iterator[tuple[int, Page]]:
     while working:

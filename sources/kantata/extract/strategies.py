@@ -210,7 +210,7 @@ class EventFeed:
             seen |= dict.fromkeys(page.records)
             yield from tables.compare(page)
         yield from tables.milestones.flush()
-        yield from self._settle_gone(list(seen))
+        yield from self._settle_not_found(list(seen))
         yield from side_reads.projects()
         yield from side_reads.unlinked_invoices()
         if self._is_first_today() or self._has_unknown_currency():
@@ -218,14 +218,14 @@ class EventFeed:
         self._context.report.ids = tables.index.ids()
         yield from tables.finish(len(seen))
 
-    def _settle_gone(self, seen: list[str]) -> Iterator[Batch]:
+    def _settle_not_found(self, seen: list[str]) -> Iterator[Batch]:
         """Mark milestones as gone; of those never typed, only the reject is resolved."""
-        tables, gone = self._tables, self._changed.gone
-        live = [id_ for id_ in gone if tables.index.is_live(id_)]
-        for id_ in (id_ for id_ in gone if id_ not in live):  # it is in rejected_records alone
+        tables, not_found = self._tables, self._changed.not_found
+        live = [id_ for id_ in not_found if tables.index.is_live(id_)]
+        for id_ in (id_ for id_ in not_found if id_ not in live):  # it is in rejected_records alone
             tables.rejects.resolve(MILESTONES_PATH, id_, self._context.reader.now())
         alive = [*seen, *self._context.state.recent_ids(_CANARIES)][:_CANARIES]
-        canaries = [id_ for id_ in alive if id_ not in gone]
+        canaries = [id_ for id_ in alive if id_ not in not_found]
         yield from mark_missing(
             self._context, tables, live, canaries=canaries, lookups=IndividualLookups.NONE
         )

@@ -98,8 +98,8 @@ def _convert_at_once(kind: Kind, values: Sequence[object]) -> pa.Array | None:
 
 def _in_calendar(kind: Kind, times: pa.Array) -> bool:
     first, last = (pa.scalar(bound, times.type) for bound in _CALENDAR[kind])
-    found = pc.min_max(times)
-    return bool(found["min"].value >= first.value and found["max"].value <= last.value)
+    bounds = pc.min_max(times)
+    return bool(bounds["min"].value >= first.value and bounds["max"].value <= last.value)
 
 
 def _convert_one_by_one(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:

@@ -165,9 +165,9 @@ class MilestoneDiff:
         """
         marked = self._without_mark(ids, DELETED)
         self._report.deleted += len(marked)
-        raws = self._complete_raw_records(ids, raw_records)
-        versions = self._versions.of_deletions(ids, at, raws)
-        yield from self._gone_rows(marked, versions, "deleted_at", at, raws)
+        raw_records = self._complete_raw_records(ids, raw_records)
+        versions = self._versions.of_deletions(ids, at, raw_records)
+        yield from self._gone_rows(marked, versions, "deleted_at", at, raw_records)
         self._note_gone(ids, marked, DELETED, at)
 
     def mark_access_lost(
@@ -182,11 +182,11 @@ class MilestoneDiff:
         """
         marked = self._without_mark(ids, ACCESS_LOST)
         self._report.access_lost += len(marked)
-        raws = self._complete_raw_records(ids, raw_records)
+        raw_records = self._complete_raw_records(ids, raw_records)
         missing = self._index.missing_versions()
         lost = {id_: missing[id_] for id_ in ids if id_ in missing}
-        versions = self._versions.of_rows(lost, at, raws)
-        yield from self._gone_rows(marked, versions, "access_lost_at", at, raws)
+        versions = self._versions.of_rows(lost, at, raw_records)
+        yield from self._gone_rows(marked, versions, "access_lost_at", at, raw_records)
         self._note_gone(ids, marked, ACCESS_LOST, at)
 
     def _without_mark(self, ids: Sequence[str], mark: bytes) -> set[str]:
@@ -219,8 +219,8 @@ class MilestoneDiff:
         if versions:
             yield "billing_milestone_versions", with_values_of(versions, rows)
         for table in rows:
-            if (gone := _with_time(table, marked, column, at)).num_rows:
-                yield MILESTONES_PATH, gone
+            if (marked_rows := _with_time(table, marked, column, at)).num_rows:
+                yield MILESTONES_PATH, marked_rows
 
     def _note_gone(self, ids: Sequence[str], marked: Set[str], mark: bytes, at: datetime) -> None:
         for id_ in marked:
@@ -235,8 +235,8 @@ class MilestoneDiff:
             at: When the account was read.
         """
         missing = self._index.missing_versions()
-        raws = self._raw_records_of_rows(list(missing))
-        if versions := self._versions.of_rows(missing, at, raws):
+        raw_records = self._raw_records_of_rows(list(missing))
+        if versions := self._versions.of_rows(missing, at, raw_records):
             rows = self._rows.last_rows(list(missing), at, {})
             yield "billing_milestone_versions", with_values_of(versions, rows)
 

@@ -96,8 +96,8 @@ class MilestoneIndex:
 
     def digest(self, position: int) -> bytes:
         """The content that is loaded or about to be; empty if none is."""
-        found = bytes(self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES])
-        return b"" if found == _NO_DIGEST else found
+        digest = bytes(self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES])
+        return b"" if digest == _NO_DIGEST else digest
 
     def set_digest(self, position: int, digest: bytes) -> None:
         """Tell what is loaded, or about to be."""

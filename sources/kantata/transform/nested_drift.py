@@ -24,10 +24,10 @@ def nested_changes(column: str, stored: Iterable[object], read: Iterable[object]
     before: dict[str, set[str]] = {}
     for text in stored:
         with suppress(ValueError):
-            _paths(column, orjson.loads(str(text)), before, 0)
+            _note_kinds(column, orjson.loads(str(text)), before, 0)
     after: dict[str, set[str]] = {}
     for value in read:
-        _paths(column, value, after, 0)
+        _note_kinds(column, value, after, 0)
     for path in sorted(after.keys() - {column}):
         for kind in sorted(after[path] - before.get(path, set())):
             if path not in before:
@@ -36,11 +36,11 @@ def nested_changes(column: str, stored: Iterable[object], read: Iterable[object]
                 yield f"{path} was {' or '.join(sorted(before[path]))}, and now is {kind} too"
 
 
-def _paths(path: str, value: object, found: dict[str, set[str]], depth: int) -> None:
+def _note_kinds(path: str, value: object, kinds_by_path: dict[str, set[str]], depth: int) -> None:
     """Note the kinds of all values below a path; null has none."""
-    kinds = found.setdefault(path, set())
+    kinds = kinds_by_path.setdefault(path, set())
     if isinstance(value, dict) and depth < _DEEPEST:
         for name, inner in value.items():
-            _paths(f"{path}.{name}", inner, found, depth + 1)
+            _note_kinds(f"{path}.{name}", inner, kinds_by_path, depth + 1)
     elif value is not None:
         kinds.add("object or list" if isinstance(value, (dict, list)) else kind_of(value).value)

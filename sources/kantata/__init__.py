@@ -50,26 +50,27 @@ def kantata(
     note: Callable[[str], None] | None = None,
     on_request: OnRequest | None = None,
 ) -> DltResource:
-    """Everything about the account's billing milestones, as merges into flat tables.
+    """Return the dlt source of an account's billing milestones, as merges into flat tables.
 
     Args:
         kantata_api_url: The API's address.
-        kantata_access_token: A bearer token; it sees what its user may see.
-        requests_in_flight: Requests at the same time, 1 to 200.
-        requests_per_second: The pace to keep to; 0 is none. Kantata's limits are not public.
-        backoff_seconds: First wait after a failure; doubles each time. Retry-After comes first.
-        state: What the warehouse holds, so that only changes are loaded; all is loaded without.
-        request: What this run should do; a scan without.
-        report: Filled with what was found.
-        progress: Told rows and pages while the list is read.
-        note: Told in one line what was chosen, and why a request is sent again.
-        on_request: Told of each request.
+        kantata_access_token: A bearer token. The source reads what the token's user can see.
+        requests_in_flight: Concurrent requests of a full scan, 1 to 200.
+        requests_per_second: The greatest rate; 0 is no limit. Kantata's limits are not public.
+        backoff_seconds: The first wait after a failure; doubles each time. Retry-After takes
+            precedence.
+        state: What the warehouse holds, so that only changes are loaded. Without it, everything is.
+        request: What this run should do. Without it, a full scan.
+        report: Is filled with what the run found.
+        progress: Called after each page of a scan.
+        note: Called with one line of text: the kind of run and why, and each retry.
+        on_request: Called after each request.
 
     Returns:
         One resource that feeds every raw table.
 
     Raises:
-        KantataError: Named by what to do next; nothing is loaded then.
+        KantataError: Its class says what to do next. Nothing is loaded then.
     """
     reader = KantataReader(
         kantata_api_url,
@@ -93,10 +94,10 @@ def kantata(
 
 @dlt.source(name="kantata", max_table_nesting=0)
 def loaded_before(batches: Iterable[Batch]) -> DltResource:
-    """Rows of raw tables as an earlier run loaded them, to load them into another warehouse.
+    """Return a dlt source of rows as an earlier run loaded them, for another warehouse.
 
     Args:
-        batches: The name of a raw table, and some rows of it; each row once.
+        batches: The name of a raw table, and some of its rows; each row once.
 
     Returns:
         One resource that feeds every raw table, as that of ``kantata`` does.
@@ -109,7 +110,7 @@ def _resource(batches: Iterable[Batch]) -> DltResource:
 
 
 def _loadable(batch: Batch) -> DataItemWithMeta:
-    """Rows marked with the table they go to and how they are merged into it."""
+    """Mark rows with the table they go to and how they are merged into it."""
     table, rows = batch
     columns, key = columns_and_key(table)
     hints = dlt.mark.make_hints(
@@ -122,7 +123,7 @@ def _loadable(batch: Batch) -> DataItemWithMeta:
 
 
 def _dlt_columns(columns: dict[str, Kind], key: tuple[str, ...]) -> TTableSchemaColumns:
-    """The declared columns in dlt's words; of two rows with one key, the later read wins."""
+    """Describe declared columns to dlt; of two rows with the same key, the later read wins."""
     described: dict[str, Any] = {}
     for name, kind in columns.items():
         hint: TColumnSchema = {"data_type": kind.dlt_type, "nullable": name not in key}  # type: ignore[typeddict-item]

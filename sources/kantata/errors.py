@@ -1,20 +1,20 @@
-"""What can go wrong with Kantata, named by what to do next.
+"""What can go wrong with Kantata: each class says what to do next.
 
     KantataError                 exit code
-    |- KantataMisconfigured   2  a setting is missing or impossible: mend it
-    |- KantataUnauthorized    2  the token is wrong or revoked: put a good one in
-    |- KantataForbidden       2  the token's user may not do this: mend the permission
-    |- KantataMisaddressed    2  this address is not the API: mend kantata_api_url
-    |- KantataRefused         1  a 4xx for this one request: record it and go on
+    |- KantataMisconfigured   2  a setting is missing or invalid: correct it
+    |- KantataUnauthorized    2  the token is wrong or revoked: set a valid one
+    |- KantataForbidden       2  the token's user lacks a permission: ask for it
+    |- KantataMisaddressed    2  this address is not the API: correct kantata_api_url
+    |- KantataRefused         1  a 4xx for this one request: record it and continue
     |- KantataUnavailable    75  no answer, or 5xx: try again later
-    |  |- KantataThrottled   75  429: try again after the pause it asks for
+    |  |- KantataThrottled   75  429: try again after the pause Kantata names
     |  '- KantataNeverArrived 75  a write that no server can have seen: send it again
     |- KantataOutcomeUnknown 75  a write that may have been done: read back first
-    |- KantataMoving         75  the list moved too fast to be read completely
+    |- KantataMoving         75  the list changed too fast to be read completely
     |- KantataIncomplete      1  the list contradicts itself however often it is read
-    '- KantataFieldLost       1  a field the figures rest on is missing from every record
+    '- KantataFieldLost       1  a field that sums need is missing from every record
 
-Every message names the thing and the way out; none carries the token or a whole body.
+Every message names the thing and what to do about it. None contains the token or a whole body.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import ClassVar
 
 
 class KantataError(Exception):
-    """Something went wrong with Kantata; ``exit_code`` says what the process should end with."""
+    """A request to Kantata failed; ``exit_code`` is what the process should end with."""
 
     exit_code: ClassVar[int] = 1
 
 
 class KantataMisconfigured(KantataError):
-    """A setting is missing or impossible."""
+    """A setting is missing or invalid."""
 
     exit_code = 2
 
@@ -76,7 +76,7 @@ class KantataThrottled(KantataUnavailable):
 
     Args:
         message: What was throttled.
-        retry_after: Seconds Kantata asks to wait, or None when it does not say.
+        retry_after: Seconds that Kantata asks to wait, or None if it names no time.
     """
 
     def __init__(self, message: str, retry_after: float | None) -> None:
@@ -85,11 +85,11 @@ class KantataThrottled(KantataUnavailable):
 
 
 class KantataNeverArrived(KantataUnavailable):
-    """A write did not reach any server, for certain: it may be sent again."""
+    """A write certainly reached no server: it may be sent again."""
 
 
 class KantataOutcomeUnknown(KantataError):
-    """A write was sent, and its answer was lost or says nothing: it may have been done."""
+    """A write was sent, and its answer was lost or is unclear: it may have been done."""
 
     exit_code = 75
 
@@ -101,8 +101,8 @@ class KantataMoving(KantataError):
 
 
 class KantataIncomplete(KantataError):
-    """The list says it holds more than it shows; nothing was loaded."""
+    """The list counts more rows than it shows; nothing was loaded."""
 
 
 class KantataFieldLost(KantataError):
-    """A field that figures rest on is missing from every record: a permission was lost."""
+    """A field that sums need is missing from every record: a permission was lost."""

@@ -1,4 +1,4 @@
-"""What one read of the account found, for whoever started it."""
+"""What one read of the account found, for the code that started it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RejectedRecord(NamedTuple):
     Args:
         table: The raw table it belongs to.
         id: Its id.
-        reason: Every field that does not fit, and why.
+        reason: Every field that does not fit its column, and why.
     """
 
     table: str
@@ -27,24 +27,24 @@ class RejectedRecord(NamedTuple):
 
 @dataclass
 class Report:
-    """Filled while the source is read; complete when it ends.
+    """What a run found. It is filled while the source is read, and complete when the run ends.
 
     Args:
-        mode: ``scan`` or ``feed``.
+        mode: ``scan``, ``feed`` or ``touched``; ``undecided`` until the run has chosen.
         why: Why this mode.
         read: Milestones read.
         added: Milestones the warehouse did not have.
         changed: Milestones whose content differs from what the warehouse has.
         deleted: Milestones marked as deleted.
-        restored: Milestones that were marked as gone, and are back.
-        access_lost: Milestones marked as out of reach, since their project is.
-        side_rows: New and changed rows of the tables beside, by table.
+        restored: Milestones that were marked as deleted or access lost, and were read again.
+        access_lost: Milestones marked as access lost, since their project cannot be read.
+        side_rows: New and changed rows of the other tables, by table.
         rejected: Records that cannot be typed.
-        schema_changes: Columns that came, and fields that went, in words.
-        warnings: Everything a person should look at, in words.
-        totals: Milestones and their sum in subunits, by currency, of what was read and is good.
-        unproven: Live milestones of the warehouse that ``totals`` leaves out: not read or rejected.
-        ids: Of a feed run, the milestones it looked at; None of a scan, which looks at all.
+        schema_changes: New columns and missing fields, one line each.
+        warnings: What a person should look at, one line each.
+        totals: Number and sum in minor units, by currency, of the milestones read and accepted.
+        unproven: Live milestones that ``totals`` leaves out: not read, or rejected.
+        ids: The milestones an incremental sync looked at; None after a scan, which looks at all.
         requests: Requests sent.
         server_time: Kantata's time before the first request, UTC.
     """

@@ -1,4 +1,4 @@
-"""What one run is asked to read."""
+"""What one run should read."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractRequest:
-    """What a run should do, and what earlier ones did.
+    """What a run should do, and what earlier runs did.
 
     Args:
-        full: Whether a scan was asked for.
-        scan_every: The longest time between two proven scans.
-        cursor: Kantata's time from which on changes may be unknown; None before the first proof.
-        scanned_at: Kantata's time at the start of the last proven scan.
-        has_validated_run: Whether any run was proven, so that a new column is worth telling.
-        reported_changes: Schema changes that were told before, oldest first.
-        unfinished: Whether a run since the last proven one ended while it was loading.
+        full: Whether to do a full scan even if none is due.
+        scan_every: The longest time between two validated scans.
+        cursor: Kantata's time at the start of the last validated run; None before the first.
+        scanned_at: Kantata's time at the start of the last validated scan; None before the first.
+        has_validated_run: Whether any run was validated; only then are new columns reported.
+        reported_changes: Schema changes that earlier runs reported, oldest first.
+        unfinished: Whether a run since the last validated one ended while it was loading.
         allow_deletes: Whether any number of milestones may be marked as deleted at once.
-        deleted_projects: Projects whose milestones are deleted, though nobody can read them.
-        touched: Milestones that were just written to: read these and no others, if that will do.
+        deleted_projects: Projects known to be deleted, so that their milestones are, too.
+        touched: Milestones that were just written to: read only these, if that is enough.
     """
 
     full: bool = False

@@ -1,4 +1,9 @@
-"""The raw tables: their columns, keys and required fields."""
+"""The raw tables: their columns, keys and required fields.
+
+A declared column exists from the first load with its type, also while every value is null. To
+change a declared type later is a migration of everybody's warehouse: declare with care, and leave
+to schema evolution what nothing depends on.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The type of a column, in dlt's words."""
+    """The type of a column, in dlt's terms."""
 
     ID = "id"  # text; Kantata sends some ids as numbers
     TEXT = "text"
@@ -16,9 +21,9 @@ class Kind(StrEnum):
     BOOL = "bool"
     DATE = "date"
     TIMESTAMP = "timestamp"
-    JSON = "json text"  # a list or an object, kept as JSON text
-    IDS = "ids as json text"  # a list of ids, kept as JSON text
-    UNIT = "decimal(12,6)"  # the value of one subunit in its currency
+    JSON = "json text"  # a list or an object, as JSON text
+    IDS = "ids as json text"  # a list of ids, as JSON text
+    UNIT = "decimal(12,6)"  # the value of one minor unit of a currency
 
     @property
     def dlt_type(self) -> str:
@@ -142,9 +147,9 @@ SIDE_TABLES = (WORKSPACES, STORIES, INVOICES, EXTERNAL_REFERENCES)
 MIRRORED = (BILLING_MILESTONES, *SIDE_TABLES, CURRENCIES)
 # Columns of ours in every mirrored table: the hash of the record, and when it was read.
 OUR_COLUMNS: dict[str, Kind] = {"row_hash": _T, "observed_at": _TS}
-# When a deleted milestone went, and when its project became unreadable.
+# When a milestone was found to be deleted, and when its project became unreadable.
 GONE_COLUMNS: dict[str, Kind] = {"deleted_at": _TS, "access_lost_at": _TS}
-# What figures rest on: a version has it as its row had it.
+# What sums need: each version has the values its row had.
 VALUES: dict[str, Kind] = {
     name: BILLING_MILESTONES.columns[name]
     for name in (
@@ -192,17 +197,17 @@ _UNDECLARED: dict[str, Kind] = {"id": _ID} | OUR_COLUMNS
 
 
 def columns_and_key(table: str) -> tuple[dict[str, Kind], tuple[str, ...]]:
-    """The columns a raw table has from the start, and the key of its merge."""
+    """Return the columns a raw table has from the start, and the key of its merge."""
     return LOADED.get(table, (_UNDECLARED, ("id",)))
 
 
 def undeclared_table(name: str) -> Table:
-    """The table of side-loaded records nobody declared."""
+    """Return the table of side-loaded records of a type that is not declared."""
     return Table(name, "id", {"id": Kind.ID})
 
 
 def reserved_columns(table: str) -> frozenset[str]:
-    """The column names no field of Kantata's may take in this table, since they are ours."""
+    """Return the names in this table that a field of Kantata's cannot have, since they are ours."""
     declared = {mirrored.name: mirrored.columns for mirrored in MIRRORED}.get(
         table, {"id": Kind.ID}
     )

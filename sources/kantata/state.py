@@ -1,4 +1,4 @@
-"""What the source must know of the warehouse, handed in by the caller."""
+"""What the source needs to know of the warehouse: a protocol, implemented by the caller."""
 
 from __future__ import annotations
 
@@ -13,84 +13,84 @@ class WarehouseState(Protocol):
 
     @property
     def columns(self) -> Mapping[str, Mapping[str, str]]:
-        """By table, the dlt type of each column."""
+        """The dlt type of each column, by table."""
 
     def milestone_hashes(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
-        """Batches as ``Register`` takes them, of these ids or of all."""
+        """Yield hashes, versions and links of these milestones, or of all, for the index."""
 
     def live_count(self) -> int:
-        """Milestones marked neither as deleted nor as out of reach, rejected ones included."""
+        """Count the milestones not marked as deleted or access lost, rejected ones included."""
 
     def recent_ids(self, most: int) -> list[str]:
-        """Some of them."""
+        """Return the ids of some live milestones, those read last."""
 
     def row_hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
-        """Key and ``row_hash`` of every row."""
+        """Yield the key and the ``row_hash`` of every row of a table."""
 
     def open_rejects(self) -> Iterable[Mapping[str, Any]]:
-        """Rows of ``rejected_records`` that are not resolved."""
+        """Return the rows of ``rejected_records`` that are not resolved."""
 
     def last_values(
         self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
     ) -> pa.Table:
-        """The rows of these ids: the key, then the columns."""
+        """Return the rows of these ids: the key, then the columns."""
 
     def raw_records(self, ids: Sequence[str]) -> dict[str, str]:
-        """The last record received of each milestone, by id, as JSON text."""
+        """Return the last record received of each milestone, by id, as JSON text."""
 
     def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
-        """Milestones on these invoices."""
+        """Return the ids of the milestones on these invoices."""
 
     def draft_invoices(self) -> list[str]:
-        """Invoices that are drafts, as far as is known."""
+        """Return the ids of invoices that were drafts when they were last read."""
 
     def unlinked_invoices(self) -> list[str]:
-        """Invoices whose last milestone left them after they were last read."""
+        """Return the ids of invoices that lost their last milestone after they were last read."""
 
 
 class EmptyState:
-    """An empty warehouse."""
+    """The state of an empty warehouse."""
 
     columns: Mapping[str, Mapping[str, str]] = {}
 
     def milestone_hashes(self, ids: Sequence[str] | None = None) -> Iterable[pa.RecordBatch]:
-        """None."""
+        """Yield nothing."""
         return ()
 
     def live_count(self) -> int:
-        """None."""
+        """Return 0."""
         return 0
 
     def recent_ids(self, most: int) -> list[str]:
-        """None."""
+        """Return no ids."""
         return []
 
     def row_hashes(self, table: str, key: str) -> Iterable[pa.RecordBatch]:
-        """None."""
+        """Yield nothing."""
         return ()
 
     def open_rejects(self) -> Iterable[Mapping[str, Any]]:
-        """None."""
+        """Return no rows."""
         return ()
 
     def last_values(
         self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
     ) -> pa.Table:
-        """No rows, with the columns asked for."""
+        """Return no rows, with the columns asked for."""
         return pa.table({name: pa.array([], pa.string()) for name in (key, *columns)})
 
     def raw_records(self, ids: Sequence[str]) -> dict[str, str]:
-        """None."""
+        """Return no records."""
         return {}
 
     def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
-        """None."""
+        """Return no ids."""
         return []
 
     def draft_invoices(self) -> list[str]:
-        """None."""
+        """Return no ids."""
         return []
 
     def unlinked_invoices(self) -> list[str]:
-        """None."""
+        """Return no ids."""
         return []

@@ -126,8 +126,8 @@ def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.Mo
             assert attempt(job, sandbox, monkeypatch, **BAD) == 2
         (failure,) = hook.texts
         assert failure.startswith(f"milestones run, {job.name} on ")
-        assert "Put a valid one into KANTATA_ACCESS_TOKEN" in failure
-        if job.url:  # a worker without the disk of this one
+        assert "Set a valid one in KANTATA_ACCESS_TOKEN" in failure
+        if job.url:  # another worker, without this one's disk
             for file in job.target.folder.glob("alerts-*"):
                 file.unlink()
         spoiled = next(iter(sandbox.account.milestones))

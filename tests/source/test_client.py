@@ -97,7 +97,7 @@ def test_refused_connection() -> None:
 def test_host_without_tls() -> None:
     """A host that does not speak TLS never receives the token."""
     with Sandbox(milestones=5, token=TOKEN) as sandbox:
-        with pytest.raises(errors.KantataMisaddressed, match="no safe connection"):
+        with pytest.raises(errors.KantataMisaddressed, match="no secure connection"):
             reader(sandbox.url.replace("http://", "https://")).page(LIST, {})
         assert not sandbox.requests
 

@@ -87,8 +87,8 @@ def test_invalid_side_loads_are_reported_and_the_rest_is_kept(job: Job) -> None:
             result = job.sync(between)
             assert result.exit_code == 3
             assert [warning.split(":")[0] for warning in result.run.warnings] == [
-                "side-loaded invoices is not all loaded",
-                "side-loaded things is not all loaded",
+                "side-loaded invoices was not completely loaded",
+                "side-loaded things was not completely loaded",
             ]
         assert_equal(job, sandbox.account)
 

@@ -122,7 +122,7 @@ def _many(sandbox: Sandbox) -> None:
     [
         (_feed_off, "not enabled"),
         (_no_administrator, "administrator"),
-        (_a_day_later, "the last proven scan began"),
+        (_a_day_later, "the last validated scan began"),
         (_types_unreadable, "no feed"),
         (_events_fail, "no feed"),
         (_no_invoices, "no feed"),

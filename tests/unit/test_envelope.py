@@ -67,11 +67,11 @@ PAGES = {
     "a map in which a record is no object keeps the others, and is odd": (
         body("7", workspaces={"3": {"id": "3"}, "4": None}),
         page(side_loaded={"workspaces": {"3": {"id": "3"}}},
-             odd=(("workspaces", "some of its records are no objects"),)),
+             odd=(("workspaces", "some of its records are not objects"),)),
     ),
     "a map with nothing but nulls is odd": (
         body("7", workspaces={"3": None}),
-        page(odd=(("workspaces", "some of its records are no objects"),)),
+        page(odd=(("workspaces", "some of its records are not objects"),)),
     ),
     "an object that is no map of records is left out": (
         body("7", links={"next": "/?page=2"}), page(),

@@ -1,1 +1,1 @@
-"""The wire: requests, answers and errors of the Kantata API."""
+"""The HTTP side of the Kantata API: requests, responses, errors."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class ObservationClock:
-    """Times of observation that always rise, whatever the machine's clock does."""
+    """Times of observation that always increase, whatever the machine's clock does."""
 
     def __init__(self) -> None:
         self._start, self._zero = time.time_ns() // 1000, time.monotonic_ns() // 1000
@@ -33,7 +33,7 @@ class ServerClock:
         self._lock = threading.Lock()
 
     def set(self, date: datetime | None) -> None:
-        """Take over the time of a response that just came; None if it states none."""
+        """Record the date of a response that just came; None if it has none."""
         if date is None:
             return
         with self._lock:

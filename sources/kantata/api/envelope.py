@@ -3,7 +3,7 @@
     {"count": 2, "meta": {...}, "results": [{"key": "billing_milestones", "id": "7"}, ...],
      "billing_milestones": {"7": {...}, ...}, "workspaces": {"3": {...}}, ...}
 
-``results`` alone says which records are the answer, and in what order: a map may also hold
+Only ``results`` says which records are the answer, and in what order: a map may also hold
 side-loaded records of the same type.
 """
 
@@ -20,17 +20,17 @@ Record = dict[str, Any]  # one JSON object of Kantata's: anything may be in it
 
 @dataclass(frozen=True)
 class Page:
-    """One answer.
+    """One page of a list.
 
     Args:
-        records: The records ``results`` names, by id, in its order.
+        records: The records that ``results`` names, by id, in its order.
         side_loaded: The other maps: type, then id, then record.
         count: Rows in the whole list.
         number: This page's number, from 1.
         pages: Pages in the whole list.
         size: Rows a full page has.
         observed_at: When it was read, UTC; later than that of every page read before.
-        odd: Side-loaded types that hold something else than records by id, and what.
+        odd: Side-loaded types that are not a map of records by id, each with what is wrong.
     """
 
     records: dict[str, Record]
@@ -44,7 +44,7 @@ class Page:
 
     @property
     def whole(self) -> bool:
-        """Whether it has the rows it must have, and its list the pages: not so without ``meta``."""
+        """Whether the page has all its rows, and the list all its pages; false without ``meta``."""
         return len(self.records) >= self.expected and self.pages * self.size >= self.count
 
     @property
@@ -54,20 +54,20 @@ class Page:
         return max(0, min(self.size, self.count - before))
 
     def restricted_to(self, ids: frozenset[str]) -> Page:
-        """The page with these ids only: a server that ignores ``only`` answers with others."""
+        """Return the page with these ids only, since a server that ignores ``only`` adds others."""
         return replace(self, records={k: v for k, v in self.records.items() if k in ids})
 
 
 def read_page(body: object, key: str, observed_at: datetime) -> Page:
-    """Read one envelope.
+    """Parse one envelope into a page.
 
     Args:
         body: The parsed JSON.
-        key: The type of the list's records, as ``billing_milestones``.
+        key: The type of the list's records, such as ``billing_milestones``.
         observed_at: When it was read.
 
     Raises:
-        KantataUnavailable: If it is no envelope, or names a record it does not carry.
+        KantataUnavailable: If it is no envelope, or names a record it does not contain.
     """
     try:
         return _read_page(body, key, observed_at)
@@ -100,7 +100,7 @@ def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN
 def _side_loaded(
     body: dict[str, Any], others: frozenset[str]
 ) -> tuple[dict[str, dict[str, Record]], list[tuple[str, str]]]:
-    """Maps of records by id, and what cannot be told to be one though there are objects in it."""
+    """Return the side-loaded maps of records, and the types that hold objects in another shape."""
     maps: dict[str, dict[str, Record]] = {}
     odd: list[tuple[str, str]] = []
     for name, value in body.items():
@@ -111,14 +111,14 @@ def _side_loaded(
             if rows or not value:
                 maps[name] = rows
             if len(rows) < len(value) and (rows or None in value.values()):
-                odd.append((name, "some of its records are no objects"))
+                odd.append((name, "some of its records are not objects"))
         elif isinstance(value, list) and any(type(row) is dict for row in value):
             odd.append((name, "it is a list, not a map by id"))
     return maps, odd
 
 
 def error_messages(body: object) -> str:
-    """Kantata's own words for a failure, in one line of at most 300 characters.
+    """Return Kantata's reasons for a failure, in one line of at most 300 characters.
 
     Both shapes are read: ``errors`` as documented, ``error_message`` as its Ruby client expects.
     """

@@ -1,4 +1,4 @@
-"""The one door to the API for reading. What is here can only read."""
+"""Reads from the API: pages and records, paced and retried. Nothing here can write."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class ObservedJson:
 
 
 class KantataReader:
-    """Reads Kantata: GET, retried where it is safe, never anything else.
+    """Reads Kantata: sends GET only, and retries where that is safe.
 
     Args:
-        url: The API's address, as ``https://api.mavenlink.com/api/v1``.
+        url: The API's address, such as ``https://api.mavenlink.com/api/v1``.
         token: The bearer token.
-        requests_per_second: The pace to keep to; 0 is none.
-        backoff_seconds: The first wait after a refusal without Retry-After; doubles each time.
-        attempts: How often one request is tried before the run ends.
-        on_retry: Told in one line why a request is tried again, and when.
-        on_request: Told of each request.
+        requests_per_second: The greatest rate; 0 is no limit.
+        backoff_seconds: The first wait after a failure without Retry-After; doubles each time.
+        attempts: How often one request is tried before its error is raised.
+        on_retry: Called with one line of text before each retry: why, and when.
+        on_request: Called after each request.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class KantataReader:
 
     @property
     def server_time(self) -> datetime | None:
-        """Kantata's time before the first answer, UTC; None if no answer told it."""
+        """Kantata's time before the first answer, UTC; None if no answer stated it."""
         return self._server_clock.first
 
     @property
     def server_now(self) -> datetime | None:
-        """Kantata's time now, by its latest answer, UTC; None if no answer told it."""
+        """Kantata's time now, by its latest answer, UTC; None if no answer stated it."""
         return self._server_clock.now()
 
     def close(self) -> None:
@@ -91,22 +91,22 @@ class KantataReader:
         """Read one page of a list, or one record by its id.
 
         Args:
-            path: Below the API's address, as ``billing_milestones``.
-            parameters: The query; only what ``API.md`` lists, since the rest is ignored.
+            path: Below the API's address, such as ``billing_milestones``.
+            parameters: The query; only what ``API.md`` lists, since Kantata ignores the rest.
 
         Raises:
-            KantataError: Named by what to do next.
+            KantataError: Its class says what to do next.
         """
         answer = self.json(path, parameters)
         return read_page(answer.body, path.partition("/")[0], answer.observed_at)
 
     def only(self, path: str, ids: list[str], **parameters: str) -> Iterator[Page]:
-        """Read records by their ids, a hundred at a time; those missing are left out.
+        """Read records by their ids, a hundred at a time; ids without a record are left out.
 
         Args:
-            path: The list, as ``billing_milestones``.
-            ids: Which ones. None asks nothing, since an empty ``only`` means everything.
-            parameters: Further parameters, as ``include``.
+            path: The list, such as ``billing_milestones``.
+            ids: The records. With none, nothing is requested: an empty ``only`` means all records.
+            parameters: Further parameters, such as ``include``.
         """
         for start in range(0, len(ids), ONLY_PER_REQUEST):
             chunk = ids[start : start + ONLY_PER_REQUEST]
@@ -114,14 +114,14 @@ class KantataReader:
             yield self.page(path, query).restricted_to(frozenset(chunk))
 
     def now(self) -> datetime:
-        """The time in UTC, later than that of every page read before."""
+        """Return the time in UTC, later than that of every page read before."""
         return self._observations.next()
 
     def json(self, path: str, parameters: Parameters) -> ObservedJson:
-        """Read any path: the parsed JSON, and when it was observed.
+        """Read the JSON of any path.
 
         Raises:
-            KantataError: Named by what to do next.
+            KantataError: Its class says what to do next.
         """
         retrying = Retrying(
             stop=stop_after_attempt(self._attempts),
@@ -152,7 +152,7 @@ class KantataReader:
             self.request_id = response.request_id
 
     def backoff(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
+        """Return the seconds to wait after so many failures in a row."""
         return self._backoff * float(2 ** (failures - 1)) * random.uniform(1, 1.5)
 
     def _seconds_to_wait(self, state: RetryCallState) -> float:

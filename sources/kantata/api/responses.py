@@ -1,7 +1,7 @@
-"""From a response, or none, to what was read or written, or to an error named by what to do next.
+"""Turns a response, or none, into a result, or into an error whose class says what to do next.
 
-Reading and writing share how a response is parsed, and differ in what a failure means: a read may
-be repeated, while a write without a clear answer may have been done.
+Reads and writes share how a response is parsed. They differ in what a failure means: a read may be
+repeated, while a write without a clear answer may have been done.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..errors import (
 from .envelope import error_messages
 from .transport import HttpResponse
 
-_AMBIGUOUS = (408,)  # the server gave up on it, perhaps half-way
+_AMBIGUOUS = (408,)  # the server stopped waiting, perhaps after doing it
 _OBJECT = re.compile(
     r"^<[^>]*>:? ?|^HTTPS?Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"
 )
@@ -43,10 +43,10 @@ class ReadResponse:
     """The response to a read.
 
     Args:
-        response: As it came.
+        response: The response as it came.
         url: The API's address.
         path: What was read, below the address.
-        is_api: Whether this address answered as the API does before.
+        is_api: Whether this address has answered like the API before.
     """
 
     response: HttpResponse
@@ -58,7 +58,7 @@ class ReadResponse:
         """Return the parsed JSON.
 
         Raises:
-            KantataError: If it is no success, named by what to do next.
+            KantataError: If the read failed. Its class says what to do next.
         """
         body = _parse_json(self.response)
         if _is_success(self.response) and body is not None:
@@ -74,7 +74,8 @@ class ReadResponse:
         if status == 401:
             return KantataUnauthorized(
                 f"Kantata refused the token (401: {reason}). "
-                "Put a valid one into KANTATA_ACCESS_TOKEN; a revoked application kills its tokens."
+                "Set a valid one in KANTATA_ACCESS_TOKEN. Revoking an application revokes its "
+                "tokens."
             )
         if status == 403:
             return KantataForbidden(
@@ -90,7 +91,7 @@ class ReadResponse:
         if 300 <= status < 400:
             return KantataMisaddressed(
                 f"{self._where} redirects to {_redirect_host(self.response)}: the token is not "
-                "sent there. Mend kantata_api_url."
+                "sent there. Correct kantata_api_url."
             )
         if not _has_errors(body) or (status == 404 and "/" not in self.path):
             return self._not_the_api()
@@ -99,12 +100,14 @@ class ReadResponse:
     def _not_the_api(self) -> KantataError:
         status, kind = self.response.status, _content_type(self.response)
         if kind.endswith("json") and status == 200:
-            return KantataUnavailable(f"{self._where} answered broken JSON: cut off on the way?")
+            return KantataUnavailable(
+                f"{self._where} answered incomplete JSON: was the connection cut?"
+            )
         if self.is_api:
             return KantataUnavailable(f"{self._where} answered {kind} instead of JSON ({status})")
         return KantataMisaddressed(
             f"{self._where} answered {status} with {kind}, not Kantata's list. "
-            "Is kantata_api_url right? It ends in /api/v1."
+            "Check kantata_api_url: it ends in /api/v1."
         )
 
 
@@ -112,12 +115,11 @@ def read_without_response(error: RequestException, url: str) -> KantataError:
     """Return the error for a read that got no response from this address."""
     if isinstance(error, SSLError):
         return KantataMisaddressed(
-            f"no safe connection to {url}: {innermost_reason(error)}. "
-            "Is kantata_api_url right, and are this machine's certificates?"
+            f"no secure connection to {url}: {innermost_reason(error)}. "
+            "Check kantata_api_url and this machine's certificates."
         )
     return KantataUnavailable(
-        f"no answer from {url}: {innermost_reason(error)}. "
-        "Is the network up, and kantata_api_url right?"
+        f"no answer from {url}: {innermost_reason(error)}. Check the network and kantata_api_url."
     )
 
 
@@ -125,10 +127,10 @@ def write_result(method: str, response: HttpResponse) -> dict[str, Any]:
     """Return the parsed JSON of the response to a write; empty for a deletion.
 
     Raises:
-        KantataUnauthorized: The token is bad; nothing was done.
-        KantataThrottled: Too many requests; it was refused.
-        KantataRefused: Kantata says no, in its own words.
-        KantataOutcomeUnknown: Everything else.
+        KantataUnauthorized: The token is invalid; nothing was done.
+        KantataThrottled: Too many requests; nothing was done.
+        KantataRefused: Kantata refused the write, with a reason.
+        KantataOutcomeUnknown: Anything else: it may have been done.
     """
     status, body = response.status, _parse_json(response)
     if status == 204 and method == "DELETE":
@@ -141,25 +143,27 @@ def write_result(method: str, response: HttpResponse) -> dict[str, Any]:
     reason = error_messages(body) or "no reason given"
     if has_errors and status == 401:
         raise KantataUnauthorized(
-            f"Kantata refused the token for writing (401: {reason}). Put a valid one into "
+            f"Kantata refused the token for writing (401: {reason}). Set a valid one in "
             "KANTATA_ACCESS_TOKEN, or KANTATA_WRITE_TOKEN if that is set."
         )
     if has_errors and 400 <= status < 500 and status not in _AMBIGUOUS:
         raise KantataRefused(f"Kantata refused it ({status}: {reason})", status)
-    raise KantataOutcomeUnknown(f"sent, and answered {status} with {_content_type(response)}")
+    raise KantataOutcomeUnknown(
+        f"it was sent, and answered {status} with {_content_type(response)}"
+    )
 
 
 def write_without_response(error: RequestException) -> KantataError:
     """Return the error for a write that got no response: it never arrived, or may have been done.
 
-    With requests both look alike; only the reason within tells them apart.
+    The exception's class is the same for both; only the reasons within it differ.
     """
     if any(
         isinstance(reason, (ConnectTimeout, NewConnectionError, ConnectTimeoutError))
         for reason in _reasons(error)
     ):
         return KantataNeverArrived(f"no connection: {innermost_reason(error)}")
-    return KantataOutcomeUnknown(f"sent, and no answer came: {innermost_reason(error)}")
+    return KantataOutcomeUnknown(f"it was sent, but no answer came: {innermost_reason(error)}")
 
 
 def created_id(body: dict[str, Any], path: str) -> str:
@@ -178,7 +182,7 @@ def created_id(body: dict[str, Any], path: str) -> str:
 
 
 def retry_after(response: HttpResponse) -> float | None:
-    """Seconds to wait by the Retry-After header, which may be seconds or a date."""
+    """Return the seconds to wait by the Retry-After header, which holds seconds or a date."""
     value = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value)
@@ -187,12 +191,12 @@ def retry_after(response: HttpResponse) -> float | None:
 
 
 def response_date(response: HttpResponse) -> datetime | None:
-    """The server's time by the Date header, UTC; None if there is none or it is unreadable."""
+    """Return the server's time by the Date header, UTC; None if it is missing or unreadable."""
     return _parse_http_date(response.headers.get("Date", ""))
 
 
 def _parse_http_date(header: str) -> datetime | None:
-    """The time in a header, UTC unless it says otherwise; None if it is unreadable."""
+    """Parse the date in a header, UTC unless it names another zone; None if it is unreadable."""
     try:
         moment = parsedate_to_datetime(header)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
@@ -201,13 +205,13 @@ def _parse_http_date(header: str) -> datetime | None:
 
 
 def innermost_reason(error: BaseException) -> str:
-    """The innermost reason of an error, without the object that carries it."""
+    """Return the text of an error's innermost reason, without the object's address."""
     *_, innermost = _reasons(error)
     return _OBJECT.sub("", str(innermost))[:200]
 
 
 def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """An error and the reasons within it, from the outside in."""
+    """Yield an error and the reasons within it, from the outside in."""
     inner: object = error
     while isinstance(inner, BaseException):
         yield inner
@@ -215,7 +219,7 @@ def _reasons(error: BaseException) -> Iterator[BaseException]:
 
 
 def _parse_json(response: HttpResponse) -> object:
-    """The body's JSON; None if it is none."""
+    """Return the body's JSON; None if it is not JSON."""
     try:
         return orjson.loads(response.content)
     except orjson.JSONDecodeError:

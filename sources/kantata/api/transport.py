@@ -1,4 +1,4 @@
-"""What reading and writing share on the wire: the session, the token, the rate, the request log.
+"""What reads and writes share on the wire: session, token, rate limiter, request log.
 
 Every request carries the token in a header that requests itself never prints, goes to one host
 and follows no redirect, so the token goes nowhere else.
@@ -27,11 +27,11 @@ class RequestLog:
     """One request, and how it ended.
 
     Args:
-        method: As GET.
+        method: The HTTP method, such as GET.
         path: Below the API's address, without the query.
-        status: HTTP's; 0 if no answer came.
-        request_id: Kantata's name for it, which its support asks for; empty if no answer came.
-        seconds: Until the answer was there.
+        status: The HTTP status; 0 if no answer came.
+        request_id: Kantata's id of the request, for its support; empty if no answer came.
+        seconds: Time until the answer came.
     """
 
     method: str
@@ -46,11 +46,11 @@ OnRequest = Callable[[RequestLog], None]
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """What came back for one request.
+    """The response to one request.
 
     Args:
-        status: HTTP's.
-        headers: By name.
+        status: The HTTP status.
+        headers: The headers by name.
         content: The body.
     """
 
@@ -60,18 +60,18 @@ class HttpResponse:
 
     @property
     def request_id(self) -> str:
-        """Kantata's name for the request; empty if it gave none."""
+        """Kantata's id of the request; empty if the response has none."""
         return self.headers.get("x-request-id", "")
 
 
 class BearerAuth(AuthBase):
-    """Sets the token; as an auth object it also keeps a .netrc from replacing it."""
+    """Sets the token. Being an auth object, it also prevents a .netrc from replacing the token."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put the header in."""
+        """Set the Authorization header."""
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
@@ -99,7 +99,7 @@ class Transport:
         parameters: Parameters | None = None,
         body: bytes | None = None,
     ) -> HttpResponse:
-        """Send one request, and log it whatever its end.
+        """Send one request, and log it however it ends.
 
         Raises:
             requests.exceptions.RequestException: If no response came.
@@ -125,7 +125,7 @@ class Transport:
         return response
 
     def _session(self) -> requests.Session:
-        """One session a thread: requests does not promise that threads may share one."""
+        """Return this thread's session: requests does not promise that threads can share one."""
         session: requests.Session | None = getattr(self._sessions, "session", None)
         if session is None:
             session = self._sessions.session = requests.Session()
@@ -139,10 +139,10 @@ class Transport:
 
 
 class RateLimiter:
-    """Lets requests through one after another, never faster than allowed, all held by a 429.
+    """Delays requests so that they never exceed a rate; a 429 delays all of them.
 
     Args:
-        requests_per_second: The limit; 0 is none.
+        requests_per_second: The greatest rate; 0 is no limit.
     """
 
     def __init__(self, requests_per_second: float) -> None:
@@ -155,7 +155,7 @@ class RateLimiter:
         """Wait for this request's turn.
 
         Raises:
-            KantataUnavailable: If reading was stopped meanwhile.
+            KantataUnavailable: If reading is stopped meanwhile.
         """
         with self._lock:
             now = time.monotonic()
@@ -164,24 +164,28 @@ class RateLimiter:
         self.sleep(turn - now)
 
     def hold(self, seconds: float) -> None:
-        """Let no request start for this many seconds."""
+        """Delay all requests by this many seconds."""
         with self._lock:
             self._next_turn = max(self._next_turn, time.monotonic() + seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, unless reading is stopped first."""
+        """Sleep for this many seconds.
+
+        Raises:
+            KantataUnavailable: If reading is stopped meanwhile.
+        """
         if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
             raise KantataUnavailable("reading was stopped")
 
     def stop(self) -> None:
-        """Wake all sleepers and let no further request start."""
+        """Wake all sleeping requests, and let none start any more."""
         self._stopped.set()
 
 
 def _request_log(
     method: str, path: str, response: HttpResponse | None, seconds: float
 ) -> RequestLog:
-    """What is logged of a request; without a response there was no answer."""
+    """Describe a request that ended; without a response, no answer came."""
     return RequestLog(
         method=method,
         path=path,
@@ -192,35 +196,35 @@ def _request_log(
 
 
 def check_url(url: str) -> str:
-    """The address without its last slash.
+    """Return the API's address without its last slash.
 
     Raises:
-        KantataMisaddressed: If it is not http(s), or http to another machine, which would
-            send the token in clear.
+        KantataMisaddressed: If it is not http(s), or http to another machine, which would send the
+            token unencrypted.
     """
     wrong = KantataMisaddressed(
         f"kantata_api_url is {url!r}, not an address like https://api.mavenlink.com/api/v1"
     )
     try:
         parts = urlsplit(url.strip())
-        parts.port  # noqa: B018 - it is checked when it is asked for
+        parts.port  # noqa: B018 - reading it checks it
     except ValueError:
         raise wrong from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise wrong
     if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         raise KantataMisaddressed(
-            f"kantata_api_url is {url!r}: over http the token could be read on the way. Use https."
+            f"kantata_api_url is {url!r}: over http the token would be sent unencrypted. Use https."
         )
     return url.strip().rstrip("/")
 
 
 def check_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
-    """The token without surrounding space.
+    """Return the token without surrounding space.
 
     Raises:
-        KantataMisconfigured: If it is empty or cannot be a header, without repeating it.
+        KantataMisconfigured: If it is empty or cannot be a header. The message does not repeat it.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", token.strip()):
-        raise KantataMisconfigured(f"{name} is empty or holds characters no token has")
+        raise KantataMisconfigured(f"{name} is empty, or contains characters that no token has")
     return token.strip()

@@ -1,7 +1,4 @@
-"""The one door through which anything is written to Kantata, apart from the one for reading.
-
-A write is sent once: its transport never sends anything again.
-"""
+"""Writes milestones to the API, each request once. No code that reads can import this."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from ..settings import MILESTONES_PATH
 from .responses import created_id, write_result, write_without_response
 from .transport import OnRequest, RateLimiter, Transport
 
-# How what we create is found again: by an external reference that names the change.
+# A created milestone carries an external reference to the change, by which it is found again.
 SERVICE = "milestones"
 MODEL = "change"
 _NUMBERS = ("workspace_id", "story_id")  # declared int32 in requests, text in answers
@@ -27,8 +24,8 @@ class KantataWriter:
     Args:
         url: The API's address.
         token: The bearer token.
-        pace: Shared with the reader, so that both keep to the same limit.
-        on_request: Told of each request.
+        pace: The rate limiter, shared with the reader.
+        on_request: Called after each request.
     """
 
     def __init__(
@@ -39,17 +36,17 @@ class KantataWriter:
         self.request_id = ""
 
     def wait_turn(self) -> None:
-        """Wait until the pace allows a request; what is sent next is sent at once.
+        """Wait until the rate limiter allows a request; the next write is then sent at once.
 
-        Apart from sending, so that what a write rests on can be looked at after the wait.
+        It is separate from sending, so that what a write depends on can be checked after the wait.
 
         Raises:
-            KantataUnavailable: If reading was stopped meanwhile.
+            KantataUnavailable: If reading is stopped meanwhile.
         """
         self._pace.wait()
 
     def create(self, change_id: str, fields: Mapping[str, str | int | None]) -> str:
-        """Create a milestone that carries the change's id; gives the milestone's id.
+        """Create a milestone that carries the change's id, and return the milestone's id.
 
         Raises:
             KantataError: As ``_send``; also ``KantataOutcomeUnknown`` for an answer without an id.
@@ -89,11 +86,11 @@ class KantataWriter:
         """Send one request.
 
         Raises:
-            KantataUnauthorized: The token is bad; nothing was done.
-            KantataThrottled: Too many requests; it was refused.
-            KantataRefused: Kantata says no, in its own words.
+            KantataUnauthorized: The token is invalid; nothing was done.
+            KantataThrottled: Too many requests; nothing was done.
+            KantataRefused: Kantata refused the write, with a reason.
             KantataNeverArrived: No server has seen it.
-            KantataOutcomeUnknown: Everything else.
+            KantataOutcomeUnknown: Anything else: it may have been done.
         """
         self.request_id = ""
         try:

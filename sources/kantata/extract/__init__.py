@@ -1,1 +1,1 @@
-"""What a run reads: full scan or event feed, and which milestones are gone."""
+"""What a run reads: a full scan or the event feed, and which milestones are gone."""

@@ -1,4 +1,4 @@
-"""Milestones that may have changed, as they are now, and those of them that are gone."""
+"""Reads milestones that may have changed, by their ids, and finds out which no longer exist."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .deletions import NOT_ALLOWED, fetch_one
 from .feed import FeedReader, FeedUnavailable
 from .ids import in_numeric_order
 
-FEW_MISSING = 20  # so many milestones may vanish at once without a question
-_SCAN_IS_CHEAPER = 2_000  # changed milestones, or a fifth of all
+FEW_MISSING = 20  # so many milestones may be missing at once without being held back
+_SCAN_IS_CHEAPER = 2_000  # when more have changed than this, or a fifth of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,9 @@ class ChangedMilestones:
     Args:
         index: What the warehouse holds of them.
         rejects: Records that cannot be typed.
-        pages: The milestones as they are.
+        pages: The milestones as they are now.
         not_found: Ids of those that are 404.
-        known: Ids of those that were there before, as far as the warehouse knows.
+        known: Ids of those that existed before, as far as the warehouse knows.
     """
 
     index: MilestoneIndex
@@ -39,7 +39,7 @@ class ChangedMilestones:
 
     @property
     def growth(self) -> int:
-        """How many more there are now."""
+        """How many more milestones there are than before."""
         now = {id_ for page in self.pages for id_ in page.records}
         return len(now - self.known) - len(self.known - now)
 
@@ -47,10 +47,10 @@ class ChangedMilestones:
 def read_changed(
     reader: KantataReader, state: WarehouseState, feed: FeedReader
 ) -> ChangedMilestones:
-    """Read what may have changed, and check by the list's count that this is all.
+    """Read the milestones that may have changed, and check against the list's count.
 
     Raises:
-        FeedUnavailable: If it cannot be all, or is so much that a scan is cheaper.
+        FeedUnavailable: If the count differs, or a scan would be cheaper.
     """
     changes = feed.changes()
     drafts = set() if feed.reports_deleted_invoices else set(state.draft_invoices())
@@ -76,16 +76,16 @@ def read_by_ids(
     *,
     any_may_be_gone: bool = False,
 ) -> ChangedMilestones:
-    """Read these milestones, and find out which are gone.
+    """Read these milestones, and find out which no longer exist.
 
     Args:
-        reader: The door to Kantata.
+        reader: Reads from Kantata.
         state: What the warehouse holds.
-        ids: Which ones.
-        any_may_be_gone: Whether any number of them may be gone without a question.
+        ids: The milestones.
+        any_may_be_gone: Whether any number of them may be missing.
 
     Raises:
-        FeedUnavailable: If that cannot be known in this way.
+        FeedUnavailable: If too many are missing, or Kantata refuses to show one.
     """
     live = state.live_count()
     index, rejects = MilestoneIndex(state.milestone_hashes(ids)), Rejects(state.open_rejects())
@@ -105,7 +105,7 @@ def read_by_ids(
 
 
 def _fetch_each(reader: KantataReader, ids: Collection[str]) -> dict[str, Page | None]:
-    """Fetch milestones one by one; None for those that are 404."""
+    """Fetch milestones one by one; those that are 404 are None."""
     page_by_id: dict[str, Page | None] = {}
     for id_ in ids:
         try:

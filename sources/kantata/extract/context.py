@@ -1,4 +1,4 @@
-"""What one run is given: how to read the account, what the warehouse holds, what to do."""
+"""The context of one run: how to read the account, what the warehouse holds, what to do."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..state import WarehouseState
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractContext:
-    """What one run is given.
+    """What the parts of one run share.
 
     Args:
-        reader: The door to Kantata.
+        reader: Reads from Kantata.
         state: What the warehouse holds.
         request: What the run should do.
-        report: Where it tells what it found.
+        report: Is filled with what the run found.
     """
 
     reader: KantataReader

@@ -1,9 +1,10 @@
-"""Milestones that did not turn up: are they deleted, out of reach, or there after all?
+"""Milestones that were not in the list: deleted, access lost, or still there?
 
-Absence alone proves nothing. A milestone is taken as deleted if its project can be read, and a
-request by ids that answers with one known to live leaves it out, and asked for singly (the first
-20) it is 404. If its project cannot be read, it is out of reach: a permission was lost, or the
-whole project was deleted, which Kantata does not tell apart. In doubt nothing is marked.
+Absence alone proves nothing. A milestone is marked as deleted only if its project can be read, a
+request by ids that returns a milestone known to exist (a canary) leaves it out, and it is 404 by
+itself (checked for the first 20). If its project cannot be read, access is lost: a permission was
+taken away, or the whole project was deleted, which Kantata does not distinguish. In doubt nothing
+is marked.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ _CANARIES = 3
 
 
 class IndividualLookups(StrEnum):
-    """Which missing milestones are asked for one by one, so that a 404 is seen of each."""
+    """Which missing milestones are looked up one by one, to see a 404 for each."""
 
-    NONE = "none"  # they were asked for already
-    SOME = "some"  # the first ones, after an answer by ids left them out
-    ALL = "all"  # none is left whose presence would prove an answer by ids
+    NONE = "none"  # they were looked up already
+    SOME = "some"  # the first ones, after a request by ids left them out
+    ALL = "all"  # no milestone is left that could be a canary
 
 
 @dataclass
 class DeletionVerdict:
-    """What became of milestones.
+    """What happened to missing milestones.
 
     Args:
-        deleted: Ids.
+        deleted: Ids of those that are deleted.
         access_lost: Ids of those whose project cannot be read.
         pages: Answers that show others after all.
-        doubts: Why some could not be judged, in words.
+        doubts: Why some could not be judged, one line each.
     """
 
     deleted: list[str] = field(default_factory=list)
@@ -62,14 +63,14 @@ def mark_missing(
     canaries: Sequence[str],
     lookups: IndividualLookups,
 ) -> Iterator[Batch]:
-    """Mark milestones that are gone; load those that are not.
+    """Mark missing milestones as deleted or access lost; load those that exist after all.
 
     Args:
-        context: What the run is given.
-        tables: Where they are marked.
-        ids: Milestones that did not turn up.
-        canaries: Milestones that were read just now, or lately.
-        lookups: Which are looked up one by one too.
+        context: The context of the run.
+        tables: The raw tables.
+        ids: Milestones that were not in the list.
+        canaries: Milestones known to exist.
+        lookups: Which milestones are looked up one by one, too.
     """
     if not ids:
         return
@@ -99,7 +100,7 @@ def mark_missing(
 def _projects_of(
     context: ExtractContext, ids: list[str], raw_records: Mapping[str, str]
 ) -> dict[str, str]:
-    """The project of each milestone, by its row or by the last record received."""
+    """Return the project of each milestone, by its row or by the last record received."""
     last = context.state.last_values(MILESTONES_PATH, "id", ids, ["workspace_id"])
     of_rows = dict(zip(*(column.to_pylist() for column in last.columns), strict=True))
     return {
@@ -116,17 +117,17 @@ def judge_missing(
     canaries: Sequence[str],
     lookups: IndividualLookups,
 ) -> DeletionVerdict:
-    """Find out what became of milestones.
+    """Find out whether missing milestones are deleted, access lost, or still there.
 
     Args:
-        reader: The door to Kantata.
+        reader: Reads from Kantata.
         projects: The project of each milestone, by the milestone's id.
-        readable: Projects that were read just now.
-        canaries: Milestones that were read just now, or lately.
-        lookups: Which are looked up one by one too.
+        readable: Projects that this run has read.
+        canaries: Milestones known to exist.
+        lookups: Which milestones are looked up one by one, too.
 
     Raises:
-        KantataError: If a request failed for good.
+        KantataError: If a request failed.
     """
     verdict = DeletionVerdict()
     readable = set(readable)
@@ -150,7 +151,7 @@ def judge_missing(
 
 
 def fetch_one(reader: KantataReader, id_: str, path: str = MILESTONES_PATH) -> Page | None:
-    """One record of a list; None if it is 404."""
+    """Fetch one record of a list; None if it is 404."""
     try:
         return reader.page(
             f"{path}/{id_}", {"include": MILESTONE_INCLUDES} if path == MILESTONES_PATH else {}
@@ -169,7 +170,7 @@ def _readable_projects(reader: KantataReader, projects: set[str]) -> set[str]:
 def _look_up_with_canary(
     reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict: DeletionVerdict
 ) -> None:
-    """Ask for milestones beside one that lives, so that an empty answer is not believed."""
+    """Look milestones up together with one that exists, so that an empty answer is not believed."""
     for canary in islice(canaries, _CANARIES):
         page = next(iter(reader.only(MILESTONES_PATH, [*ids, canary], include=MILESTONE_INCLUDES)))
         if canary in page.records:
@@ -177,8 +178,8 @@ def _look_up_with_canary(
             verdict.deleted += [id_ for id_ in ids if id_ not in page.records]
             return
     verdict.doubts.append(
-        f"{len(ids)} milestones are missing ({', '.join(ids[:5])}), and so is every other one "
-        "asked for beside them: nothing of them is marked"
+        f"{len(ids)} milestones are missing ({', '.join(ids[:5])}), and so is every canary "
+        "requested with them: none was marked as deleted"
     )
 
 

@@ -1,7 +1,7 @@
-"""What may have changed since the last proven run: subscribed events, and changed invoices.
+"""Reads the event feed: subscribed events, and changed invoices, since the last validated run.
 
-Events are hints: late, doubled, out of order. Invoicing a milestone may raise none for it, so the
-invoices that changed are asked for too. Whatever these cannot tell, the next scan finds.
+Events are hints: late, doubled, out of order. Invoicing a milestone may raise no event for it, so
+changed invoices are read, too. What both miss, the next full scan finds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..settings import PER_PAGE
 from ..transform.conversion import is_id
 
 EVENTS = "subscribed_events"
-RETENTION = timedelta(days=6)  # API.md#subscribed-events: 6, 7 or 9 days, by whom one asks
+RETENTION = timedelta(days=6)  # API.md#subscribed-events: 6, 7 or 9 days, depending on the source
 OVERLAP = timedelta(hours=1)  # events may be that late
 _MILESTONE = "billing_milestone:"
 _VERBS = ("created", "updated", "deleted")
@@ -31,15 +31,15 @@ _EVENT_TYPE = re.compile(r"[a-z_]+:[a-z_]+")
 
 
 class FeedUnavailable(Exception):
-    """The feed cannot be used now; the message says why, for a person."""
+    """The event feed cannot be used now; the message is the reason."""
 
 
 @dataclass
 class FeedChanges:
-    """What may have changed.
+    """Milestones and invoices that may have changed.
 
     Args:
-        milestones: Ids.
+        milestones: Ids of milestones.
         invoices: Ids of invoices whose milestones may have changed.
     """
 
@@ -48,10 +48,10 @@ class FeedChanges:
 
 
 class FeedReader:
-    """The feed of one run.
+    """Reads the event feed.
 
     Args:
-        reader: The door to Kantata.
+        reader: Reads from Kantata.
         request: What earlier runs did.
 
     Raises:
@@ -61,24 +61,24 @@ class FeedReader:
 
     def __init__(self, reader: KantataReader, request: ExtractRequest) -> None:
         if request.full:
-            raise FeedUnavailable("asked for by --full")
+            raise FeedUnavailable("requested by --full")
         if request.allow_deletes or request.deleted_projects:
-            raise FeedUnavailable("asked for by --allow-deletes")
+            raise FeedUnavailable("requested by --allow-deletes")
         if request.cursor is None or request.scanned_at is None:
             raise FeedUnavailable(
-                "Kantata told no time when a run was last proven"
+                "Kantata stated no time in the last validated run"
                 if request.has_validated_run
-                else "no run was proven yet"
+                else "no run was validated yet"
             )
         if request.unfinished:
-            raise FeedUnavailable("a run ended while it was loading, and none was proven since")
+            raise FeedUnavailable("a run ended while it was loading, and none was validated since")
         self._reader = reader
         self.since = request.cursor
         self._types = self._event_types()
         self._check_times(request.scanned_at, request.scan_every)
 
     def _event_types(self) -> list[str]:
-        """Names of the events to ask for; the shape of the answer is not sure, so any will do."""
+        """Read the event types to request; the answer's shape is unknown, so any shape will do."""
         with _feed_errors(self._reader):
             body = self._reader.json(f"{EVENTS}/event_types", {}).body
         names = set(_type_names(body))
@@ -90,16 +90,16 @@ class FeedReader:
         return [*of_milestones, *({_INVOICE_DELETED} & names)]
 
     def _check_times(self, scanned_at: datetime, scan_every: timedelta) -> None:
-        """By Kantata's clock alone."""
+        """Check by Kantata's clock that the feed reaches back far enough and no scan is due."""
         now = self._reader.server_time
         if now is None:
-            raise FeedUnavailable("Kantata does not tell its time")
+            raise FeedUnavailable("Kantata does not state its time")
         if now < self.since:
             raise FeedUnavailable(
                 f"Kantata's clock went back behind {self.since:%Y-%m-%d %H:%M} UTC"
             )
         if now - scanned_at >= scan_every:
-            raise FeedUnavailable(f"the last proven scan began {scanned_at:%Y-%m-%d %H:%M} UTC")
+            raise FeedUnavailable(f"the last validated scan began {scanned_at:%Y-%m-%d %H:%M} UTC")
         if now - self.since >= RETENTION:
             raise FeedUnavailable(
                 f"the feed does not reach back to {self.since:%Y-%m-%d %H:%M} UTC"
@@ -107,11 +107,11 @@ class FeedReader:
 
     @property
     def reports_deleted_invoices(self) -> bool:
-        """Whether an invoice that was deleted raises an event."""
+        """Whether a deleted invoice raises an event."""
         return _INVOICE_DELETED in self._types
 
     def changes(self) -> FeedChanges:
-        """Read what changed.
+        """Read the ids of the milestones and invoices that may have changed.
 
         Raises:
             FeedUnavailable: If the feed cannot be read.
@@ -138,7 +138,7 @@ class FeedReader:
                     or not isinstance(name, str)
                     or not _EVENT_TYPE.fullmatch(name)
                 ):
-                    raise FeedUnavailable("its events do not tell what they are about")
+                    raise FeedUnavailable("its events do not name their subject")
                 if name.startswith(_MILESTONE):
                     changes.milestones.add(str(subject))
                 elif name == _INVOICE_DELETED:
@@ -157,13 +157,13 @@ class FeedReader:
             for invoice in page.records.values():
                 ids = invoice.get("billing_milestone_ids") or []
                 if not isinstance(ids, list) or not all(map(is_id, ids)):
-                    raise FeedUnavailable("invoices do not tell their milestones")
+                    raise FeedUnavailable("invoices do not name their milestones")
                 changes.milestones |= set(map(str, ids))
 
 
 @contextmanager
 def _feed_errors(reader: KantataReader) -> Iterator[None]:
-    """Turn errors of the feed alone into ``FeedUnavailable``: the list may well be there."""
+    """Turn errors of the feed into ``FeedUnavailable``, since the list may still be readable."""
     try:
         yield
     except (KantataUnauthorized, KantataThrottled):
@@ -175,7 +175,7 @@ def _feed_errors(reader: KantataReader) -> Iterator[None]:
 
 
 def _type_names(body: object) -> Iterator[str]:
-    """Everything in any JSON that looks like the name of an event type."""
+    """Yield every text in any JSON that looks like the name of an event type."""
     if isinstance(body, str):
         if _EVENT_TYPE.fullmatch(body):
             yield body
@@ -189,7 +189,7 @@ def _type_names(body: object) -> Iterator[str]:
 
 
 def _pages_forward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
-    """First to last: right for a list that only grows, since what comes in shifts rows onwards."""
+    """Read pages first to last: right for a list that only grows, as new rows come at its end."""
     number, pages = 1, 1
     while number <= pages:
         page = _read_page(reader, path, {**query, "page": number})
@@ -198,7 +198,7 @@ def _pages_forward(reader: KantataReader, path: str, query: Parameters) -> Itera
 
 
 def _pages_backward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
-    """Last to first: right for a list whose rows leave, or move to its end; then its end again."""
+    """Read pages last to first: right for a list whose rows leave or move to its end."""
     page = _read_page(reader, path, {**query, "page": 1})
     yield page
     pages = page.pages
@@ -212,8 +212,8 @@ def _pages_backward(reader: KantataReader, path: str, query: Parameters) -> Iter
 
 
 def _read_page(reader: KantataReader, path: str, query: Parameters) -> Page:
-    """A page that shows what it counts: a change left out without a word would be lost."""
+    """Read a page that shows as many rows as it counts, so that no change is left out unnoticed."""
     page = reader.page(path, query)
     if not page.whole:
-        raise FeedUnavailable(f"{path} shows {len(page.records)} of {page.count}, which is not all")
+        raise FeedUnavailable(f"{path} shows only {len(page.records)} of {page.count} rows")
     return page

@@ -1,11 +1,11 @@
-"""A complete, concurrent read of the milestone list while it moves.
+"""A complete, concurrent read of the milestone list while it changes.
 
-The list is asked for oldest first, so new rows come at the end. A deleted row shifts all later
-ones towards the front: pages read first to last skip rows, pages read last to first do not, since
-a shift moves rows only towards pages still unread. So each worker descends a block of pages of its
-own. What crossed from one block into the one below it, after that one's top page was read, is
-found by reading the top page of each block once more, and further down until a row turns up that
-a worker of that block, or of a lower one, had read first.
+The list is read in order of creation, so new rows come at the end. A deleted row shifts all later
+ones to the left: pages read first to last skip rows, while pages read last to first do not, since
+a shift moves rows only into pages still unread. So each worker reads its own block of pages, last
+to first. A row may cross from one block into the one below after that one's top page was read. To
+find it, the top page of each block is read again, and further down until a row turns up that a
+worker of that block, or of a lower one, had read first.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ..settings import ATTEMPTS, MILESTONE_INCLUDES, MILESTONES_PATH, PER_PAGE
 ORDER = "created_at:asc"
 SCAN_ATTEMPTS = 3
 TAIL_PAGES = 10  # new pages at the end that are still read; the next run reads the others
-_REREAD = 255  # stands for no block: an id first read while block tops are read again
+_REREAD = 255  # instead of a block's number: an id first read while block tops are read again
 
 Progress = Callable[[int, int, int], None]
-"""Told rows read so far, pages read so far, and pages there are."""
+"""Called with rows read so far, pages read so far, and number of pages."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class _Block:
 
 
 class Scan:
-    """Reads the whole list.
+    """Reads the whole list of milestones.
 
     Args:
-        reader: The door to Kantata.
-        in_flight: Requests at the same time, 1 to 200.
-        progress: Told after each page.
+        reader: Reads from Kantata.
+        in_flight: Concurrent requests, 1 to 200.
+        progress: Called after each page.
         filters: Parameters that restrict the list; a server may ignore them.
     """
 
@@ -69,12 +69,12 @@ class Scan:
         self._pages_read = self._last_page_number = 0
 
     def pages(self) -> Iterator[Page]:
-        """Every page, some of them twice; complete when the iterator ends.
+        """Yield every page, some of them twice; the scan is complete when the iterator ends.
 
         Raises:
-            KantataMoving: If the list moved too fast to be read completely.
+            KantataMoving: If the list changed too fast to be read completely.
             KantataIncomplete: If it shows fewer rows than it counts, however often it is read.
-            KantataError: If a request failed for good.
+            KantataError: If a request failed.
         """
         for _ in range(SCAN_ATTEMPTS):
             self.seen.clear()
@@ -101,7 +101,7 @@ class Scan:
         return self._latest.count if self._latest else 0
 
     def _read_list(self) -> Iterator[Page]:
-        """Read everything once."""
+        """Read the whole list once."""
         first = self._read_page(1)
         if first.pages <= 1:
             yield self._record(first, 0, 1)
@@ -117,7 +117,7 @@ class Scan:
         return (self._read_page(number) for number in range(block.high, block.low - 1, -1))
 
     def _reread_top(self, block: _Block) -> Iterator[Page]:
-        """What crossed from the block above into this one after its top page had been read."""
+        """Read the rows that crossed into this block after its top page had been read."""
         for number in range(block.high, 0, -1):
             page = self._read_page(number)
             settled = any(self.seen.get(id_, _REREAD) <= block.number for id_ in page.records)
@@ -126,7 +126,7 @@ class Scan:
                 return
 
     def _pages_at_end(self, pages: int) -> Iterator[Page]:
-        """What was added at the end meanwhile."""
+        """Read the rows that were added at the end meanwhile."""
         page = self._read_page(pages)
         yield page
         while page.number < min(page.pages, pages + TAIL_PAGES):
@@ -146,7 +146,7 @@ class Scan:
         return page
 
     def _read_page(self, number: int) -> Page:
-        """One page that has the rows it must have."""
+        """Read one page that has all its rows."""
         for _ in range(ATTEMPTS):
             page = self._reader.page(
                 MILESTONES_PATH,
@@ -163,38 +163,38 @@ class Scan:
                 return page
         shown = f"shows {len(page.records)} milestones instead of {page.expected}"
         if page.pages * page.size < page.count:
-            shown = f"tells of {page.pages} pages and of {page.count} milestones, which do not fit"
+            shown = f"counts {page.pages} pages and {page.count} milestones, a contradiction"
         raise KantataIncomplete(
             f"page {number} {shown}, {ATTEMPTS} times in a row. Nothing was loaded."
         )
 
 
 def _split_into_blocks(pages: int, in_flight: int) -> list[_Block]:
-    """Pages 1 to ``pages`` in as many blocks of nearly equal size as there are workers."""
+    """Split pages 1 to ``pages`` into one block per worker, of nearly equal size."""
     workers = min(in_flight, pages)
     ends = [pages * n // workers for n in range(workers + 1)]
     return [_Block(n, ends[n] + 1, ends[n + 1]) for n in range(workers)]
 
 
 def _check_order(page: Page) -> None:
-    """Make sure that Kantata keeps to the order asked for, since an unknown one is ignored."""
+    """Check that Kantata kept to the order requested: it ignores one that it does not know."""
     times = [record.get("created_at") for record in page.records.values()]
     try:
         ordered = datetime.fromisoformat(str(times[0])) <= datetime.fromisoformat(str(times[-1]))
     except (IndexError, TypeError, ValueError):
-        return  # an empty page, or times that are none: the records tell of it themselves
+        return  # an empty page, or invalid times, for which the records are rejected
     if not ordered:
         raise KantataIncomplete(
-            f"Kantata does not keep to order={ORDER}: a list that moves cannot be read "
-            "completely in another one. Nothing was loaded."
+            f"Kantata does not keep to order={ORDER}: a list that changes cannot be "
+            "read completely in another order. Nothing was loaded."
         )
 
 
 def _run_concurrently(page_iterators: Mapping[int, Iterator[Page]]) -> Iterator[tuple[int, Page]]:
-    """Run iterators at once, each in a thread; their pages as they come, with the job's number.
+    """Run iterators of pages, each in a thread; yields each page with its iterator's key.
 
-    The threads are daemons, so that a Ctrl-C never waits for a request to end. The first error of
-    any ends all.
+    The threads are daemons, so that Ctrl-C never waits for a request to end. The first error of any
+    iterator ends all.
     """
     queue: Queue[tuple[int, Page | Exception | None]] = Queue(2 * len(page_iterators))
     stopped = threading.Event()
@@ -214,7 +214,7 @@ def _run_concurrently(page_iterators: Mapping[int, Iterator[Page]]) -> Iterator[
                 if not put(number, page):
                     return
             put(number, None)
-        except Exception as error:  # whatever it is, the consumer raises it
+        except Exception as error:  # the consumer raises it
             put(number, error)
 
     for job in page_iterators.items():

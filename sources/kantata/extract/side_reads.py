@@ -1,4 +1,4 @@
-"""Records that no page of milestones shows: some projects, unlinked invoices, the currencies."""
+"""Reads what no page of milestones shows: some projects, unlinked invoices, the currencies."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MOST_SINGLE_INVOICES = 20
 
 
 class SideReads:
-    """Reads what pages of milestones do not show, into its tables.
+    """Reads records that pages of milestones do not show, and compares them with their tables.
 
     Args:
-        context: What the run is given.
-        tables: Where it goes.
+        context: The context of the run.
+        tables: The raw tables.
     """
 
     def __init__(self, context: ExtractContext, tables: ExtractTables) -> None:
@@ -32,7 +32,7 @@ class SideReads:
         self._tables = tables
 
     def projects(self) -> Iterator[Batch]:
-        """Read by id the projects that milestones name and no page showed."""
+        """Read the projects that milestones name but no page showed, by their ids."""
         side, shown = self._tables.sides[WORKSPACES.name], set[str]()
         ids = sorted(self._tables.projects_without_record)
         try:
@@ -49,7 +49,7 @@ class SideReads:
             )
 
     def unlinked_invoices(self) -> Iterator[Batch]:
-        """Read by id the invoices that milestones left: no page shows what became of them."""
+        """Read the invoices that lost a milestone, since no page may show their new state."""
         ids = self._tables.milestones.unlinked_invoices | set(self._state.unlinked_invoices())
         side, missing = self._tables.sides[INVOICES.name], set(ids)
         try:
@@ -59,13 +59,13 @@ class SideReads:
             some = sorted(missing)[:_MOST_SINGLE_INVOICES]
             deleted = [id_ for id_ in some if self._is_deleted(id_)]
         except NOT_ALLOWED as error:
-            self._report.warnings.append(f"invoices that milestones left keep their state: {error}")
+            self._report.warnings.append(f"the state of unlinked invoices was not updated: {error}")
             return
         if deleted:
             yield from side.mark_gone(deleted, self._reader.now(), status="deleted")
 
     def _is_deleted(self, invoice: str) -> bool:
-        """Whether an invoice is 404, and on no milestone that may only be out of reach."""
+        """Return whether an invoice is 404, and on no milestone that may just be unreadable."""
         index = self._tables.index
         for id_ in self._state.milestones_on_invoices([invoice]):
             if not index.has(id_) or invoice in index.links(index.position(id_)).split(","):
@@ -73,13 +73,15 @@ class SideReads:
         return fetch_one(self._reader, invoice, INVOICES.name) is None
 
     def currencies(self) -> Iterator[Batch]:
-        """Read all currencies, each with the value of one subunit."""
+        """Read all currencies, and add the value of one minor unit to each."""
         side = self._tables.add_side_table(CURRENCIES)
         try:
             for page in self._currency_pages():
                 yield from side.compare(_currencies_by_code(page), page.observed_at)
         except NOT_ALLOWED as error:
-            self._report.warnings.append(f"no currencies, so no amounts in units: {error}")
+            self._report.warnings.append(
+                f"currencies cannot be read, so amounts have no unit: {error}"
+            )
             side.unseen_rejects.clear()
 
     def _currency_pages(self) -> Iterator[Page]:
@@ -96,7 +98,7 @@ def _currencies_by_code(page: Page) -> dict[str, Record]:
 
 
 def _with_unit(currency: Record) -> Record:
-    """The record with the exact value of one subunit; one that has none is rejected later."""
+    """Add the exact value of one minor unit; a currency that has none is rejected later."""
     subunits = currency.get("subunit_to_unit")
     unit: object = subunits
     if type(subunits) is int and subunits > 0:

@@ -1,4 +1,4 @@
-"""One read of the account as batches to load: what the feed tells of, or everything."""
+"""Reads the account as batches to load: by the event feed, or by a full scan."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def read_account(
     """Read what changed, or everything; the report is complete when the iterator ends.
 
     Args:
-        context: What the run is given.
-        requests_in_flight: Requests at the same time in a scan, 1 to 200.
-        progress: Told after each page of a scan.
-        note: Told in one line what was chosen, and why.
+        context: The context of the run.
+        requests_in_flight: Concurrent requests of a scan, 1 to 200.
+        progress: Called after each page of a scan.
+        note: Called with one line of text: the kind of run, and why.
 
     Raises:
-        KantataError: Named by what to do next.
+        KantataError: Its class says what to do next.
     """
     collecting = gc.isenabled()
-    gc.disable()  # millions of records without a cycle: looking for some takes a third of the time
+    gc.disable()  # millions of records without cycles: collection takes a third of the time
     try:
         strategy = (
             _touched_only(context)
@@ -54,13 +54,13 @@ def read_account(
             note(f"{context.report.mode}: {context.report.why}")
         yield from strategy.batches()
     finally:
-        context.reader.pace.stop()  # workers that still wait for a retry need not
+        context.reader.pace.stop()  # ends workers that wait for a retry
         if collecting:
             gc.enable()
 
 
 def _touched_only(context: ExtractContext) -> EventFeed | None:
-    """What was just written to; None if nothing was, or that is not all there is to read."""
+    """Read the milestones just written to; None if there are none, or more must be read."""
     request, report = context.request, context.report
     if not request.touched or request.unfinished or request.cursor is None:
         return None
@@ -74,7 +74,7 @@ def _touched_only(context: ExtractContext) -> EventFeed | None:
 
 
 def _event_feed(context: ExtractContext) -> EventFeed | None:
-    """What the feed tells of; None, and the reason in the report, if a scan is due instead."""
+    """Read what the feed names; None, with the reason in the report, if a scan is due instead."""
     report = context.report
     try:
         feed = FeedReader(context.reader, context.request)
@@ -87,11 +87,11 @@ def _event_feed(context: ExtractContext) -> EventFeed | None:
 
 
 class FullScan:
-    """Reads everything there is.
+    """Reads every milestone.
 
     Args:
-        context: What the run is given.
-        scan: The list of milestones.
+        context: The context of the run.
+        scan: Reads the list.
     """
 
     def __init__(self, context: ExtractContext, scan: Scan) -> None:
@@ -104,7 +104,7 @@ class FullScan:
         self._deletions_held_back = False
 
     def batches(self) -> Iterator[Batch]:
-        """Read every page, then settle which known milestones are gone."""
+        """Read every page, then mark the known milestones that are gone."""
         tables, side_reads = self._tables, SideReads(self._context, self._tables)
         for page in self._scan.pages():
             yield from tables.compare(page)
@@ -118,7 +118,7 @@ class FullScan:
         yield from tables.finish(len(self._scan.seen))
 
     def _check_required_fields(self) -> None:
-        """Stop if a field that figures rest on is missing everywhere."""
+        """Stop if every record lacks a required field."""
         read = len(self._scan.seen)
         absent = self._tables.milestones.absent_fields
         lost = [name for name, ids in absent.items() if len(ids) >= read > 0]
@@ -129,7 +129,7 @@ class FullScan:
             )
 
     def _settle_missing(self) -> Iterator[Batch]:
-        """Mark what the list did not show as gone; if that is much, only with leave."""
+        """Mark known milestones that the list did not show, unless they are too many at once."""
         missing = in_numeric_order(self._tables.index.unread())
         allow_deletes = self._context.request.allow_deletes
         if not allow_deletes:
@@ -149,7 +149,7 @@ class FullScan:
         )
 
     def _unexpected(self, missing: list[str]) -> list[str]:
-        """Those that were readable in the last run, and are of no project known as deleted."""
+        """Return those that were readable before, and whose project is not known as deleted."""
         index, projects = self._tables.index, self._context.request.deleted_projects
         unexpected = [id_ for id_ in missing if not index.is_access_lost(id_)]
         if not projects or not unexpected:
@@ -165,7 +165,7 @@ class FullScan:
         return missing > FEW_MISSING and missing > self._context.state.live_count() // 10
 
     def _resolve_rejects_of_gone(self) -> None:
-        """Resolve what is open of records that are gone: nothing will ever show them good."""
+        """Resolve the rejects of records that no longer exist, since no later read can do so."""
         tables, rejects, now = self._tables, self._tables.rejects, self._context.reader.now
         seen = set(map(storable, self._scan.seen)) if rejects.tables() else set()
         for id_ in rejects.open_ids(MILESTONES_PATH) - seen:
@@ -180,21 +180,21 @@ class FullScan:
 
 
 def _held_back_warning(ids: list[str]) -> str:
-    # Without the number of all, which changes by the hour: alerts compare these words.
+    # Without the number of all milestones, which changes hourly: alerts compare this text.
     return (
         f"{len(ids)} milestones are missing at once, more than a tenth "
         f"({first_few(ids, 3)}): nothing was marked as deleted. Does the token's "
-        "user still see them? If they are deleted, say so: milestones sync "
+        "user still see them? If they are deleted, confirm it: milestones sync "
         "--allow-deletes"
     )
 
 
 class EventFeed:
-    """Loads what the feed tells of.
+    """Reads the milestones that may have changed.
 
     Args:
-        context: What the run is given.
-        changed: Milestones that may have changed.
+        context: The context of the run.
+        changed: Those milestones.
     """
 
     def __init__(self, context: ExtractContext, changed: ChangedMilestones) -> None:
@@ -203,7 +203,7 @@ class EventFeed:
         self._tables = ExtractTables(context, changed.index, changed.rejects)
 
     def batches(self) -> Iterator[Batch]:
-        """Load what the feed names, then settle which of those are gone."""
+        """Load the milestones that may have changed, then mark those that are gone."""
         tables, side_reads = self._tables, SideReads(self._context, self._tables)
         seen: dict[str, None] = {}
         for page in self._changed.pages:
@@ -219,10 +219,10 @@ class EventFeed:
         yield from tables.finish(len(seen))
 
     def _settle_not_found(self, seen: list[str]) -> Iterator[Batch]:
-        """Mark milestones as gone; of those never typed, only the reject is resolved."""
+        """Mark milestones as deleted; of those that were never typed, only resolve the reject."""
         tables, not_found = self._tables, self._changed.not_found
         live = [id_ for id_ in not_found if tables.index.is_live(id_)]
-        for id_ in (id_ for id_ in not_found if id_ not in live):  # it is in rejected_records alone
+        for id_ in (id_ for id_ in not_found if id_ not in live):  # it is only in rejected_records
             tables.rejects.resolve(MILESTONES_PATH, id_, self._context.reader.now())
         alive = [*seen, *self._context.state.recent_ids(_CANARIES)][:_CANARIES]
         canaries = [id_ for id_ in alive if id_ not in not_found]
@@ -231,12 +231,12 @@ class EventFeed:
         )
 
     def _is_first_today(self) -> bool:
-        """Whether no run was proven today, by Kantata's clock."""
+        """Return whether no run was validated today, by Kantata's clock."""
         now, then = self._context.reader.server_time, self._context.request.cursor
         return now is None or then is None or now.date() != then.date()
 
     def _has_unknown_currency(self) -> bool:
-        """Whether a milestone that was read has a currency the warehouse does not know."""
+        """Return whether a milestone read has a currency that the warehouse does not know."""
         batches = self._context.state.row_hashes(CURRENCIES.name, CURRENCIES.key)
         known = {code for batch in batches for code in batch.column(0).to_pylist()}
         return not known.issuperset(self._tables.index.totals())

@@ -1,4 +1,4 @@
-"""The tables of one run, and how what is read of the account gets into them."""
+"""The raw tables of one run, and how pages of milestones get into them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _RESERVED_TABLES = frozenset(LOADED) | {
 
 
 class ExtractTables:
-    """The tables, and how pages get into them.
+    """Compares pages with the raw tables, and reports what differs.
 
     Args:
-        context: What the run is given.
+        context: The context of the run.
         index: What is known of each milestone.
         rejects: Records that cannot be typed.
     """
@@ -62,7 +62,7 @@ class ExtractTables:
         return RowBuilder(table, columns, state.last_values, reported)
 
     def add_side_table(self, table: Table) -> SideTableDiff:
-        """Add a table that is not of milestones, with what the warehouse holds of it."""
+        """Add a table of side-loaded records, with what the warehouse holds of it."""
         batches = self._context.state.row_hashes(table.name, table.key)
         digests = {
             key: digest_of(text)
@@ -74,7 +74,7 @@ class ExtractTables:
         return side
 
     def compare(self, page: Page) -> Iterator[Batch]:
-        """Compare a page of milestones and what is side-loaded with it."""
+        """Compare a page of milestones and its side-loaded records; yields full batches."""
         yield from self.milestones.compare(page)
         for name, records in page.side_loaded.items():
             yield from self._side_table(name).compare(records, page.observed_at)
@@ -87,7 +87,7 @@ class ExtractTables:
                 self.projects_without_record.add(str(project))
 
     def _side_table(self, side_load: str) -> SideTableDiff:
-        """The table of a side-loaded type, a new one if nobody knew it."""
+        """Return the table of a side-loaded type; a type seen for the first time gets a new one."""
         if side_load not in self._side_names:
             table = undeclared_table(column_name(side_load, _RESERVED_TABLES))
             if table.name not in self._context.state.columns:
@@ -97,10 +97,10 @@ class ExtractTables:
         return self.sides[self._side_names[side_load]]
 
     def finish(self, read: int) -> Iterator[Batch]:
-        """Give what is still to be loaded, and complete the report.
+        """Yield the remaining batches, then complete the report.
 
         Args:
-            read: Milestones read.
+            read: Number of milestones read.
         """
         for side in self.sides.values():
             yield from side.flush()
@@ -118,7 +118,8 @@ class ExtractTables:
         report.requests = reader.requests
         report.server_time = reader.server_time
         report.warnings += [
-            f"side-loaded {name} is not all loaded: {why}" for name, why in sorted(self._odd_maps)
+            f"side-loaded {name} was not completely loaded: {why}"
+            for name, why in sorted(self._odd_maps)
         ]
         for rows in (self._milestone_rows, *(side.rows for side in self.sides.values())):
             report.schema_changes += rows.drift.lines(

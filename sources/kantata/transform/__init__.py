@@ -1,1 +1,1 @@
-"""Records become rows: types, comparison with the warehouse, versions and rejects."""
+"""How records become rows: types, comparison with the warehouse, versions, rejects."""

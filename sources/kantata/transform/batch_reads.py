@@ -1,4 +1,4 @@
-"""What the records of one batch went through, since one may be read twice and change meanwhile."""
+"""Groups the reads of one batch by record: one may be read twice, and change meanwhile."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .rows import TypedRows
 
 @dataclass
 class BatchReads:
-    """What one record went through in one batch, in the order it was read.
+    """The reads of one record in one batch, in order.
 
     Args:
-        row_digest: What stands for its row in the end; empty if it has none.
+        row_digest: The digest of its row after the last good read; empty if it has no row.
         last: The last read.
         reject: Why the last read could not be typed; None if it could.
-        good: The reads that could, each with what stood for the row before it.
+        good: The reads that could be typed, each with the row's digest before it.
     """
 
     row_digest: bytes
@@ -27,11 +27,11 @@ class BatchReads:
 
 
 def group_reads(reads: Sequence[ObservedRecord], typed: TypedRows) -> Collection[BatchReads]:
-    """Tell reads of a batch apart by record.
+    """Group the reads of a batch by record.
 
     Args:
-        reads: All of them, in order.
-        typed: What they became.
+        reads: All reads, in order.
+        typed: The rows and rejects made of them.
     """
     rejects = {id(reject.observed): reject for reject in typed.rejects}
     good = iter(typed.records)

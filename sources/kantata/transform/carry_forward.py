@@ -18,10 +18,10 @@ from .undeclared import VARIANT, UndeclaredColumns
 
 
 class CarryForward:
-    """Gives the absent fields of one table's records their last values.
+    """Fills the absent fields of one table's records with their last values.
 
     Args:
-        table: What is declared of it.
+        table: The table's declared columns.
         undeclared: Its other columns.
         stored: The rows the warehouse holds.
         drift: Collects absent fields.
@@ -41,14 +41,14 @@ class CarryForward:
         self._kept_by_mark: dict[bytes, tuple[str, ...]] = {}
 
     def is_same(self, record: Record, content: bytes, row: bytes) -> bool:
-        """Whether a row holds what the record tells, and last values of fields it lacks.
+        """Return whether a row holds the record's values, and last values of absent fields.
 
-        False may mean that it is not known yet: building the row finds out.
+        False can also mean that it is not known yet: building the row finds out.
 
         Args:
             record: The record.
-            content: Its digest.
-            row: What stands for the row.
+            content: The record's digest.
+            row: The row's digest.
         """
         if content == row or not row or not self._kept_by_mark:
             return content == row
@@ -65,12 +65,12 @@ class CarryForward:
             arrays: Their columns, which are changed.
 
         Returns:
-            The records, each with the names of the columns it kept.
+            The records, each with the names of the columns whose last values were kept.
         """
         absent_rows = self._absent_rows(records)
         self._drift.absent |= absent_rows.keys() & self._table.columns.keys()
         kept = self._fill_columns(records, arrays, absent_rows) if absent_rows else {}
-        # Not every record has a field that nobody declared: it is missing where it was.
+        # Not every record has an undeclared field: it is missing only where it was before.
         self._drift.absent |= {
             name.removesuffix(VARIANT) for names in kept.values() for name in names
         }
@@ -86,7 +86,7 @@ class CarryForward:
         arrays: dict[str, pa.Array],
         absent_rows: dict[str, list[int]],
     ) -> dict[int, list[str]]:
-        """Fill the columns; gives the names of those that kept a value, by row number."""
+        """Fill the columns; returns the names of those with kept last values, by row number."""
         kept: dict[int, list[str]] = {}
         ids = sorted({records[row].id for rows in absent_rows.values() for row in rows})
         stored = self._stored.values(ids, list(absent_rows))
@@ -104,7 +104,7 @@ class CarryForward:
         return kept
 
     def _absent_rows(self, records: Iterable[ObservedRecord]) -> dict[str, list[int]]:
-        """The numbers of the rows whose record lacks the field of a column, by column."""
+        """Return, by column, the numbers of the rows whose record lacks the column's field."""
         shapes = [tuple(observed.record) for observed in records]
         columns_of = {shape: self._undeclared.columns_of(shape) for shape in set(shapes)}
         absent = {
@@ -112,5 +112,7 @@ class CarryForward:
             for name in (*self._table.columns, *self._undeclared.known)
             if any(name not in columns for columns in columns_of.values())
         }
-        absent.pop(self._table.key, None)  # it is taken from where the record was found
+        absent.pop(
+            self._table.key, None
+        )  # the key is taken from the id by which the record was listed
         return absent

@@ -1,10 +1,10 @@
-"""Strict conversion: a value becomes exactly what its column holds, or it is told why not.
+"""Strict conversion: a value becomes exactly what its column holds, or there is a reason why not.
 
-Arrow alone would not do: it rounds 1.5 into an integer column without a word. So the types of a
-whole column are looked at first; only when they are not all as declared is each value looked at.
+Arrow alone is not enough: it rounds 1.5 into an integer column silently. So the types of a whole
+column are checked first; only when they are not all as declared is each value converted by itself.
 
-JSON is read with numbers of 64 bits: of a number in a field nobody declared, whole digits beyond
-2^64 and more than 17 digits of a fraction are lost. A declared one that large is rejected.
+JSON is read with numbers of 64 bits: of a number in an undeclared field, whole digits beyond 2^64
+and more than 17 digits of a fraction are lost. A number that large in a declared field is rejected.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 from ..schema import Kind
 
 _INT64 = 2**63
-_EXACT_FLOAT = 2**53  # above it, whole numbers are rounded before they reach us
-_TIME = re.compile(  # what Arrow takes too, and no more than microseconds
+_EXACT_FLOAT = 2**53  # beyond it, JSON's whole numbers are rounded already
+_TIME = re.compile(  # a subset of what Arrow accepts, with at most microseconds
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?)?"
     r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
 )
-# The years 1 to 9999, which are all that Python can read back: Arrow takes others too.
+# The years 1 to 9999: Python can read back no others, though Arrow accepts them.
 _CALENDAR = {
     Kind.DATE: (date.min, date.max),
     Kind.TIMESTAMP: (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
@@ -57,20 +57,20 @@ _WIRE: dict[Kind, type] = {
 
 
 class Misfit(ValueError):
-    """A value that its column cannot hold exactly; the message says why."""
+    """A value that its column cannot hold exactly; the message is the reason."""
 
 
 def arrow_type(kind: Kind) -> pa.DataType:
-    """The Arrow type of a column."""
+    """Return the Arrow type of a column."""
     return _ARROW[kind]
 
 
 def convert_column(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
-    """Convert one column's values as they came off the wire.
+    """Convert the values of one column.
 
     Args:
-        kind: What the column holds.
-        values: One for each row; None stays null.
+        kind: The column's type.
+        values: The values as they came in JSON, one for each row; None stays null.
 
     Returns:
         The column, with null where a value does not fit, and the reasons by row number.
@@ -127,7 +127,7 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise Misfit(f"{shown(value)} is not text")
     if "\0" in value:
-        raise Misfit("text with a NUL character, which no database keeps")
+        raise Misfit("text with a NUL character, which no database can store")
     return value
 
 
@@ -182,7 +182,7 @@ def _timestamp(value: object) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise Misfit(f"{shown(value)} is beyond the calendar") from None
+        raise Misfit(f"{shown(value)} is outside the years 1 to 9999") from None
 
 
 def _json(value: object) -> str:
@@ -190,7 +190,7 @@ def _json(value: object) -> str:
 
 
 def is_id(value: object) -> bool:
-    """Whether it can be an id: a whole number, or text that needs no care in a list or a table."""
+    """Return whether it can be an id: a whole number, or text without commas and NUL characters."""
     if isinstance(value, str):
         return bool(value) and "\0" not in value and "," not in value
     return type(value) is int
@@ -204,7 +204,7 @@ def _ids(value: object) -> str:
 
 def _unit(value: object) -> Decimal:
     if not isinstance(value, Decimal):
-        raise Misfit(f"{shown(value)} is not the value of a subunit")
+        raise Misfit(f"{shown(value)} is not the value of a minor unit")
     return value
 
 
@@ -223,7 +223,7 @@ _EXACT: dict[Kind, Callable[[object], object]] = {
 
 
 def kind_of(value: object) -> Kind:
-    """The kind of column a field nobody declared gets from its first value."""
+    """Return the type of column that an undeclared field gets from its first value."""
     if isinstance(value, bool):
         return Kind.BOOL
     if isinstance(value, int) and -_INT64 <= value < _INT64:
@@ -234,25 +234,25 @@ def kind_of(value: object) -> Kind:
 
 
 def as_text(value: object) -> str | None:
-    """Any value as text: text as it is, everything else as JSON."""
+    """Return any value as text: text as it is, everything else as JSON."""
     if value is None:
         return None
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return text.replace("\0", "\ufffd")  # no database keeps NUL; the record as received has it
+    return text.replace("\0", "\ufffd")  # no database stores NUL; the record as received keeps it
 
 
 def shown(value: object) -> str:
-    """A value as a message may show it: short."""
+    """Shorten a value for a message."""
     text = orjson.dumps(value, default=str).decode()
     return text if len(text) <= 40 else text[:37] + "..."
 
 
 def timestamps(values: Sequence[datetime | None]) -> pa.Array:
-    """A column of times."""
+    """Return a column of times."""
     return pa.array(values, _ARROW[Kind.TIMESTAMP])
 
 
 def table_of(columns: Mapping[str, Kind], rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows of our own making, which hold exactly these columns."""
+    """Make an Arrow table of rows that have exactly these columns."""
     schema = pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
     return pa.Table.from_pylist(rows, schema=schema)

@@ -1,4 +1,4 @@
-"""Declared columns: exact values, or the reason why a record has none."""
+"""Converts declared columns: exact values, or the reasons why a record is rejected."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class DeclaredColumns:
 
     Args:
         arrays: Values by column, null where a value does not fit.
-        reasons: By row number, what does not fit.
-        absent_fields: By row number, required fields the record lacks.
+        reasons: What does not fit, by row number.
+        absent_fields: Required fields that the record lacks, by row number.
     """
 
     arrays: dict[str, pa.Array] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class DeclaredColumns:
     absent_fields: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def rejects(self, records: Sequence[ObservedRecord]) -> list[Reject]:
-        """The records that do not fit."""
+        """Return the records that are rejected."""
         return [
             Reject(
                 observed=records[row],
@@ -41,7 +41,7 @@ class DeclaredColumns:
         self.reasons.setdefault(row, []).append(reason)
 
     def _require(self, name: str, records: Sequence[ObservedRecord]) -> None:
-        """Note the records without a value in a required field."""
+        """Add a reason for each record without a value in a required field."""
         for row, observed in enumerate(records):
             if observed.record.get(name) is None:
                 is_absent = name not in observed.record
@@ -50,14 +50,14 @@ class DeclaredColumns:
                 self.absent_fields[row] = self.absent_fields.get(row, ()) + absent
 
     def _require_key(self, name: str, records: Sequence[ObservedRecord]) -> None:
-        """Note the records whose key is another than the one they were found by."""
+        """Add a reason for each record whose key differs from the id it was listed by."""
         for row, observed in enumerate(records):
             value = observed.record.get(name)
             if value is not None and str(value) != observed.id:
                 self._add_reason(row, f"{name} is not {shown(observed.id)}")
 
     def add(self, name: str, table: Table, records: Sequence[ObservedRecord]) -> None:
-        """Convert one column."""
+        """Convert one column, and add the reasons why records do not fit."""
         if name in table.required:
             self._require(name, records)
         values: list[object] = [observed.record.get(name) for observed in records]

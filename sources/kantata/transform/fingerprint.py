@@ -1,4 +1,4 @@
-"""What stands for the content of a record, and of a row, in 16 bytes."""
+"""Digests of 16 bytes: of a record's content, and of its row."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import orjson
 
 from ..api.envelope import Record
 
-HASH_VERSION = "1:"  # so that a later release can tell its hashes from these
-OF_A_ROW = "row "  # before the hash of a version that was made of a row, not of a record received
+HASH_VERSION = "1:"  # so that a later release can distinguish its hashes from these
+OF_A_ROW = "row "  # before the hash of a version made of a row instead of a record
 DIGEST_BYTES = 16
 
 
 def digest(record: Record) -> bytes:
-    """The content of a record in 16 bytes: nulls left out, lists of ids sorted, keys sorted.
+    """Hash a record's content: nulls left out, lists of ids sorted, keys sorted.
 
-    Nulls are left out so that a new field which is null everywhere rewrites nothing. What an absent
-    field does to a row, which a null does not, is in ``with_kept``.
+    Nulls are left out so that a new field which is null everywhere changes no row. An absent field
+    changes a row, while a null does not: see ``with_kept``.
     """
     content = {name: value for name, value in record.items() if value is not None}
     for name, value in content.items():
@@ -29,10 +29,10 @@ def digest(record: Record) -> bytes:
 
 
 def with_kept(content: bytes, kept: Iterable[str]) -> bytes:
-    """What stands for a row that holds more than its record tells: values of absent fields.
+    """Hash a row that holds more than its record: last values of absent fields.
 
-    Twice the same gives the digest back, so that from what a row holds and a digest it can be told
-    what was kept.
+    Applied twice with the same columns it returns the digest again, so that a row's digest and a
+    record's show which columns were kept.
 
     Args:
         content: The record's digest.
@@ -42,16 +42,16 @@ def with_kept(content: bytes, kept: Iterable[str]) -> bytes:
 
 
 def mark(kept: Iterable[str]) -> bytes:
-    """What stands for these columns."""
+    """Hash the names of these columns."""
     names = "\0".join(sorted(kept)).encode()
     return hashlib.blake2b(names, digest_size=DIGEST_BYTES).digest()
 
 
 def xor(one: bytes, other: bytes) -> bytes:
-    """One of two values that ``with_kept`` joined, given the other."""
+    """Return one of the two values that ``with_kept`` combined, given the other."""
     return bytes(a ^ b for a, b in zip(one, other, strict=True))
 
 
 def row_hash(content: bytes) -> str:
-    """A digest as ``row_hash`` holds it."""
+    """Write a digest as the column ``row_hash`` holds it."""
     return HASH_VERSION + content.hex()

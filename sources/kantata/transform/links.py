@@ -1,4 +1,4 @@
-"""Links between milestones and invoices: those that came, and those that went."""
+"""Links between milestones and invoices: those added, and those removed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class LinkChanges:
     """How the links of one milestone changed.
 
     Args:
-        links: Ids of its invoices now, as ``linked_invoices`` gives them.
-        rows: Rows to load: links that came, then links that went.
+        links: Ids of its invoices now, as ``linked_invoices`` lists them.
+        rows: Rows to load: links added, then links removed.
         removed: Invoices it is no longer linked to.
     """
 
@@ -39,13 +39,13 @@ def link_changes(observed: ObservedRecord, before: str) -> LinkChanges | None:
 
 
 def linked_invoices(record: Record, before: str) -> str:
-    """Ids of the record's invoices, sorted, joined by commas; those before if it does not tell.
+    """List the ids of the record's invoices, sorted, joined by commas.
 
-    Absent does not tell; null tells that there are none.
+    If the field is absent, the links stay as before; if it is null, there are none.
     """
     ids = record.get("invoice_ids", before)
     if not isinstance(ids, list):
-        return "" if ids is None else before  # another type is rejected, or was long ago
+        return "" if ids is None else before  # the record is rejected for another type
     if len(ids) < 2:
         return str(ids[0]) if ids else ""
     return ",".join(sorted(set(map(str, ids))))

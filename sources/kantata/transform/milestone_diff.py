@@ -1,6 +1,6 @@
-"""Only what is new or changed is loaded of milestones: each against what the warehouse holds.
+"""Compares milestones with what the warehouse holds, so that only new and changed rows are loaded.
 
-Rows, versions and links are compared each with their own table, so that a crash between two tables
+Rows, versions and links are each compared with their own table, so that a crash between two tables
 repairs itself in the next run.
 """
 
@@ -51,16 +51,16 @@ class MilestoneDiff:
     """Compares milestones, their versions and their links with what the warehouse holds.
 
     Args:
-        index: What is known of each.
-        rows: Makes their rows.
+        index: What is known of each milestone.
+        rows: Makes the rows of milestones.
         rejects: Keeps records that cannot be typed.
-        report: Counts what is added and changed.
+        report: Counts what was added and changed.
     """
 
     def __init__(
         self, index: MilestoneIndex, rows: RowBuilder, rejects: Rejects, report: Report
     ) -> None:
-        self.absent_fields: dict[str, set[str]] = {}  # required ones: ids of those that lack them
+        self.absent_fields: dict[str, set[str]] = {}  # by required field, the milestones without it
         self.unlinked_invoices: set[str] = set()
         self._index = index
         self._rows = rows
@@ -68,10 +68,10 @@ class MilestoneDiff:
         self._report = report
         self._versions = VersionBuilder(index)
         self._buffer: list[ObservedRecord] = []
-        self._buffered: set[str] = set()  # not yet known to be good
+        self._buffered: set[str] = set()  # not typed yet
 
     def compare(self, page: Page) -> Iterator[Batch]:
-        """Compare a page; a full batch of changed milestones is given at once."""
+        """Compare a page of milestones; yields batches when enough have changed."""
         self._rows.watch(page.records.values())
         microsecond = round((page.observed_at - _EPOCH).total_seconds() * 1_000_000)
         for id_, record in page.records.items():
@@ -98,7 +98,7 @@ class MilestoneDiff:
         self._buffer.append(ObservedRecord(id_, record, content, at, before))
 
     def flush(self) -> Iterator[Batch]:
-        """The rows to load: milestones, their new versions, links that came and went."""
+        """Yield the rows to load: milestones, their new versions, their added and removed links."""
         typed = self._rows.build(self._buffer)
         changes = _Changes()
         for reads in group_reads(self._buffer, typed):
@@ -116,7 +116,7 @@ class MilestoneDiff:
             yield "billing_milestone_invoices", table_of(LINKS, changes.links)
 
     def _collect(self, observed: ObservedRecord, before: bytes, changes: _Changes) -> None:
-        """Add what changed by a read that could be typed."""
+        """Add what changed by one read of a milestone."""
         self._count_change(before, observed.row_digest)
         if observed.row_digest != before:
             changes.rows.append(observed)
@@ -130,7 +130,7 @@ class MilestoneDiff:
             changes.links += changed.rows
 
     def _settle(self, reads: BatchReads) -> None:
-        """Note how a milestone ends up: as its last read, or as the one before that was good."""
+        """Record a milestone's final state in this batch: its last good read, or its reject."""
         position = self._index.position(reads.last.id)
         self._index.set_digest(position, reads.row_digest)
         if (reject := reads.reject) is None:
@@ -156,11 +156,11 @@ class MilestoneDiff:
     def mark_deleted(
         self, ids: Sequence[str], at: datetime, raw_records: Mapping[str, str]
     ) -> Iterator[Batch]:
-        """The rows that mark milestones as deleted, and a version of each; their last values stay.
+        """Yield the rows that mark milestones as deleted, with a version of each; last values stay.
 
         Args:
             ids: Milestones the warehouse holds.
-            at: When it was seen.
+            at: When they were found to be deleted.
             raw_records: The last record received of each, by id.
         """
         marked = self._without_mark(ids, DELETED)
@@ -173,11 +173,11 @@ class MilestoneDiff:
     def mark_access_lost(
         self, ids: Sequence[str], at: datetime, raw_records: Mapping[str, str]
     ) -> Iterator[Batch]:
-        """The rows that mark milestones as not readable; their last values stay.
+        """Yield the rows that mark milestones as access lost; last values stay.
 
         Args:
             ids: Milestones the warehouse holds.
-            at: When it was seen.
+            at: When access was found to be lost.
             raw_records: The last record received of each, by id.
         """
         marked = self._without_mark(ids, ACCESS_LOST)
@@ -196,7 +196,7 @@ class MilestoneDiff:
     def _complete_raw_records(
         self, ids: Sequence[str], raw_records: Mapping[str, str]
     ) -> dict[str, str]:
-        """The last records received; of those whose version was lost, records made of rows."""
+        """Return the last records received, made of rows where a crash lost the version."""
         missing = self._index.missing_versions()
         of_rows = [id_ for id_ in ids if id_ in missing or id_ not in raw_records]
         return dict(raw_records) | self._raw_records_of_rows(of_rows)
@@ -213,7 +213,7 @@ class MilestoneDiff:
         at: datetime,
         raw_records: Mapping[str, str],
     ) -> Iterator[Batch]:
-        """Rows with a time in one of ``GONE_COLUMNS``, after the versions."""
+        """Yield versions, then rows with a time in one of ``GONE_COLUMNS``."""
         ids = sorted(marked | {version["id"] for version in versions})
         rows = self._rows.last_rows(ids, at, raw_records) if ids else []
         if versions:
@@ -229,7 +229,7 @@ class MilestoneDiff:
             self._rejects.resolve(MILESTONES_PATH, id_, at)
 
     def missing_versions(self, at: datetime) -> Iterator[Batch]:
-        """The versions a crash kept back of rows that no read brought: rejected, or not shown.
+        """Yield versions that a crash lost, of milestones that this run did not read or rejected.
 
         Args:
             at: When the account was read.
@@ -242,7 +242,7 @@ class MilestoneDiff:
 
 
 def _with_time(rows: pa.Table, ids: Set[str], column: str, at: datetime) -> pa.Table:
-    """Those rows that are of these ids, with a time in one of ``GONE_COLUMNS``."""
+    """Return the rows of these ids, with a time in one of ``GONE_COLUMNS``."""
     rows = rows.filter(pa.array([id_ in ids for id_ in rows.column("id").to_pylist()], pa.bool_()))
     times = pa.array([at] * rows.num_rows, rows.schema.field(column).type)
     return rows.set_column(rows.schema.get_field_index(column), column, times)

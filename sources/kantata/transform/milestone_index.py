@@ -1,6 +1,6 @@
-"""What is known of each milestone: what the warehouse holds, and what this run read of it.
+"""What is known of each milestone in one run: what the warehouse holds, and what was read.
 
-A million milestones fit into some 200 MB: one dictionary of ids, and arrays beside it.
+A million milestones need about 200 MB: one dictionary of ids, and arrays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from .fingerprint import DIGEST_BYTES, HASH_VERSION, OF_A_ROW
 
-# What stands for the content of a milestone that is gone: no digest of a record is like these.
+# In place of the digest of a milestone that is gone; no record has such a digest.
 DELETED = b"deleted".rjust(DIGEST_BYTES, b"\0")
 ACCESS_LOST = b"access lost".rjust(DIGEST_BYTES, b"\0")
 _NO_DIGEST = bytes(DIGEST_BYTES)
@@ -22,9 +22,9 @@ _GROWTH = 65_536  # grow in steps, since array and bytearray grow by copying
 
 
 def digest_of(text: str | None) -> bytes:
-    """The digest in a ``row_hash``; empty if it is of another version, so that it never fits.
+    """Parse a ``row_hash`` into its digest; empty if another version of the hash wrote it.
 
-    ``deleted`` and ``lost`` stand for milestones marked so.
+    ``deleted`` and ``lost`` are the digests of milestones marked so.
     """
     if text in _GONE:
         return _GONE[text]
@@ -34,7 +34,7 @@ def digest_of(text: str | None) -> bytes:
 
 
 class MilestoneIndex:
-    """Milestones by id.
+    """Milestones by id, each with its digest, version, links and amount.
 
     Args:
         rows: Batches of what the warehouse holds, with columns ``id``, ``row_hash``, ``version``
@@ -54,7 +54,7 @@ class MilestoneIndex:
         self._currencies = array("H")
         self._currency_codes: dict[str, int] = {}
         self._other_versions: dict[str, bytes] = {}
-        self._versioned_by_row: set[str] = set()  # whose last version was made of the row there is
+        self._versioned_by_row: set[str] = set()  # whose last version was made of the current row
         for batch in rows:
             self._add_batch(batch)
 
@@ -83,33 +83,33 @@ class MilestoneIndex:
         return position
 
     def position(self, id_: str) -> int:
-        """The place of a milestone, a new one if it was not known."""
+        """Return the position of a milestone; a milestone not known yet gets a new one."""
         position = self._positions.get(id_)
         return self._add(id_) if position is None else position
 
     def note_read(self, position: int, microsecond: int) -> bool:
-        """Note a read at this microsecond; gives whether it is the latest so far."""
+        """Record a read at this microsecond, and return whether it is the latest so far."""
         if microsecond < self._read_at[position]:
             return False
         self._read_at[position] = microsecond
         return True
 
     def digest(self, position: int) -> bytes:
-        """The content that is loaded or about to be; empty if none is."""
+        """Return the digest of the row that is loaded or about to be; empty if there is none."""
         digest = bytes(self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES])
         return b"" if digest == _NO_DIGEST else digest
 
     def set_digest(self, position: int, digest: bytes) -> None:
-        """Tell what is loaded, or about to be."""
+        """Set the digest of the row that is loaded or about to be."""
         content = digest or _NO_DIGEST
         self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES] = content
 
     def version_digest(self, id_: str, row_digest: bytes) -> bytes:
-        """The content of the last version, which may differ from what is loaded after a crash."""
+        """Return the digest of the last version; after a crash it may differ from the row's."""
         return self._other_versions.get(id_, row_digest)
 
     def missing_versions(self) -> dict[str, bytes]:
-        """The content of live rows that no version tells, since a crash kept it back, by id."""
+        """Return the digests of live rows whose version a crash lost, by id."""
         return {
             id_: row
             for id_, version in self._other_versions.items()
@@ -119,21 +119,21 @@ class MilestoneIndex:
         }
 
     def next_version(self, id_: str, position: int) -> int:
-        """Count a version that is about to be loaded, and give its number: 1, 2, 3."""
+        """Count a version that is about to be loaded, and return its number: 1, 2, 3."""
         self._other_versions.pop(id_, None)
         self._versions[position] += 1
         return self._versions[position]
 
     def links(self, position: int) -> str:
-        """Ids of the invoices it is linked to, sorted, joined by commas."""
+        """Return the ids of its invoices, sorted, joined by commas."""
         return self._links[position]
 
     def set_links(self, position: int, links: str) -> None:
-        """Tell what it is linked to."""
+        """Set the ids of its invoices."""
         self._links[position] = self._shared_links.setdefault(links, links)  # most are shared
 
     def count_good(self, position: int, amount: int, currency: str) -> None:
-        """Count a milestone that was read and is, or will be, in the warehouse."""
+        """Count a milestone that was read and accepted, with its amount."""
         self._read_states[position] = _GOOD
         self._amounts[position] = amount
         self._currencies[position] = self._currency_codes.setdefault(
@@ -141,11 +141,11 @@ class MilestoneIndex:
         )
 
     def count_rejected(self, position: int) -> None:
-        """Take a milestone out of the count, since its last read could not be typed."""
+        """Remove a milestone from the totals, since its last read could not be typed."""
         self._read_states[position] = _REJECTED
 
     def totals(self) -> dict[str, tuple[int, int]]:
-        """Milestones and their sum in subunits, by currency, of all that were read and good."""
+        """Return number and sum in minor units, by currency, of the milestones accepted."""
         counts, sums = [0] * len(self._currency_codes), [0] * len(self._currency_codes)
         for position in range(len(self._positions)):
             if self._read_states[position] == _GOOD:
@@ -154,20 +154,20 @@ class MilestoneIndex:
         return {code: (counts[n], sums[n]) for code, n in self._currency_codes.items() if counts[n]}
 
     def has(self, id_: str) -> bool:
-        """Whether there is a place for it."""
+        """Return whether the milestone is known."""
         return id_ in self._positions
 
     def is_live(self, id_: str) -> bool:
-        """Whether the warehouse shows it as neither deleted nor out of reach."""
+        """Return whether the warehouse holds it as neither deleted nor access lost."""
         position = self._positions.get(id_)
         return position is not None and self.digest(position) not in (b"", DELETED, ACCESS_LOST)
 
     def is_access_lost(self, id_: str) -> bool:
-        """Whether the warehouse shows it as out of reach."""
+        """Return whether the warehouse holds it as access lost."""
         return self.digest(self._positions[id_]) == ACCESS_LOST
 
     def unread(self) -> Iterator[str]:
-        """Ids the warehouse holds that this run did not read, and that are not known as deleted."""
+        """Yield known milestones that this run did not read, except those recorded as deleted."""
         for id_, position in self._positions.items():
             if self._read_states[position] == _UNREAD:
                 digest = self.digest(position)
@@ -175,7 +175,7 @@ class MilestoneIndex:
                     yield id_
 
     def unproven(self) -> list[str]:
-        """Ids of live rows that say nothing of this run: not read, or rejected."""
+        """Return the ids of live rows that this run did not read, or rejected."""
         return [
             i
             for i, position in self._positions.items()
@@ -184,5 +184,5 @@ class MilestoneIndex:
         ]
 
     def ids(self) -> list[str]:
-        """Every id there is a place for."""
+        """Return the ids of all known milestones."""
         return list(self._positions)

@@ -1,4 +1,4 @@
-"""What is new within fields that hold objects, which their columns cannot tell: they are text."""
+"""Finds new fields and changed types within fields that hold objects, stored as JSON text."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import orjson
 
 from .conversion import kind_of
 
-ROWS_LOOKED_AT = 100  # of a batch: a new field is in more rows than these, or in few
+ROWS_LOOKED_AT = 100  # per batch: a field that fewer rows have may go unreported
 _DEEPEST = 4
 
 
 def nested_changes(column: str, stored: Iterable[object], read: Iterable[object]) -> Iterator[str]:
-    """Paths that are new, and paths whose values changed their type, in words.
+    """Yield paths that are new, and paths whose values changed their type, one line each.
 
     Args:
         column: The column's name.
-        stored: What the warehouse holds in it: JSON text.
-        read: What was read of it: any JSON.
+        stored: The column's values in the warehouse: JSON text.
+        read: The values that were read: any JSON.
     """
     before: dict[str, set[str]] = {}
     for text in stored:
@@ -37,7 +37,7 @@ def nested_changes(column: str, stored: Iterable[object], read: Iterable[object]
 
 
 def _note_kinds(path: str, value: object, kinds_by_path: dict[str, set[str]], depth: int) -> None:
-    """Note the kinds of all values below a path; null has none."""
+    """Collect the types of all values below a path; null has none."""
     kinds = kinds_by_path.setdefault(path, set())
     if isinstance(value, dict) and depth < _DEEPEST:
         for name, inner in value.items():

@@ -14,12 +14,12 @@ class ObservedRecord:
     """One record as it was read.
 
     Args:
-        id: Its id, as ``results`` or the side-load's map names it.
+        id: Its id, as ``results`` or the side-loaded map names it.
         record: All its fields.
         digest: Its content in 16 bytes.
         observed_at: When it was read, UTC.
-        before: What was known of its row until now, empty if nothing.
-        kept: Columns of fields it lacks that kept the values the warehouse holds.
+        before: The digest of its row until now; empty if it has none.
+        kept: Columns of absent fields whose last values were kept.
     """
 
     id: str
@@ -31,7 +31,7 @@ class ObservedRecord:
 
     @property
     def row_digest(self) -> bytes:
-        """What stands for its row."""
+        """The digest of its row."""
         return with_kept(self.digest, self.kept) if self.kept else self.digest
 
 
@@ -41,7 +41,7 @@ class Reject:
 
     Args:
         observed: The record.
-        reason: Every field that does not fit, and why.
+        reason: Every field that does not fit its column, and why.
         absent_fields: Required fields it lacks.
     """
 

@@ -1,4 +1,4 @@
-"""Records that cannot be typed."""
+"""Keeps records that cannot be typed: opened once for each content, and resolved later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .records import Reject
 
 
 class Rejects:
-    """Records that cannot be typed, told once for each content until they are good again.
+    """Records that cannot be typed, reported once for each content until they are resolved.
 
     Args:
         open_rejects: Rows of ``rejected_records`` that are not resolved.
@@ -30,12 +30,12 @@ class Rejects:
             self._open[row["table_name"], row["id"]] = dict(row)
 
     def resolve(self, table: str, id_: str, observed_at: datetime) -> None:
-        """A record was read that can be typed, or is gone: what was open of it is resolved."""
+        """Resolve a record's open reject, since it was read and typed, or no longer exists."""
         if self._open and (row := self._open.pop((table, storable(id_)), None)):
             self._buffer.append(row | {"observed_at": observed_at, "resolved_at": observed_at})
 
     def add(self, table: str, reject: Reject) -> None:
-        """A record was read that cannot be typed."""
+        """Add a record that cannot be typed, unless the same content is open already."""
         observed, key = reject.observed, (table, storable(reject.observed.id))
         if self._open.get(key, {}).get("row_hash") == row_hash(observed.digest):
             return
@@ -52,30 +52,30 @@ class Rejects:
         self._buffer.append(self._open[key])
 
     def is_open(self, table: str, id_: str) -> bool:
-        """Whether the last content read of a record could not be typed."""
+        """Return whether the last content read of a record could not be typed."""
         return (table, storable(id_)) in self._open
 
     def open_ids(self, table: str) -> set[str]:
-        """Ids of this table that are open, as ``storable`` gives them."""
+        """Return the ids of a table's open rejects, as ``storable`` writes them."""
         return {id_ for name, id_ in self._open if name == table}
 
     def tables(self) -> set[str]:
-        """The tables of which something is open."""
+        """Return the names of the tables with open rejects."""
         return {name for name, _ in self._open}
 
     def open(self) -> list[RejectedRecord]:
-        """All that is open."""
+        """Return all open rejects."""
         return [
             RejectedRecord(table, id_, row["reason"]) for (table, id_), row in self._open.items()
         ]
 
     def flush(self) -> Iterator[tuple[str, pa.Table]]:
-        """The rows to load."""
+        """Yield the rows to load."""
         if self._buffer:
             yield "rejected_records", table_of(REJECTS, self._buffer)
             self._buffer = []
 
 
 def storable(id_: str) -> str:
-    """An id as a database can keep it."""
+    """Return an id as a database can store it: without NUL characters."""
     return id_.replace("\0", "\ufffd")

@@ -1,8 +1,8 @@
-"""Records become rows: typed Arrow tables, new fields, last values of absent ones, rejects.
+"""Makes rows of records: typed Arrow tables, with new columns, kept last values and rejects.
 
 A record that cannot be converted exactly is rejected whole, with its reason: an amount never
-becomes NULL or a rounded number. A field nobody declared gets a column of the type of its first
-value; a later value that does not fit goes to ``<column>__v_text``, so nothing is lost.
+becomes NULL or a rounded number. An undeclared field gets a column of the type of its first value;
+a later value that does not fit goes to ``<column>__v_text``, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Batch = tuple[str, pa.Table]
 
 @dataclass(frozen=True, kw_only=True)
 class TypedRows:
-    """What some records became.
+    """The rows and rejects made of some records.
 
     Args:
-        table: The rows; None if no record is good.
-        records: The records they are of, in the same order.
+        table: The rows; None if every record was rejected.
+        records: The accepted records, in the order of the rows.
         rejects: The other records.
     """
 
@@ -47,7 +47,7 @@ class TypedRows:
     rejects: list[Reject] = field(default_factory=list)
 
     def rows_of(self, records: Sequence[ObservedRecord]) -> pa.Table | None:
-        """The rows of some of the records, in the order of these; None if there are none."""
+        """Return the rows of some of the records, in the order of these; None if there are none."""
         if self.table is None or not records:
             return None
         if len(records) == len(self.records) and all(map(is_, records, self.records)):
@@ -60,9 +60,9 @@ class RowBuilder:
     """Makes rows of one table.
 
     Args:
-        table: What is declared of it.
+        table: The table's declared columns.
         known_columns: Columns the warehouse has, with their dlt types, declared ones included.
-        last_values: Looks up what the warehouse holds, for fields absent from a record.
+        last_values: Looks up the warehouse's values for fields absent from a record.
         reported: Schema changes that earlier runs reported, oldest first.
     """
 
@@ -84,11 +84,11 @@ class RowBuilder:
         self.drift.watch(records, self._undeclared.columns_of)
 
     def is_same(self, record: Record, content: bytes, row: bytes) -> bool:
-        """Whether a row holds what the record tells: see ``CarryForward.is_same``."""
+        """Return whether a row holds the record's values: see ``CarryForward.is_same``."""
         return self._carry_forward.is_same(record, content, row)
 
     def build(self, records: Sequence[ObservedRecord]) -> TypedRows:
-        """Type these records."""
+        """Make rows of these records, and rejects of those that cannot be typed."""
         if not records:
             return TypedRows()
         declared = convert_declared(self.table, records)
@@ -102,7 +102,7 @@ class RowBuilder:
     def _complete(
         self, records: Sequence[ObservedRecord], arrays: dict[str, pa.Array]
     ) -> TypedRows:
-        """Add the columns that are not declared."""
+        """Add all columns that are not declared."""
         fields = {name: None for observed in records for name in observed.record}
         for name in (name for name in fields if name not in self.table.columns):
             values = [observed.record.get(name) for observed in records]
@@ -115,7 +115,7 @@ class RowBuilder:
         return TypedRows(table=pa.table(arrays), records=filled)
 
     def _note_nested(self, records: Sequence[ObservedRecord]) -> None:
-        """Note what is new within objects, compared with the same rows as they are stored."""
+        """Collect what is new within objects, compared with the same rows in the warehouse."""
         known = [observed for observed in records if observed.before]
         some = known[: nested_drift.ROWS_LOOKED_AT]
         columns = self._columns_of_objects(some)
@@ -129,7 +129,7 @@ class RowBuilder:
                 self.drift.nested += nested_drift.nested_changes(column, texts, values)
 
     def _columns_of_objects(self, records: Sequence[ObservedRecord]) -> dict[str, str]:
-        """The known columns of undeclared fields that hold objects, by field."""
+        """Return the known columns of undeclared fields that hold objects, by field."""
         columns = {
             name: self._undeclared.column_name(name)
             for observed in records
@@ -141,13 +141,13 @@ class RowBuilder:
     def last_rows(
         self, ids: Sequence[str], at: datetime, raw_records: Mapping[str, str]
     ) -> list[pa.Table]:
-        """The rows the warehouse holds of these ids, as if read at this time.
+        """Return the rows the warehouse holds of these ids, as if read at this time.
 
         A row that a crash kept from being loaded is made of the record as received.
 
         Args:
-            ids: Which rows.
-            at: The time to put in.
+            ids: The rows.
+            at: The time to set.
             raw_records: The last record received of each, by id.
         """
         stored = self.stored.rows(ids, at)

@@ -1,6 +1,6 @@
-"""How the records of one table differ from those of earlier runs: fields that came, went, changed.
+"""How one table's records differ from those of earlier runs: new, missing and returned fields.
 
-The lines are stored with the run, and the next runs read them again: their words stay as they are.
+The lines are stored with the run, and later runs parse them: their words must not change.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SchemaDrift:
 
     Args:
         table: The table's name.
-        reported: Lines of earlier runs, oldest first.
+        reported: Lines that earlier runs reported, oldest first.
     """
 
     def __init__(self, table: str, reported: Iterable[str] = ()) -> None:
@@ -30,7 +30,7 @@ class SchemaDrift:
         self._prefix = f"{table}."
         self._reported = tuple(reported)
         self._missing_before = self._columns_reported_missing()
-        self._still_missing: set[str] | None = None  # of those; None before any record
+        self._still_missing: set[str] | None = None  # None before any record was read
 
     def _columns_reported_missing(self) -> set[str]:
         missing: set[str] = set()
@@ -48,7 +48,7 @@ class SchemaDrift:
 
         Args:
             records: Records that were read.
-            columns_of: Gives the columns of fields.
+            columns_of: Returns the columns of fields.
         """
         if self._missing_before:
             for record in records:
@@ -56,11 +56,11 @@ class SchemaDrift:
                 self._still_missing = (self._still_missing or set()) | missing
 
     def lines(self, *, with_new: bool, is_scan: bool) -> Iterator[str]:
-        """Describe the differences; each is reported once.
+        """Describe the differences, one line each; each is reported once.
 
         Args:
-            with_new: Whether what is new is worth reporting: not so in the first run.
-            is_scan: Whether every record was read, so that a field is back only if all have it.
+            with_new: Whether new columns are reported: not in the first run, where all are new.
+            is_scan: Whether every record was read; only then is a missing field known to be back.
         """
         if with_new:
             yield from (

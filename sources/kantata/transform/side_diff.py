@@ -1,6 +1,6 @@
-"""Only what is new or changed is loaded of side-loaded records: each against what its table holds.
+"""Compares side-loaded records with what their table holds, so that only changed rows are loaded.
 
-They are compared with their own tables, not with the milestone's, so that a crash between two
+They are compared with their own table, not with the milestone's, so that a crash between two
 tables repairs itself in the next run.
 """
 
@@ -24,7 +24,7 @@ class SideTableDiff:
 
     Args:
         rows: Makes their rows.
-        digests: What the warehouse holds, by key.
+        digests: The digests of the warehouse's rows, by key.
         rejects: Keeps records that cannot be typed.
     """
 
@@ -34,10 +34,12 @@ class SideTableDiff:
         self._digests = digests
         self._rejects = rejects
         self._buffer: list[ObservedRecord] = []
-        self._buffered: set[str] = set()  # not yet known to be good
+        self._buffered: set[str] = set()  # not typed yet
         self._last_change: dict[str, datetime] = {}
         self._always_load: set[str] = set()
-        self.unseen_rejects = rejects.open_ids(rows.table.name)  # those no page showed so far
+        self.unseen_rejects = rejects.open_ids(
+            rows.table.name
+        )  # whose records no page has shown so far
 
     @property
     def name(self) -> str:
@@ -47,12 +49,12 @@ class SideTableDiff:
     def compare(
         self, records: Mapping[str, Record], observed_at: datetime, *, load_unchanged: bool = False
     ) -> Iterator[Batch]:
-        """Compare records; a full batch of changed ones is given at once.
+        """Compare records; yields a batch when enough have changed.
 
         Args:
-            records: By id.
+            records: The records, by id.
             observed_at: When they were read.
-            load_unchanged: Whether the time at which they were read is worth a row.
+            load_unchanged: Whether unchanged records are loaded, too, for their ``observed_at``.
         """
         self.rows.watch(records.values())
         self._always_load |= records.keys() if load_unchanged else set()
@@ -72,7 +74,7 @@ class SideTableDiff:
             yield from self.flush()
 
     def flush(self) -> Iterator[Batch]:
-        """The rows to load."""
+        """Yield the rows to load."""
         typed = self.rows.build(self._buffer)
         changed: list[ObservedRecord] = []
         for reads in group_reads(self._buffer, typed):
@@ -90,7 +92,7 @@ class SideTableDiff:
             yield self.name, rows
 
     def mark_gone(self, ids: Sequence[str], at: datetime, **texts: str) -> Iterator[Batch]:
-        """Rows for records that are there no more: with these texts, and otherwise as they were."""
+        """Yield the rows of records that no longer exist: with these texts, otherwise as before."""
         rows = self.rows.stored.rows(ids, at, row_hash=row_hash(DELETED), **texts)
         self.changed += rows.num_rows
         for id_ in ids:

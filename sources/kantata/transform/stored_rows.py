@@ -1,4 +1,4 @@
-"""Rows as the warehouse holds them, to be loaded again with little changed."""
+"""Reads rows that the warehouse holds, to load them again with little changed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .conversion import arrow_type, timestamps
 from .undeclared import UndeclaredColumns
 
 LastValues = Callable[[str, str, Sequence[str], Sequence[str]], pa.Table]
-"""Table, its key, ids and columns -> the rows the warehouse holds: the key, then the columns."""
+"""Looks up rows by table, its key, ids and columns; returns the key, then the columns."""
 
 
 class StoredRows:
     """Reads rows of one table that the warehouse holds.
 
     Args:
-        table: What is declared of it.
+        table: The table's declared columns.
         undeclared: Its other columns.
         last_values: Looks values up in the warehouse.
     """
@@ -34,11 +34,11 @@ class StoredRows:
         self._last_values = last_values
 
     def values(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
-        """The rows of these ids: the key, then these columns."""
+        """Return the rows of these ids: the key, then these columns."""
         return self._last_values(self._table.name, self._table.key, ids, columns)
 
     def rows(self, ids: Sequence[str], at: datetime, **texts: str) -> pa.Table:
-        """The rows of these ids as if read at this time, some texts in them changed."""
+        """Return the rows of these ids as if read at this time, some texts in them changed."""
         key = self._table.key
         kinds = self._table.columns | self._undeclared.kinds | {"row_hash": Kind.TEXT}
         del kinds[key]
@@ -51,9 +51,9 @@ class StoredRows:
         return pa.table(arrays | null_gone_columns(self._table, stored.num_rows))
 
     def records(self, ids: Sequence[str]) -> dict[str, Record]:
-        """The rows of these ids as records of Kantata's, by id.
+        """Return the rows of these ids as records of Kantata's, by id.
 
-        A null is kept only in declared fields: of others nobody knows whether they were absent.
+        A null is kept only in declared fields: in others it may mean that the field was absent.
         """
         if not ids:
             return {}
@@ -72,6 +72,6 @@ class StoredRows:
 
 
 def null_gone_columns(table: Table, rows: int) -> dict[str, pa.Array]:
-    """``GONE_COLUMNS`` of milestones that are not gone, for so many rows; none in other tables."""
+    """Return ``GONE_COLUMNS`` with nulls for so many rows; only milestones have them."""
     columns = GONE_COLUMNS if table is BILLING_MILESTONES else {}
     return dict.fromkeys(columns, timestamps([None] * rows))

@@ -1,4 +1,4 @@
-"""Columns of fields nobody declared: their names, and their types by their first values."""
+"""Columns of undeclared fields: their names, and their types by their first values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PLAIN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 def column_name(field: str, reserved: frozenset[str]) -> str:
-    """The column of a field nobody declared.
+    """Return the column of an undeclared field.
 
-    A plain name stays. Any other, and one that a column of ours has, gets a piece of its hash,
-    so that two fields never meet in one column. The piece begins with a letter, since dlt would
-    change one that begins with a digit.
+    A plain name stays. Any other name, and one that a column of ours has, gets a piece of its hash,
+    so that two fields never share a column. The piece begins with a letter, since dlt would change
+    a digit there.
     """
     if _PLAIN.fullmatch(field) and len(field) <= 50 and field not in reserved:
         return field
@@ -36,7 +36,7 @@ class UndeclaredColumns:
     """The columns of one table's undeclared fields.
 
     Args:
-        table: What is declared of it.
+        table: The table's declared columns.
         known_columns: Columns the warehouse has, with their dlt types, declared ones included.
         drift: Collects new columns.
     """
@@ -51,11 +51,11 @@ class UndeclaredColumns:
         self._columns_of: dict[tuple[str, ...], set[str]] = {}
 
     def column_name(self, field: str) -> str:
-        """The column of an undeclared field."""
+        """Return the column of an undeclared field."""
         return column_name(field, self._reserved)
 
     def arrays(self, field: str, values: list[object]) -> dict[str, pa.Array]:
-        """The column of an undeclared field, and its variant if a value does not fit."""
+        """Return the column of an undeclared field, and its variant if a value does not fit."""
         name = self.column_name(field)
         kind = self.kinds.get(name)
         if kind is None:
@@ -78,7 +78,7 @@ class UndeclaredColumns:
         return kind
 
     def columns_of(self, fields: tuple[str, ...]) -> set[str]:
-        """The columns of these fields, declared ones and variants included."""
+        """Return the columns of these fields, declared ones and variants included."""
         if (columns := self._columns_of.get(fields)) is None:
             names = {f if f in self._declared else self.column_name(f) for f in fields}
             columns = self._columns_of[fields] = names | {name + VARIANT for name in names}
@@ -88,9 +88,9 @@ class UndeclaredColumns:
 
 
 def _convert_undeclared(kind: Kind, values: list[object]) -> tuple[pa.Array, frozenset[int]]:
-    """The values of exactly this type, and the rows whose value is of another.
+    """Return the values of exactly this type, and the numbers of the rows with another type.
 
-    Text that looks like a number stays text: nobody declared that it may be one.
+    Text that looks like a number stays text: no declaration says that it may be a number.
     """
     fitting: list[object] = []
     misfits: set[int] = set()

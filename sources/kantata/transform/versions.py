@@ -1,4 +1,4 @@
-"""Versions of milestones: each has the values its row had, so that no figure is read twice."""
+"""Makes versions of milestones, each with the values its row had."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class VersionBuilder:
         self._index = index
 
     def of_record(self, observed: ObservedRecord, row_before: bytes) -> Version:
-        """The version of a record that was read."""
+        """Make the version of a record that was read."""
         was_deleted = self._index.version_digest(observed.id, row_before) == DELETED
         return self._next(
             observed.id,
@@ -42,7 +42,7 @@ class VersionBuilder:
     def of_deletions(
         self, ids: Iterable[str], at: datetime, raw_records: Mapping[str, str]
     ) -> list[Version]:
-        """The versions of deleted milestones, except of those that have theirs."""
+        """Make the versions of deleted milestones, except those that have theirs already."""
         index = self._index
         return [
             self._next(id_, at=at, change_type="deleted", raw=raw_records.get(id_), content=None)
@@ -53,7 +53,7 @@ class VersionBuilder:
     def of_rows(
         self, rows: Mapping[str, bytes], at: datetime, raw_records: Mapping[str, str]
     ) -> list[Version]:
-        """Versions made of rows; the record as received will be one too, when it is read again."""
+        """Make versions of rows whose record was lost; the next read of it makes another one."""
         return [
             self._next(id_, at=at, change_type="updated", raw=raw_records.get(id_), content=content)
             | {"row_hash": OF_A_ROW + row_hash(content)}
@@ -76,7 +76,7 @@ class VersionBuilder:
 
 
 def with_values(versions: list[Version], rows: pa.Table) -> pa.Table:
-    """Versions to load.
+    """Add values to versions.
 
     Args:
         versions: At least one, without values.
@@ -89,7 +89,7 @@ def with_values(versions: list[Version], rows: pa.Table) -> pa.Table:
 
 
 def with_values_of(versions: list[Version], rows: Sequence[pa.Table]) -> pa.Table:
-    """Versions to load of milestones that were not read; values are null if there is no row.
+    """Add values to versions of milestones that were not read; null where there is no row.
 
     Args:
         versions: At least one, without values.

@@ -1,4 +1,4 @@
-"""The account: what people do in Kantata's own screens, each with the events it raises."""
+"""The account: what people do in Kantata's own screens, each action with the events it raises."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,15 +11,15 @@ from .store import Store
 
 
 class Account(Store):
-    """Mutators that anybody may call from any thread, and over HTTP by their names.
+    """Mutators that can be called from any thread, and over HTTP by their names.
 
-    They refuse only what makes no sense (KeyError, ValueError); the rules of the API, such as
-    refusing to edit an invoiced milestone, are kept by the endpoints.
+    They refuse only what makes no sense (KeyError, ValueError). The API's rules, such as refusing
+    to edit an invoiced milestone, are enforced by the endpoints.
     """
 
     @classmethod
     def seeded(cls, milestones: int, seed: int, now: datetime | None = None) -> Self:
-        """Build a believable services firm: always the same one for the same arguments."""
+        """Build the account of a services firm; the same arguments always give the same account."""
         start = None if now is None else moment_of(now)
         today = moment_of(DEFAULT_NOW) if start is None else start
         account = cls(Clock(start, not_before=today))
@@ -27,7 +27,7 @@ class Account(Store):
         return account
 
     def advance(self, seconds: float) -> None:
-        """Move the server's clock on."""
+        """Move the server's clock forward."""
         with self.change():
             self.clock.advance(seconds)
 
@@ -38,7 +38,7 @@ class Account(Store):
         copies: int = 1,
         administrator: bool = True,
     ) -> None:
-        """Switch the events on or off, make coming ones late or double, or take the role away."""
+        """Turn the feed on or off, make new events late or double, or revoke the admin role."""
         with self.change():
             self.feed.enabled = enabled
             self.feed.delay_seconds = delay_seconds
@@ -46,7 +46,7 @@ class Account(Store):
             self.user["account_administrator"] = administrator
 
     def create_milestone(self, **fields: object) -> str:
-        """Create a milestone; fields not given are believable. Gives its id."""
+        """Create a milestone and return its id; fields not given get plausible values."""
         with self.change() as now:
             moment = moment_of(fields.pop("created_at", now))  # type: ignore[arg-type]
             reference = fields.pop("external_reference", None)
@@ -64,7 +64,7 @@ class Account(Store):
             return id_
 
     def update_milestone(self, id: str, **fields: object) -> None:
-        """Edit a milestone. Values it has already move nothing: no event, no updated_at."""
+        """Edit a milestone. Equal values change nothing: no event, the same updated_at."""
         with self.change() as now:
             reference = fields.pop("external_reference", None)
             record = self.true_milestones[id]
@@ -76,11 +76,11 @@ class Account(Store):
                     "BillingMilestone", "updated", now, before=before, after=dict(record)
                 )
             if isinstance(reference, Mapping):
-                # A reference of its own moves no updated_at of the milestone: unknown, and nasty.
+                # Unknown; worst case: a reference alone does not change the milestone's updated_at.
                 self.save_reference(id, dict(reference))
 
     def silently_update_milestone(self, id: str, **fields: object) -> None:
-        """Change a milestone without an event and without moving updated_at."""
+        """Change a milestone without an event and without changing updated_at."""
         with self.change():
             self._assign(self.true_milestones[id], fields)
 
@@ -93,22 +93,22 @@ class Account(Store):
         record.update(fields)
 
     def delete_milestone(self, id: str) -> None:
-        """Delete a milestone for good, invoiced or not, with its references and links."""
+        """Delete a milestone, invoiced or not, with its references and links."""
         with self.change() as now:
             record = self._drop_milestone(id)
             self.feed.emit("BillingMilestone", "deleted", now, before=record)
 
     def restore_milestone(self, record: Record) -> None:
-        """Bring a deleted milestone back as it was, in the way a vendor's support would.
+        """Restore a deleted milestone as it was, as a vendor's support might do.
 
-        Unknown whether it happens at all, so nasty: no event is raised.
+        Whether that ever happens is unknown. Worst case: no event is raised.
         """
         with self.change():
             self.true_milestones[record["id"]] = dict(record)
             self.creation_order.add(record["id"], instant(record["created_at"]))
 
     def side_load(self, name: str, records: Mapping[str, Record]) -> None:
-        """Side-load records of another type with every page of milestones, asked for or not."""
+        """Side-load records of another type with every page of milestones, included or not."""
         with self.change():
             self.extra_maps[name] = dict(records)
 
@@ -123,10 +123,10 @@ class Account(Store):
         return record
 
     def invoice_milestone(self, id: str, draft: bool = False) -> str:
-        """Put a milestone on a new invoice; gives the invoice's id.
+        """Put a milestone on a new invoice, and return the invoice's id.
 
-        Unknown (API.md#unknowns, U3), so nasty: the milestone's updated_at stays, and
-        only an invoice event is raised.
+        Unknown (API.md#unknowns, U3). Worst case: the milestone's updated_at stays, and only an
+        invoice event is raised.
         """
         with self.change() as now:
             record = self.true_milestones[id]
@@ -147,8 +147,8 @@ class Account(Store):
     def cancel_invoice(self, invoice_id: str) -> None:
         """Cancel an invoice: its milestones can be invoiced again.
 
-        Unknown (API.md#unknowns, U4), so nasty: `invoice_id` becomes null, while
-        `invoice_ids` keeps the cancelled invoice; the milestone tells nobody that it changed.
+        Unknown (API.md#unknowns, U4). Worst case: `invoice_id` becomes null, while `invoice_ids`
+        keeps the cancelled invoice, and nothing shows that the milestone changed.
         """
         with self.change() as now:
             invoice = self.invoices[invoice_id]
@@ -158,11 +158,10 @@ class Account(Store):
             self.feed.emit("Invoice", "updated", now, before=before, after=dict(invoice))
 
     def delete_invoice(self, invoice_id: str) -> None:
-        """Delete a draft invoice, and with it its links.
+        """Delete a draft invoice and its links.
 
         Raises:
             ValueError: only drafts can be deleted (API.md#invoiced).
-
         """
         with self.change() as now:
             invoice = self.invoices[invoice_id]
@@ -189,7 +188,7 @@ class Account(Store):
             self.feed.emit("Invoice", "updated", now, before=before, after=dict(invoice))
 
     def update_story(self, id: str, **fields: object) -> None:
-        """Change a task, for example `state="completed"`. Its milestones do not move."""
+        """Change a task, for example `state="completed"`. Its milestones do not change."""
         with self.change() as now:
             story = self.stories[id]
             before = dict(story)
@@ -197,7 +196,7 @@ class Account(Store):
             self.feed.emit("Story", "updated", now, before=before, after=dict(story))
 
     def rename_workspace(self, id: str, title: str) -> None:
-        """Give a project another title."""
+        """Change a project's title."""
         self.update_workspace(id, title=title)
 
     def archive_workspace(self, id: str, archived: bool = True) -> None:
@@ -205,7 +204,7 @@ class Account(Store):
         self.update_workspace(id, archived=archived)
 
     def update_workspace(self, id: str, **fields: object) -> None:
-        """Change a project, for example its `currency`. Its milestones do not move."""
+        """Change a project, for example its `currency`. Its milestones do not change."""
         with self.change() as now:
             workspace = self.workspaces[id]
             before = dict(workspace)
@@ -213,7 +212,7 @@ class Account(Store):
             self.feed.emit("Workspace", "updated", now, before=before, after=dict(workspace))
 
     def hide_workspace(self, id: str) -> None:
-        """Take the token's user out of a project: it and its rows vanish without an error."""
+        """Remove the token's user from a project: it and its rows disappear without an error."""
         with self.change():
             self.hidden.add(self.workspaces[id]["id"])
 
@@ -225,7 +224,7 @@ class Account(Store):
     def delete_workspace(self, id: str) -> None:
         """Delete a project with its milestones and tasks.
 
-        Unknown (API.md#subscribed-events), so nasty: the milestones raise no events.
+        Unknown (API.md#subscribed-events). Worst case: the milestones raise no events.
         """
         with self.change() as now:
             workspace = self.workspaces.pop(id)
@@ -235,7 +234,7 @@ class Account(Store):
             self.feed.emit("Workspace", "deleted", now, before=workspace)
 
     def save_reference(self, milestone_id: str, fields: Mapping[str, object]) -> str:
-        """Create or update a milestone's external reference; gives its id.
+        """Create or update a milestone's external reference, and return the reference's id.
 
         The match key is unknown (API.md#reference-endpoints). Here it is the subject and
         service_name, which is documented to be unique.

@@ -41,7 +41,7 @@ class Served:
 
 
 class App:
-    """Everything that happens to a request outside of the account."""
+    """Handles requests outside of the account: routes, faults, latency, the list of requests."""
 
     def __init__(self, account: Account, token: str, latency: float, keep: int = 100_000) -> None:
         self.account = account
@@ -61,7 +61,7 @@ class App:
         )
 
     async def serve(self, request: Request) -> Response:
-        """ApiResponse a request to the API, or misbehave."""
+        """Answer a request to the API, or misbehave."""
         path = "/" + request.path_params["path"].removesuffix("/").removesuffix(".json")
         query = parse_query(request.scope["query_string"].decode("latin-1"))
         request_id, at = str(uuid.uuid4()), self.account.clock.now()
@@ -80,7 +80,7 @@ class App:
     async def _answer(
         self, request: Request, path: str, query: dict[str, str], body: bytes
     ) -> ApiResponse | None:
-        """Give the answer; None if the connection is to be dropped."""
+        """Return the response; None if the connection is to be dropped."""
         if self.latency:
             await asyncio.sleep(self.latency)
         faults = self.faults.strike(request.method, path, query)
@@ -93,7 +93,7 @@ class App:
         last = faults[-1] if faults else None
         if last is not None and last.kind is FaultKind.DROP_BEFORE:
             return None
-        instead = last.replaced() if last is not None else None
+        instead = last.replacement() if last is not None else None
         if last is not None and instead is not None and not last.executed:
             return instead
         content_type = request.headers.get("content-type", "")
@@ -103,7 +103,7 @@ class App:
         answer = self._api.answer(api_request, request.headers.get("authorization", ""))
         if last is None or instead is not None:
             return instead or answer
-        return None if last.kind is FaultKind.DROP_AFTER else last.spoiled(answer)
+        return None if last.kind is FaultKind.DROP_AFTER else last.spoil(answer)
 
     def _response(self, answer: ApiResponse, request_id: str) -> Response:
         headers = {
@@ -115,7 +115,7 @@ class App:
         return Response(answer.body, answer.status, headers, media_type)
 
     async def control_faults(self, request: Request) -> Response:
-        """POST /sandbox/faults with one fault or a list; DELETE to behave."""
+        """POST /sandbox/faults with one fault or a list; DELETE ends all faults."""
         if request.method == "DELETE":
             self.faults.clear()
             return _json({"result": None})
@@ -127,7 +127,7 @@ class App:
         return _json({"result": None})
 
     async def show_account(self, request: Request) -> Response:
-        """GET /sandbox/account: how many of everything there are."""
+        """GET /sandbox/account: the number of records of each type."""
         account = self.account
         with account.lock:
             counts = {
@@ -161,7 +161,7 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 async def _drop(request: Request) -> Response:
-    """Close the connection at once; the response given back goes nowhere."""
+    """Close the connection at once; the response returned is never sent."""
     request.state.transport.abort()
     await asyncio.sleep(0)  # lets the server notice, so that it does not complain
     return Response(status_code=500)

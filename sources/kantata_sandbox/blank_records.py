@@ -1,4 +1,4 @@
-"""Blank records with the documented fields (API.md#fields, #side-loaded-records); currencies."""
+"""New records with the documented fields (API.md#fields, #side-loaded-records); currencies."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ USER_ID = 1_001
 
 
 class Currency(NamedTuple):
-    """A currency: its code, symbol, name and how many subunits make one unit."""
+    """A currency: its code, symbol, name and how many minor units make one unit."""
 
     code: str
     symbol: str
@@ -31,7 +31,7 @@ OTHER_CURRENCIES = (
     ("CNY", 100), ("CZK", 100), ("DKK", 100), ("GBP", 100), ("HKD", 100), ("INR", 100), ("KRW", 1),
     ("MGA", 5), ("MXN", 100), ("NOK", 100), ("NZD", 100), ("PLN", 100), ("SEK", 100), ("SGD", 100),
 )  # fmt: skip
-"""The rest of /currencies with their subunits: enough that USD is not on a default page of 20."""
+"""The rest of /currencies with their minor units: enough that a default page of 20 lacks USD."""
 
 BY_CODE = {currency.code: currency for currency in CURRENCIES}
 
@@ -52,7 +52,7 @@ def currency_records() -> dict[str, Record]:
 
 
 def user_record() -> Record:
-    """Build the token's user; `account_administrator` opens the event feed."""
+    """Build the token's user; `account_administrator` gives access to the event feed."""
     return {
         "id": str(USER_ID),
         "full_name": "Robin Sandbox",
@@ -64,7 +64,7 @@ def user_record() -> Record:
 
 
 def milestone_record(id_: str, workspace: Record, at: str) -> Record:
-    """Build a milestone of 100 units, fixed date, without a date."""
+    """Build a milestone of 100 units with a fixed date that is not set."""
     return {
         "id": id_,
         "title": "Milestone",
@@ -89,7 +89,7 @@ STATUS = (
 
 
 def workspace_record(id_: str, title: str, currency: Currency, at: str) -> Record:
-    """Build a project that has just begun."""
+    """Build a project that starts on this day."""
     return {
         "id": id_,
         "title": title,
@@ -122,7 +122,7 @@ def workspace_record(id_: str, title: str, currency: Currency, at: str) -> Recor
 
 
 def story_record(id_: str, workspace_id: str, title: str, at: str) -> Record:
-    """Build a task that nobody has begun."""
+    """Build a task that has not been started."""
     return {
         "id": id_,
         "title": title,

@@ -1,4 +1,4 @@
-"""Request bodies: JSON or Rails-style forms (API.md#base-url-and-formats)."""
+"""Parses request bodies: JSON or Rails-style forms (API.md#base-url-and-formats)."""
 
 import re
 from typing import Any
@@ -12,11 +12,10 @@ _PARTS = re.compile(r"\[([^\]]*)\]")
 
 
 def parse_body(body: bytes, content_type: str) -> dict[str, Any]:
-    """Read the parameters in a body.
+    """Parse the parameters in a body.
 
     Raises:
-        ApiError: 400, it cannot be read or is no object.
-
+        ApiError: 400, if it cannot be parsed or is not an object.
     """
     if "json" not in content_type:
         return parse_form(body.decode("utf-8", "replace"))
@@ -30,7 +29,7 @@ def parse_body(body: bytes, content_type: str) -> dict[str, Any]:
 
 
 def parse_form(text: str) -> dict[str, Any]:
-    """Read a form such as `milestone[external_reference][status]=failed` as nested values."""
+    """Parse a form such as `milestone[external_reference][status]=failed` into nested values."""
     values: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
         head = name.partition("[")[0]
@@ -54,7 +53,7 @@ def _put(into: dict[str, Any], path: list[str], value: str) -> None:
 
 
 def _append(items: list[Any], path: list[str], value: str) -> None:
-    """`a[][x]` begins a new item where the last one has an x already, as in Rails."""
+    """Add to a list: `a[][x]` begins a new item if the last one has an x already, as in Rails."""
     if not path:
         items.append(value)
         return
@@ -71,7 +70,7 @@ def _has(item: dict[str, Any], path: list[str]) -> bool:
 
 
 def _lists(value: object) -> object:
-    """`a[0][x]=…&a[1][x]=…` is a list as well."""
+    """Turn `a[0][x]=…&a[1][x]=…` into a list as well."""
     if isinstance(value, list):
         return [_lists(item) for item in value]
     if not isinstance(value, dict):

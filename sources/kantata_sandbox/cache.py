@@ -1,4 +1,4 @@
-"""What is kept between requests while the account does not change."""
+"""A cache of results that is valid until the account changes."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -7,7 +7,7 @@ _V = TypeVar("_V")
 
 
 class VersionedCache(Generic[_V]):
-    """A bounded memory of results that holds until the account changes; the oldest go first."""
+    """A bounded cache for one version of the account; the oldest values are dropped first."""
 
     def __init__(self, limit: int, weight: Callable[[_V], int] = lambda value: 1) -> None:
         self._limit = limit
@@ -17,14 +17,14 @@ class VersionedCache(Generic[_V]):
         self._used = 0
 
     def get(self, version: int, key: object) -> _V | None:
-        """Give what is kept for this key of this version of the account."""
+        """Return the value cached for this key and version of the account, if any."""
         if version != self._version:
             self._values.clear()
             self._version, self._used = version, 0
         return self._values.get(key)
 
     def put(self, version: int, key: object, value: _V) -> _V:
-        """Keep a value, and give it back; one of an older version is not kept."""
+        """Cache a value and return it; a value of an older version is not cached."""
         if version == self._version and key not in self._values:
             self._values[key] = value
             self._used += self._weight(value)

@@ -1,8 +1,8 @@
 """Time as the account shows it: ISO 8601 without fractions, with the offset of its zone.
 
-The zone of the offsets is unknown (API.md#unknowns, U18). The sandbox takes Pacific time
-with summer time, the nastiest plausible one: texts of different offsets do not sort as the moments
-they name. The rule is written out, because machines without time zone data exist.
+The zone of the offsets is unknown (API.md#unknowns, U18). The sandbox uses Pacific time with
+summer time, the worst plausible case: texts of different offsets do not sort like the moments they
+name. The rule is written out, because some machines have no time zone data.
 """
 
 import calendar
@@ -24,7 +24,7 @@ _SECOND_TEXT = tuple(f"{s:02}" for s in range(60))
 
 @cache
 def _summer(year: int) -> tuple[int, int]:
-    """Give the first and the last second of a year's summer time in the United States."""
+    """Return the first and the last second of a year's summer time in the United States."""
     march = calendar.weekday(year, 3, 1)
     november = calendar.weekday(year, 11, 1)
     start = datetime(year, 3, 14 - march, 10, tzinfo=UTC)
@@ -42,7 +42,7 @@ class _DayOffsets(NamedTuple):
 
 @cache
 def _day_offsets(day: int) -> _DayOffsets:
-    """Give the offsets of the day this many days after 1970-01-01."""
+    """Return the offsets of the day that is so many days after 1970-01-01."""
     first, last = _summer((datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).year)
     begin, end = day * _DAY, (day + 1) * _DAY
     if begin <= first < end:
@@ -55,12 +55,12 @@ def _day_offsets(day: int) -> _DayOffsets:
 
 @cache
 def day_text(day: int) -> str:
-    """Give the date `YYYY-MM-DD` that lies `day` days after 1970-01-01."""
+    """Return the date `YYYY-MM-DD` that is `day` days after 1970-01-01."""
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).strftime("%Y-%m-%d")
 
 
 def stamp(moment: int) -> str:
-    """Seconds since 1970 as the API writes them, such as `2026-04-15T16:48:48-07:00`."""
+    """Write seconds since 1970 as the API does, such as `2026-04-15T16:48:48-07:00`."""
     before, switch, after = _day_offsets(moment // _DAY)
     hours = before if moment < switch else after
     day, second = divmod(moment + hours * _HOUR, _DAY)
@@ -70,18 +70,17 @@ def stamp(moment: int) -> str:
 
 
 def instant(text: str) -> int:
-    """Seconds since 1970 of an ISO 8601 text; one without an offset is read as UTC.
+    """Return the seconds since 1970 of an ISO 8601 text; one without an offset is in UTC.
 
     Raises:
-        ValueError: the text is no time.
-
+        ValueError: the text is not a time.
     """
     moment = datetime.fromisoformat(text)
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _SECOND
 
 
 def moment_of(value: datetime | str | int) -> int:
-    """Seconds since 1970 of a datetime, a text or a number of seconds."""
+    """Return the seconds since 1970 of a datetime, a text or a number of seconds."""
     if isinstance(value, str):
         return instant(value)
     if isinstance(value, datetime):
@@ -90,16 +89,16 @@ def moment_of(value: datetime | str | int) -> int:
 
 
 class Clock:
-    """The server's clock: starts at a given time or at the real one, then ticks with real time."""
+    """The server's clock: starts at a given time or the real one, then runs with real time."""
 
     def __init__(self, start: int | None, not_before: int) -> None:
         real = time.time()
         self._shift = (start if start is not None else max(real, not_before)) - real
 
     def now(self) -> int:
-        """Seconds since 1970."""
+        """Return the seconds since 1970."""
         return int(time.time() + self._shift)
 
     def advance(self, seconds: float) -> None:
-        """Move the clock on; a negative number moves it back."""
+        """Move the clock forward, or back by a negative number."""
         self._shift += seconds

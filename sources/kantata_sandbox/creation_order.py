@@ -1,7 +1,7 @@
-"""The order of a million milestones, kept while they come and go, without ever sorting again.
+"""The order of a million milestones, kept while they are added and removed, without sorting again.
 
-Each milestone is one integer: its second of creation above its id. Ties are broken by the id,
-ascending and as a number, in both directions (API.md#sort-order).
+Each milestone is one integer: its second of creation in the high bits, its id in the low ones. Ties
+are broken by the id, ascending and as a number, in both directions (API.md#sort-order).
 """
 
 from bisect import bisect_left, insort
@@ -13,7 +13,7 @@ _LATEST = 1 << 40  # a second far beyond any date: counts down for newest first
 
 
 class CreationOrder:
-    """Ids by creation, oldest first and newest first."""
+    """Ids by time of creation, oldest first and newest first."""
 
     def __init__(self, born: Iterable[tuple[str, int]] = ()) -> None:
         pairs = [(int(id_), moment) for id_, moment in born]
@@ -24,12 +24,12 @@ class CreationOrder:
         return len(self._oldest)
 
     def add(self, id_: str, moment: int) -> None:
-        """Take in one more, created at `moment` (seconds since 1970)."""
+        """Add an id, created at `moment` (seconds since 1970)."""
         insort(self._oldest, (moment << _ID_BITS) | int(id_))
         insort(self._newest, ((_LATEST - moment) << _ID_BITS) | int(id_))
 
     def discard(self, id_: str, moment: int) -> None:
-        """Take one out; its moment must be the one it was added with."""
+        """Remove an id; `moment` must be the one it was added with."""
         for keys, high in ((self._oldest, moment), (self._newest, _LATEST - moment)):
             key = (high << _ID_BITS) | int(id_)
             place = bisect_left(keys, key)
@@ -37,10 +37,10 @@ class CreationOrder:
                 del keys[place]
 
     def page(self, descending: bool, start: int, stop: int) -> list[str]:
-        """Give the ids at places start to stop, without those at stop."""
+        """Return the ids at positions `start` to `stop`, without the one at `stop`."""
         keys = self._newest if descending else self._oldest
         return [str(key & _ID_MASK) for key in keys[start:stop]]
 
     def ids(self, descending: bool) -> Iterator[str]:
-        """All ids in order."""
+        """Return all ids in order."""
         return (str(key & _ID_MASK) for key in (self._newest if descending else self._oldest))

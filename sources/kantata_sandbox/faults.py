@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: what goes wrong, for which requests, and how often."""
+"""Faults on demand: what goes wrong, for which requests, and how often."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ HTML = b"<!DOCTYPE html><html><body><h1>We're sorry, but something went wrong.</
 
 
 class FaultKind(StrEnum):
-    """The ways in which the server can misbehave."""
+    """The kinds of faults."""
 
     REFUSE = "refuse"
     THROTTLE = "throttle"
@@ -79,7 +79,7 @@ class Fault:
         re.compile(self.path)
 
     def matches(self, method: str, path: str, query: Mapping[str, str]) -> bool:
-        """Whether this request is one of those that it strikes."""
+        """Return whether the fault applies to this request."""
         if self.method is not None and self.method.upper() != method:
             return False
         wanted = self.query or {}
@@ -88,14 +88,14 @@ class Fault:
         )
 
     def change(self, account: Account) -> None:
-        """Run the change before the request is answered."""
+        """Change the account before the request is answered."""
         if self.action is not None:
             self.action(account)
         if self.mutator is not None:
             mutate(account, self.mutator, self.arguments)
 
-    def replaced(self) -> ApiResponse | None:
-        """Give the answer that stands for the real one; None if this kind has none."""
+    def replacement(self) -> ApiResponse | None:
+        """Return the response that replaces the real one; None if this kind has none."""
         match self.kind:
             case FaultKind.REFUSE:
                 return self._refusal(self.status or 422)
@@ -130,8 +130,8 @@ class Fault:
         text = wait if isinstance(wait, str) else f"{wait:g}"
         return replace(answer, headers={"retry-after": text})
 
-    def spoiled(self, answer: ApiResponse) -> ApiResponse:
-        """Give what is left of a good answer."""
+    def spoil(self, answer: ApiResponse) -> ApiResponse:
+        """Return what is left of a good response."""
         if self.kind is FaultKind.GARBAGE:
             return replace(answer, status=200, body=answer.body[: len(answer.body) // 2] or b"{")
         if self.kind is FaultKind.LOSE_ROWS and answer.status == 200:
@@ -153,7 +153,6 @@ def mutate(account: Account, name: str, arguments: Mapping[str, Any]) -> object:
 
     Raises:
         AttributeError: there is no such mutator.
-
     """
     if name.startswith("_") or name in ("change", "seeded"):
         raise AttributeError(name)
@@ -162,24 +161,24 @@ def mutate(account: Account, name: str, arguments: Mapping[str, Any]) -> object:
 
 
 class Faults:
-    """The faults that are active, with their counts. Safe to use from several threads."""
+    """The active faults with their counts. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._active: list[tuple[Fault, list[int]]] = []
 
     def add(self, *faults: Fault) -> None:
-        """Begin to misbehave in these ways too."""
+        """Add active faults."""
         with self._lock:
             self._active = [*self._active, *((fault, [0]) for fault in faults)]
 
     def clear(self) -> None:
-        """Behave."""
+        """End all faults."""
         with self._lock:
             self._active = []
 
     def strike(self, method: str, path: str, query: Mapping[str, str]) -> list[Fault]:
-        """Give the faults that strike this request: delays and changes, then at most one other."""
+        """Return the faults for this request: delays and changes, then at most one other."""
         if not self._active:
             return []
         struck: list[Fault] = []
@@ -197,6 +196,6 @@ class Faults:
 
 
 def _due(fault: Fault, nth: int) -> bool:
-    """Whether a fault strikes the nth request that matches it."""
+    """Return whether a fault applies to the nth request that matches it."""
     struck_before = nth - fault.skip - 1
     return struck_before >= 0 and (fault.times is None or struck_before < fault.times)

@@ -1,4 +1,4 @@
-"""Subscribed Events: what the account remembers of its changes (API.md#subscribed-events)."""
+"""Subscribed Events: the account's record of its changes (API.md#subscribed-events)."""
 
 from typing import Any
 
@@ -41,8 +41,8 @@ def _changes(before: Record | None, after: Record | None) -> Record:
 class Feed:
     """The events, in the order in which they were raised.
 
-    Events can be made late and double, as the documentation warns: a late one is dated when the
-    change happened and shows up `delay_seconds` afterwards.
+    Events can be late and double, as the documentation warns: a late one has the date of the change
+    and appears `delay_seconds` later.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Feed:
         before: Record | None = None,
         after: Record | None = None,
     ) -> None:
-        """Tell that a record went from `before` to `after` at `at` (seconds since 1970)."""
+        """Raise an event: a record changed from `before` to `after` at `at` (seconds of 1970)."""
         subject = after or before
         if subject is None:
             raise ValueError("an event needs a record before or after the change")
@@ -90,7 +90,7 @@ class Feed:
         }
 
     def visible(self, now: int) -> list[Record]:
-        """Give the events that can be read at `now`."""
+        """Return the events that can be read at `now`."""
         return [
             event
             for moment, event in zip(self._visible, self.records, strict=True)
@@ -99,5 +99,5 @@ class Feed:
 
 
 def schemas() -> dict[str, Any]:
-    """Give the `subscribed_event_type_schemas` of /subscribed_events/event_types."""
+    """Return the `subscribed_event_type_schemas` of /subscribed_events/event_types."""
     return {name: {"type": "object", "subject": name.split(":")[0]} for name in EVENT_TYPES}

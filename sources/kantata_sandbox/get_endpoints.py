@@ -34,35 +34,35 @@ _MILESTONES_BY = {
 _PAYLOADS = ("previous_payload", "current_payload", "payload_changes")
 
 
-def present_milestone(store: Store, record: Record, asked: tuple[str, ...]) -> Record:
-    """Give a milestone with the id arrays of its includes, which are absent otherwise."""
+def present_milestone(store: Store, record: Record, included: tuple[str, ...]) -> Record:
+    """Add the id arrays of its includes to a milestone; they are absent otherwise."""
     id_ = record["id"]
     arrays: Record = {}
-    if "external_references" in asked:
+    if "external_references" in included:
         arrays["external_reference_ids"] = store.references_of.get(id_, [])
-    if "invoices" in asked:
+    if "invoices" in included:
         arrays["invoice_ids"] = store.invoices_of.get(id_, [])
     return store.shown({**record, **arrays} if arrays else record)
 
 
-def _side_loads(store: Store, rows: list[Record], asked: tuple[str, ...]) -> Maps:
-    """Give the included objects of milestones, each map present even when it is empty."""
+def _side_loads(store: Store, rows: list[Record], included: tuple[str, ...]) -> Maps:
+    """Return the included records of milestones; each map is present even when it is empty."""
     maps: Maps = dict(store.extra_maps)
-    if "external_references" in asked:
+    if "external_references" in included:
         ids = (i for row in rows for i in store.references_of.get(row["id"], ()))
         maps["external_references"] = _pick(store.external_references, ids)
-    if "invoices" in asked:
+    if "invoices" in included:
         ids = (i for row in rows for i in store.invoices_of.get(row["id"], ()))
         maps["invoices"] = _pick(store.invoices, ids)
-    if "story" in asked:
+    if "story" in included:
         maps["stories"] = _pick(store.stories, (row["story_id"] for row in rows))
-    if "workspace" in asked:
+    if "workspace" in included:
         maps["workspaces"] = _pick(store.workspaces, (row["workspace_id"] for row in rows))
     return maps
 
 
 def _pick(source: Mapping[str, Record], ids: Iterable[str]) -> dict[str, Record]:
-    # A deleted task is not side-loaded: unknown, and nasty, since story_id still names it.
+    # Unknown; worst case: a deleted task is not side-loaded, while story_id still names it.
     records = {id_: source[id_] for id_ in dict.fromkeys(ids) if id_ in source}
     return {id_: row for id_, row in records.items() if row.get("deleted_at") is None}
 
@@ -70,16 +70,16 @@ def _pick(source: Mapping[str, Record], ids: Iterable[str]) -> dict[str, Record]
 def milestones_response(
     request: ApiRequest, ids: Iterable[str], count: int, window: Window
 ) -> ApiResponse:
-    """Give the envelope of these milestones with the includes of the request."""
-    account, asked = request.account, read_includes(request.query, MILESTONE_INCLUDES)
+    """Return the envelope of these milestones with the includes of the request."""
+    account, included = request.account, read_includes(request.query, MILESTONE_INCLUDES)
     rows = [account.true_milestones[id_] for id_ in ids]
-    own = {row["id"]: present_milestone(account, row, asked) for row in rows}
+    own = {row["id"]: present_milestone(account, row, included) for row in rows}
     return envelope(
         "billing_milestones",
         own,
         count=count,
         window=window,
-        side_loads=_side_loads(account, rows, asked),
+        side_loads=_side_loads(account, rows, included),
     )
 
 
@@ -113,10 +113,13 @@ def _list(request: ApiRequest, key: str, lister: Lister, find: Mapping[str, Reco
 def _response(
     request: ApiRequest, key: str, rows: list[Record], count: int, page: Window
 ) -> ApiResponse:
-    """Rows that may include their milestones; a reference's is its `subject`, without an array."""
+    """Return the envelope of rows, with their milestones if the request includes them.
+
+    A reference's milestone is its `subject`, and has no array.
+    """
     account, own = request.account, {row["id"]: row for row in rows}
-    asked = csv(request.query.get("include", ""))
-    if _MILESTONES_BY.get(key) not in asked:
+    included = csv(request.query.get("include", ""))
+    if _MILESTONES_BY.get(key) not in included:
         return envelope(key, own, count=count, window=page)
     of = _milestones_of(account, key, rows)
     if key != "external_references":
@@ -129,7 +132,7 @@ def _response(
 
 
 def _milestones_of(store: Store, key: str, rows: list[Record]) -> dict[str, list[str]]:
-    """Give the ids of the milestones of each row."""
+    """Return the ids of the milestones of each row."""
     if key == "external_references":
         return {row["id"]: [str(row["subject_id"])] for row in rows}
     ids = [row["id"] for row in rows]
@@ -170,7 +173,7 @@ def list_references(request: ApiRequest) -> ApiResponse:
 
 
 def _show(request: ApiRequest, key: str, lister: Lister) -> ApiResponse:
-    """One row, which default filters may hide as if it did not exist (API.md#one-milestone)."""
+    """Return one row; default filters hide it as if it did not exist (API.md#one-milestone)."""
     query = {**request.query, "only": request.id}
     rows = lister(request.account, query)
     if not rows:
@@ -221,8 +224,8 @@ def list_events(request: ApiRequest) -> ApiResponse:
     account, page = request.account, read_window(request.query)
     _need_feed(account)
     events = list_selection.events(account, request.query)
-    asked = csv(request.query.get("optional_fields", ""))
-    hidden = {name for name in _PAYLOADS if name not in asked}
+    optional = csv(request.query.get("optional_fields", ""))
+    hidden = {name for name in _PAYLOADS if name not in optional}
     own = {
         event["id"]: {name: value for name, value in event.items() if name not in hidden}
         | {"subject_ref": _subject_ref(account, event)}
@@ -246,7 +249,7 @@ def _sources(store: Store) -> dict[str, Mapping[str, Record]]:
 
 
 def _subject_ref(store: Store, event: Record) -> Record | None:
-    """Null once the subject is gone, also in the older events of it."""
+    """Return an event's subject; null once it is deleted, also in older events."""
     ref = event["subject_ref"]
     return ref if ref is not None and ref["id"] in _sources(store)[ref["key"]] else None
 

@@ -15,15 +15,15 @@ Check = Callable[[Record], bool]
 def select(
     rows: list[Record], checks: list[Check], query: Query, orders: tuple[str, ...], default: str
 ) -> list[Record]:
-    """Give the rows that pass all checks and `only`, in the order asked for."""
+    """Return the rows that pass all checks and `only`, in the requested order."""
     only = q.only_ids(query)
     if only is not None:
         wanted = set(only)
         checks = [lambda row: row["id"] in wanted, *checks]
     found = [row for row in rows if all(check(row) for check in checks)]
-    asked = q.read_order(query, orders, default)
+    by = q.read_order(query, orders, default)
     found.sort(key=lambda row: int(row["id"]))
-    found.sort(key=lambda row: _sort_key(row[asked.field]), reverse=asked.descending)
+    found.sort(key=lambda row: _sort_key(row[by.field]), reverse=by.descending)
     return found
 
 
@@ -45,7 +45,7 @@ def _time_checks(query: Query, fields: tuple[str, ...]) -> Iterator[Check]:
 
 
 def _since(field: str, bound: int) -> Check:
-    # Whether the bound itself counts is unknown; nasty: changes of that second are left out.
+    # Whether the bound itself counts is unknown; worst case: changes of that second are left out.
     return lambda row: _sort_key(row[field]) > bound
 
 
@@ -54,7 +54,7 @@ def _until(field: str, bound: int) -> Check:
 
 
 def workspaces(store: Store, query: Query) -> list[Record]:
-    """Projects; archived ones only with `include_archived=true`."""
+    """Select projects; archived ones only with `include_archived=true`."""
     checks = list(_time_checks(query, ("created_at", "updated_at")))
     checks.append(lambda row: store.sees(row["id"]))
     if not q.truthy(query.get("include_archived")):
@@ -64,7 +64,7 @@ def workspaces(store: Store, query: Query) -> list[Record]:
 
 
 def stories(store: Store, query: Query) -> list[Record]:
-    """Tasks; without the archived, the deleted and those of archived projects, unless asked for."""
+    """Select tasks; archived, deleted and those of archived projects only if requested."""
     checks: list[Check] = [lambda row: store.sees(row["workspace_id"])]
     if not q.truthy(query.get("show_archived")):
         checks.append(lambda row: not row["archived"])
@@ -79,7 +79,7 @@ def stories(store: Store, query: Query) -> list[Record]:
 
 
 def invoices(store: Store, query: Query) -> list[Record]:
-    """Invoices, drafts and cancelled ones among them."""
+    """Select invoices, including drafts and cancelled ones."""
     checks = list(_time_checks(query, ("created_at", "updated_at")))
     if store.hidden:
         checks.append(lambda row: store.sees_invoice(row["id"]))
@@ -88,7 +88,7 @@ def invoices(store: Store, query: Query) -> list[Record]:
 
 
 def currencies(store: Store, query: Query) -> list[Record]:
-    """Currencies, by id: they have no time of creation."""
+    """Select currencies, by id: they have no time of creation."""
     only = q.only_ids(query)
     return [row for id_, row in store.currencies.items() if only is None or id_ in only]
 
@@ -100,7 +100,7 @@ _REFERENCE_FILTERS = (
 
 
 def external_references(store: Store, query: Query) -> list[Record]:
-    """External references of one `subject_type`; only milestones have any here."""
+    """Select external references of one `subject_type`; only milestones have any here."""
     checks = list(_time_checks(query, ("created_at", "updated_at", "last_synced_at")))
     checks += [_equals(name, query[name]) for name in _REFERENCE_FILTERS if query.get(name)]
     if store.hidden:
@@ -123,7 +123,7 @@ def _references_of(store: Store, query: Query) -> list[Record]:
 
 
 def events(store: Store, query: Query) -> list[Record]:
-    """Events of the last nine days that have shown up by now."""
+    """Select events of the last nine days that are visible by now."""
     rows = store.feed.visible(store.clock.now())
     checks = [*_time_checks(query, ("created_at",)), *_event_checks(store, query)]
     return _most_recent(select(rows, checks, query, ("created_at",), "created_at:desc"), query)
@@ -137,10 +137,10 @@ def _event_checks(store: Store, query: Query) -> Iterator[Check]:
     if users := q.csv(query.get("user_ids", "")):
         yield lambda row: str(row["user_id"]) in users
     if subject_type := query.get("subject_type"):
-        # BillingMilestone is not an allowed value. Unknown what it does; nasty: finds nothing.
+        # BillingMilestone is not an allowed value. Unknown; worst case: it finds nothing.
         yield lambda row: row["subject_type"] == subject_type and subject_type in SUBJECT_TYPES
         if subject_id := query.get("subject_id"):
-            # Without subject_type it is ignored: unknown, and nasty.
+            # Unknown; worst case: without subject_type it is ignored.
             yield lambda row: str(row["subject_id"]) == subject_id
 
 

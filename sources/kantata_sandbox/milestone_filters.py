@@ -18,12 +18,12 @@ _MAX_REFS = 200
 
 
 def restricted(store: Store, query: Query) -> bool:
-    """Whether anything restricts the list; if not, its pages can be cut from the index."""
+    """Return whether anything restricts the list; if not, its pages are slices of the index."""
     return only_ids(query) is not None or any(True for _ in _checks(store, query))
 
 
 def milestone_ids(store: Store, query: Query) -> list[str]:
-    """Give the ids of the milestones that match, in order."""
+    """Return the ids of the milestones that match, in order."""
     descending = read_order(query, ("created_at",)).descending
     checks = list(_checks(store, query))
     few = _candidates(store, query)
@@ -36,7 +36,7 @@ def milestone_ids(store: Store, query: Query) -> list[str]:
 
 
 def _candidates(store: Store, query: Query) -> set[str] | None:
-    """Ids that are easily found, so that not all need be looked at."""
+    """Return ids that are easily found, so that not every milestone must be checked."""
     only = only_ids(query)
     if only is not None:
         return set(only)
@@ -67,23 +67,23 @@ def _one_of(field: str, wanted: frozenset[str]) -> Check:
 
 
 def _date_checks(text: str) -> Iterator[Check]:
-    # Milestones without a date are left out (API.md#list-parameters). A range that is none is
-    # ignored: unknown, and nasty.
+    # Milestones without a date are left out (API.md#list-parameters). Unknown; worst case: an
+    # invalid range is ignored.
     first, colon, last = text.partition(":")
     if colon and len(first) == len(last) == 10:
         yield lambda row: bool(row["date_to_invoice"]) and first <= row["date_to_invoice"] <= last
 
 
 def _reference_checks(store: Store, query: Query) -> Iterator[Check]:
-    # How several reference filters combine is unknown (API.md#unknowns, U8). Nasty: each may be met
-    # by another reference of the milestone.
+    # How several reference filters combine is unknown (API.md#unknowns, U8). Worst case: each
+    # may be met by another reference of the milestone.
     for name, field in _REFERENCE_FIELDS.items():
         if query.get(name):
             yield _has(store, field, frozenset([query[name]]))
     if refs := csv(query.get("external_reference_service_model_refs", "")):
         yield _has(store, "service_model_ref", frozenset(refs[:_MAX_REFS]))
     if (ref := query.get("external_reference_service_model_ref", "")).isdigit():
-        # Declared int32. Other texts are ignored: unknown, and nasty.
+        # Declared int32. Unknown; worst case: other texts are ignored.
         yield _has(store, "service_model_ref", frozenset([ref]))
     if status := query.get("external_reference_status"):
         # "successful or fail" here, while the references say "failed".

@@ -1,4 +1,4 @@
-"""How query parameters are read: leniently and as Ruby does (API.md#parameter-values)."""
+"""Reads query parameters: leniently, and as Ruby does (API.md#parameter-values)."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _LEADING_INTEGER = re.compile(r"\s*[+-]?\d+")
 
 
 def parse_query(raw: str) -> dict[str, str]:
-    """Read a query string; of a parameter given twice the last counts, as in Rails."""
+    """Parse a query string; of a parameter given twice the last counts, as in Rails."""
     return dict(parse_qsl(raw, keep_blank_values=True))
 
 
@@ -41,7 +41,7 @@ def truthy(text: str | None) -> bool | None:
 
 
 def read_moment(text: str | None) -> int | None:
-    """Seconds since 1970; None if missing or unreadable, which means no restriction."""
+    """Read a time as seconds since 1970; None, meaning no restriction, if missing or unreadable."""
     try:
         return instant(text.replace(" ", "+")) if text else None  # an unquoted + arrives as space
     except ValueError:
@@ -49,9 +49,9 @@ def read_moment(text: str | None) -> int | None:
 
 
 def only_ids(query: Query) -> list[str] | None:
-    r"""Give the ids of `only`; None if it is missing or blank, which means everything.
+    r"""Read the ids of `only`; None if it is missing or blank, which means everything.
 
-    What is no number is dropped, a number with a space beside it included: Brainstem's pattern is
+    What is not a number is dropped, also a number next to a space: Brainstem's pattern is
     `\A\d+\z`.
     """
     text = query.get("only", "")
@@ -61,9 +61,9 @@ def only_ids(query: Query) -> list[str] | None:
 
 
 def read_includes(query: Query, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Give the known associations among `include`, in their own order; unknown ones are dropped."""
-    asked = csv(query.get("include", ""))
-    return tuple(name for name in known if name in asked)
+    """Read the known associations of `include`, in their own order; unknown ones are dropped."""
+    included = csv(query.get("include", ""))
+    return tuple(name for name in known if name in included)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Order:
 
 
 def read_order(query: Query, known: tuple[str, ...], default: str = "created_at:desc") -> Order:
-    """Give the order asked for; an unknown field means the default order, silently."""
+    """Read the requested order; an unknown field means the default order, silently."""
     field, _, direction = query.get("order", "").partition(":")
     if field not in known:
         field, _, direction = default.partition(":")
@@ -84,7 +84,7 @@ def read_order(query: Query, known: tuple[str, ...], default: str = "created_at:
 
 @dataclass(frozen=True)
 class Window:
-    """Which rows are answered, and what `meta` says of it."""
+    """The rows of a response, and what `meta` says of them."""
 
     start: int
     stop: int | None
@@ -92,7 +92,7 @@ class Window:
     size: int
 
     def meta(self, count: int) -> dict[str, int]:
-        """Give the `meta` object. It describes pages also where none were cut."""
+        """Return the `meta` object. It describes pages even if there is only one."""
         if not count:
             return {"count": 0, "page_count": 0, "page_number": 0, "page_size": self.size}
         pages = -(-count // self.size)
@@ -105,7 +105,7 @@ class Window:
 
 
 def read_window(query: Query) -> Window:
-    """Give the rows asked for by `only` (all), `limit` with `offset`, or `page` and `per_page`."""
+    """Read the requested rows: `only` (all), `limit` with `offset`, or `page` and `per_page`."""
     size = ruby_int(query.get("per_page", ""))
     size = DEFAULT_PAGE if size < 1 else min(size, MAX_PAGE)
     page = max(ruby_int(query.get("page", "")), 1)

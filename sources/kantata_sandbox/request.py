@@ -1,4 +1,4 @@
-"""One API request."""
+"""One request to the API."""
 
 import re
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class ApiRequest:
         return str(int(found.group()[1:])) if found else ""
 
     def select_ids(self, name: str, make: Callable[[], list[str]]) -> list[str]:
-        """Give the ids a list query selects, kept until the account changes."""
+        """Return the ids that a list query selects, cached until the account changes."""
         page = ("page", "per_page", "limit", "offset", "include", "optional_fields")
         filters = sorted((k, v) for k, v in self.query.items() if k not in page)
         key = (name, *filters)

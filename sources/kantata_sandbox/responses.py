@@ -1,4 +1,4 @@
-"""The envelope of every answer, and the documented error bodies (API.md#responses)."""
+"""The envelope of every response, and the documented error bodies (API.md#responses)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Maps = dict[str, dict[str, Record]]
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """A finished answer."""
+    """A finished response."""
 
     status: int
     body: bytes = b""
@@ -22,7 +22,7 @@ class ApiResponse:
 
 
 def json_response(value: object, status: int = 200) -> ApiResponse:
-    """Any JSON value as an answer."""
+    """Return any JSON value as a response."""
     return ApiResponse(status, orjson.dumps(value))
 
 
@@ -34,7 +34,7 @@ def envelope(
     window: Window,
     side_loads: Maps | None = None,
 ) -> ApiResponse:
-    """Rows of one page by id, as shown, and what they include; `count` is that of the query."""
+    """Return rows of one page by id, and what they include; `count` is that of the query."""
     side_loads = side_loads or {}
     results = [{"key": key, "id": id_} for id_ in own]
     maps: dict[str, object] = {"count": count, "meta": window.meta(count), "results": results}
@@ -45,7 +45,7 @@ def envelope(
 
 
 def envelope_of_one(key: str, record: Record) -> ApiResponse:
-    """The envelope of one record, which includes nothing."""
+    """Return the envelope of one record without includes."""
     return envelope(key, {record["id"]: record}, count=1, window=read_window({}))
 
 
@@ -59,14 +59,14 @@ class Problem:
     index: int | None = None
 
     def record(self) -> Record:
-        """Give the entry as JSON, `field` and `index` only where there is one."""
+        """Return the entry as JSON, `field` and `index` only where there is one."""
         entry = {"type": self.type, "message": self.message}
         extra = {"field": self.field, "index": self.index}
         return entry | {name: value for name, value in extra.items() if value is not None}
 
 
 class ApiError(Exception):
-    """Raised by an endpoint to answer with an error body."""
+    """Raised by an endpoint to respond with an error body."""
 
     def __init__(self, status: int, *problems: Problem) -> None:
         super().__init__(status, problems)
@@ -74,35 +74,35 @@ class ApiError(Exception):
         self.problems = problems
 
     def response(self) -> ApiResponse:
-        """Give the documented error body."""
+        """Return the documented error body."""
         return errors(self.status, *self.problems)
 
 
 def errors(status: int, *problems: Problem) -> ApiResponse:
-    """Give an answer with the documented error body."""
+    """Return a response with the documented error body."""
     return json_response({"errors": [problem.record() for problem in problems]}, status)
 
 
 def not_found() -> ApiError:
-    """404, as for a missing time entry in the recorded answers of 2013."""
+    """Return a 404, as for a missing time entry in the recorded responses of 2013."""
     return ApiError(404, Problem("Not found", type="system"))
 
 
 def unauthorized() -> ApiError:
-    """401, documented."""
+    """Return a 401, documented."""
     return ApiError(401, Problem("Invalid OAuth 2 Request", type="oauth"))
 
 
 def forbidden(message: str) -> ApiError:
-    """403; its text is unknown."""
+    """Return a 403; its text is unknown."""
     return ApiError(403, Problem(message, type="system"))
 
 
 def bad_request(message: str) -> ApiError:
-    """400; its text is unknown."""
+    """Return a 400; its text is unknown."""
     return ApiError(400, Problem(message, type="system"))
 
 
 def invalid(*problems: Problem) -> ApiError:
-    """422, with a field for each problem."""
+    """Return a 422, with a field for each problem."""
     return ApiError(422, *problems)

@@ -1,4 +1,4 @@
-"""The endpoints by method and path, and the way of a request to its answer."""
+"""The endpoints by method and path, and how a request gets to one."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ _CACHED_BYTES = 256 * 1024 * 1024
 
 
 class Api:
-    """Answers requests from one account, and keeps finished pages while nothing changes."""
+    """Answers requests from one account, and caches finished pages until it changes."""
 
     def __init__(self, account: Account, token: str) -> None:
         self.account = account
@@ -62,7 +62,7 @@ class Api:
         )
 
     def answer(self, request: ApiRequest, authorization: str) -> ApiResponse:
-        """Give the answer, refusals included."""
+        """Return the response, refusals included."""
         with self.account.lock:
             try:
                 if authorization != self._bearer:

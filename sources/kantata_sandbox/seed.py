@@ -1,7 +1,7 @@
-"""A believable services firm, always the same for the same number, seed and time.
+"""Seeds the account of a services firm, always the same for the same number, seed and time.
 
-Only `Random.random` is drawn from: its numbers are the same in every Python version. The garbage
-collector rests meanwhile: it would walk through a million new records again and again.
+Only `Random.random` is used: its numbers are the same in every Python version. The garbage
+collector is off meanwhile: it would walk through a million new records again and again.
 """
 
 import gc
@@ -27,7 +27,7 @@ from .creation_order import CreationOrder
 from .store import Store
 
 DEFAULT_NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
-"""The time at which a seeded account stands still, unless told otherwise."""
+"""The date of a seeded account, unless another one is given."""
 
 _DAY = 86400
 _YEARS = 6
@@ -86,15 +86,15 @@ class _Seeder:
         self.open_invoice: dict[str, str] = {}
 
     def pick(self, items: tuple[_T, ...] | list[_T]) -> _T:
-        """One of the items."""
+        """Choose one of the items."""
         return items[int(self.draw() * len(items))]
 
     def moment(self, share: float) -> int:
-        """Give the time at which this share of the firm's life had passed."""
+        """Return the time at which this share of the firm's life had passed."""
         return self.begin + int((self.now - self.begin) * share)
 
     def add_workspaces(self) -> None:
-        """One project for every 40 milestones, and 4 more; old ones are often archived."""
+        """Add one project for every 40 milestones, and 4 more; old ones are often archived."""
         total = 4 + self.count // 40
         for n in range(total):
             share = 0.98 * n / total
@@ -113,7 +113,7 @@ class _Seeder:
         return next(BY_CODE[code] for share, code in _CURRENCY_SHARE if drawn < share)
 
     def finish_workspace(self, record: Record, share: float, currency: Currency) -> None:
-        """Give a project its age, price and progress."""
+        """Set a project's age, price and progress."""
         done = min(100, int((1 - share) * 400 * self.draw()))
         price = int(self.draw() * 500_000) * currency.units
         used = price * done // 100
@@ -127,7 +127,7 @@ class _Seeder:
         record["status"] = STATUS[2] if done == 100 else self.pick(STATUS)
 
     def add_story(self, workspace_id: str, share: float, position: int) -> str:
-        """Add a task of a project; few are archived or deleted."""
+        """Add a task of a project; a few are archived or deleted."""
         id_ = self.store.new_id("story")
         at = stamp(self.moment(share) + 60 * position)
         story = story_record(id_, workspace_id, f"{self.pick(_PHASES)} {position}", at)
@@ -141,7 +141,7 @@ class _Seeder:
         return id_
 
     def add_milestones(self) -> None:
-        """Add all of them in the order of creation, some in the same second as the one before."""
+        """Add all milestones in order of creation, some in the same second as the one before."""
         # Ids pass from six digits to seven (or from seven to eight) on the way, so that sorting
         # them as texts goes wrong; they have gaps, as if others had been deleted.
         number = (10**7 if self.count > 400_000 else 10**6) - self.count
@@ -158,11 +158,11 @@ class _Seeder:
             record = self.milestone(str(number), workspaces[place], place, moment)
             milestones[record["id"]] = record
             born.append((record["id"], moment))
-        self.store.ids_given("milestone", number)
+        self.store.reserve_ids("milestone", number)
         self.store.creation_order = CreationOrder(born)
 
     def milestone(self, id_: str, workspace: Record, place: int, moment: int) -> Record:
-        """One milestone, perhaps with a date, a task and an invoice."""
+        """Build one milestone, perhaps with a date, a task and an invoice."""
         draw = self.draw
         created = stamp(moment)
         updated = created
@@ -189,7 +189,7 @@ class _Seeder:
         return record
 
     def amount(self, units: int) -> int:
-        """Subunits: mostly round sums, some odd ones, credits and a few zeros."""
+        """Choose an amount in minor units: mostly round, some odd ones, credits and a few zeros."""
         drawn = self.draw()
         if drawn < 0.01:
             return 0
@@ -236,7 +236,7 @@ class _Seeder:
         return id_
 
     def add_references(self) -> None:
-        """Every eighth milestone or so is known to another system, some to two."""
+        """Make about every eighth milestone known to another system, some to two."""
         last = 1_000
         for id_, milestone in self.store.true_milestones.items():
             drawn = self.draw()
@@ -245,7 +245,7 @@ class _Seeder:
             for service, model in _SERVICES[: 2 if drawn < 0.01 else 1]:
                 last += 1
                 self.add_reference(str(last), id_, milestone["updated_at"], service, model)
-        self.store.ids_given("reference", last)
+        self.store.reserve_ids("reference", last)
 
     def add_reference(self, id_: str, milestone: str, at: str, service: str, model: str) -> None:
         """Add a reference; a few failed or are pending."""

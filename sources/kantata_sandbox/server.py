@@ -1,4 +1,4 @@
-"""Running the sandbox: in a thread beside a test, or in the foreground for a demonstration."""
+"""Runs the sandbox: in a thread for a test, or in the foreground for a demonstration."""
 
 import asyncio
 import signal
@@ -24,7 +24,7 @@ _NO_LOG = 100  # above every level: what the server has to say is in its answers
 
 
 class _Protocol(H11Protocol):
-    """Hands the connection to the application, so that it can be cut off."""
+    """Passes the connection to the application, so that it can be cut off."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -32,9 +32,9 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Says when it is listening, and leaves at once.
+    """Signals when it is listening, and stops at once.
 
-    Uvicorn looks every tenth of a second whether it should go, and waits for the requests it
+    Uvicorn checks only ten times a second whether it should stop, and waits for the requests it
     serves. Tests start hundreds of sandboxes, some with requests that are being delayed.
     """
 
@@ -84,24 +84,23 @@ def _listen(port: int) -> socket.socket:
 
 
 class Sandbox:
-    """A local server that behaves as the Kantata OX API does, and misbehaves when told to.
+    """A local server that behaves like the Kantata OX API, and misbehaves on demand.
 
     Use it in a `with` statement. Nothing is kept when it ends. If something failed inside of it,
     such as an `action` of a fault, leaving it raises that error.
 
     Args:
-        milestones: how many billing milestones the account has, from 0 to a million.
+        milestones: the number of billing milestones, from 0 to a million.
         seed: chooses the account; the same seed gives the same one.
-        latency_ms: added to each answer; requests at the same time overlap.
-        token: the bearer token that is let in.
+        latency_ms: added to each response; concurrent requests overlap.
+        token: the bearer token that is accepted.
         port: 0 for any free one.
-        now: when the account stands and its clock starts. None: the account stands at a fixed
+        now: the date of the account and the start of its clock. None: the account has a fixed
             date, and the clock is the real one (or that date, if the real one is behind it).
         account: serve this account instead of a seeded one.
 
     Raises:
-        OSError: on entering, the port is taken.
-
+        OSError: on entering, if the port is taken.
     """
 
     def __init__(
@@ -123,12 +122,12 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Where the API begins, without a slash at the end."""
+        """The API's address, without a slash at the end."""
         return f"http://{HOST}:{self._port}/api/v1"
 
     @property
     def control_url(self) -> str:
-        """Where the sandbox's own controls begin: /faults and /account below it need no token."""
+        """The address of the sandbox's own controls, /faults and /account, which need no token."""
         return f"http://{HOST}:{self._port}/sandbox"
 
     @property
@@ -185,7 +184,7 @@ class Sandbox:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGINT or SIGTERM sets; only the main thread can be told of them."""
+    """Yield an event that SIGINT or SIGTERM sets; only the main thread can receive signals."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -211,15 +210,14 @@ def serve(
 
     Args:
         port: 0 for any free one.
-        milestones: how many there are.
+        milestones: the number of billing milestones.
         seed: chooses the account.
-        latency_ms: added to each answer.
-        token: the bearer token that is let in.
+        latency_ms: added to each response.
+        token: the bearer token that is accepted.
         on_ready: called with the API's URL once the server listens.
 
     Raises:
-        OSError: the port is taken.
-
+        OSError: if the port is taken.
     """
     with _stop_signals() as stop, Sandbox(milestones, seed, latency_ms, token, port) as sandbox:
         if on_ready is not None:

@@ -1,4 +1,4 @@
-"""The memory of the account: its records, what belongs to what, and how milestones are shown."""
+"""The account's memory: its records, their relations, and how milestones are shown."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from .feed import Feed
 FieldRule = Callable[[Record], object]
 """Gives the value of an added field from the milestone it is added to."""
 
-_LEFT_OUT = object()
+_ABSENT = object()
 
 
 class Store:
-    """Plain dictionaries under one lock. Read them as you like; change them by the mutators only.
+    """Dictionaries under one lock. Reading them directly is fine; change them only by the mutators.
 
-    `version` goes up with every change, so that answers can be kept until then.
+    `version` increases with every change, so that responses can be cached until then.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -42,7 +42,7 @@ class Store:
         self.hidden: set[str] = set()
         """Workspaces which the token's user may not see."""
         self.extra_maps: dict[str, dict[str, Record]] = {}
-        """Side-loads nobody asked for, by their type."""
+        """Records side-loaded with every page of milestones, by their type."""
         self._last_id: dict[str, int] = defaultdict(lambda: 1_000)
         self._added: dict[str, object] = {}
         self._removed: set[str] = set()
@@ -50,7 +50,7 @@ class Store:
 
     @contextmanager
     def change(self) -> Iterator[int]:
-        """Hold the lock, give the time in seconds since 1970, and count the change."""
+        """Hold the lock, yield the time in seconds since 1970, and count the change."""
         with self.lock:
             try:
                 yield self.clock.now()
@@ -58,12 +58,12 @@ class Store:
                 self.version += 1
 
     def new_id(self, kind: str) -> str:
-        """Give an id of this kind that was never given before."""
+        """Return an id of this kind that was never used before."""
         self._last_id[kind] += 1
         return str(self._last_id[kind])
 
-    def ids_given(self, kind: str, last: int) -> None:
-        """Tell that ids of this kind up to `last` are taken."""
+    def reserve_ids(self, kind: str, last: int) -> None:
+        """Mark ids of this kind up to `last` as used."""
         self._last_id[kind] = max(self._last_id[kind], last)
 
     @property
@@ -93,7 +93,7 @@ class Store:
         return bool(self._added or self._removed or self._raw)
 
     def shown(self, record: Record) -> Record:
-        """Give a milestone with the fields that were added, removed or set to something odd."""
+        """Return a milestone with the fields that were added, removed or set to another value."""
         if not self._disguised:
             return record
         extra = {n: rule(record) if callable(rule) else rule for n, rule in self._added.items()}
@@ -101,17 +101,17 @@ class Store:
         return {
             name: value
             for name, value in shown.items()
-            if name not in self._removed and value is not _LEFT_OUT
+            if name not in self._removed and value is not _ABSENT
         }
 
     def add_field(self, name: str, value: object | FieldRule) -> None:
-        """Kantata adds a field to every milestone: a value, or a function of the milestone."""
+        """Add a field to every milestone: a value, or a function of the milestone."""
         with self.change():
             self._removed.discard(name)
             self._added[name] = value
 
     def remove_field(self, name: str) -> None:
-        """Kantata drops a field from every milestone, or a permission to see it is lost."""
+        """Remove a field from every milestone, as if a permission to see it were lost."""
         with self.change():
             self._added.pop(name, None)
             self._removed.add(name)
@@ -123,13 +123,13 @@ class Store:
             self._removed.discard(name)
 
     def set_raw(self, id: str, field: str, value: object) -> None:
-        """Show any JSON value in one milestone, also one of a wrong type. Raises no event."""
+        """Show any JSON value in one milestone, even of a wrong type. Raises no event."""
         with self.change():
             self._raw.setdefault(self.true_milestones[id]["id"], {})[field] = value
 
     def leave_out(self, id: str, field: str) -> None:
         """Leave a field out of one milestone: absent is not null. Raises no event."""
-        self.set_raw(id, field, _LEFT_OUT)
+        self.set_raw(id, field, _ABSENT)
 
     def clear_raw(self, id: str) -> None:
         """Show one milestone as it is again."""
@@ -138,20 +138,20 @@ class Store:
 
     @staticmethod
     def created(record: Record) -> int:
-        """When a record was created, in seconds since 1970."""
+        """Return when a record was created, in seconds since 1970."""
         return instant(record["created_at"])
 
     def sees(self, workspace_id: str | None) -> bool:
-        """Whether the token's user may see what belongs to this workspace."""
+        """Return whether the token's user can see what belongs to this workspace."""
         return workspace_id not in self.hidden
 
     def sees_milestone(self, id_: str) -> bool:
-        """Whether there is such a milestone and the token's user may see it."""
+        """Return whether the milestone exists and the token's user can see it."""
         record = self.true_milestones.get(id_)
         return record is not None and self.sees(record["workspace_id"])
 
     def sees_invoice(self, id_: str) -> bool:
-        """Whether there is such an invoice, not wholly of workspaces hidden from the user."""
+        """Return whether the invoice exists and is not entirely of hidden workspaces."""
         if id_ not in self.invoices:
             return False
         billed = self.milestones_of.get(id_, [])

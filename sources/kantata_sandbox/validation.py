@@ -1,4 +1,4 @@
-"""What may be written to a milestone or a reference (API.md#writing-milestones)."""
+"""Checks what is written to a milestone or a reference (API.md#writing-milestones)."""
 
 import re
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def _id(value: object) -> str | None:
 
 
 def _date(value: object) -> str | None:
-    """Read a date; what is none becomes null without a word: unknown, and nasty."""
+    """Read a date; what is not a date becomes null silently: unknown, and the worst case."""
     try:
         return date.fromisoformat(str(value)[:10]).isoformat()
     except ValueError:
@@ -70,7 +70,7 @@ _FIELDS: dict[str, Converter] = {
 def check_milestone(
     store: Store, item: Record, existing: Record | None
 ) -> tuple[Record, list[Problem]]:
-    """Convert the writable fields of a body, and tell what is wrong with them.
+    """Convert the writable fields of a body, and return the problems with them.
 
     Fields that cannot be written (currency, invoice_id, on update also workspace_id) are ignored.
     """
@@ -117,7 +117,7 @@ def _story_problems(store: Store, record: Record) -> list[Problem]:
 
 
 def check_reference(item: Record) -> tuple[Record, list[Problem]]:
-    """Convert the writable fields of a reference, and tell what is wrong with them."""
+    """Convert the writable fields of a reference, and return the problems with them."""
     problems = [
         Problem(f"{name.replace('_', ' ').capitalize()} can't be blank", name)
         for name in _REFERENCE_NEEDS

@@ -16,7 +16,7 @@ MAX_BATCH = 100
 def create_milestones(request: ApiRequest) -> ApiResponse:
     """POST /billing_milestones: one, or up to 100 of which all or none are created.
 
-    Whether a batch is atomic is unknown (API.md#unknowns, U6). Its answer is an ordinary page: 20
+    Whether a batch is atomic is unknown (API.md#unknowns, U6). Its response is an ordinary page: 20
     rows, newest first, unless the query says otherwise (API.md#batch-create).
     """
     body = body_parser.parse_body(request.body, request.content_type)
@@ -47,14 +47,14 @@ def _checked(request: ApiRequest, items: list[Record], single: bool) -> list[Rec
 
 
 def _created(request: ApiRequest, ids: list[str]) -> ApiResponse:
-    """ApiResponse with a page of what was created: the newest first, even within a second."""
+    """Return a page of what was created: the newest first, even within a second."""
     page = read_window({name: v for name, v in request.query.items() if name != "only"})
     rows = sorted(ids, key=int, reverse=read_order(request.query, ("created_at",)).descending)
     return milestones_response(request, rows[page.start : page.stop], len(rows), page)
 
 
 def _editable(request: ApiRequest) -> Record:
-    """Give the milestone of the path, unless it is invoiced, be it by a draft.
+    """Return the milestone of the path, unless it is on an invoice, even a draft.
 
     Status and text of the refusal are unknown (API.md#unknowns, U5).
     """
@@ -67,7 +67,7 @@ def _editable(request: ApiRequest) -> Record:
 
 
 def update_milestone(request: ApiRequest) -> ApiResponse:
-    """PUT /billing_milestones/{id}: the fields given, the others stay."""
+    """PUT /billing_milestones/{id}: the fields given change, the others stay."""
     body = body_parser.parse_body(request.body, request.content_type)
     record = _editable(request)
     item = body.get("billing_milestone")
@@ -81,7 +81,7 @@ def update_milestone(request: ApiRequest) -> ApiResponse:
 
 
 def delete_milestone(request: ApiRequest) -> ApiResponse:
-    """DELETE /billing_milestones/{id}: gone for good."""
+    """DELETE /billing_milestones/{id}."""
     request.account.delete_milestone(_editable(request)["id"])
     return ApiResponse(204)
 

@@ -1,10 +1,10 @@
-"""Everything that moves data, or starts what does."""
+"""Sync Kantata's billing milestones into a warehouse, and write approved changes back."""
 
 import os
 
-# dlt reads these when it is imported. Telemetry is off whatever else is configured; the others
-# may be set otherwise. A warning for each Arrow batch would drown everything else; merges of one
-# table at a time keep memory flat; hashes and load ids must be there from the first row on.
+# dlt reads these when it is imported. Telemetry is always off; the others are defaults that the
+# environment overrides. dlt would log a warning for each Arrow batch; merging one table at a time
+# keeps memory flat; load ids must exist from the first row on.
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 for _name, _value in {
     "RUNTIME__LOG_LEVEL": "CRITICAL",

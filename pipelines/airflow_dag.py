@@ -1,20 +1,20 @@
-"""The job under Airflow 3: sync, then push, every hour. Put this file, or a link to it, into dags/.
+"""Run the job under Airflow 3: sync, then push, every hour. Link or copy this file into dags/.
 
-It needs nothing but Airflow: the job runs by its own command line, in the environment where
-`milestones` is installed, since dlt inside Airflow asks it for every setting and takes ten times as
-long. What it is told comes from Airflow alone:
+Airflow needs no other package: the tasks start the `milestones` command of the environment where
+it is installed. (dlt inside Airflow would look up every setting in Airflow, and take ten times as
+long.) All settings come from Airflow:
 
-- connection ``kantata``: its password is the token; its host the API's address, if it is another;
-- connection ``kantata_write``, if there is one: its password is the token for writing;
-- connection ``milestones_postgres``, if there is one: the warehouse and the ledger; else DuckDB;
+- connection ``kantata``: its password is the token; its host is the API's URL, if not the default;
+- connection ``kantata_write``, optional: its password is the token for writing;
+- connection ``milestones_postgres``, optional: the warehouse and the ledger; without it DuckDB;
 - variable ``milestones_command``: the path of `milestones`;
-- variable ``milestones_folder``: where it works: `.milestones/` and, for DuckDB, the warehouse;
-- variable ``milestones_settings``, JSON: further settings by their environment's names, as
-  ``{"PUSH__ENABLED": "true", "WAREHOUSE__REPORTING_TIMEZONE": "Europe/Berlin"}``.
+- variable ``milestones_folder``: the folder of `.milestones/` and, for DuckDB, of the warehouse;
+- variable ``milestones_settings``, JSON: further settings by their names in the environment, such
+  as ``{"PUSH__ENABLED": "true", "WAREHOUSE__REPORTING_TIMEZONE": "Europe/Berlin"}``.
 
-Exit codes: 75, and being stopped, is tried again; 3 succeeds, and a warning names what needs a
-person; everything else fails at once. Push is never tried again by Airflow: what it sent and got no
-answer to is settled by a later push, which asks first.
+Exit codes: after 75, or a signal, Airflow tries sync again. 3 succeeds, and a warning in the log
+lists what requires action. Any other code fails at once. Airflow never repeats push: a later push
+reads back every change of unknown outcome before it sends anything.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from airflow.sdk.exceptions import (
 
 # Exit codes of `milestones`: its packages cannot be imported here.
 _DONE, _ACTION_REQUIRED = 0, 3
-_TRY_AGAIN = (75, 130, 143)  # and whatever a signal ended, which is below 0
-_WAIT = 600  # seconds for another run that is going
-_STOP = 15.0  # seconds to end in after SIGTERM
+_TRY_AGAIN = (75, 130, 143)  # and codes below 0: ended by a signal
+_WAIT = 600  # seconds to wait for another run
+_STOP = 15.0  # seconds from SIGTERM to the end
 _LEVELS = {"info": "info", "warning": "warning", "error": "error"}
 
 
 class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airflow
-    """One part of the job.
+    """Runs one part of the job.
 
     Args:
         part: ``sync`` or ``push``.
-        arguments: Of the operator.
+        arguments: The arguments of any operator.
     """
 
     def __init__(self, part: str, **arguments: Any) -> None:  # noqa: ANN401 - Airflow's own
@@ -57,12 +57,12 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Airflow's own
-        """Run it; gives the figures of its last line.
+        """Run the part; return the figures of its last log line.
 
         Raises:
-            AirflowSkipException: If it is to push, and that is not enabled.
-            AirflowFailException: If trying again will not help.
-            AirflowException: If it may.
+            AirflowSkipException: If the part is push, and push is not enabled.
+            AirflowFailException: If it failed, and trying again will not help.
+            AirflowException: If it failed, and trying again may help.
         """
         settings = _settings()
         destination = "postgres" if "DESTINATION__POSTGRES__CREDENTIALS" in settings else "duckdb"
@@ -72,7 +72,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
         command += ["--destination", destination, "--wait", str(_WAIT), "--log-format", "json"]
         folder = Path(Variable.get("milestones_folder", "milestones"))
         folder.mkdir(parents=True, exist_ok=True)
-        self._process = subprocess.Popen(  # noqa: S603 - of Airflow's own variables
+        self._process = subprocess.Popen(  # noqa: S603 - from Airflow's own variables
             command, cwd=folder, env=os.environ | settings, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
@@ -80,14 +80,14 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
         return self._result(self._process.wait(), last)
 
     def on_kill(self) -> None:
-        """Let it end in order when Airflow stops the task."""
+        """Stop the command with SIGTERM when Airflow stops the task."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP)
 
     def _log_lines(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        """Log what it tells; gives its last line."""
+        """Log the lines of the command; return the last one."""
         last: dict[str, Any] = {}
         for line in process.stderr or ():
             try:
@@ -101,7 +101,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
     def _result(self, code: int, last: dict[str, Any]) -> dict[str, Any]:
         if code == _ACTION_REQUIRED:
             for need in last.get("needs", []):
-                self.log.warning("needs a person: %s", need)
+                self.log.warning("action required: %s", need)
         if code in (_DONE, _ACTION_REQUIRED):
             return last
         message = f"milestones ended with {code}: {last.get('error', 'no reason given')}"
@@ -111,7 +111,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
 
 
 def _settings() -> dict[str, str]:
-    """Settings as the environment of the command."""
+    """Return the environment variables of the command."""
     settings: dict[str, Any] = Variable.get("milestones_settings", {}, deserialize_json=True)
     found = {name: str(value) for name, value in settings.items()}
     found["KANTATA_ACCESS_TOKEN"] = Connection.get("kantata").password or ""
@@ -136,12 +136,13 @@ def _connection(name: str) -> Connection | None:
 def _check_push(settings: dict[str, str]) -> None:
     if settings.get("PUSH__ENABLED", "").lower() != "true":
         raise AirflowSkipException(
-            "writing is off: PUSH__ENABLED in milestones_settings is not true"
+            "push is off: set PUSH__ENABLED to true in the variable milestones_settings"
         )
     if not settings.get("LEDGER__URL", "").startswith("postgres"):
         raise AirflowFailException(
             "the ledger of changes must be on Postgres, since Airflow's workers share no disk: "
-            "make a connection milestones_postgres, or set LEDGER__URL in milestones_settings"
+            "create the connection milestones_postgres, or set LEDGER__URL in the variable "
+            "milestones_settings"
         )
 
 

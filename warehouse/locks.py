@@ -47,10 +47,10 @@ _SINCE_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def ensure_supported() -> None:
-    """Make sure that this system has the locks that a run needs.
+    """Check that this system has the file locks that a run needs.
 
     Raises:
-        LocksUnsupported: If it has not, as Windows.
+        LocksUnsupported: If it has none, as Windows.
     """
     if not _HAS_LOCKS:
         raise LocksUnsupported(

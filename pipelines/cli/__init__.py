@@ -1,10 +1,10 @@
-"""The command line: ``main`` is what ``milestones`` starts."""
+"""The command line; ``milestones`` starts ``main``."""
 
 from __future__ import annotations
 
 
 def main() -> None:
     """Run the command line."""
-    from .app import main as run  # imported when it is needed: importing a part of it stays cheap
+    from .app import main as run  # here, so that importing one module of it stays cheap
 
     run()

@@ -20,7 +20,8 @@ app = typer.Typer(
     cls=GroupedCommands,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Billing milestones of Kantata OX in DuckDB or Postgres, proven to the cent.",
+    help="Sync the billing milestones of Kantata OX into DuckDB or Postgres, equal to the cent, "
+    "and write approved changes back.",
 )
 
 
@@ -49,28 +50,31 @@ def _root(
 @app.command()
 def sync(
     destination: DestinationOption = Warehouse.DUCKDB,
-    full: Annotated[bool, typer.Option("--full", help="Scan, whatever is due.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Do a full scan, even if none is due.")
+    ] = False,
     allow_deletes: Annotated[
         bool,
         typer.Option(
             "--allow-deletes",
-            help="Mark what is missing as deleted, however much; with PROJECT, only of projects "
-            "nobody can read any more.",
+            help="Mark missing milestones as deleted, however many they are. With PROJECT: mark "
+            "the milestones of projects that were deleted and can no longer be read.",
         ),
     ] = False,
     projects: Annotated[
-        list[str] | None, typer.Argument(metavar="PROJECT", help="For --allow-deletes.")
+        list[str] | None,
+        typer.Argument(metavar="PROJECT", help="Ids of deleted projects, for --allow-deletes."),
     ] = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Read what changed, or everything; load it, prove it, publish it."""
+    """Read what changed in the account, or everything; load, validate and publish it."""
     from pipelines.sync.options import SyncOptions
 
     from . import commands
 
     if projects and not allow_deletes:
-        raise typer.BadParameter(f"{projects[0]}: a project is only for --allow-deletes")
+        raise typer.BadParameter(f"{projects[0]}: a project needs --allow-deletes")
     options = SyncOptions(
         full=full,
         allow_deletes=allow_deletes and not projects,
@@ -82,16 +86,14 @@ def sync(
 @app.command()
 def run(
     destination: DestinationOption = Warehouse.DUCKDB,
-    only: Annotated[
-        Part | None, typer.Option("--only", help="One part, for a scheduler that starts each.")
-    ] = None,
+    only: Annotated[Part | None, typer.Option("--only", help="Run only this part.")] = None,
     wait: WaitOption = 0,
     log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="How to tell on stderr how it goes on.")
+        LogFormat, typer.Option("--log-format", help="The format of the log on stderr.")
     ] = LogFormat.TEXT,
     as_json: JsonOption = False,
 ) -> None:
-    """What cron starts: sync; push, if that is enabled; alerts, if a person is needed."""
+    """Run the scheduled job: sync, push if it is enabled, and alerts. For cron and Airflow."""
     from . import commands
 
     commands.run(destination, part=only, wait=wait, log_format=log_format, as_json=as_json)
@@ -101,11 +103,14 @@ def run(
 def check(
     destination: DestinationOption = Warehouse.DUCKDB,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Ask the account how it behaves; by GET only.")
+        bool,
+        typer.Option(
+            "--probe", help="Also test how the account's API behaves, with GET requests only."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask everything a run depends on: one line each, with the way out."""
+    """Check the settings, the account and the warehouse, and say how to fix what is wrong."""
     from . import commands
 
     commands.check(destination, probe=probe, as_json=as_json)
@@ -116,11 +121,13 @@ def status(
     destination: DestinationOption = Warehouse.DUCKDB,
     fail_if_older_than: Annotated[
         str | None,
-        typer.Option(metavar="AGE", help="End with 1 if no run was proven within it, as 6h."),
+        typer.Option(
+            metavar="AGE", help="Exit with 1 if the last validated run is older, such as 6h."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how fresh the warehouse is, its last runs, and what is due when."""
+    """Show how current the warehouse is, its last runs, and the amounts due by month."""
     from . import commands
 
     commands.status(destination, fail_if_older_than=fail_if_older_than, as_json=as_json)
@@ -128,7 +135,7 @@ def status(
 
 @app.command()
 def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
-    """Build the marts anew from what the last proven run left; `sync` does it by itself."""
+    """Rebuild the marts from the last validated run. `sync` does it when something changed."""
     from . import commands
 
     commands.models(destination, as_json)
@@ -136,7 +143,7 @@ def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
 
 @app.command()
 def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
-    """Check the marts: what is wrong is shown, with its first rows."""
+    """Run the checks of the marts, and show the first rows that fail."""
     from . import commands
 
     commands.checks(destination, as_json)
@@ -144,7 +151,7 @@ def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
 
 @app.command()
 def move(as_json: JsonOption = False) -> None:
-    """Move the DuckDB warehouse and its ledger to an empty Postgres, versions included."""
+    """Move the DuckDB warehouse, with all versions, and its ledger to an empty Postgres."""
     from . import commands
 
     commands.move(as_json)
@@ -152,13 +159,15 @@ def move(as_json: JsonOption = False) -> None:
 
 @app.command()
 def sandbox(
-    port: Annotated[int, typer.Option(help="0 for any free one.", min=0, max=65535)] = 0,
-    milestones: Annotated[int, typer.Option(help="How many.", min=0, max=1_000_000)] = 1_000,
-    seed: Annotated[int, typer.Option(help="Chooses the account.")] = 1,
-    latency: Annotated[float, typer.Option(help="Milliseconds added to each answer.", min=0)] = 0,
-    token: Annotated[str, typer.Option(help="The token that is let in.")] = "sandbox-token",  # noqa: S107 - it opens nothing
+    port: Annotated[int, typer.Option(help="The port; 0 for any free port.", min=0, max=65535)] = 0,
+    milestones: Annotated[
+        int, typer.Option(help="The number of milestones.", min=0, max=1_000_000)
+    ] = 1_000,
+    seed: Annotated[int, typer.Option(help="The seed of the generated account.")] = 1,
+    latency: Annotated[float, typer.Option(help="Milliseconds to delay each response.", min=0)] = 0,
+    token: Annotated[str, typer.Option(help="The token that is accepted.")] = "sandbox-token",  # noqa: S107 - not a secret
 ) -> None:
-    """Run a local server that behaves as Kantata does, until Ctrl-C."""
+    """Run a local server that behaves like the API of Kantata, until Ctrl-C."""
     from . import commands
 
     commands.sandbox(port=port, milestones=milestones, seed=seed, latency=latency, token=token)
@@ -166,7 +175,7 @@ def sandbox(
 
 @app.command()
 def demo() -> None:
-    """Sync a sandbox, change it, sync it again, and show what changed. Needs no token."""
+    """Sync a sandbox, change it, sync it again, and show what changed. No token is needed."""
     from .demo import demo
 
     demo()

@@ -1,4 +1,4 @@
-"""What the commands of ``app`` do."""
+"""The implementations of the commands in ``app``."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _labels(target: Target, result: JobResult) -> Labels:
 
 
 def _job_figures(result: JobResult) -> dict[str, object]:
-    """What a run did, in numbers."""
+    """Return the figures of a run for the log's last line."""
     figures: dict[str, object] = {}
     if result.synced:
         names = ("mode", "why", "requests", "rows_read", "added", "changed", "deleted", "restored")
@@ -112,7 +112,7 @@ def _render_job(result: JobResult, known: Labels) -> None:
 
 
 def check(destination: Warehouse, *, probe: bool, as_json: bool) -> None:
-    """Check all that a run depends on."""
+    """Check the settings, the account and the warehouse."""
     with handle_errors(as_json), stop_on_signals():
         results = []
         target = configured_target(destination)
@@ -132,17 +132,17 @@ def _render_check(result: preflight.CheckResult) -> None:
 
 
 def status(destination: Warehouse, *, fail_if_older_than: str | None, as_json: bool) -> None:
-    """Show the status of the warehouse."""
+    """Show the status of the warehouse, and fail if it is too old."""
     with handle_errors(as_json):
         max_age = parse_duration(fail_if_older_than or "999999d", "--fail-if-older-than")
         found = read_status(configured_target(destination))
         if as_json:
             print_json(render_status.status_json(found))
         else:
-            render_status.print_status(found)
+            render_status.render_status(found)
         if fail_if_older_than and not found.is_fresh(max_age, utc_now()):
             if not as_json:
-                print_err(f"milestones: no run was proven within {fail_if_older_than}")
+                print_err(f"milestones: no run was validated within {fail_if_older_than}")
             raise typer.Exit(ExitCode.FAILED)
 
 
@@ -186,7 +186,7 @@ def _render_migration(moved: MigrationResult) -> None:
     rows = ", ".join(f"{count:,} {table}" for table, count in moved.rows.items() if count)
     print_out(f"moved: {rows}")
     if moved.changes is not None:
-        print_out(f"moved {moved.changes:,} changes; the old ledger is {moved.old_ledger}")
+        print_out(f"moved {moved.changes:,} changes; the old ledger is now {moved.old_ledger}")
     print_out("from now on: milestones run --destination postgres")
 
 
@@ -194,7 +194,7 @@ def sandbox(*, port: int, milestones: int, seed: int, latency: float, token: str
     """Serve a sandbox until a signal comes."""
 
     def ready(url: str) -> None:
-        print(f"A sandbox of {milestones:,} milestones listens. In another terminal:\n")
+        print(f"A sandbox of {milestones:,} milestones is running. In another terminal:\n")
         print(f"export KANTATA_API_URL={url}")
         print(f"export KANTATA_ACCESS_TOKEN={token}", flush=True)
 

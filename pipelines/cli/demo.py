@@ -1,4 +1,4 @@
-"""`milestones demo`: the whole job against a sandbox, with a few changes in between."""
+"""Run the demo: sync a sandbox, change it, and show what the next syncs found."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TRY = (
 
 
 def demo() -> None:
-    """Sync a sandbox, change it, sync it by the feed and by a scan, and show what changed."""
+    """Sync a sandbox, change it, sync it by events and by a full scan, and show what changed."""
     with handle_errors(as_json=False), stop_on_signals():
         _demo()
 
@@ -58,9 +58,9 @@ def _demo() -> None:
         out.print(f"[bold]1. A sandbox of {MILESTONES:,} milestones, synced[/]")
         _sync(settings, target)
         last = _change(sandbox.account)
-        out.print("\n[bold]2. Seven changes in it: its events tell of six, which are read[/]")
+        out.print("\n[bold]2. Seven changes: events report six of them, which are read[/]")
         _sync(settings, target)
-        out.print("\n[bold]3. A full scan, due once a day, finds the one nobody told of[/]")
+        out.print("\n[bold]3. A full scan, due once a day, finds the one without an event[/]")
         _sync(settings, target, full=True)
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
         out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
@@ -78,7 +78,7 @@ def _sync(settings: KantataSettings, target: Target, *, full: bool = False) -> N
 
 
 def _change(account: Account) -> int:
-    """Do what people do; gives the highest id there was before."""
+    """Change the account as people would; return the highest milestone id before that."""
     milestones = account.milestones
     newest = sorted(milestones, key=int, reverse=True)
     billed = next(i for i in newest if milestones[i]["invoice_id"] is not None)
@@ -104,7 +104,7 @@ def _changes_table(changes: list[VersionChange]) -> Table:
 
 
 def _changed_fields(change: VersionChange) -> dict[str, tuple[str, str]]:
-    """Each field that differs, with its value before and after, as text."""
+    """Return each field that differs, with its value before and after, as text."""
     fields: dict[str, tuple[str, str]] = {}
     amount = format_amount(change.amount, change.unit)
     if change.amount_before != change.amount:

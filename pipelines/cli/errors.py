@@ -1,4 +1,4 @@
-"""How a command ends: every failure is one line, or one JSON value, and its exit code."""
+"""Report the error of a command as one line or one JSON value, and exit with its code."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ ERROR_LOG = Path(".milestones/error.log")
 
 @contextmanager
 def handle_errors(as_json: bool, log: JsonLog | None = None) -> Iterator[None]:
-    """Turn every failure into one line, or one JSON value, and its exit code.
+    """Report any error as one line or one JSON value, and exit with its code.
 
     Args:
-        as_json: Whether the result is to be JSON.
-        log: Where the line goes; None for stderr.
+        as_json: Whether to print JSON.
+        log: The log that gets the line; None for stderr.
     """
-    from sources.kantata.errors import KantataError  # with dlt, which --help need not wait for
+    from sources.kantata.errors import (
+        KantataError,
+    )  # here: it imports dlt, which --help does not need
 
     try:
         with on_forced_exit(partial(_report, as_json=as_json, log=log)):
@@ -42,7 +44,7 @@ def handle_errors(as_json: bool, log: JsonLog | None = None) -> Iterator[None]:
         _fail(str(error), error.exit_code, as_json, log)
     except (typer.Exit, typer.BadParameter):
         raise
-    except Exception as error:  # a mistake of ours is still told in one line
+    except Exception as error:  # a bug is still reported in one line
         where = _save_traceback(traceback.format_exc())
         message = f"{type(error).__name__}: {error}".splitlines()[0] + where
         _fail(message, ExitCode.FAILED, as_json, log)
@@ -51,12 +53,12 @@ def handle_errors(as_json: bool, log: JsonLog | None = None) -> Iterator[None]:
 def _fail(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:
     _report(message, exit_code, as_json, log)
     if exit_code in STOPPED_BY_SIGNAL:
-        os._exit(exit_code)  # a load that would not end in time must not hold the process
+        os._exit(exit_code)  # a load that does not end must not keep the process
     raise typer.Exit(exit_code)
 
 
 def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:
-    from pipelines.config.secrets import mask_secrets  # with dlt
+    from pipelines.config.secrets import mask_secrets  # here: it imports dlt
 
     message = mask_secrets(message)
     if log is not None:
@@ -69,8 +71,8 @@ def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) ->
 
 
 def _save_traceback(trace: str) -> str:
-    """Keep a traceback for whoever mends it; gives where."""
-    from pipelines.config.secrets import mask_secrets  # with dlt
+    """Save a traceback; return where, or nothing if it cannot be saved."""
+    from pipelines.config.secrets import mask_secrets  # here: it imports dlt
 
     try:
         ERROR_LOG.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The help: commands in groups, in the order people use them, with an example each."""
+"""Show the commands in groups, in the order people use them, with an example each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-# Group -> command -> example; a command of `propose` is below it and in no group of its own.
+# Group -> command -> example. The subcommands of `propose` are in PROPOSALS.
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Try it without an account": {
         "demo": "milestones demo",
@@ -47,7 +47,7 @@ PROPOSALS: Mapping[str, str] = {
 
 
 class GroupedCommands(TyperGroup):
-    """The commands in their groups."""
+    """The commands of `milestones`, in groups."""
 
     def __init__(
         self,
@@ -70,11 +70,11 @@ class GroupedCommands(TyperGroup):
         return [*grouped, *(name for name in self.commands if name not in grouped)]
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own
-        """Return the options; a flag shows no type."""
+        """Return the options, with no type shown for a flag."""
         return _without_flag_types(super().get_params(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer's own
-        """Return a command whose flags show no type."""
+        """Return a command, with no type shown for its flags."""
         command = super().get_command(ctx, cmd_name)
         for each in (command, *getattr(command, "commands", {}).values()):
             if each is not None:
@@ -87,7 +87,7 @@ def _example(command: str) -> str:
 
 
 def _without_flag_types(options: list[Any]) -> list[Any]:
-    """Take the type from flags: `--json <bool>` would ask for a value that it does not take."""
+    """Hide the type of flags: `--json <bool>` looks like an option that takes a value."""
     for option in options:
         if getattr(option, "is_flag", False):
             option.metavar = ""

@@ -1,4 +1,4 @@
-"""Options that many commands have."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ import typer
 
 
 class Warehouse(StrEnum):
-    """Where the milestones are."""
+    """The kind of warehouse."""
 
     DUCKDB = "duckdb"
     POSTGRES = "postgres"
 
 
 class LogFormat(StrEnum):
-    """How a run tells how it goes on."""
+    """The format of a run's log."""
 
     TEXT = "text"
     JSON = "json"
 
 
 DestinationOption = Annotated[
-    Warehouse, typer.Option("--destination", help="Where the milestones go.")
+    Warehouse, typer.Option("--destination", help="The warehouse to use.")
 ]
 WaitOption = Annotated[
-    float, typer.Option("--wait", help="Seconds to wait for another run that is going.", min=0)
+    float, typer.Option("--wait", help="Seconds to wait for another run to end.", min=0)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; an auditor reads it.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="The reason, for the audit trail.")]
 WhoOption = Annotated[
-    str | None, typer.Option("--as", help="Who; the system's user without.", show_default=False)
+    str | None,
+    typer.Option(
+        "--as", help="Your name; by default the name of the system's user.", show_default=False
+    ),
 ]

@@ -1,4 +1,4 @@
-"""Lines, amounts and JSON on stdout and stderr."""
+"""Print lines, amounts and JSON on stdout and stderr."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rich.markup import escape
 
 from pipelines.runtime.text import visible
 
-# A title is shown as it is: `:100:` is no emoji.
+# No emoji: a title such as `:100:` is shown as it is.
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
-# What stands for characters of ours that a code page such as cp1252 does not have.
+# ASCII for characters of our messages that a code page such as cp1252 lacks.
 _ASCII = {"→": "->", "✓": "ok", "✗": "x", "…": "...", "•": "*"}
-_BLOCKS = {chr(code): "#" for code in range(0x2588, 0x2590)}  # of a bar
+_BLOCKS = {chr(code): "#" for code in range(0x2588, 0x2590)}  # of a bar chart
 _HANDLER = "milestones.ascii"
 
 
 def replace_unencodable() -> None:
-    """Have stdout and stderr write what their encoding does not have in ASCII, not fail on it."""
+    """Make stdout and stderr write characters that their encoding lacks as ASCII."""
     codecs.register_error(_HANDLER, _ascii_form)
     for stream in (sys.stdout, sys.stderr):
         if (
@@ -48,31 +48,31 @@ def _ascii_form(error: UnicodeError) -> tuple[str, int]:
 
 
 def print_err(line: str) -> None:
-    """A line on stderr, or some, each whole, whatever the terminal's width."""
+    """Print one or more lines on stderr without wrapping them."""
     for each in line.split("\n"):
         err.print(visible(each), markup=False, soft_wrap=True)
 
 
 def print_out(line: str) -> None:
-    """One line on stdout, whole."""
+    """Print one line on stdout without wrapping it."""
     out.print(visible(line), markup=False, soft_wrap=True)
 
 
 def format_amount(subunits: int, unit: Decimal | None) -> str:
-    """An amount in its currency's own decimals; subunits if its unit is unknown."""
-    return f"{subunits:,} subunits" if unit is None else f"{subunits * unit.normalize():,f}"
+    """Return an amount in its currency; in minor units if the value of one is unknown."""
+    return f"{subunits:,} minor units" if unit is None else f"{subunits * unit.normalize():,f}"
 
 
 def exact_amount(subunits: int, unit: Decimal | None) -> str | None:
-    """An amount as JSON has it: text, since JSON numbers round; null if its unit is unknown."""
+    """Return an amount as text, since JSON numbers round; None if its unit is unknown."""
     return None if unit is None else f"{subunits * unit.normalize():f}"
 
 
 def safe_markup(text: str) -> str:
-    """A text of others within markup of ours."""
+    """Return foreign text escaped for rich markup."""
     return escape(visible(text))
 
 
 def print_json(value: object) -> None:
-    """One JSON value on stdout."""
+    """Print one JSON value on stdout."""
     print(json.dumps(value, indent=2, default=str))

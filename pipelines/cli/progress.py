@@ -1,4 +1,4 @@
-"""The progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Show the progress of a run on stderr: a bar on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINE_EVERY = 5.0  # seconds between plain lines
 
 @contextmanager
 def console_observer() -> Iterator[RunObserver]:
-    """Someone who watches a run on stderr."""
+    """Yield an observer that shows the progress on stderr."""
     if not err.is_terminal:
         yield _line_observer()
         return

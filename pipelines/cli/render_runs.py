@@ -1,4 +1,4 @@
-"""What a person sees: a bar on a terminal, plain lines elsewhere; results on stdout alone."""
+"""Render the results of runs, marts and checks on stdout, or as JSON."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .output import exact_amount, format_amount, out, safe_markup
 
 
 def render_sync(result: SyncResult) -> None:
-    """What a run did, on stdout."""
+    """Print the result of a sync."""
     run = result.run
     out.print(
-        f"[green]proven[/]: {run.rows_read:,} milestones read, {run.added:,} added, "
+        f"[green]validated[/]: {run.rows_read:,} milestones read, {run.added:,} added, "
         f"{run.changed:,} changed{_removed(run)} ({run.mode}: {run.why}; {run.requests} requests, "
         f"{run.duration_seconds:.1f} s)",
         soft_wrap=True,
@@ -29,28 +29,28 @@ def render_sync(result: SyncResult) -> None:
     if result.published:
         out.print(f"published {result.published}", markup=False, soft_wrap=True)
     for line in result.needs:
-        out.print(f"[yellow]needs a person:[/] {safe_markup(line)}", soft_wrap=True)
+        out.print(f"[yellow]action required:[/] {safe_markup(line)}", soft_wrap=True)
 
 
 def _removed(run: Run) -> str:
-    counts = {"deleted": run.deleted, "restored": run.restored, "out of reach": run.access_lost}
+    counts = {"deleted": run.deleted, "restored": run.restored, "access lost": run.access_lost}
     return "".join(f", {count:,} {what}" for what, count in counts.items() if count)
 
 
 def render_marts(warnings: list[str]) -> None:
-    """What building the marts led to, on stdout."""
-    out.print("[green]built[/]: every blocking check holds")
+    """Print the result of a rebuild of the marts."""
+    out.print("[green]built[/]: every blocking check passed")
     for line in warnings:
-        out.print(f"[yellow]needs a person:[/] {safe_markup(line)}", soft_wrap=True)
+        out.print(f"[yellow]action required:[/] {safe_markup(line)}", soft_wrap=True)
 
 
-def render_findings(found: list[Finding]) -> None:
-    """What checks found wrong, on stdout: each with its first rows."""
-    if not found:
-        out.print("[green]every check holds[/]")
-    for finding in found:
+def render_findings(findings: list[Finding]) -> None:
+    """Print what the checks found, each with its first rows."""
+    if not findings:
+        out.print("[green]every check passed[/]")
+    for finding in findings:
         out.print(
-            f"[red]{finding.check}[/] ({finding.severity}): {finding.count} wrong. "
+            f"[red]{finding.check}[/] ({finding.severity}): {finding.count} rows fail. "
             f"{safe_markup(finding.about)}",
             soft_wrap=True,
         )
@@ -61,7 +61,7 @@ def render_findings(found: list[Finding]) -> None:
 
 
 def totals_table(totals: dict[str, tuple[int, int]], units: dict[str, Decimal]) -> Table:
-    """Milestones and money by currency; never a sum across currencies."""
+    """Return a table of milestones and amounts by currency."""
     table = Table("currency", box=None)
     table.add_column("milestones", justify="right")
     table.add_column("amount", justify="right")
@@ -73,7 +73,7 @@ def totals_table(totals: dict[str, tuple[int, int]], units: dict[str, Decimal]) 
 
 
 def sync_json(result: SyncResult) -> dict[str, object]:
-    """A run as one JSON value: amounts as text, since JSON numbers round."""
+    """Return the result of a sync as JSON."""
     run = result.run
     return {
         "run_id": run.run_id,
@@ -105,7 +105,7 @@ def sync_json(result: SyncResult) -> dict[str, object]:
 def totals_json(
     totals: dict[str, tuple[int, int]], units: dict[str, Decimal]
 ) -> dict[str, dict[str, object]]:
-    """Totals by currency, as JSON."""
+    """Return totals by currency as JSON; amounts are text, since JSON numbers round."""
     return {
         currency: {
             "milestones": count,

@@ -1,4 +1,4 @@
-"""The status of the warehouse as tables, or as JSON."""
+"""Render the status of the warehouse as tables, or as JSON."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from warehouse.raw.runs import Run, RunStatus
 from . import output
 from .output import exact_amount, format_amount
 
-_PAST, _COMING = 3, 9  # months shown one by one; the others are summed up
+_PAST, _COMING = 3, 9  # months shown one by one; the others are summed
 
 
-def print_status(found: Status) -> None:
-    """The status, on stdout."""
+def render_status(found: Status) -> None:
+    """Print the status."""
     if found.proven and found.proven.finished_at:
         finished = pendulum.instance(found.proven.finished_at)
         live = sum(count for count, _ in found.proven.totals.values())
-        out = f"[green]proven {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
-        output.out.print(f"{out}, {live:,} milestones; {escape(found.source)}")
+        line = f"[green]validated {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
+        output.out.print(f"{line}, {live:,} milestones; {escape(found.source)}")
     else:
-        output.out.print(f"[yellow]no run was proven yet[/]; {escape(found.source)}")
+        output.out.print(f"[yellow]no run was validated yet[/]; {escape(found.source)}")
     output.out.print(_runs_table(found.runs))
     for line, when in _messages(found.runs).items():
         output.out.print(f"[yellow]{when}[/] {escape(line)}", soft_wrap=True)
@@ -52,23 +52,23 @@ def _runs_table(latest: list[Run]) -> Table:
 
 
 def _messages(latest: list[Run]) -> dict[str, str]:
-    """What a person should know of the last runs: each line once, with the newest run's time."""
-    said: dict[str, str] = {}
+    """Return the errors and warnings of the last runs, each with the time of the newest run."""
+    times: dict[str, str] = {}
     for run in latest:
         for line in [run.error] if run.error else run.warnings:
-            said.setdefault(line, f"{run.started_at:%Y-%m-%d %H:%M}")
-    return said
+            times.setdefault(line, f"{run.started_at:%Y-%m-%d %H:%M}")
+    return times
 
 
 def _months_table(found: Status) -> Table:
-    """Months around today one by one, what lies before and after in one line each."""
+    """Return the months around today one by one; all earlier and all later ones in one line."""
     currencies = sorted({month.currency for month in found.months})
     table = Table("due", box=None, title="billing milestones by month", title_justify="left")
     for currency in currencies:
         table.add_column(escape(currency), justify="right")
     sums: dict[str, dict[str, int]] = {}
     for month in found.months:
-        line = sums.setdefault(_line(month.due), {})
+        line = sums.setdefault(_period(month.due), {})
         line[month.currency] = line.get(month.currency, 0) + month.subunits
     for name, line in sums.items():
         cells = (
@@ -78,7 +78,7 @@ def _months_table(found: Status) -> Table:
     return table
 
 
-def _line(due: date | None) -> str:
+def _period(due: date | None) -> str:
     if due is None:
         return "no date"
     today = pendulum.today("UTC").date()
@@ -89,7 +89,7 @@ def _line(due: date | None) -> str:
 
 
 def status_json(found: Status) -> dict[str, object]:
-    """The status as one JSON value."""
+    """Return the status as JSON."""
     proven = found.proven
     return {
         "source": found.source,

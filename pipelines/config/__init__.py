@@ -1,1 +1,1 @@
-"""Settings, secrets and targets, read the way dlt reads them."""
+"""Settings, secrets and targets, resolved the way dlt resolves them."""

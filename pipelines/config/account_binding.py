@@ -1,4 +1,4 @@
-"""Which account a ledger's changes are for, so that they are never written to another one."""
+"""Bind a ledger to one Kantata account, so that its changes are never written to another."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from warehouse.ledger.store import Ledger
 
 
 def check_account(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
-    """Make sure that this account is the one the ledger belongs to.
+    """Check that the ledger is bound to the connected account.
 
     Args:
-        ledger: The changes.
-        reader: The door to the account.
-        bind: Whether a ledger that belongs to none yet belongs to this one from now on.
+        ledger: The ledger of changes.
+        reader: Connected to the account.
+        bind: Whether to bind a ledger that is not bound yet.
 
     Raises:
         KantataError: If the account does not answer.
-        WarehouseMisconfigured: If it is another one.
+        WarehouseMisconfigured: If the ledger is bound to another account.
     """
     found, bound = connected_account(reader), bound_account(ledger)
     if bound is None:
@@ -32,17 +32,17 @@ def check_account(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
     ids = {found.account_id, bound.account_id} - {None}
     if found.address != bound.address or len(ids) > 1:
         raise WarehouseMisconfigured(
-            f"the ledger holds changes for {_describe(bound)}, and this is {_describe(found)}: "
-            "nothing was written. Mend KANTATA_API_URL and the token, or name another ledger in "
-            "LEDGER__URL"
+            f"the ledger has changes for {_describe(bound)}, but the connected account is "
+            f"{_describe(found)}: nothing was written. Correct KANTATA_API_URL and the token, or "
+            "set LEDGER__URL to another ledger"
         )
 
 
 def connected_account(reader: KantataReader) -> AccountBinding:
-    """The account that answers.
+    """Return the account that answers: its address, and its id if the token may read it.
 
     Raises:
-        KantataError: If it does not.
+        KantataError: If no account answers.
     """
     parts = urlsplit(reader.url)
     host = str(parts.hostname)

@@ -1,4 +1,4 @@
-"""Secrets that are configured, and texts without them."""
+"""Mask the configured secrets in messages."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from .settings import resolve_kantata, resolve_write_token, setting
 
 
 def mask_secrets(text: str) -> str:
-    """A text in which no secret that is configured stands."""
+    """Return the text with every configured secret replaced."""
     for secret in _configured_secrets():
         text = text.replace(secret, "[secret]") if len(secret) >= 4 else text
     return text
 
 
 def _configured_secrets() -> list[str]:
-    """Every secret that can be read; an error is told whatever else is wrong."""
+    """Return every secret that can be resolved; a setting that cannot be read is left out."""
     resolvers: tuple[Callable[[], str], ...] = (
         lambda: resolve_kantata().kantata_access_token,
         resolve_write_token,
-        lambda: setting("alerts.webhook_url", ""),  # whoever has it may write to the channel
+        lambda: setting("alerts.webhook_url", ""),  # it lets its holder write to the channel
     )
     found = []
     for resolve in resolvers:

@@ -1,4 +1,4 @@
-"""Configuration, the way dlt reads it: environment, .dlt/config.toml, .dlt/secrets.toml."""
+"""Settings from the environment, .dlt/config.toml and .dlt/secrets.toml, as dlt resolves them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import API_URL
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
-# Where a sandbox, a webhook of a test and the like listen.
+# Hosts of this machine, where plain http is safe.
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @configspec
 class KantataSettings(BaseConfiguration):
-    """``[sources.kantata]``, as the source's arguments."""
+    """The settings of ``[sources.kantata]``."""
 
     kantata_api_url: str = API_URL
     kantata_access_token: TSecretStrValue = ""
@@ -41,19 +41,19 @@ class KantataSettings(BaseConfiguration):
     scan_every: str = "24h"
 
     def arguments(self) -> dict[str, Any]:
-        """Arguments for the source."""
+        """Return the settings that are arguments of the dlt source."""
         return {name: getattr(self, name) for name in self.__annotations__ if name != "scan_every"}
 
     def longest_without_scan(self) -> timedelta:
-        """``scan_every`` as a time.
+        """Return ``scan_every`` as a timedelta.
 
         Raises:
-            KantataMisconfigured: If it is none.
+            KantataMisconfigured: If it is not a duration such as 24h.
         """
         return parse_duration(self.scan_every, "[sources.kantata] scan_every")
 
     def reader(self, attempts: int = 1, on_request: OnRequest | None = None) -> KantataReader:
-        """A reader of its own, for a few questions."""
+        """Return a new reader for a few requests."""
         return KantataReader(
             self.kantata_api_url,
             self.kantata_access_token,
@@ -65,41 +65,41 @@ class KantataSettings(BaseConfiguration):
 
 
 def kantata_settings() -> KantataSettings:
-    """Where Kantata is, and the token.
+    """Return the settings of ``[sources.kantata]``, checked.
 
     Raises:
-        KantataError: If there is no token, or a setting cannot be what it is.
+        KantataError: If there is no token, or a setting is invalid.
     """
     settings = resolve_kantata()
     if not settings.kantata_access_token:
         raise KantataMisconfigured(
             "no token: set KANTATA_ACCESS_TOKEN, or kantata_access_token under [sources.kantata] "
-            "in .dlt/secrets.toml. `milestones demo` needs none."
+            "in .dlt/secrets.toml. To try milestones without a token: milestones demo"
         )
     settings.longest_without_scan()
-    settings.reader()  # so that an impossible address or token is told before anything is made
+    settings.reader()  # checks the address and the token before anything is created
     return settings
 
 
 def resolve_kantata() -> KantataSettings:
-    """Read ``[sources.kantata]``, with or without a token.
+    """Return the settings of ``[sources.kantata]``, which may lack the token.
 
     Raises:
-        KantataMisconfigured: If it cannot be read.
+        KantataMisconfigured: If they cannot be read.
     """
     with _one_line_errors("[sources.kantata]"):
         return resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
 
 
 def parse_duration(text: str, name: str) -> timedelta:
-    """A time as people write it.
+    """Return a duration written as 90m, 24h or 7d.
 
     Args:
-        text: As 90m, 24h or 7d.
-        name: What to call it when it is none.
+        text: A number and s, m, h or d.
+        name: The setting or option, for the error.
 
     Raises:
-        KantataMisconfigured: If it is none.
+        KantataMisconfigured: If the text is not a duration.
     """
     if not (found := _DURATION.fullmatch(text)):
         raise KantataMisconfigured(f"{name} is {text!r}; write it as 90m, 24h or 7d")
@@ -108,21 +108,21 @@ def parse_duration(text: str, name: str) -> timedelta:
 
 @configspec
 class _WriteToken(BaseConfiguration):
-    """``[push] kantata_write_token``, or KANTATA_WRITE_TOKEN."""
+    """``[push] kantata_write_token`` or KANTATA_WRITE_TOKEN."""
 
     kantata_write_token: TSecretStrValue = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PushSettings:
-    """``[push]``.
+    """The settings of ``[push]``.
 
     Args:
-        enabled: Whether anything may be written to Kantata.
-        max_changes: At most so many in one push.
-        reconcile_after: Seconds a write of unknown outcome is left alone: the server may work on a
-            request for three minutes.
-        write_token: The token for writing; empty for the one that reads.
+        enabled: Whether push may write to Kantata.
+        max_changes: The largest number of changes in one push.
+        reconcile_after: Seconds to wait before reading back a write of unknown outcome: the server
+            may work on a request for three minutes.
+        write_token: The token for writing; empty to write with the token that reads.
     """
 
     enabled: bool = False
@@ -132,12 +132,12 @@ class PushSettings:
 
 
 def push_settings() -> PushSettings:
-    """How much may be written, and with which token.
+    """Return the settings of ``[push]``, checked.
 
     Raises:
-        KantataMisconfigured: If a setting cannot be what it is.
+        KantataMisconfigured: If a setting is invalid.
     """
-    # Not resolved as a class: dlt would take ENABLED=true, meant for anything, for this.
+    # Not resolved as a configspec: dlt would fall back to a bare ENABLED in the environment.
     enabled = setting("push.enabled", "false").lower()
     if enabled not in ("true", "false"):
         raise KantataMisconfigured(f"[push] enabled is {enabled!r}; write it as true or false")
@@ -153,10 +153,10 @@ def push_settings() -> PushSettings:
 
 
 def resolve_write_token() -> str:
-    """Read the token for writing; empty for the one that reads.
+    """Return the token for writing; empty if none is configured.
 
     Raises:
-        KantataMisconfigured: If it cannot be read.
+        KantataMisconfigured: If the settings cannot be read.
     """
     with _one_line_errors("[push]"):
         found = resolve_configuration(_WriteToken(), sections=("push",))
@@ -164,7 +164,7 @@ def resolve_write_token() -> str:
 
 
 def _whole_number(name: str, minimum: int) -> int:
-    """A number of ``[push]``; without the setting that of ``PushSettings``."""
+    """Return a whole number of ``[push]``; if not set, the default of ``PushSettings``."""
     text = setting(name, str(getattr(PushSettings, name.removeprefix("push."))))
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < minimum:
         raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {minimum}")
@@ -173,11 +173,11 @@ def _whole_number(name: str, minimum: int) -> int:
 
 @dataclass(frozen=True)
 class AlertSettings:
-    """``[alerts]``.
+    """The settings of ``[alerts]``.
 
     Args:
-        webhook_url: Where to tell; empty for nowhere.
-        after: How long there may be no success before it is told.
+        webhook_url: The URL alerts are posted to; empty to send none.
+        after: The longest time without a successful run before an alert is sent.
     """
 
     webhook_url: str = ""
@@ -185,10 +185,10 @@ class AlertSettings:
 
 
 def alert_settings() -> AlertSettings:
-    """Whom to tell when a person is needed.
+    """Return the settings of ``[alerts]``, checked.
 
     Raises:
-        KantataMisconfigured: If a setting cannot be what it is.
+        KantataMisconfigured: If a setting is invalid.
     """
     url = setting("alerts.webhook_url", "").strip()
     if url and not _is_safe(url):
@@ -198,10 +198,10 @@ def alert_settings() -> AlertSettings:
 
 
 def _is_safe(url: str) -> bool:
-    """Whether it is an address, and nobody can read on the way what is sent there."""
+    """Return whether a URL is https, or http on this machine."""
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - it is checked when it is asked for
+        parts.port  # noqa: B018 - reading it checks it
     except ValueError:
         return False
     is_local = parts.hostname in LOCAL_HOSTS
@@ -211,7 +211,7 @@ def _is_safe(url: str) -> bool:
 
 
 def setting(name: str, default: str) -> str:
-    """What the environment, config.toml or secrets.toml say, else default.
+    """Return a setting of the environment, config.toml or secrets.toml, else the default.
 
     Raises:
         KantataMisconfigured: If one of the files cannot be read.
@@ -223,14 +223,14 @@ def setting(name: str, default: str) -> str:
 
 @contextmanager
 def _one_line_errors(name: str) -> Iterator[None]:
-    """Say in one line what is wrong with a setting, or with a file of settings."""
+    """Raise one line about a setting, or a file of settings, that cannot be read."""
     try:
         yield
     except TomlProviderReadException as error:
         paths = [path for path in error.full_paths if Path(path).exists()] or error.full_paths
         raise KantataMisconfigured(
             f"cannot read the settings in {' or '.join(paths)}: "
-            f"{str(error).strip().splitlines()[-1]}. Mend the file."
+            f"{str(error).strip().splitlines()[-1]}. Correct the file."
         ) from None
     except (ConfigurationException, ValueError) as error:
         raise KantataMisconfigured(f"{name}: {str(error).strip().splitlines()[0]}") from None

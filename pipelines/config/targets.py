@@ -1,4 +1,4 @@
-"""Where the warehouse is, and the ledger: what dlt loads into, and the files beside it."""
+"""The configured warehouse and ledger: dlt destination, files, ledger URL."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .settings import setting
 
 LOADER_FILE = ".milestones/loader.duckdb"
 PUBLISHED_FILE = "milestones.duckdb"
-# DuckDB would take most of the machine, and keep what it took; a million rows merge as fast within
-# so little, on one thread, and what three million need beyond it goes to disk.
+# By default DuckDB takes most of the memory and keeps it. A million rows merge as fast with this
+# limit on one thread; three million spill to disk.
 _MEMORY = "256MB"
 _DUCKDB = {
     "allocator_background_threads": True,
@@ -31,18 +31,18 @@ _DUCKDB = {
     "autoinstall_known_extensions": False,
 }
 _POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
-# A file called as a schema is taken for it by DuckDB: kantata_marts.x would be ambiguous.
+# A DuckDB file whose stem is the name of a schema makes kantata_marts.x ambiguous.
 _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
 
 def configured_target(destination: str) -> Target:
-    """The warehouse that is configured.
+    """Return the configured warehouse.
 
     Args:
         destination: ``duckdb`` or ``postgres``.
 
     Raises:
-        WarehouseMisconfigured: If it leads nowhere.
+        WarehouseMisconfigured: If a setting of it is invalid.
     """
     timezone = setting("warehouse.reporting_timezone", "UTC")
     if timezone not in pendulum.timezones():
@@ -55,25 +55,25 @@ def configured_target(destination: str) -> Target:
     published = setting("warehouse.publish_to", PUBLISHED_FILE)
     if not published:
         raise WarehouseMisconfigured(
-            "WAREHOUSE__PUBLISH_TO is empty: name a file, or leave it out for " + PUBLISHED_FILE
+            f"WAREHOUSE__PUBLISH_TO is empty: set it to a file, or unset it for {PUBLISHED_FILE}"
         )
     return replace(duckdb_target(loader, Path(published)), timezone=timezone)
 
 
 def duckdb_target(loader: Path, published: Path) -> Target:
-    """A DuckDB warehouse.
+    """Return a DuckDB warehouse.
 
     Args:
         loader: The file dlt loads into.
         published: The file for readers.
 
     Raises:
-        WarehouseMisconfigured: If the files cannot be called so.
+        WarehouseMisconfigured: If the files cannot have these names.
     """
     if _real_path(loader) == _real_path(published):
         raise WarehouseMisconfigured(
-            f"{loader} cannot be both the loader's file and the one for readers: name another one "
-            "in WAREHOUSE__PUBLISH_TO"
+            f"{loader} cannot be both the loader's file and the file for readers: set "
+            "WAREHOUSE__PUBLISH_TO to another file"
         )
     _check_file(loader, "the loader's file", "DESTINATION__DUCKDB__CREDENTIALS")
     _check_file(published, "the file for readers", "WAREHOUSE__PUBLISH_TO")
@@ -98,26 +98,26 @@ def _memory_limit() -> str:
 
 
 def _real_path(path: Path) -> Path:
-    """Where it is when no link is left; unlike ``resolve`` it bears one that leads to itself."""
+    """Return the path with links resolved; unlike ``Path.resolve`` it accepts circular links."""
     return Path(os.path.realpath(path))
 
 
 def _check_file(path: Path, what: str, name: str) -> None:
-    """Refuse what is no file, and what DuckDB would take for one of our schemas."""
-    if os.path.isdir(path):  # Path.is_dir would raise if it may not look there
-        raise WarehouseMisconfigured(f"{path} is a folder: name {what} in {name}")
-    for file in (path, _real_path(path)):  # a link may be opened by either name
-        # DuckDB's name for it ends at the first full stop, and big and small letters are the same.
+    """Refuse a folder, and a file name that DuckDB would confuse with a schema."""
+    if os.path.isdir(path):  # Path.is_dir raises without permission
+        raise WarehouseMisconfigured(f"{path} is a folder: set {name} to {what}")
+    for file in (path, _real_path(path)):  # a link can be opened by either name
+        # DuckDB's catalog name ends at the first full stop and ignores case.
         catalog = file.name.lstrip(".").partition(".")[0].lower()
         if catalog in _SCHEMAS:
             raise WarehouseMisconfigured(
-                f"{what} must not be called {file.name}: DuckDB would take the schema {catalog} "
-                f"for it. Name another one in {name}."
+                f"{what} cannot be called {file.name}: DuckDB would confuse it with the schema "
+                f"{catalog}. Set {name} to another file."
             )
 
 
 def _ledger_url(default: str | None) -> str:
-    """LEDGER__URL, else the default, else the database of the Postgres warehouse."""
+    """Return LEDGER__URL, else the default, else the URL of the Postgres warehouse."""
     if url := setting("ledger.url", ""):
         return check_ledger_url(url)
     return default or _postgres_url()
@@ -127,15 +127,15 @@ def _postgres_url() -> str:
     found = _postgres_credentials()
     if not isinstance(found, str):
         raise WarehouseMisconfigured(
-            "LEDGER__URL is not set, so the ledger is there too. [destination.postgres] "
-            "credentials must be one text for that: credentials = "
+            "LEDGER__URL is not set, so the ledger is in the Postgres warehouse. For that, "
+            "[destination.postgres] credentials must be one URL: credentials = "
             '"postgresql://user:password@host:5432/database"'
         )
     return check_postgres_url(found, _POSTGRES_CREDENTIALS)
 
 
 def _postgres_credentials() -> object:
-    """The credentials as they are configured: one URL, or a section of a file."""
+    """Return the credentials as configured: one URL, or a section of a file."""
     return dlt.config.get("destination.postgres.credentials")
 
 
@@ -145,7 +145,7 @@ def _postgres_target() -> Target:
         check_postgres_url(credentials, _POSTGRES_CREDENTIALS)
     if not credentials:
         raise WarehouseMisconfigured(
-            "no Postgres: set DESTINATION__POSTGRES__CREDENTIALS to postgresql://user:password@"
+            "Postgres is not configured: set DESTINATION__POSTGRES__CREDENTIALS to postgresql://user:password@"
             "host:5432/database, or [destination.postgres] credentials in .dlt/secrets.toml"
         )
     return Target(
@@ -161,6 +161,6 @@ def _duckdb_file(credentials: str) -> Path:
     path = credentials.removeprefix("duckdb:///").partition("?")[0]
     if not path or path == ":memory:" or "://" in path:
         raise WarehouseMisconfigured(
-            f"[destination.duckdb] credentials must be the path of a file, not {credentials!r}"
+            f"[destination.duckdb] credentials is {credentials!r}; write the path of a file"
         )
     return Path(path)

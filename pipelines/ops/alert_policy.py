@@ -1,4 +1,4 @@
-"""Whether a run's outcome is news, and the message to send."""
+"""Decide whether a run's outcome needs an alert, and write the message."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pendulum
 from pipelines.runtime.exit_codes import SUCCEEDED, ExitCode
 from warehouse.alert_state import AlertState
 
-_VARIES = re.compile(r"\S*\d\S*")  # counts, times, ids: they differ though the cause is the same
-_MAX_LINES = 10  # matters in one message
+_VARIES = re.compile(r"\S*\d\S*")  # counts, times and ids differ between runs with one cause
+_MAX_LINES = 10  # matters listed in one message
 
 
 class Condition(StrEnum):
-    """How a job stands, for whoever is on call."""
+    """The condition of a job, for the people on call."""
 
     WELL = "well"
-    PERSON = "needs a person"  # done and published, and something is left to a person
-    FAILED = "failed"  # the last good state stands, and trying again will not help
-    LATE = "late"  # nothing succeeded for too long, for whatever reason
+    PERSON = "needs a person"  # done and published, but action is required
+    FAILED = "failed"  # the last good state stays, and repeating the run will not help
+    LATE = "late"  # no run has succeeded for too long
 
 
 _DONE = (Condition.WELL, Condition.PERSON)
@@ -31,13 +31,14 @@ _DONE = (Condition.WELL, Condition.PERSON)
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Args:
-        exit_code: As in the README.
-        matters: What needs a person, or why it failed; a line each, the same as long as it is.
-        kind: Of a failure: the name of its error, which says what to do next.
-        happened: What happened once and needs a person: no later run tells whether it is settled.
+        exit_code: The exit code.
+        matters: What requires action, or why the run failed: lines that the next run repeats until
+            they are settled.
+        kind: The name of the error of a failed run.
+        happened: What happened once and requires action: no later run reports it.
     """
 
     exit_code: int
@@ -47,22 +48,22 @@ class JobOutcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the run published what it read."""
+        """Whether the run published the data it read."""
         return self.exit_code in SUCCEEDED
 
     @property
     def cause(self) -> str:
-        """What makes a failure another one than that of the hour before."""
+        """The cause of a failure, equal for two runs that fail for the same reason."""
         return _VARIES.sub("#", f"{self.kind}: {' '.join(self.matters)}")
 
 
 @dataclass(frozen=True)
 class AlertDecision:
-    """What to remember, and what to tell; nothing if no state changed.
+    """The message to send, and the state to save.
 
     Args:
-        state: What to remember, once it was told.
-        message: What to tell; empty for nothing.
+        state: The alert state to save once the message is sent.
+        message: The message; empty if nothing is to be sent.
     """
 
     state: AlertState
@@ -78,27 +79,27 @@ def decide_alert(
     now: datetime,
     warehouse_read: bool = True,
 ) -> AlertDecision:
-    """What changed for whoever is on call.
+    """Compare a run's outcome with the last alert; return the message and the new state.
 
     Args:
-        before: What was told last.
-        outcome: How the run ended.
-        after: How long there may be no success.
-        job: What to call the job in a message.
+        before: The alert state of the last run.
+        outcome: The outcome of this run.
+        after: The longest time without a successful run before an alert.
+        job: The name of the job in the message.
         now: The time of this machine, UTC.
-        warehouse_read: Whether ``before`` is all that is known; if not, what other machines told
-            stands.
+        warehouse_read: Whether ``before`` includes the state in the warehouse; if not, the alerts
+            of other machines count more than this one.
     """
     news = _compare(before, outcome, after, now)
     if not (news.is_any or outcome.succeeded) and before.saved_at:
-        return AlertDecision(before)  # no news; a run that goes on beside this one may have some
+        return AlertDecision(before)  # a run in parallel may have saved a newer state
     message = _write_message(news, before, outcome, job, now)
     known = news.matters
     if news.condition in _DONE:
         known = tuple(dict.fromkeys((*news.matters, *outcome.happened)))
     state = AlertState(
         condition=news.condition,
-        matters=known,  # what is settled is forgotten, so that it is told again if it comes back
+        matters=known,  # without those settled, which are sent again if they come back
         since=now if news.is_changed or news.condition is not news.was else before.since,
         last_success=news.last_success,
         saved_at=now if warehouse_read or message else before.saved_at,
@@ -108,16 +109,16 @@ def decide_alert(
 
 @dataclass(frozen=True, kw_only=True)
 class _News:
-    """How the state of a job differs from the one that was told last.
+    """How the state of a job differs from the one of the last alert.
 
     Args:
-        was: The condition before.
+        was: The condition of the last alert.
         condition: The condition now.
-        matters: What makes it so.
-        new_matters: Those of them that were not told.
-        is_changed: Whether the condition, or what makes it so, must be told.
-        happened: What happened once and was not told.
-        last_success: When a run last ended well, or the first run of all began.
+        matters: The matters that make it so.
+        new_matters: Those of them that no alert has contained.
+        is_changed: Whether the condition or its matters need an alert.
+        happened: What happened once and no alert has contained.
+        last_success: The time of the last successful run, or of the first run.
     """
 
     was: Condition
@@ -130,7 +131,7 @@ class _News:
 
     @property
     def is_any(self) -> bool:
-        """Whether anything must be told."""
+        """Whether an alert is needed."""
         return self.is_changed or bool(self.happened)
 
 
@@ -139,7 +140,7 @@ def _compare(before: AlertState, outcome: JobOutcome, after: timedelta, now: dat
     is_late = now - _lateness_start(before, last_success) > after
     was = Condition(before.condition or Condition.WELL)
     condition, matters = _next_condition(was, before, outcome, is_late)
-    # What happened in a push and was told may last, and is told by the next sync as what lasts.
+    # What happened in a push may last: then the next sync reports it as a matter.
     is_same = condition is was or (was, condition) == (Condition.WELL, Condition.PERSON)
     new = tuple(m for m in matters if not is_same or m not in before.matters)
     happened = dict.fromkeys((*before.untold, *outcome.happened))
@@ -155,7 +156,7 @@ def _compare(before: AlertState, outcome: JobOutcome, after: timedelta, now: dat
 
 
 def _lateness_start(before: AlertState, last_success: datetime) -> datetime:
-    """Since when no success is lateness: whoever was told of a failure mends it first."""
+    """Return when lateness begins: after an alert of a failure, people get time to fix it."""
     if before.condition == Condition.FAILED and before.since:
         return max(before.since, last_success)
     return last_success
@@ -164,14 +165,14 @@ def _lateness_start(before: AlertState, last_success: datetime) -> datetime:
 def _next_condition(
     was: Condition, before: AlertState, outcome: JobOutcome, is_late: bool
 ) -> tuple[Condition, Sequence[str]]:
-    """The condition, and what it is told by."""
+    """Return the condition, and the matters that identify it."""
     if outcome.succeeded:
         return (Condition.PERSON if outcome.matters else Condition.WELL), outcome.matters
     if outcome.exit_code in (ExitCode.FAILED, ExitCode.MISCONFIGURED):
         if was is Condition.LATE and outcome.cause in before.matters:
-            return was, before.matters  # it was told before it became late
+            return was, before.matters  # its alert came before it was late
         return Condition.FAILED, (outcome.cause,)
-    # Try again later, or stopped: no news, unless this goes on for too long.
+    # To be tried again, or stopped by a signal: no alert, unless it lasts for too long.
     if is_late and was is not Condition.LATE:
         return Condition.LATE, before.matters if was is Condition.FAILED else ()
     return was, before.matters
@@ -180,7 +181,7 @@ def _next_condition(
 def _write_message(
     news: _News, before: AlertState, outcome: JobOutcome, job: str, now: datetime
 ) -> str:
-    """The message: first the condition, then what happened once; empty if nothing is new."""
+    """Return the message: first the condition, then what happened once; empty if none is new."""
     parts = []
     if news.is_changed:
         is_person = news.condition is Condition.PERSON
@@ -196,26 +197,26 @@ def _condition_message(
 ) -> str:
     if news.condition is Condition.WELL:
         since = f" for {_duration_words(before.since, now)}" if before.since else ""
-        return f"{job} is well again. It {_WAS[news.was]}{since}."
+        return f"{job} has recovered. It {_WAS[news.was]}{since}."
     says = {
-        Condition.PERSON: "is done, and needs a person:",
-        Condition.FAILED: "failed, and will until a person acts; the last good state stands:",
+        Condition.PERSON: "is done, but action is required:",
+        Condition.FAILED: "failed, and will fail until someone acts; the published data stays:",
         Condition.LATE: f"has not succeeded since {news.last_success:%Y-%m-%d %H:%M} UTC. "
-        "It was told:",
+        "The last run ended with:",
     }[news.condition]
     return "\n".join([f"{job} {says}", *_listed(shown, "milestones status")])
 
 
 _WAS = {
-    Condition.PERSON: "needed a person",
+    Condition.PERSON: "required action",
     Condition.FAILED: "failed",
     Condition.LATE: "was late",
 }
 
 
 def _one_time_message(who: str, happened: Sequence[str]) -> str:
-    """What nobody will say is settled, since no later run looks at it again."""
-    says = "leaves to a person what happened while it wrote back (told once, with no all-clear):"
+    """Return the message about what happened once: no later alert says that it is settled."""
+    says = "requires action on what happened during a push (sent once, with no all-clear):"
     return "\n".join([f"{who} {says}", *_listed(happened, "milestones changes --all")])
 
 

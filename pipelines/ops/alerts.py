@@ -1,4 +1,4 @@
-"""Alerts: a webhook hears once of each change of state, in one message that says what to do."""
+"""Send an alert to a webhook once for each change of state of the job."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from warehouse.target import Target
 
 from .alert_policy import JobOutcome, decide_alert
 
-_TIMEOUT = 15.0  # seconds for the whole call: requests' own timeout is for each read
-_TIMEOUT_WHEN_STOPPED = 1.5  # seconds: a load that drains may have had eight of the ten it has
-_MAX_CHARACTERS = 3_000  # Slack shows no more than about that many
+_TIMEOUT = 15.0  # seconds for the whole call: the timeout of requests is for each read
+_TIMEOUT_WHEN_STOPPED = 1.5  # seconds: ending a load may have taken eight of the ten
+_MAX_CHARACTERS = 3_000  # about the most that Slack shows
 
 
 def send_alert(
@@ -38,16 +38,16 @@ def send_alert(
     now: datetime,
     note: Callable[[str], None],
 ) -> None:
-    """Tell the webhook what changed, if anything did. Whatever fails here is noted, not raised.
+    """Send an alert if the state of the job changed; log a failure to send, never raise it.
 
     Args:
-        settings: ``[alerts]``.
-        outcome: How the job's run ended.
+        settings: The settings of ``[alerts]``.
+        outcome: The outcome of the job's run.
         destination: ``duckdb`` or ``postgres``.
-        target: The warehouse; None if it is not to be asked.
-        job: What to call the job; each has a state of its own.
+        target: The warehouse; None to leave it unread.
+        job: The name of the job; each job has its own alert state.
         now: The time of this machine, UTC.
-        note: Told in one line what went wrong.
+        note: Called with one line that says what failed.
     """
     if not settings.webhook_url:
         return
@@ -64,20 +64,20 @@ def send_alert(
     )
     state = decision.state
     if decision.message and (failure := _post(settings.webhook_url, decision.message, outcome)):
-        note(f"the alert was not sent, and will be tried again by the next run: {failure}")
+        note(f"the alert was not sent: {failure}. The next run sends it again.")
         state = _with_untold(before, outcome, now if stored is not None else before.saved_at)
     if state == before:
         return
     try:
         alert_state.write_file(path, state)
     except WarehouseError as error:
-        note(f"the alert may come again: {error}")
+        note(f"the alert may be sent twice: {error}")
     if stored is not None or state.saved_at == now:
         _save_in_warehouse(target, job, state)
 
 
 def _with_untold(before: AlertState, outcome: JobOutcome, saved_at: datetime | None) -> AlertState:
-    """The state before, and what happened once: the next run meets the rest of it again."""
+    """Return the state before, with what happened once added: the next run finds the rest."""
     untold = tuple(dict.fromkeys((*before.untold, *outcome.happened)))
     if untold == before.untold:
         return before
@@ -85,14 +85,14 @@ def _with_untold(before: AlertState, outcome: JobOutcome, saved_at: datetime | N
 
 
 def _state_in_warehouse(target: Target | None, job: str) -> AlertState | None:
-    """What the warehouse says; None if it was not asked, which is not that it says nothing."""
+    """Return the alert state of the warehouse, empty if it has none; None if it was not read."""
     if target is None:
         return None
     try:
         with connect(target.destination) as database:
             return alert_state.read_from_warehouse(database, job)
     except WarehouseError:
-        return None  # it is down
+        return None  # the warehouse is down
 
 
 def _save_in_warehouse(target: Target | None, job: str, state: AlertState) -> None:
@@ -102,15 +102,15 @@ def _save_in_warehouse(target: Target | None, job: str, state: AlertState) -> No
         with connect(target.destination) as database:
             alert_state.write_to_warehouse(database, job, state)
     except WarehouseError:
-        pass  # the file knows, and the next run that has news writes both
+        pass  # the file has it, and the next change of state writes both
 
 
 def _post(url: str, message: str, outcome: JobOutcome) -> str:
-    """Send a message, within some seconds; gives why that failed, without the address."""
+    """Post a message within a timeout; return why it failed, without the URL, or nothing."""
     is_stopped = outcome.exit_code in STOPPED_BY_SIGNAL
     timeout = _TIMEOUT_WHEN_STOPPED if is_stopped else _TIMEOUT
     failures: list[str] = []
-    # In a thread: no timeout of requests bounds a name that is not found or a header that drips.
+    # In a thread: no timeout of requests bounds name resolution or a header sent byte by byte.
     call = threading.Thread(target=lambda: failures.append(_request(url, message)), daemon=True)
     call.start()
     call.join(timeout)
@@ -118,18 +118,18 @@ def _post(url: str, message: str, outcome: JobOutcome) -> str:
 
 
 def _request(url: str, message: str) -> str:
-    """Send one request; gives why that failed, empty if it did not."""
+    """Post once; return why it failed, or nothing."""
     text = _escape_for_slack(mask_secrets(message)[:_MAX_CHARACTERS])
     try:
         with requests.post(
             url, json={"text": text}, timeout=_TIMEOUT, allow_redirects=False, stream=True
-        ) as response:  # streamed, since its status says all
+        ) as response:  # streamed: only the status matters
             is_taken = response.ok and not response.is_redirect
-            return "" if is_taken else f"the webhook said {response.status_code}"
-    except Exception as error:  # an alert must not fail a run, and its words may have the address
+            return "" if is_taken else f"the webhook answered {response.status_code}"
+    except Exception as error:  # an alert must not fail a run; the text may have the URL
         return f"no answer from the webhook ({type(error).__name__})"
 
 
 def _escape_for_slack(text: str) -> str:
-    """Text that others wrote, so that nothing in it is a link, or calls everybody."""
+    """Return the text escaped, so that Slack finds no link and no mention in it."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

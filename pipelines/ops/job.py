@@ -1,4 +1,4 @@
-"""What cron and Airflow start: sync; push, if that is enabled; alerts, if a person is needed."""
+"""The scheduled job: sync, push if it is enabled, alerts."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from .parts import Part
 
 @dataclass
 class JobResult:
-    """What a run did.
+    """The result of one run of the job.
 
     Args:
-        synced: What it read and loaded; None if it only pushed.
-        pushed: What it wrote back; None if that is off, or it only synced.
+        synced: The result of the sync; None if the job only pushed.
+        pushed: The result of the push; None if push is off, or the job only synced.
     """
 
     synced: SyncResult | None = None
@@ -40,38 +40,38 @@ class JobResult:
 
     @property
     def stopped(self) -> KantataError | WarehouseError | None:
-        """What ended the push early; None if nothing did."""
+        """The error that stopped the push early; None if none did."""
         return self.pushed.stopped if self.pushed else None
 
     @property
     def exit_code(self) -> int:
-        """0; 3 if something needs a person; that of what stopped the push."""
+        """The exit code: that of the error that stopped the push, else 3 or 0."""
         if self.stopped is not None:
             return self.stopped.exit_code
         return ExitCode.ACTION_REQUIRED if self.needs else ExitCode.DONE
 
     @property
     def needs(self) -> list[str]:
-        """What it leaves to a person, a line each."""
+        """What requires action, a line each."""
         return [*self.lasting, *self.happened]
 
     @property
     def lasting(self) -> list[str]:
-        """What the next run will tell again unless it is settled."""
+        """What requires action, and the next run reports again until it is settled."""
         synced = self.synced.needs if self.synced else []
         pushed = self.pushed.lasting if self.pushed else []
         return list(dict.fromkeys([*synced, *pushed]))
 
     @property
     def happened(self) -> list[str]:
-        """What happened once."""
-        lasting = self.lasting  # both syncs tell what is wrong with the warehouse
+        """What requires action, and no later run reports."""
+        lasting = self.lasting  # the sync after a push repeats warnings of the first one
         lines = self.pushed.happened if self.pushed else []
         return [line for line in dict.fromkeys(lines) if line not in lasting]
 
     @property
     def outcome(self) -> JobOutcome:
-        """How the run ended, for alerts."""
+        """The outcome of the run, for alerts."""
         happened = tuple(self.happened)
         if self.stopped is not None:
             return replace(_failure_outcome(self.stopped), happened=happened)
@@ -86,14 +86,14 @@ def run_job(
     observer: RunObserver,
     now: Now = utc_now,
 ) -> JobResult:
-    """Run the job once, with nobody watching; tell those on call what changed for them.
+    """Run the scheduled job once, and send an alert if its state changed.
 
     Args:
         destination: ``duckdb`` or ``postgres``.
-        part: What of it; None for all.
-        wait: Seconds to wait for another run that is going.
-        observer: Told how it goes on.
-        now: Gives the time of this machine, UTC.
+        part: The part to run; None for all.
+        wait: Seconds to wait for another run that has the lock.
+        observer: Informed of the job's progress.
+        now: The clock of this machine, UTC.
 
     Raises:
         KantataError, WarehouseError, Stopped: As ``sync`` and ``push_changes`` do.
@@ -114,7 +114,7 @@ def run_job(
     try:
         target = configured_target(destination)
         result = _run_parts(target, part, wait=wait, observer=observer, now=now)
-    except Stopped as stopped:  # the database is not asked: there are only seconds left
+    except Stopped as stopped:  # no warehouse: only seconds are left
         alert(_failure_outcome(stopped), None)
         raise
     except Exception as error:
@@ -141,6 +141,6 @@ def _run_parts(
 def _failure_outcome(error: BaseException) -> JobOutcome:
     return JobOutcome(
         getattr(error, "exit_code", ExitCode.FAILED),
-        matters=(mask_secrets(str(error)),),  # the alert's state keeps it
+        matters=(mask_secrets(str(error)),),  # saved in the alert state
         kind=type(error).__name__,
     )

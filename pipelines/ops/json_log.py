@@ -1,7 +1,6 @@
-"""The log of an unattended run: JSON lines on stderr, one for each thing worth telling.
+"""Log a run as JSON lines on stderr.
 
-However long the account or the trouble, a run writes no more than ``MAX_LINES`` lines of one kind;
-how many were left out stands in the last line.
+A run writes at most ``MAX_LINES`` lines of one kind; the last line counts those left out.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ _LEVELS: dict[int, str] = {ExitCode.DONE: "info", ExitCode.ACTION_REQUIRED: "war
 
 
 class JsonLog:
-    """Writes JSON lines: ``at``, ``level``, ``event``, ``run_id`` and what belongs to the event.
+    """Writes JSON lines: ``at``, ``level``, ``event``, ``run_id`` and the event's own fields.
 
     Args:
-        now: Gives the time.
+        now: The clock of this machine, UTC.
     """
 
     def __init__(self, now: Now = utc_now) -> None:
@@ -39,7 +38,7 @@ class JsonLog:
         self._lock = threading.Lock()
 
     def observer(self) -> RunObserver:
-        """Whom to tell, so that it is logged."""
+        """Return an observer that logs the progress of a run."""
         return RunObserver(
             began=self._begin_run,
             phase=self._begin_phase,
@@ -60,7 +59,7 @@ class JsonLog:
             _write(mask_secrets(json.dumps(head | values, default=str)) + "\n")
 
     def end(self, exit_code: int, **values: object) -> None:
-        """Write how it ended, as the last line."""
+        """Write the last line: exit code, duration, and the fields given."""
         self._end_phase()
         left_out = {kind: n - MAX_LINES for kind, n in self._written.items() if n > MAX_LINES}
         level = _LEVELS.get(exit_code, "error")
@@ -99,8 +98,8 @@ def _write(line: str) -> None:
         sys.stderr.write(line)
         sys.stderr.flush()
     except OSError:
-        # A log that cannot be written must not stop the run. Python keeps what it could not write,
-        # tries again when the process ends, and would end it with 120: so it is given up.
+        # A log that cannot be written must not stop the run. Python keeps the unwritten text and
+        # writes it at exit, where a failure exits with 120: so stderr is replaced.
         sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 

@@ -1,4 +1,4 @@
-"""`milestones models` and `milestones checks`: the marts by themselves."""
+"""Rebuild the marts and run their checks, without a sync."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from warehouse.target import Target
 
 
 def rebuild_marts(target: Target) -> list[str]:
-    """Build the marts anew from what the last proven run left; gives warnings.
+    """Rebuild the marts from the last validated run; return the warnings of their checks.
 
     Raises:
-        WarehouseError: If no run was proven yet, one has loaded since then what was not proven, or
-            a blocking check found something.
+        WarehouseError: If no run was validated yet, a later run loaded rows without validating
+            them, or a blocking check fails.
     """
     with locked(target) as lock:
         with open_existing(lock) as database:
             prepare_tables(database)
             run = runs.last_proven_run(database)
             if run is None:
-                raise WarehouseError("no run was proven yet: run `milestones sync`")
+                raise WarehouseError("no run was validated yet: run `milestones sync`")
             if runs.run_history(database).has_unfinished_run:
                 raise WarehouseError(
-                    "a run loaded rows and ended before they were proven: run `milestones sync` "
-                    "first. The marts stay as they were."
+                    "a run loaded rows and ended before they were validated: run `milestones sync` "
+                    "first. The marts are unchanged."
                 )
             warnings = build.build_marts(database, build_context(run, target.timezone), always=True)
         publish_to_readers(target)
@@ -36,21 +36,19 @@ def rebuild_marts(target: Target) -> list[str]:
 
 
 def check_marts(target: Target) -> list[Finding]:
-    """Run every check against the marts there are.
+    """Run every check of the marts; return what they find.
 
     Raises:
-        WarehouseError: If there are none.
+        WarehouseError: If the marts do not exist.
     """
     with locked(target) as lock, open_existing(lock) as database:
         if not build.are_built(database):
-            raise WarehouseError(
-                "the marts are not there, or not all of them: run `milestones sync`"
-            )
+            raise WarehouseError("marts are missing: run `milestones sync`")
         return build.run_checks(database)
 
 
 def findings_exit_code(findings: list[Finding]) -> ExitCode:
-    """0; 3 for warnings; 1 if a blocking check found something."""
+    """Return the exit code of findings: 1 if one is blocking, 3 if all are warnings, else 0."""
     if any(finding.severity is Severity.BLOCKING for finding in findings):
         return ExitCode.FAILED
     return ExitCode.ACTION_REQUIRED if findings else ExitCode.DONE

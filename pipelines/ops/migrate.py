@@ -1,4 +1,4 @@
-"""`milestones move`: a warehouse and its ledger from DuckDB to Postgres, versions included."""
+"""Move a warehouse and its ledger from DuckDB to Postgres."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from warehouse.target import Target
 
 @dataclass(frozen=True, kw_only=True)
 class MigrationResult:
-    """What was moved.
+    """What a move copied.
 
     Args:
-        rows: By raw table.
-        changes: Of the ledger; None if it stays where it is.
-        old_ledger: Where the old one is kept; None if there was none.
+        rows: The number of rows by raw table.
+        changes: The number of changes in the moved ledger; None if the ledger was not moved.
+        old_ledger: The file of the old ledger, renamed; None if there was none.
     """
 
     rows: dict[str, int]
@@ -44,20 +44,20 @@ class MigrationResult:
 def migrate(
     source: Target, target: Target, phase: Callable[[str], None], now: Now
 ) -> MigrationResult:
-    """Copy all that a DuckDB warehouse and its ledger hold to an empty Postgres.
+    """Copy a DuckDB warehouse and its ledger to an empty Postgres.
 
-    The DuckDB files stay, but for the ledger, which is renamed so that nothing is sent from both.
-    Cut off anywhere, or whole, it can be run again until the job has run on Postgres: every step
-    writes what is there once more, and what has come since.
+    The DuckDB files stay; the old ledger is renamed, so that no change is sent from both. The move
+    can be repeated, whether it was interrupted or not, until the job has run on Postgres: every
+    step copies everything again, including what is new.
 
     Args:
         source: The DuckDB warehouse.
-        target: The Postgres one.
-        phase: Told what is being done.
-        now: Gives the time of this machine, UTC.
+        target: The Postgres warehouse.
+        phase: Called with a short name when a step begins.
+        now: The clock of this machine, UTC.
 
     Raises:
-        WarehouseError: If there is nothing to move, or the target holds something else.
+        WarehouseError: If there is nothing to move, or the target is not empty.
     """
     with locked(source) as source_lock, locked(target) as target_lock:
         with open_existing(source_lock) as old:
@@ -75,20 +75,20 @@ def migrate(
 
 
 def _check_target(old: Database, target: Target) -> None:
-    """See that nothing ran on Postgres but what was moved there: each run leaves a row."""
+    """Check that Postgres has no runs but those of an earlier move."""
     with connect(target.destination) as new:
         prepare_tables(new)
         runs_there, runs_here = run_ids(new), run_ids(old)
     if runs_there != runs_here[: len(runs_there)]:
         raise WarehouseMisconfigured(
-            "this Postgres holds a warehouse already. If a move made it, go on there: milestones "
-            "run --destination postgres. Else name an empty database in "
-            "DESTINATION__POSTGRES__CREDENTIALS"
+            "this Postgres holds a warehouse already. If it was moved there, continue with: "
+            "milestones run --destination postgres. Else set DESTINATION__POSTGRES__CREDENTIALS "
+            "to an empty database"
         )
 
 
 def _copy(old: Database, lock: WarehouseLock) -> dict[str, int]:
-    """Copy what dlt loads, and prove it."""
+    """Copy the tables that dlt loads, and compare the totals; return the rows by table."""
     pipeline = reset_pipeline(lock.target)
     pipeline.sync_destination()
     pipeline.extract(loaded_before(export.raw_batches(old)), loader_file_format="parquet")
@@ -98,14 +98,14 @@ def _copy(old: Database, lock: WarehouseLock) -> dict[str, int]:
         is_equal = {table: found.get(table, 0) for table in expected} == expected
         if not is_equal or proof.live_totals(old) != proof.live_totals(new):
             raise WarehouseUnproven(
-                f"what arrived is not what there is: {found} instead of {expected}. Nothing reads "
-                "it yet; run it again"
+                f"the rows on Postgres differ from those in DuckDB: {found} instead of {expected}. "
+                "Run it again"
             )
     return expected
 
 
 def _build_marts(target: Target) -> None:
-    """Build the marts of the last proven run, unless the next sync must do it."""
+    """Build the marts of the last validated run, unless the next sync has to."""
     with connect(target.destination) as database:
         run = runs.last_proven_run(database)
         if run and not runs.run_history(database).has_unfinished_run:
@@ -113,7 +113,7 @@ def _build_marts(target: Target) -> None:
 
 
 def _ledger_file(source: Target, target: Target) -> Path | None:
-    """The old ledger's file; None if it is none, or if the new one is a file too."""
+    """Return the old ledger's file; None unless a file is to move to a database."""
     old_url, new_url = sa.make_url(source.ledger_url), target.ledger_url
     if old_url.get_backend_name() != "sqlite" or new_url.startswith("sqlite"):
         return None
@@ -125,31 +125,31 @@ def _retired_name(file: Path) -> Path:
 
 
 def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
-    """See that no ledger stays behind which an earlier move, to another database, put away.
+    """Check that an earlier move, to another database, left no ledger behind.
 
     Raises:
-        WarehouseMisconfigured: If one would.
+        WarehouseMisconfigured: If it left one.
     """
     file = _ledger_file(source, target)
     if file is None or not (retired := _retired_name(file)).exists():
         return
     if _events(file, now):
         raise WarehouseMisconfigured(
-            f"there are two ledgers, {file} and {retired}, which an earlier move put away. Only "
-            "one can be moved: see which counts, and take the other one out of this folder"
+            f"there are two ledgers: {file}, and {retired} of an earlier move. Only one can be "
+            "moved: decide which one is valid, and remove the other from this folder"
         )
     with connect_ledger(target.ledger_url, now) as new:
-        events_there, put_away = new.events(), _events(retired, now)
-    if events_there[: len(put_away)] != put_away:
+        events_there, retired_events = new.events(), _events(retired, now)
+    if events_there[: len(retired_events)] != retired_events:
         raise WarehouseMisconfigured(
-            f"the ledger {file} was put away as {retired} by an earlier move, to another database, "
-            f"and its {len(put_away):,} events are not in this Postgres. To move it here: "
-            f"mv '{retired}' '{file}'. To leave it behind: take it out of this folder"
+            f"an earlier move, to another database, renamed the ledger {file} to {retired}, and "
+            f"its {len(retired_events):,} events are not in this Postgres. To move it here: "
+            f"mv '{retired}' '{file}'. To move without it: remove it from this folder"
         )
 
 
 def _events(file: Path, now: Now) -> list[Event]:
-    """What a ledger's file holds; nothing if there is none."""
+    """Return the events of a ledger's file; none if it does not exist."""
     if not file.exists():
         return []
     with connect_ledger(f"sqlite:///{file}", now) as ledger:
@@ -157,16 +157,16 @@ def _events(file: Path, now: Now) -> list[Event]:
 
 
 def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | None, Path | None]:
-    """Move the ledger too, if it is a file and its new place is a database."""
+    """Move the ledger from a file to a database; return its changes, and the renamed file."""
     file = _ledger_file(source, target)
     if file is None:
         return None, None
     retired = _retired_name(file)
-    _check_retired_ledger(source, target, now)  # again, since copying took its time
+    _check_retired_ledger(source, target, now)  # again: copying takes long
     with ExitStack() as stack:
         new = stack.enter_context(connect_ledger(target.ledger_url, now))
         stack.enter_context(push_lock(new))
-        if retired.exists():  # and this Postgres holds it
+        if retired.exists():  # and this Postgres has it
             return len(new.changes()), retired
         if not file.exists():
             return None, None
@@ -177,21 +177,21 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
 
 
 def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
-    """Write what is not on Postgres yet, unless something else happened there."""
+    """Copy the events that are not on Postgres yet, unless the ledgers differ."""
     events_there, events_here = new.events(), old.events()
     is_continued = events_there[: len(events_here)] == events_here
     if events_here and is_continued and len(events_there) > len(events_here):
-        return  # it went on there, and not here
+        return  # the ledger on Postgres is newer
     if events_there == events_here[: len(events_there)]:
         transfer_ledger(source=old, target=new)
     if (new.changes(), new.events()) != (old.changes(), events_here):
         raise WarehouseError(
-            f"the ledger on Postgres holds what {file} does not, so {file} stays: see what "
-            "happened in either by `milestones changes --all`, and decide by hand which counts"
+            f"the ledger on Postgres has events that {file} has not, so {file} was not moved: "
+            "compare both with `milestones changes --all`, and decide which one is valid"
         )
 
 
 def _retire(file: Path, retired: Path) -> Path:
-    """Rename a ledger, so that nothing is sent from it any more."""
+    """Rename a ledger's file, so that nothing more is sent from it."""
     file.rename(retired)
     return retired

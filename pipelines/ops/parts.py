@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Part(StrEnum):
-    """A part of the job, for schedulers that start each by itself."""
+    """A part of the job, for schedulers that start each part separately."""
 
     SYNC = "sync"
     PUSH = "push"

@@ -1,4 +1,4 @@
-"""`milestones check`: can the next run work? One line for each question, with the way out."""
+"""Check the account, the token and the warehouse before a run."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The answer to one question.
+    """The result of one check.
 
     Args:
-        question: In a word or two.
-        answer: In a line, with the way out if it is bad.
-        exit_code: 0 if it is good, else what a run would end with.
+        question: The name of what is checked.
+        answer: One line; if the check failed, with how to fix it.
+        exit_code: 0 if the check passed, else the exit code a run would have.
     """
 
     question: str
@@ -43,12 +43,12 @@ class CheckResult:
 
 
 def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
-    """Ask everything a run depends on.
+    """Check everything a run depends on; yield one result for each check.
 
     Args:
-        kantata: Where Kantata is, and the token.
+        kantata: The settings of the source.
         target: The warehouse.
-        probe: Whether to ask the account how it behaves where nobody knows; by GET only.
+        probe: Whether to also test how this account's API behaves; with GET requests only.
     """
     reader = kantata.reader()
     user = _user(reader)
@@ -70,8 +70,10 @@ def _user(reader: KantataReader) -> CheckResult:
         return CheckResult("token", str(error), error.exit_code)
     id_, user = next(iter(page.records.items()), ("?", {}))
     name = user.get("full_name", "no name")
-    role = "an account administrator" if user.get("account_administrator") else "no administrator"
-    return CheckResult("token", f"good: it acts as {name} (user {id_}), {role}")
+    role = (
+        "an account administrator" if user.get("account_administrator") else "not an administrator"
+    )
+    return CheckResult("token", f"valid: it is the token of {name} (user {id_}), {role}")
 
 
 def _milestones(reader: KantataReader) -> CheckResult:
@@ -81,14 +83,15 @@ def _milestones(reader: KantataReader) -> CheckResult:
     except KantataError as error:
         return CheckResult("milestones", str(error), error.exit_code)
     wanted = [_INCLUDED_AS.get(name, name) for name in MILESTONE_INCLUDES.split(",")]
-    lost = [name for name in wanted if name not in page.side_loaded]
-    if lost and page.records:
+    missing = [name for name in wanted if name not in page.side_loaded]
+    if missing and page.records:
         return CheckResult(
             "milestones",
-            f"{page.count:,}, but without their {', '.join(lost)}: may the token's user see them?",
+            f"{page.count:,} readable, but without their {', '.join(missing)}: check the "
+            "permissions of the token's user",
             ExitCode.ACTION_REQUIRED,
         )
-    return CheckResult("milestones", f"{page.count:,}, with their {', '.join(wanted)}")
+    return CheckResult("milestones", f"{page.count:,} readable, with their {', '.join(wanted)}")
 
 
 def _currencies(reader: KantataReader) -> CheckResult:
@@ -96,7 +99,9 @@ def _currencies(reader: KantataReader) -> CheckResult:
         page = reader.page("currencies", {"per_page": 200})
     except KantataError as error:
         return CheckResult(
-            "currencies", f"no amounts in units without them: {error}", ExitCode.ACTION_REQUIRED
+            "currencies",
+            f"not readable, so amounts stay in minor units: {error}",
+            ExitCode.ACTION_REQUIRED,
         )
     return CheckResult("currencies", f"{page.count:,} readable")
 
@@ -105,15 +110,17 @@ def _feed(reader: KantataReader) -> CheckResult:
     try:
         reader.json("subscribed_events/event_types", {})
     except KantataError as error:
-        return CheckResult("event feed", f"none, so every run is a full scan: {error}")
-    return CheckResult("event feed", "readable: runs between scans read only what changed")
+        return CheckResult("event feed", f"not readable, so every run is a full scan: {error}")
+    return CheckResult("event feed", "readable: runs between full scans read only what changed")
 
 
 def _warehouse(target: Target) -> CheckResult:
     try:
         with file_lock(target.lock):
             if target.loader and not target.loader.exists():
-                return CheckResult("warehouse", f"{target.loader} will be made by the first run")
+                return CheckResult(
+                    "warehouse", f"{target.loader} does not exist yet; the first run creates it"
+                )
             with connect(target.destination) as database:
                 count = count_milestones(database)
     except LocksUnsupported as error:
@@ -122,26 +129,26 @@ def _warehouse(target: Target) -> CheckResult:
         return CheckResult("warehouse", str(error))
     except WarehouseError as error:
         return CheckResult("warehouse", str(error), error.exit_code)
-    return CheckResult("warehouse", f"{target.loader or 'Postgres'} holds {count:,} milestones")
+    return CheckResult("warehouse", f"{target.loader or 'Postgres'} has {count:,} milestones")
 
 
 def _published(target: Target) -> CheckResult:
-    assert target.published  # noqa: S101 - the caller looked
+    assert target.published  # noqa: S101 - checked by the caller
     folder = target.published.absolute().parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         return CheckResult(
             "published file",
-            f"cannot write {target.published.absolute()}: mend the rights of {folder}, or set "
-            "WAREHOUSE__PUBLISH_TO",
+            f"cannot write {target.published.absolute()}: correct the permissions of {folder}, or "
+            "set WAREHOUSE__PUBLISH_TO to another file",
             WarehouseUnwritable.exit_code,
         )
     return CheckResult("published file", f"{target.published} can be written")
 
 
 def _probes(reader: KantataReader) -> Iterator[CheckResult]:
-    """What nobody knows of this account and a GET can answer."""
+    """Test how this account's API behaves where its documentation is silent."""
     for question, probe in _PROBES.items():
         try:
             answer, code = probe(reader)
@@ -156,40 +163,40 @@ def _sort(reader: KantataReader) -> tuple[str, int]:
         for way in ("asc", "desc")
     )
     if len(oldest) < 2:
-        return "too few milestones to tell", 0
-    kept = oldest[0] != newest[0]
-    return ("kept to", 0) if kept else ("ignored: a scan cannot be complete here", 1)
+        return "cannot be tested: the account has fewer than two milestones", 0
+    is_applied = oldest[0] != newest[0]
+    return ("applied", 0) if is_applied else ("ignored, so a full scan cannot be complete", 1)
 
 
 def _clamp(reader: KantataReader) -> tuple[str, int]:
     page = reader.page("billing_milestones", {"per_page": 500})
-    return f"asked for 500 rows a page, got pages of {page.size}", 0
+    return f"500 rows a page requested, {page.size} returned", 0
 
 
 def _unknown_filter(reader: KantataReader) -> tuple[str, int]:
-    every = reader.page("billing_milestones", {"per_page": 1}).count
+    total = reader.page("billing_milestones", {"per_page": 1}).count
     filtered = reader.page(
         "billing_milestones", {"per_page": 1, "updated_after": "2999-01-01"}
     ).count
-    if filtered == every:
+    if filtered == total:
         return "ignored, as expected", 0
-    return f"updated_after changed the count from {every} to {filtered}: tell us", 0
+    return f"updated_after changed the count from {total} to {filtered}: please report this", 0
 
 
 def _only(reader: KantataReader) -> tuple[str, int]:
     ids = list(reader.page("billing_milestones", {"per_page": 25}).records)
     query: Parameters = {"only": ",".join(ids), "per_page": 2}
     found = len(reader.page("billing_milestones", query).records) if ids else 0
-    return f"{len(ids)} ids at 2 a page gave {found} rows at once", 0
+    return f"{len(ids)} ids requested with 2 rows a page, {found} rows returned", 0
 
 
 def _includes(reader: KantataReader) -> tuple[str, int]:
     query: Parameters = {"per_page": 1, "include": "invoices,external_references"}
     records = list(reader.page("billing_milestones", query).records.values())
     if not records:
-        return "no milestones to tell by", 0
-    lost = [name for name in ("invoice_ids", "external_reference_ids") if name not in records[0]]
-    return (f"missing: {', '.join(lost)}", 3) if lost else ("bring their id lists", 0)
+        return "cannot be tested: the account has no milestones", 0
+    missing = [name for name in ("invoice_ids", "external_reference_ids") if name not in records[0]]
+    return (f"missing: {', '.join(missing)}", 3) if missing else ("include their id lists", 0)
 
 
 _PROBES = {

@@ -1,4 +1,4 @@
-"""`milestones status`: how fresh the warehouse is, its last runs, and what it says is due when."""
+"""Read the status of the warehouse: last runs, last validated run, amounts by month."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from warehouse.target import Target
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What the warehouse says.
+    """The status of the warehouse.
 
     Args:
-        source: What was read.
-        runs: The last ones, the newest first.
-        proven: The last proven one that looked at the whole account.
-        months: By month and currency; those without a date last.
-        units: The value of one subunit, by currency.
+        source: The file or server that was read.
+        runs: The last runs, the newest first.
+        proven: The last validated run that covered the whole account; None if there is none.
+        months: Amounts by month and currency; those without a date last.
+        units: The value of one minor unit, by currency.
     """
 
     source: str
@@ -34,17 +34,17 @@ class Status:
     months: list[MonthTotal]
     units: dict[str, Decimal]
 
-    def is_fresh(self, most: timedelta, now: datetime) -> bool:
-        """Whether a run was proven that lately."""
+    def is_fresh(self, max_age: timedelta, now: datetime) -> bool:
+        """Return whether the last validated run is no older than this."""
         finished = self.proven.finished_at if self.proven else None
-        return finished is not None and now - finished <= most
+        return finished is not None and now - finished <= max_age
 
 
 def read_status(target: Target) -> Status:
-    """Read the warehouse.
+    """Return the status of a warehouse.
 
     Raises:
-        WarehouseError: If there is none, or it cannot be read.
+        WarehouseError: If the warehouse does not exist, or cannot be read.
     """
     with open_reader(target) as reader:
         try:

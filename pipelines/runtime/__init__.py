@@ -1,1 +1,1 @@
-"""What every command needs while it runs: signals, clock, exit codes."""
+"""What every command uses while it runs: signals, clock, observer, exit codes."""

@@ -1,4 +1,4 @@
-"""The time of this machine."""
+"""The clock of this machine."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ Now = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The time of this machine."""
+    """Return the time of this machine, in UTC."""
     return datetime.now(UTC)

@@ -6,12 +6,12 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How a command ended, for cron, Airflow and scripts."""
+    """The exit code of a command, for cron, Airflow and scripts."""
 
     DONE = 0
     FAILED = 1  # the last good state stays
     MISCONFIGURED = 2  # wrong use or configuration
-    ACTION_REQUIRED = 3  # done and published, and a person must act
+    ACTION_REQUIRED = 3  # done and published, but someone must act
     TRY_LATER = 75  # another run is going, or the API does not answer
     INTERRUPTED = 130  # by SIGINT
     TERMINATED = 143  # by SIGTERM
@@ -22,5 +22,5 @@ STOPPED_BY_SIGNAL = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
 def signal_exit_code(signum: int) -> ExitCode:
-    """Return the exit code of a process that SIGINT or SIGTERM stopped, as shells count it."""
+    """Return the exit code of a process stopped by SIGINT or SIGTERM: 128 and the signal."""
     return ExitCode(128 + signum)

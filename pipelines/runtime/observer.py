@@ -1,4 +1,4 @@
-"""Who is informed of a run's progress."""
+"""Functions that are called as a run progresses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunObserver:
-    """Who is told how a run goes on; by default nobody.
+    """Functions that are called as a run progresses; by default they do nothing.
 
     Args:
-        began: Told the run's id.
-        phase: Told in a word or two what is being done.
-        progress: Told rows read, pages read, and pages there are.
-        note: Told in one line what is worth telling, as why a request is tried again.
-        on_request: Told of each request to Kantata, and what became of it.
+        began: Called with the run's id when the run begins.
+        phase: Called with a short name, such as "loading", when a step begins.
+        progress: Called with the rows read, the pages read and the number of pages.
+        note: Called with one line to log, such as why a request is repeated.
+        on_request: Called with each finished request to Kantata.
     """
 
     began: Callable[[str], None] = lambda _: None

@@ -1,11 +1,11 @@
-"""SIGINT and SIGTERM end a run in order, wherever they find it.
+"""End a run in order on SIGINT and SIGTERM.
 
-dlt swallows the first signal while it loads and then ends as if nothing had happened. So it loads
-in a thread of its own, and the main thread, which gets the signals, waits for it.
+dlt ignores the first signal while it loads and then ends as if none had come. So dlt loads in a
+separate thread, and the main thread, which receives the signals, waits for it.
 
-Python handles a signal only between two steps of its own: a statement that waits in the server for
-somebody else's lock may keep it from that for hours. So a thread hears of each signal too, and ends
-the process when its time is over. The next run does it all again, as after any other kill.
+Python handles a signal only between two bytecodes: an SQL statement that waits for another
+session's lock can delay that for hours. So a watchdog thread also receives each signal, and ends
+the process when the time to end in order is over. The next run starts again from the beginning.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .exit_codes import signal_exit_code
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _DRAIN_SECONDS = 8.0
-_END_SECONDS = 9.0  # from a signal to the end; whoever sent it may kill after ten
+_END_SECONDS = 9.0  # from the signal to a forced exit: Docker and systemd kill after ten
 _REPORT_SECONDS = 0.5
 ExitReporter = Callable[[str, int], None]
 _reporters: list[ExitReporter] = []
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end.
+    """A signal stopped the process.
 
     Args:
-        signum: Which one.
+        signum: The number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -47,10 +47,10 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def on_forced_exit(report: ExitReporter) -> Iterator[None]:
-    """Have the end told that no exception tells, since the main thread cannot raise one.
+    """Call a reporter before the watchdog exits the process without an exception.
 
     Args:
-        report: Told in one line why the process ends, and its exit code.
+        report: Called with one line and the exit code.
     """
     _reporters.append(report)
     try:
@@ -61,7 +61,7 @@ def on_forced_exit(report: ExitReporter) -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise ``Stopped`` in the main thread, and end the process in time."""
+    """Raise ``Stopped`` in the main thread on SIGINT and SIGTERM, and exit in time."""
     with _watchdog():
         before = [signal.signal(number, _stop) for number in _STOPPING]
         try:
@@ -73,7 +73,7 @@ def stop_on_signals() -> Iterator[None]:
 
 @contextmanager
 def _watchdog() -> Iterator[None]:
-    """Have a thread see to it that the process ends some seconds after a signal."""
+    """Run a thread that exits the process some seconds after a signal."""
     receiver, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     ended = threading.Event()
@@ -98,18 +98,18 @@ def _watch(receiver: socket.socket, ended: threading.Event) -> None:
 
 
 def _force_exit(signum: int) -> None:
-    """End the process, whatever its main thread is at."""
+    """Exit the process, whatever its main thread is doing."""
     code = signal_exit_code(signum)
     line = (
-        f"stopped by {signal.Signals(signum).name}; what was going on did not end in "
-        f"{_END_SECONDS:.0f} s and was left as it was, the next run does it again"
+        f"stopped by {signal.Signals(signum).name}: the current step did not end within "
+        f"{_END_SECONDS:.0f} s and was aborted; the next run repeats it"
     )
 
     def report() -> None:
         for reporter in _reporters[-1:]:
             reporter(line, code)
 
-    # In a thread of its own: the main one may hold what it needs, and be stuck.
+    # In a thread: the main thread may hold a lock of the output and be stuck.
     thread = threading.Thread(target=report, daemon=True)
     thread.start()
     thread.join(_REPORT_SECONDS)
@@ -117,18 +117,18 @@ def _force_exit(signum: int) -> None:
 
 
 def in_thread(work: Callable[[], object]) -> None:
-    """Do work that must not see signals; when stopped, wait some seconds for it to end.
+    """Do work in a thread that receives no signals; when stopped, give it some seconds to end.
 
     Raises:
-        Stopped: If a signal came, also when the work ended well.
-        BaseException: Whatever the work raised.
+        Stopped: If a signal came, even if the work succeeded.
+        BaseException: Any error of the work.
     """
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
             work()
-        except BaseException as error:  # raised again where it can be handled
+        except BaseException as error:  # raised again in the main thread
             errors.append(error)
 
     thread = threading.Thread(target=run, name="load", daemon=True)
@@ -145,7 +145,7 @@ def in_thread(work: Callable[[], object]) -> None:
 
 
 def _stop_dlt(signum: int) -> None:
-    """Have dlt start no further job, as if it had received the signal itself."""
-    from dlt.common.runtime import signals as dlt_signals  # whoever loads has imported dlt
+    """Keep dlt from starting another load job."""
+    from dlt.common.runtime import signals as dlt_signals  # here, since --help needs no dlt
 
     dlt_signals.set_received_signal(signum)

@@ -1,26 +1,26 @@
-"""Text that others wrote: nothing in it may pass unseen, or change what stands around it."""
+"""Characters in foreign text that a terminal obeys or does not show."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Control, format, surrogate, line and paragraph: a terminal obeys them, or shows nothing.
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# Unicode categories: control, format, surrogate, line separator, paragraph separator.
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji are written with them
 
 
 def visible(text: str) -> str:
-    """A text in which all that cannot be seen is written out, by its number."""
+    """Return the text with each invisible character replaced by its number."""
     if text.isprintable():
         return text
-    return "".join(_written(c) if unicodedata.category(c) in _UNSEEN else c for c in text)
+    return "".join(_escaped(c) if unicodedata.category(c) in _INVISIBLE else c for c in text)
 
 
 def unseen(text: str) -> str:
-    """The characters that a title, a reason or a name may not have, written out."""
-    found = (c for c in text if unicodedata.category(c) in _UNSEEN and c not in _JOINERS)
-    return ", ".join(dict.fromkeys(map(_written, found)))
+    """Return the invisible characters of a text, escaped; a title or reason may have none."""
+    found = (c for c in text if unicodedata.category(c) in _INVISIBLE and c not in _JOINERS)
+    return ", ".join(dict.fromkeys(map(_escaped, found)))
 
 
-def _written(character: str) -> str:
+def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

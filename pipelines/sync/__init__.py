@@ -1,1 +1,1 @@
-"""From the account to the warehouse."""
+"""Sync the account into the warehouse."""

@@ -1,4 +1,4 @@
-"""Loading through dlt from a fresh working folder, and naming what failed."""
+"""Load with dlt from an empty working folder, and translate its errors."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from warehouse.target import Target
 
 
 def reset_pipeline(target: Target) -> dlt.Pipeline:
-    """A pipeline that remembers nothing of earlier runs on this machine.
+    """Return the pipeline of a target with an empty working folder.
 
-    What it must know it takes from the warehouse, so a package that a killed run left behind, a
-    lost folder and another machine are all the same to it.
+    Its state is restored from the warehouse, so load packages that a killed run left, a lost
+    folder and another machine make no difference.
     """
     shutil.rmtree(target.working, ignore_errors=True)
     return target.pipeline()
 
 
 def load(pipeline: dlt.Pipeline) -> None:
-    """Load what was extracted.
+    """Normalize and load the extracted rows.
 
     Raises:
-        WarehouseError: If that fails.
+        WarehouseError: If loading fails.
     """
     try:
         pipeline.normalize()
         pipeline.load()
     except PipelineStepFailed as error:
         cause = root_cause(error)
-        if cause is not error or is_disk_full(cause):  # a signal, or a disk
+        if cause is not error or is_disk_full(cause):  # one of our own errors, or a full disk
             raise
         raise load_failure(error) from error
 
 
 @contextmanager
 def translate_errors(target: Target) -> Iterator[None]:
-    """Name what failed, and end dlt's wrappings: whoever catches it sees the cause itself."""
+    """Raise the cause of an error that dlt has wrapped, and name a full disk."""
     try:
         yield
     except (KantataError, WarehouseError, Stopped):
@@ -56,16 +56,16 @@ def translate_errors(target: Target) -> Iterator[None]:
         if is_disk_full(cause):
             raise WarehouseUnwritable(
                 f"cannot write to {target.folder.absolute()}: {driver_message(cause)}. "
-                "Make room there, or mend the folder's rights; the last published state stands."
+                "Free space there or correct the folder's permissions. The last published state is unchanged."
             ) from None
         raise
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The first error that is one of ours, or tells of a disk; else the error itself."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, (KantataError, WarehouseError, Stopped)) or is_disk_full(seen):
-            return seen
-        seen = seen.__cause__ or seen.__context__
+    """Return the first cause that is one of our errors or a full disk, else the error itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (KantataError, WarehouseError, Stopped)) or is_disk_full(cause):
+            return cause
+        cause = cause.__cause__ or cause.__context__
     return error

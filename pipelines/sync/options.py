@@ -1,4 +1,4 @@
-"""What a person may ask of one sync."""
+"""Options of one sync."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SyncOptions:
-    """What a person asks of one run.
+    """Options of one sync.
 
     Args:
-        full: A scan, whatever is due.
-        allow_deletes: Any number of milestones may be marked as deleted at once.
-        deleted_projects: Projects nobody can read, whose milestones are deleted.
-        touched: Milestones that were just written to, to read no others.
+        full: Whether to do a full scan even if none is due.
+        allow_deletes: Whether any number of milestones may be marked as deleted at once.
+        deleted_projects: Ids of projects that can no longer be read because they were deleted:
+            their milestones are marked as deleted.
+        touched: Ids of milestones that a push just wrote; if any, only these are read.
     """
 
     full: bool = False

@@ -1,4 +1,4 @@
-"""The job: read the account, load what changed, prove it, publish it."""
+"""Sync once: read the account, load what changed, validate it, build the marts, publish."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from .loader import load, reset_pipeline, root_cause, translate_errors
 from .options import SyncOptions
 from .session import WarehouseLock, ensure_locked, prepare_tables, publish_to_readers
 
-_MAX_REJECTS = 10
+_MAX_REJECTS = 10  # listed one by one
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncResult:
-    """A run that was proven.
+    """The result of a validated run.
 
     Args:
-        run: Its row.
-        rejected: Open rejects.
-        units: The value of one subunit, by currency.
-        published: The file for readers, None for Postgres.
+        run: The run's row in ``sync_runs``.
+        rejected: The records that are rejected now.
+        units: The value of one minor unit, by currency.
+        published: The published DuckDB file; None for Postgres.
     """
 
     run: Run
@@ -52,12 +52,12 @@ class SyncResult:
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 if something needs a person."""
+        """The exit code: 3 if action is required, else 0."""
         return ExitCode.ACTION_REQUIRED if self.needs else ExitCode.DONE
 
     @property
     def needs(self) -> list[str]:
-        """What it leaves to a person, a line each."""
+        """What requires action, a line each."""
         lines = [*self.run.warnings, *map(str, self.rejected[:_MAX_REJECTS])]
         if (more := len(self.rejected) - _MAX_REJECTS) > 0:
             lines.append(f"{more} more records are rejected: see kantata.rejected_records")
@@ -71,19 +71,19 @@ def sync(
     observer: RunObserver,
     now: Now = utc_now,
 ) -> SyncResult:
-    """Run the job once: read, load, prove, build and check the marts, publish.
+    """Sync once: read, load, validate, build and check the marts, publish.
 
     Args:
-        kantata: Where Kantata is, and the token.
-        lock: The warehouse.
-        options: What a person asks of this run.
-        observer: Told how it goes on.
-        now: Gives the time of this machine, which decides nothing but what its rows say.
+        kantata: The settings of the source.
+        lock: The lock of the warehouse.
+        options: The options of this run.
+        observer: Informed of the run's progress.
+        now: The clock of this machine; it only dates the run's row.
 
     Raises:
-        KantataError: If the account could not be read; nothing was loaded.
-        WarehouseError: If the warehouse failed, or is not what was read.
-        Stopped: By a signal; the next run starts over, with the same result.
+        KantataError: If the account cannot be read; nothing was loaded.
+        WarehouseError: If loading fails, or the loaded totals differ from those read.
+        Stopped: If a signal came; the next run starts again, with the same result.
     """
     target = lock.target
     with translate_errors(target):
@@ -109,14 +109,14 @@ def sync(
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What each step of one run works with.
+    """What every step of one run uses.
 
     Args:
-        lock: The warehouse, locked.
-        pipeline: Loads into it.
-        run: The run's row, filled by the steps.
-        history: What earlier runs did.
-        observer: Told how it goes on.
+        lock: The lock of the warehouse.
+        pipeline: The dlt pipeline that loads into it.
+        run: The run's row, which the steps fill.
+        history: The history of earlier runs.
+        observer: Informed of the run's progress.
     """
 
     lock: WarehouseLock
@@ -126,12 +126,12 @@ class _Job:
     observer: RunObserver
 
     def connect(self) -> AbstractContextManager[Database]:
-        """A connection to the warehouse."""
+        """Open a connection to the warehouse."""
         return connect(self.pipeline.destination)
 
 
 def build_context(run: Run, timezone: str) -> build.BuildContext:
-    """What marts are built for after a run: the day Kantata's clock had at its start."""
+    """Return the context of the marts of a run: their today is Kantata's date at its start."""
     moment = pendulum.instance(run.cursor_at or run.started_at)
     return build.BuildContext(
         run_id=run.run_id, as_of=moment.in_timezone(timezone).date(), timezone=timezone
@@ -139,7 +139,7 @@ def build_context(run: Run, timezone: str) -> build.BuildContext:
 
 
 def _begin_run(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, RunHistory]:
-    """Begin the run's row; gives it, and what earlier runs did."""
+    """Insert the run's row; return it and the history of earlier runs."""
     with connect(pipeline.destination) as database:
         prepare_tables(database)
         runs.end_killed_runs(database)
@@ -161,8 +161,10 @@ def _extract_request(
         cursor=history.cursor,
         scanned_at=history.scanned_at,
         has_validated_run=history.has_proven_run,
-        # This run tells the latter, and what became of them.
-        reported_changes=(*history.reported_schema_changes, *history.unreported_schema_changes),
+        reported_changes=(
+            *history.reported_schema_changes,
+            *history.unreported_schema_changes,
+        ),  # this run reports the latter
         unfinished=history.has_unfinished_run,
         allow_deletes=options.allow_deletes,
         deleted_projects=options.deleted_projects,
@@ -172,14 +174,14 @@ def _extract_request(
 
 @contextmanager
 def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
-    """End the run's row in every case."""
+    """Finish the run's row, however the run ends."""
     began = time.monotonic()
     try:
         yield
     except BaseException as error:
         cause = root_cause(error)
         run.status, run.error = _status(cause), str(cause)
-        with suppress(WarehouseError):  # what failed first is what to tell
+        with suppress(WarehouseError):  # the first error is the one to report
             _end_run(pipeline, run, began, now)
         raise
     run.status = RunStatus.PROVEN
@@ -200,13 +202,13 @@ def _status(cause: BaseException) -> RunStatus:
 
 
 def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Read what changed into dlt's working folder, and note it in the run's row."""
+    """Read what changed into dlt's working folder, and save the figures in the run's row."""
     job.observer.phase("reading")
     report = _extract(job, settings, request)
-    pa.default_memory_pool().release_unused()  # DuckDB needs it now
+    pa.default_memory_pool().release_unused()  # leave the memory to DuckDB
     _fill_run(job.run, report, job.history)
     with job.connect() as database:
-        runs.update_run(database, job.run)  # a later run sees that this one may be half loaded
+        runs.update_run(database, job.run)  # marks that rows may be half loaded from here on
     return report
 
 
@@ -234,7 +236,7 @@ def _load(job: _Job) -> None:
 
 
 def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
-    """Compare the warehouse with what was read; gives the value of one subunit by currency."""
+    """Compare the loaded totals with those read; return the minor units by currency."""
     job.observer.phase("proving")
     with job.connect() as database:
         differences = proof.compare_totals(
@@ -242,7 +244,7 @@ def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
         )
         if differences:
             raise WarehouseUnproven(
-                "what was loaded is not what was read; nothing is published. "
+                "the loaded totals differ from those read, so nothing is published: "
                 + "; ".join(differences)
             )
         job.run.totals = proof.live_totals(database)
@@ -274,10 +276,10 @@ def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
 
 
 def _access_lost_warnings(lost: Mapping[str | None, int]) -> list[str]:
-    """What a person should do about milestones whose project cannot be read, in words."""
+    """Return a warning for each project that can no longer be read, with what to do."""
     return [
-        f"{count} milestones of project {project} are out of reach, their last values stay: let "
-        "the token's user see it again, or, if it was deleted, say so: "
-        f"milestones sync --allow-deletes {project}"
+        f"access lost: the token can no longer read project {project}, so its {count} milestones "
+        "keep their last values. Give the token's user access again, or, if the project was "
+        f"deleted, mark them as deleted: milestones sync --allow-deletes {project}"
         for project, count in lost.items()
     ]

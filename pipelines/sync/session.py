@@ -1,4 +1,4 @@
-"""A warehouse while a job has it: its lock, its tables, a load, and what failed in plain words."""
+"""Lock a warehouse, open its tables, and publish it to readers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _RAW_TABLES = {
 
 @dataclass(frozen=True)
 class WarehouseLock:
-    """A warehouse that nobody else changes meanwhile.
+    """The lock of a warehouse.
 
     Args:
         target: The warehouse.
-        server: On Postgres, the connection whose lock it is; None for DuckDB.
+        server: The connection that has the advisory lock of Postgres; None for DuckDB.
     """
 
     target: Target
@@ -49,12 +49,12 @@ def locked(
     Args:
         target: The warehouse.
         wait: Seconds to wait for another run.
-        note: Told in one line for which one it waits.
-        shortest_wait: Seconds it waits at least.
+        note: Called with one line that names the run it waits for.
+        shortest_wait: Seconds to wait at least.
 
     Raises:
-        WarehouseBusy: If another run has it.
-        WarehouseError: If it cannot be had.
+        WarehouseBusy: If another run has the lock.
+        WarehouseError: If the lock cannot be taken for another reason.
     """
     file_lock = locks.file_lock(target.lock, wait=wait, note=note, shortest_wait=shortest_wait)
     with file_lock, translate_errors(target):
@@ -69,10 +69,10 @@ def locked(
 
 
 def publish_to_readers(target: Target) -> None:
-    """Replace the file for readers; nothing on Postgres.
+    """Replace the published DuckDB file; do nothing on Postgres.
 
     Raises:
-        WarehouseUnwritable: If there is no room or no right; the old file stays.
+        WarehouseUnwritable: If space or permission is missing; the old file stays.
     """
     if target.loader and target.published:
         publish(target.loader, target.published)
@@ -80,10 +80,10 @@ def publish_to_readers(target: Target) -> None:
 
 @contextmanager
 def open_existing(lock: WarehouseLock) -> Iterator[Database]:
-    """The warehouse as runs left it.
+    """Open a connection to a warehouse that earlier runs have filled.
 
     Raises:
-        WarehouseError: If no run has left anything.
+        WarehouseError: If no run has filled it yet.
     """
     target = lock.target
     if target.loader and not target.loader.exists():
@@ -95,25 +95,25 @@ def open_existing(lock: WarehouseLock) -> Iterator[Database]:
 
 
 def prepare_tables(database: Database) -> None:
-    """Make the raw tables that are not there yet.
+    """Create the raw tables that are missing.
 
     Raises:
-        WarehouseMisconfigured: If a later release has written this warehouse.
+        WarehouseMisconfigured: If a later release wrote this warehouse.
     """
     schema.prepare_raw_tables(database, _RAW_TABLES)
 
 
 def ensure_locked(lock: WarehouseLock) -> None:
-    """See whether the lock on the server is still ours.
+    """Check that the connection with the advisory lock is still open.
 
     Raises:
-        WarehouseUnavailable: If its connection ended, so that another machine may have it by now.
+        WarehouseUnavailable: If it is closed, so that another machine may have the lock.
     """
     try:
         if lock.server:
             lock.server.rows("select 1")
     except DatabaseException as error:
         raise WarehouseUnavailable(
-            f"the lock on the server was lost, so nothing more is loaded: {driver_message(error)}. "
-            "The next run does it all again."
+            f"the lock on the server was lost, so loading stopped: {driver_message(error)}. "
+            "The next run repeats it."
         ) from None

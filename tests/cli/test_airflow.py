@@ -135,7 +135,7 @@ def test_each_exit_code_gives_its_task_state(airflow: Airflow, job: Job) -> None
         sandbox.account.set_raw(spoiled, "amount_in_cents", "12.50")
         result = airflow.run(sandbox, job, SOURCES__KANTATA__SCAN_EVERY="0s")
         assert task_results(result)["sync"] == ("success", 1)
-        assert f"needs a person: billing_milestones {spoiled} is rejected" in result["log"]
+        assert f"action required: billing_milestones {spoiled} is rejected" in result["log"]
         assert sandbox.token not in result["log"]
 
 

@@ -22,7 +22,7 @@ from warehouse.alert_state import AlertState
 from warehouse.ledger.change import Action
 
 ONE_ROW = ("row 1 is rejected",)
-ONCE = "leaves to a person what happened while it wrote back (told once"
+ONCE = "requires action on what happened during a push (sent once"
 START = datetime(2027, 1, 1, tzinfo=UTC)
 AFTER = timedelta(hours=6)
 WELL, LATER, STOPPED = (
@@ -64,11 +64,11 @@ def headlines(*ends: JobOutcome) -> list[str]:
     ("ends", "expected"),
     [
         ([WELL, WELL], ["", ""]),
-        ([TOKEN, TOKEN, WELL], ["failed", "", "is well again. It failed for 2 hours."]),
+        ([TOKEN, TOKEN, WELL], ["failed", "", "has recovered. It failed for 2 hours."]),
         ([TOKEN, DISK, DISK], ["failed", "failed", ""]),
         ([TOKEN, LATER, TOKEN], ["failed", "", ""]),
         ([ONE, ONE, TWO, ONE, TWO], ["is done", "", "is done", "", "is done"]),
-        ([ONE, WELL], ["is done", "is well again. It needed a person for 1 hour."]),
+        ([ONE, WELL], ["is done", "has recovered. It required action for 1 hour."]),
         ([ONE, LATER, ONE], ["is done", "", ""]),
         ([WELL, *[LATER] * 8], [*[""] * 7, "has not succeeded since 2027-01-01 00", ""]),
         ([WELL, *[STOPPED] * 8], [*[""] * 7, "has not succeeded since 2027-01-01 00", ""]),
@@ -80,17 +80,17 @@ def headlines(*ends: JobOutcome) -> list[str]:
         (
             [WELL, TOKEN, *[LATER] * 8, WELL],
             ["", "failed", *[""] * 6, "has not succeeded since 2027-01-01 00", "",
-             "is well again. It was late for 2 hours."],
+             "has recovered. It was late for 2 hours."],
         ),
         ([WELL, *[TOKEN] * 8, LATER, TOKEN, LATER, TOKEN, DISK],
          ["", "failed", *[""] * 7, "has not succeeded since 2027-01-01 00", *[""] * 3, "failed"]),
         (WRONG, ["failed", "failed"]),
         (BUSY, ["failed", ""]),
         ([CONFLICT, WELL, WELL], [ONCE, "", ""]),
-        ([BOTH, ONE, WELL], ["is done", "", "is well again. It needed a person for 2 hours."]),
-        ([ONE, CONFLICT], ["is done", "is well again. It needed a person for 1 hour."]),
+        ([BOTH, ONE, WELL], ["is done", "", "has recovered. It required action for 2 hours."]),
+        ([ONE, CONFLICT], ["is done", "has recovered. It required action for 1 hour."]),
         ([CUT, TOKEN], ["failed", ""]),
-        ([DOUBT, ONE, WELL], [ONCE, "", "is well again. It needed a person for 1 hour."]),
+        ([DOUBT, ONE, WELL], [ONCE, "", "has recovered. It required action for 1 hour."]),
     ],
 )  # fmt: skip
 def test_each_change_of_state_is_sent_once(ends: list[JobOutcome], expected: list[str]) -> None:
@@ -139,7 +139,7 @@ def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.Mo
         assert f"billing_milestones {spoiled} is rejected" in hook.texts[1]
         sandbox.account.clear_raw(spoiled)
         assert attempt(job, sandbox, monkeypatch) == 0
-        assert "is well again. It needed a person for" in hook.texts[2]
+        assert "has recovered. It required action for" in hook.texts[2]
         assert len(hook.texts) == 3
 
 
@@ -166,7 +166,7 @@ def test_lateness_is_sent_even_without_the_database(
         if job.url:
             monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", job.url)
         assert attempt(job, sandbox, monkeypatch) == 0
-        assert "is well again. It was late" in hook.texts[1]
+        assert "has recovered. It was late" in hook.texts[1]
 
 
 def test_an_alert_that_was_refused_is_sent_again(
@@ -177,7 +177,7 @@ def test_an_alert_that_was_refused_is_sent_again(
     with Sandbox(milestones=10) as sandbox:
         hook.status = 500
         assert attempt(job, sandbox, monkeypatch, **BAD) == 2
-        assert any("the webhook said 500" in note for note in job.notes)
+        assert any("the webhook answered 500" in note for note in job.notes)
         assert not any("secret-part" in note for note in job.notes)
         hook.status = 200
         assert attempt(job, sandbox, monkeypatch, **BAD) == 2
@@ -189,7 +189,7 @@ def test_one_message_has_events_and_lasting_problems() -> None:
     for ended in (BOTH, CUT):
         message = decide_alert(AlertState(), ended, after=AFTER, job="job", now=START).message
         assert message.splitlines()[-1] == "• change 7 is conflict"
-        assert "\nIt leaves to a person" in message
+        assert "\nIt requires action" in message
 
 
 def test_a_conflict_is_sent_once_and_never_recovers(
@@ -251,7 +251,7 @@ def test_a_worker_without_the_warehouse_knows_no_state(
         assert len(hook.texts) == 1
         elsewhere(STOPPED)
         assert attempt(postgres, sandbox, monkeypatch) == 0
-        assert "is well again. It failed for 3 hours" in hook.texts[1]
+        assert "has recovered. It failed for 3 hours" in hook.texts[1]
 
 
 def test_values_from_the_account_are_escaped(

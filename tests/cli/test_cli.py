@@ -145,7 +145,12 @@ def test_check_and_probe() -> None:
     with Sandbox(milestones=300) as sandbox:
         good = milestones("check", "--probe", **access(sandbox))
         assert good.returncode == 0, good.stdout
-        for line in ("good: it acts as", "300, with their", "event feed", "probe: order: kept to"):
+        for line in (
+            "valid: it is the token of",
+            "300 readable, with their",
+            "event feed",
+            "probe: order: applied",
+        ):
             assert line in good.stdout
         assert {served.method for served in sandbox.requests} == {"GET"}
         sandbox.misbehave(Fault("refuse", status=403, path="billing_milestones"))
@@ -169,9 +174,9 @@ def test_status() -> None:
         for month in shown["months"]:
             sums[month["currency"]] += month["subunits"]
         for currency, total in sums.items():
-            records = sandbox.account.milestones.values()
-            assert total == sum(m["amount_in_cents"] for m in records if m["currency"] == currency)
-    assert "proven" in milestones("status").stdout
+            held = sandbox.account.milestones.values()
+            assert total == sum(m["amount_in_cents"] for m in held if m["currency"] == currency)
+    assert "validated" in milestones("status").stdout
 
 
 def test_demo() -> None:

@@ -192,10 +192,10 @@ def test_changes_without_a_warehouse(office: Office) -> None:
     loader.unlink()
     with duckdb.connect(str(loader)):
         pass
-    code, output = _run("changes")
-    assert (code, "→ 5 subunits" in output) == (0, True), output
-    code, output = _run("propose", "delete", id_, "--reason", "r")
-    assert (code, "milestones sync" in output) == (1, True), output
+    code, said = _run("changes")
+    assert (code, "→ 5 minor units" in said) == (0, True), said
+    code, said = _run("propose", "delete", id_, "--reason", "r")
+    assert (code, "milestones sync" in said) == (1, True), said
     loader.write_bytes(b"")
     assert _run("changes")[0] == 0
 

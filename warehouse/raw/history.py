@@ -1,4 +1,4 @@
-"""What changed in a published DuckDB file, and what is still to be invoiced in it."""
+"""Query a published DuckDB file: changes of milestones, amounts still to be invoiced."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ group by 1, 3 order by 1 limit ?
 
 
 class VersionChange(NamedTuple):
-    """One version of a milestone, with what the version before it had.
+    """One version of a milestone, with the values of the version before.
 
-    Amounts are in minor units; ``unit`` is the value of one. What did not exist before is None.
+    Amounts are in minor units; ``unit`` is the value of one. Values of a first version's
+    predecessor are None.
     """
 
     milestone_id: str
@@ -52,7 +53,7 @@ class VersionChange(NamedTuple):
 
 
 class MonthToInvoice(NamedTuple):
-    """What is not invoiced yet of one month, in minor units; ``unit`` is the value of one."""
+    """The amount of one month that is not invoiced yet, in minor units of value ``unit``."""
 
     month: str
     subunits: int
@@ -60,11 +61,11 @@ class MonthToInvoice(NamedTuple):
 
 
 def version_changes(warehouse: duckdb.DuckDBPyConnection, newest_id: int) -> list[VersionChange]:
-    """Return later versions of milestones, and all of milestones above an id.
+    """Return the versions after the first, and all versions of milestones above an id.
 
     Args:
         warehouse: The published file.
-        newest_id: Milestones with a higher id are new.
+        newest_id: The highest id of the milestones that are not new.
     """
     rows = warehouse.execute(_CHANGES, [newest_id]).fetchall()
     return [VersionChange(*row) for row in rows]
@@ -73,6 +74,6 @@ def version_changes(warehouse: duckdb.DuckDBPyConnection, newest_id: int) -> lis
 def months_to_invoice(
     warehouse: duckdb.DuckDBPyConnection, currency: str, first_day: str, limit: int
 ) -> list[MonthToInvoice]:
-    """Return the first months from a day on in which something is still to be invoiced."""
+    """Return the amounts still to be invoiced in the first months from a day on."""
     rows = warehouse.execute(_TO_INVOICE, [currency, first_day, limit]).fetchall()
     return [MonthToInvoice(*row) for row in rows]

@@ -1,4 +1,4 @@
-"""What the raw tables hold, in a few numbers: milestones by month, currencies' units, run ids."""
+"""Sum up the raw tables: milestones by month, minor units, number of milestones, run ids."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _UNITS = (
 
 
 class Query(Protocol):
-    """A connection, or a reader, that runs a query."""
+    """Runs a query: a connection or a reader."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class MonthTotal:
     Args:
         due: The month's first day; None for milestones without a date.
         currency: ISO code.
-        milestones: How many.
+        milestones: The number of milestones.
         subunits: The sum of their amounts, in minor units.
         invoiced: The part of that sum that is on an invoice, in minor units.
     """

@@ -20,9 +20,8 @@ from warehouse.ledger.change import OPEN, Change
 from warehouse.ledger.engine import missing_ledger_message
 from warehouse.target import Target
 
-from . import propose, render_changes
+from . import propose
 from .errors import handle_errors
-from .labels import labels
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .output import print_err, print_json
 from .progress import console_observer
@@ -45,6 +44,9 @@ def changes(
     as_json: JsonOption = False,
 ) -> None:
     """List changes: what is open, or all."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback.approvals import open_ledger
+
     with handle_errors(as_json):
         target = configured_target(destination)
         if _has_no_ledger(target, as_json):
@@ -77,6 +79,12 @@ def show_one(
     as_json: JsonOption = False,
 ) -> None:
     """Show all of one change."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback.approvals import open_ledger
+
+    from . import render_changes
+    from .labels import labels
+
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -175,6 +183,13 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Write approved changes to Kantata, each at most once."""
+    from pipelines.config.settings import kantata_settings, push_settings
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback import service
+    from pipelines.writeback.approvals import now
+
+    from .progress import console_observer
+
     with handle_errors(as_json), stop_on_signals():
         if dry_run:
             _plan(destination, as_json)
@@ -191,6 +206,13 @@ def reconcile(
     destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False
 ) -> None:
     """Find out what became of changes that may have been written; send nothing."""
+    from pipelines.config.settings import kantata_settings, push_settings
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback import service
+    from pipelines.writeback.approvals import now
+
+    from .progress import console_observer
+
     with handle_errors(as_json), stop_on_signals():
         target = configured_target(destination)
         with console_observer() as observer:
@@ -217,6 +239,11 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to a change, and who did it."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback.approvals import open_ledger
+
+    from . import render_changes
+
     with handle_errors(as_json), open_ledger(configured_target(destination)) as ledger:
         ledger.change(change_id)
         events = ledger.events(change_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,12 +21,15 @@ from pipelines.writeback.requests import (
 )
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
-from warehouse.ledger.store import connect_ledger
-from warehouse.reader import WarehouseReader, open_reader
 
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .output import print_json, print_out
+
+if TYPE_CHECKING:
+    from pipelines.writeback.proposals import ProposalResult
+    from pipelines.writeback.requests import ChangeRequest
+    from warehouse.reader import WarehouseReader
 
 propose = typer.Typer(
     no_args_is_help=False,
@@ -59,6 +62,8 @@ def propose_many(
     as_json: JsonOption = False,
 ) -> None:
     """Ask for many changes, or hand on to a command that asks for one."""
+    from pipelines.writeback import requests as reading
+
     with handle_errors(as_json):
         if context.invoked_subcommand is not None:
             _refuse_options(context, context.invoked_subcommand)

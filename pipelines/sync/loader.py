@@ -56,7 +56,8 @@ def translate_errors(target: Target) -> Iterator[None]:
         if is_disk_full(cause):
             raise WarehouseUnwritable(
                 f"cannot write to {target.folder.absolute()}: {driver_message(cause)}. "
-                "Free space there or correct the folder's permissions. The last published state is unchanged."
+                "Free space there or correct the folder's permissions. The last published state is "
+                "unchanged."
             ) from None
         raise
 

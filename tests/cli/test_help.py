@@ -51,7 +51,8 @@ def test_commands_are_grouped_in_order() -> None:
     assert sorted(of_groups) == sorted(top)
     assert sorted(PROPOSALS) == sorted(ROOT.commands["propose"].commands)  # type: ignore[attr-defined]
     shown = invoke("--help")
-    assert shown.index("sync ") < shown.index("propose ") < shown.index("push ")
+    places = [shown.index(f"│ {name} ") for name in of_groups]
+    assert places == sorted(places)
     for group in GROUPS:
         assert group in shown
 
@@ -108,3 +109,17 @@ def test_completion() -> None:
         },
     )
     assert shown.output.split() == ["withdraw"]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """It answers at once: what a command needs is imported when it runs."""
+    heavy = ["dlt", "duckdb", "pyarrow", "sqlalchemy", "requests", "pendulum", "starlette"]
+    code = (
+        "import sys\n"
+        "from pipelines.cli.app import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        f"print(sorted(set({heavy}) & set(sys.modules)), file=sys.stderr)"
+    )
+    root = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert ended.stderr == "[]\n"

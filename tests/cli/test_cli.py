@@ -74,21 +74,21 @@ _WRONG = {
     "http elsewhere": ({"KANTATA_API_URL": "http://192.0.2.1/api/v1"}, 2, "Use https"),
     "not a number": ({"SOURCES__KANTATA__REQUESTS_IN_FLIGHT": "x"}, 2, "requests_in_flight"),
     "no database": ({"DESTINATION__DUCKDB__CREDENTIALS": ":memory:"}, 2, "path of a file"),
-    "dataset's name": ({"DESTINATION__DUCKDB__CREDENTIALS": "kantata.duckdb"}, 2, "another one"),
-    "same file": ({"WAREHOUSE__PUBLISH_TO": ".milestones/loader.duckdb"}, 2, "another one"),
+    "dataset's name": ({"DESTINATION__DUCKDB__CREDENTIALS": "kantata.duckdb"}, 2, "another file"),
+    "same file": ({"WAREHOUSE__PUBLISH_TO": ".milestones/loader.duckdb"}, 2, "another file"),
     "same file by another way": (
         {"WAREHOUSE__PUBLISH_TO": ".milestones/../.milestones/loader.duckdb"}, 2, "cannot be both"
     ),
     "a view's schema": (
-        {"DESTINATION__DUCKDB__CREDENTIALS": "kantata_stg.duckdb"}, 2, "the loader's file must not"
+        {"DESTINATION__DUCKDB__CREDENTIALS": "kantata_stg.duckdb"}, 2, "the loader's file cannot"
     ),
     "published as the dataset": (
-        {"WAREHOUSE__PUBLISH_TO": "out/Kantata.2027.duckdb"}, 2, "the schema kantata for it"
+        {"WAREHOUSE__PUBLISH_TO": "out/Kantata.2027.duckdb"}, 2, "the schema kantata."
     ),
     "published as the marts": (
-        {"WAREHOUSE__PUBLISH_TO": "kantata_marts.duckdb"}, 2, "the schema kantata_marts for it"
+        {"WAREHOUSE__PUBLISH_TO": "kantata_marts.duckdb"}, 2, "the schema kantata_marts."
     ),
-    "published as dlt's own": ({"WAREHOUSE__PUBLISH_TO": "kantata_staging.db"}, 2, "must not be"),
+    "published as dlt's own": ({"WAREHOUSE__PUBLISH_TO": "kantata_staging.db"}, 2, "cannot be called"),
     "published nowhere": ({"WAREHOUSE__PUBLISH_TO": ""}, 2, "WAREHOUSE__PUBLISH_TO is empty"),
     "published to a folder": ({"WAREHOUSE__PUBLISH_TO": "/"}, 2, "/ is a folder"),
     "loaded into a folder": ({"DESTINATION__DUCKDB__CREDENTIALS": "."}, 2, "is a folder"),

@@ -1,4 +1,4 @@
-"""Rows of the warehouse's raw tables, looked up by id: milestones, projects, tasks, invoices."""
+"""Lookups by id in the raw tables of the warehouse: milestones, projects, tasks, invoices."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class MilestoneRow:
         title: The title.
         amount_in_cents: The amount in minor units.
         currency: ISO code.
-        billing_type: How it is billed.
-        date_to_invoice: When it is due.
+        billing_type: ``fixed_date`` or ``upon_completion``.
+        date_to_invoice: The day on which it is due.
         workspace_id: The project's id.
         story_id: The task's id.
         invoice_id: The id of the invoice it is on.
-        invoice_ids: The ids of the invoices it is linked to; None if that is not known.
-        deleted_at: When it was found to be deleted.
-        access_lost_at: When its project was found to be unreadable.
+        invoice_ids: The ids of the invoices it is linked to; None if they are unknown.
+        deleted_at: When a run found it deleted; None if it exists.
+        access_lost_at: When a run could no longer read its project; None if it can.
     """
 
     id: str
@@ -101,6 +101,6 @@ def _column_by_id(
 
 
 def minor_units(reader: WarehouseReader) -> dict[str, Decimal]:
-    """Return what one minor unit of each currency is worth, by ISO code."""
+    """Return the value of one minor unit of each currency, by ISO code."""
     sql = f"select iso_code, unit_per_subunit from {DATASET}.currencies"
     return {code: Decimal(unit) for code, unit in reader.rows(sql) if unit is not None}

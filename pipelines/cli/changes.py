@@ -1,4 +1,4 @@
-"""Commands around changes: decide, plan, push, audit; those that propose are in ``propose``."""
+"""Commands for changes: list, decide, plan, push, audit. ``propose`` has those that propose."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from warehouse.ledger.change import OPEN, Change
 from warehouse.ledger.engine import missing_ledger_message
 from warehouse.target import Target
 
-from . import propose
+from . import propose, render_changes
 from .errors import handle_errors
+from .labels import labels
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .output import print_err, print_json
 from .progress import console_observer
@@ -39,14 +40,11 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def changes(
-    everything: Annotated[bool, typer.Option("--all", help="Also those that are done.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also the finished ones.")] = False,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """List changes: what is open, or all."""
-    from pipelines.config.targets import configured_target
-    from pipelines.writeback.approvals import open_ledger
-
+    """List the open changes, or all."""
     with handle_errors(as_json):
         target = configured_target(destination)
         if _has_no_ledger(target, as_json):
@@ -57,7 +55,7 @@ def changes(
 
 
 def _has_no_ledger(target: Target, as_json: bool) -> bool:
-    """Print that there is no ledger, if there is none; return whether that is so."""
+    """Return whether there is no ledger yet; print that if so."""
     if why := missing_ledger_message(target.ledger_url):
         print_err(why)
         if as_json:
@@ -78,13 +76,7 @@ def show_one(
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Show all of one change."""
-    from pipelines.config.targets import configured_target
-    from pipelines.writeback.approvals import open_ledger
-
-    from . import render_changes
-    from .labels import labels
-
+    """Show one change."""
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -101,12 +93,15 @@ def approve(
     who: WhoOption = None,
     digest: Annotated[
         str | None,
-        typer.Option("--digest", help="Approve only if the change has it, as `changes` showed."),
+        typer.Option(
+            "--digest",
+            help="Approve only if this is the digest of the change, as `changes` showed it.",
+        ),
     ] = None,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Approve changes that another person proposed."""
+    """Approve changes that somebody else proposed."""
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -122,7 +117,7 @@ def reject(
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Reject changes, and say why."""
+    """Reject changes that somebody proposed."""
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -138,7 +133,7 @@ def withdraw(
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Take changes back before they are sent."""
+    """Withdraw changes before they are sent."""
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -148,7 +143,7 @@ def withdraw(
 
 
 def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> None:
-    """Print what was decided on, then fail if anything was refused."""
+    """Print the changes that were decided on; fail if any was refused."""
     if as_json and result.refused:
         known = labels(target, result.decided)
         print_json(render_changes.decision_json(result, known))
@@ -160,7 +155,7 @@ def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> N
 
 
 def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
-    """Show what push would do now against the live account; nothing is written."""
+    """Show what push would do now; write nothing."""
     with handle_errors(as_json), stop_on_signals():
         _plan(destination, as_json)
 
@@ -178,18 +173,13 @@ def _plan(destination: Warehouse, as_json: bool) -> None:
 
 
 def push(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="The same as plan.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan only, as `plan` does.")
+    ] = False,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Write approved changes to Kantata, each at most once."""
-    from pipelines.config.settings import kantata_settings, push_settings
-    from pipelines.config.targets import configured_target
-    from pipelines.writeback import service
-    from pipelines.writeback.approvals import now
-
-    from .progress import console_observer
-
+    """Write the approved changes to Kantata, each at most once."""
     with handle_errors(as_json), stop_on_signals():
         if dry_run:
             _plan(destination, as_json)
@@ -205,14 +195,7 @@ def push(
 def reconcile(
     destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False
 ) -> None:
-    """Find out what became of changes that may have been written; send nothing."""
-    from pipelines.config.settings import kantata_settings, push_settings
-    from pipelines.config.targets import configured_target
-    from pipelines.writeback import service
-    from pipelines.writeback.approvals import now
-
-    from .progress import console_observer
-
+    """Find the result of changes that may have been written; write nothing."""
     with handle_errors(as_json), stop_on_signals():
         target = configured_target(destination)
         with console_observer() as observer:
@@ -238,12 +221,7 @@ def audit(
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what happened to a change, and who did it."""
-    from pipelines.config.targets import configured_target
-    from pipelines.writeback.approvals import open_ledger
-
-    from . import render_changes
-
+    """Show the history of a change: what happened, when, and who did it."""
     with handle_errors(as_json), open_ledger(configured_target(destination)) as ledger:
         ledger.change(change_id)
         events = ledger.events(change_id)

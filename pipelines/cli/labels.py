@@ -1,4 +1,4 @@
-"""Names and units that the warehouse has for what changes are about."""
+"""Labels of changes: the titles of their projects and the units of their currencies."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from warehouse.target import Target
 
 @dataclass(frozen=True)
 class Labels:
-    """Names and units; what the warehouse does not show is left out.
+    """Titles and units of changes, without those that the warehouse does not have.
 
     Args:
-        units: What a minor unit of each currency is worth.
-        projects: Titles by id.
+        units: The value of a minor unit by currency.
+        projects: The titles of projects by id.
     """
 
     units: Mapping[str, Decimal] = field(default_factory=dict)
@@ -28,8 +28,8 @@ class Labels:
 
 
 def labels(target: Target, changes: Iterable[Change]) -> Labels:
-    """What these changes need to be shown; nothing if the warehouse cannot be read."""
-    # What was done is shown in any case: the warehouse only helps to show it.
+    """Return the labels of these changes; empty ones if the warehouse cannot be read."""
+    # Changes are shown in any case: the warehouse only makes them easier to read.
     with suppress(WarehouseError, OSError), open_reader(target) as reader:
         titles = project_titles(reader, {change.workspace_id for change in changes})
         return Labels(minor_units(reader), {id_: title for id_, title in titles.items() if title})

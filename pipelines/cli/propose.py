@@ -1,10 +1,10 @@
-"""Commands that ask for changes."""
+"""Commands that propose changes: one, those in a file, or the rows of a query."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,26 +21,27 @@ from pipelines.writeback.requests import (
 )
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
+from warehouse.ledger.store import connect_ledger
+from warehouse.reader import WarehouseReader, open_reader
 
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .output import print_json, print_out
 
-if TYPE_CHECKING:
-    from pipelines.writeback.proposals import ProposalResult
-    from pipelines.writeback.requests import ChangeRequest
-    from warehouse.reader import WarehouseReader
-
 propose = typer.Typer(
     no_args_is_help=False,
     invoke_without_command=True,
-    help="Ask for changes of milestones: one, a file of them, or what a query selects. Columns of "
-    "both: action (else update), milestone_id, reason (else --reason), and the fields to write: "
-    f"{', '.join(WRITABLE)}; a create has no milestone_id, and workspace_id besides.",
+    help="Propose changes of milestones: one of them, those in a file, or the rows of a query. A "
+    "file or a query has these columns: action (update if empty), milestone_id, reason (--reason "
+    f"if empty), and the fields to write: {', '.join(WRITABLE)}. A create has a workspace_id and "
+    "no milestone_id.",
 )
 
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A field to write.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="A field and its new value; repeat it for more fields."
+    ),
 ]
 
 
@@ -48,28 +49,29 @@ SetOption = Annotated[
 def propose_many(
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE.csv", help="A line for each change.")
+        Path | None,
+        typer.Option("--from", metavar="FILE.csv", help="A CSV file with one change per line."),
     ] = None,
     query: Annotated[
-        str | None, typer.Option("--query", metavar="SQL", help="A row for each change.")
+        str | None, typer.Option("--query", metavar="SQL", help="A select with one change per row.")
     ] = None,
     reason: ReasonOption = "",
     who: WhoOption = None,
     allow_duplicate: Annotated[
-        bool, typer.Option("--allow-duplicate", help="A create may equal another milestone.")
+        bool, typer.Option("--allow-duplicate", help="Allow creates that equal another milestone.")
     ] = False,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask for many changes, or hand on to a command that asks for one."""
-    from pipelines.writeback import requests as reading
-
+    """Propose many changes, unless a command for one change follows."""
     with handle_errors(as_json):
         if context.invoked_subcommand is not None:
             _refuse_options(context, context.invoked_subcommand)
             return
         if (file is None) == (query is None):
-            raise ChangeRefused("say update, create or delete; or --from FILE; or --query SQL")
+            raise ChangeRefused(
+                "nothing to propose: add update, create, delete, --from FILE or --query SQL"
+            )
 
         def read_requests(reader: WarehouseReader) -> list[ChangeRequest]:
             if file is not None:
@@ -88,16 +90,16 @@ def _render_results(results: list[ProposalResult]) -> None:
         note = f"({result.note})" if result.change_id and result.note else result.note
         print_out(f"{result.where}: {' '.join(filter(None, (result.change_id, note)))}")
     new = sum(not result.note for result in results)
-    print_out(f"{new} proposed, {len(results) - new} not")
+    print_out(f"{new} proposed, {len(results) - new} not proposed")
 
 
 def _refuse_options(context: typer.Context, subcommand: str) -> None:
-    """Refuse options of many changes in front of a command for one: they would be ignored."""
+    """Refuse options before the command for one change, where they would be ignored."""
     for option in context.command.params:
         if str(context.get_parameter_source(option.name or "")).endswith("COMMANDLINE"):
             raise ChangeRefused(
-                f"{option.opts[0]} stands before {subcommand}, where it would count for nothing: "
-                f"options go after it, milestones propose {subcommand} …"
+                f"{option.opts[0]} is before {subcommand}, where it has no effect: write it after "
+                f"the command, milestones propose {subcommand} …"
             )
 
 
@@ -110,7 +112,7 @@ def update(
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask to change fields of a milestone."""
+    """Propose new values for the fields of a milestone."""
     with handle_errors(as_json):
         request = single_request(
             Action.UPDATE, milestone_id=milestone_id, assignments=fields or (), reason=reason
@@ -124,12 +126,12 @@ def create(
     fields: SetOption = None,
     who: WhoOption = None,
     allow_duplicate: Annotated[
-        bool, typer.Option("--allow-duplicate", help="It may equal another milestone.")
+        bool, typer.Option("--allow-duplicate", help="Allow it to equal another milestone.")
     ] = False,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask for a new milestone: workspace_id, title and amount_in_cents at least."""
+    """Propose a new milestone; set at least workspace_id, title and amount_in_cents."""
     with handle_errors(as_json):
         request = single_request(
             Action.CREATE, milestone_id=None, assignments=fields or (), reason=reason
@@ -147,7 +149,7 @@ def delete(
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask to delete a milestone."""
+    """Propose to delete a milestone."""
     with handle_errors(as_json):
         request = single_request(
             Action.DELETE, milestone_id=milestone_id, assignments=(), reason=reason

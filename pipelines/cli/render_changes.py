@@ -1,4 +1,4 @@
-"""Changes as a person reads them: before and after, in the currency's own money."""
+"""Rendering of changes, plans and pushes: as text for people, and as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from warehouse.ledger.change import Action, Change, Event, Status, Value
 from .labels import Labels
 from .output import exact_amount, format_amount, out
 
-# What `plan --json` calls each step; read by other programs.
+# The names of steps in `plan --json`, which other programs read.
 _STEP_NAMES = {Write: "write", NoOp: "noop", Conflict: "conflict", Deferred: "later"}
 _COLOURS = {
     Status.APPLIED: "green",
@@ -29,7 +29,7 @@ _COLOURS = {
 
 
 def render_list(changes: Sequence[Change], known: Labels) -> None:
-    """Changes, some lines each: an id is never cut, since it is what one types next."""
+    """Print changes, some lines each. An id is never cut, since people type it next."""
     for change in changes:
         _heading(status_text(change.status), change, known)
         for line in change_lines(change, known):
@@ -42,7 +42,7 @@ def render_list(changes: Sequence[Change], known: Labels) -> None:
 
 
 def _heading(what: str, change: Change, known: Labels) -> None:
-    """Which change it is, and which milestone, by the names a person knows."""
+    """Print the change, its milestone and its project, by id and by name."""
     target = f"milestone {change.milestone_id}" if change.milestone_id else "a milestone"
     out.print(
         f"{escape(visible(change.change_id))}  {what}  {change.action} {escape(visible(target))}",
@@ -54,7 +54,7 @@ def _heading(what: str, change: Change, known: Labels) -> None:
 
 
 def _line(text: str) -> None:
-    """A line below a change; on a terminal it is broken so that it stays below it."""
+    """Print a line below a change; on a terminal, wrapped lines stay indented."""
     shown = Text(visible(text))
     if out.is_terminal:
         out.print(Padding(shown, (0, 0, 0, 4)))
@@ -63,13 +63,13 @@ def _line(text: str) -> None:
 
 
 def status_text(value: Status) -> str:
-    """A status in its colour."""
+    """Return a status in its colour."""
     colour = _COLOURS.get(value, "default")
     return f"[{colour}]{value}[/]"
 
 
 def change_lines(change: Change, known: Labels) -> list[str]:
-    """What a change does, a line each."""
+    """Return the lines that show what a change does, with amounts in money."""
     if change.action is Action.DELETE:
         amount = _value("amount_in_cents", change.before.get("amount_in_cents"), change, known)
         return [f"amount: {amount}, to be deleted"]
@@ -97,14 +97,14 @@ def _value(name: str, value: Value, change: Change, known: Labels) -> str:
 
 
 def render_change(change: Change, known: Labels) -> None:
-    """All of one change."""
+    """Print one change, with its outcome."""
     render_list([change], known)
     if change.outcome:
         _line(change.outcome)
 
 
 def change_json(change: Change, known: Labels) -> dict[str, object]:
-    """A change as JSON."""
+    """Return a change as JSON."""
     unit = known.units.get(change.currency or "")
     amounts = [fields.get("amount_in_cents") for fields in (change.before, change.after)]
     before, after = (exact_amount(a, unit) if isinstance(a, int) else None for a in amounts)
@@ -133,7 +133,7 @@ def change_json(change: Change, known: Labels) -> dict[str, object]:
 
 
 def decision_json(result: DecisionResult, known: Labels) -> dict[str, object]:
-    """A decision of which some changes were refused, as JSON."""
+    """Return a decision that was refused for some changes, as JSON."""
     return {
         "error": "\n".join(result.refused.values()),
         "exit_code": ChangeRefused.exit_code,
@@ -143,8 +143,8 @@ def decision_json(result: DecisionResult, known: Labels) -> dict[str, object]:
 
 
 def render_plan(steps: Sequence[Step], known: Labels) -> None:
-    """What a push would do."""
-    what = {Write: "write", NoOp: "nothing to do", Conflict: "conflict", Deferred: "later"}
+    """Print the plan of a push."""
+    what = {Write: "write", NoOp: "nothing to do", Conflict: "conflict", Deferred: "deferred"}
     for step in steps:
         _heading(f"[bold]{what[type(step)]}[/]", step.change, known)
         for line in change_lines(step.change, known):
@@ -156,7 +156,7 @@ def render_plan(steps: Sequence[Step], known: Labels) -> None:
 
 
 def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
-    """What a push would do, as JSON."""
+    """Return the plan of a push as JSON."""
     return [
         change_json(step.change, known)
         | {
@@ -168,23 +168,28 @@ def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
 
 
 def render_push(result: PushResult, known: Labels) -> None:
-    """What a push did."""
+    """Print the result of a push."""
     for change in result.changes:
         _heading(status_text(change.status), change, known)
         _line(change.outcome)
     for change, why in result.waiting:
-        _heading("[yellow]left[/]", change, known)
+        _heading("[yellow]waiting[/]", change, known)
         _line(why)
     for doubt in result.doubts:
-        out.print(f"[yellow]needs a person:[/] {escape(visible(doubt))}", soft_wrap=True)
+        out.print(f"[yellow]action required:[/] {escape(visible(doubt))}", soft_wrap=True)
     if result.more:
-        out.print(f"{result.more} more approved: max_changes was reached, or it ended early")
+        out.print(
+            f"{result.more} more approved changes are left to the next push: this one reached "
+            "max_changes, or ended early",
+            soft_wrap=True,
+        )
     applied = sum(change.status is Status.APPLIED for change in result.changes)
-    out.print(f"{applied} applied, {len(result.changes) - applied} not, {len(result.waiting)} left")
+    others = len(result.changes) - applied
+    out.print(f"{applied} applied, {others} not applied, {len(result.waiting)} waiting")
 
 
 def push_json(result: PushResult, known: Labels) -> dict[str, object]:
-    """What a push did, as JSON."""
+    """Return the result of a push as JSON."""
     return {
         "exit_code": result.exit_code,
         "changes": [change_json(change, known) for change in result.changes],
@@ -196,9 +201,9 @@ def push_json(result: PushResult, known: Labels) -> dict[str, object]:
 
 
 def render_audit(events: Sequence[Event]) -> None:
-    """What happened to a change, a line each."""
+    """Print the history of a change, a line per event."""
     for event in events:
         moved = f"{event.before} → {event.after}" if event.before else str(event.after)
         request = f" (request {event.request_id})" if event.request_id else ""
-        told = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.who}  {moved}: {event.what}{request}"
-        out.print(visible(told), markup=False, soft_wrap=True)
+        line = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.who}  {moved}: {event.what}{request}"
+        out.print(visible(line), markup=False, soft_wrap=True)

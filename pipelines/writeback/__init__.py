@@ -1,1 +1,1 @@
-"""From approved changes to the account."""
+"""Writing approved changes back to the Kantata account."""

@@ -1,4 +1,7 @@
-"""The account as it was just read, as far as some changes need it. Pure: plain values only."""
+"""The state of the account as it was just read: the part that some changes need.
+
+Pure: plain values only.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from warehouse.ledger.change import Action, Change, Image, Units, Value, duplica
 
 @dataclass(frozen=True)
 class MilestoneState:
-    """A milestone as it is now.
+    """The state of a milestone as it was just read.
 
     Args:
         image: Its fields.
-        invoiced: Why it counts as invoiced, in words; empty if it does not.
-        updated_at: When it was last changed, in Kantata's own text.
+        invoiced: The reason why it counts as invoiced; empty if it does not.
+        updated_at: When it was last changed, as the text that Kantata sent.
     """
 
     image: Image
@@ -25,18 +28,18 @@ class MilestoneState:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountState:
-    """The account as it was just read, as far as some changes need it.
+    """The state of the account as it was just read: the part that some changes need.
 
     Args:
-        milestones: By id.
-        deleted: Ids of milestones that are deleted, for certain.
-        unreadable: Why milestones could not be judged, by their id.
-        unreadable_projects: Why nothing can be created in projects, by the project's id.
-        created: Ids of the milestones that carry a change's id, by that.
-        project_milestones: Milestones of the projects of creates, by id.
-        project_currencies: Of the projects of creates, by the project's id.
-        units: What a minor unit is worth, as far as that is known; only for words.
-        read_at: Since when anything here may have changed, in seconds of the monotonic clock.
+        milestones: The milestones of updates and deletes, by id.
+        deleted: The ids of milestones that are certainly deleted.
+        unreadable: The reason why a milestone cannot be read, by its id.
+        unreadable_projects: The reason why a project of a create cannot be read, by its id.
+        created: The ids of the milestones that carry a change's id, by the change's id.
+        project_milestones: All milestones of the projects of creates, by id.
+        project_currencies: The currencies of the projects of creates, by the project's id.
+        units: The value of a minor unit by currency, if known; used only in messages.
+        read_at: When reading began, in seconds of the monotonic clock; later edits may be missing.
     """
 
     milestones: Mapping[str, MilestoneState] = field(default_factory=dict)
@@ -50,17 +53,17 @@ class AccountState:
     read_at: float = 0.0
 
     def why_unknown(self, change: Change) -> str:
-        """Why nothing can be said about a change; empty if something can."""
+        """Return the reason why the state does not show what a change needs; empty if it does."""
         if change.action is Action.CREATE:
             return self.unreadable_projects.get(change.workspace_id, "")
         return self.unreadable.get(str(change.milestone_id), "")
 
     def created_by(self, change: Change) -> list[str]:
-        """The ids of milestones that carry a change's id."""
+        """Return the ids of the milestones that carry the id of a change."""
         return sorted(self.created.get(change.change_id, ()))
 
     def duplicates_of(self, change: Change) -> list[str]:
-        """The ids of milestones that look the same as the one a change creates."""
+        """Return the ids of the milestones that equal the one that a change creates."""
         wanted = duplicate_fields(change.after)
         return [
             id_

@@ -1,4 +1,4 @@
-"""Who proposes changes and decides on them."""
+"""The actor: the person who proposes changes or decides on them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .fields import check_text
 
 
 def current_actor(name: str | None) -> str:
-    """Who works on a change: the name given, or the system's user.
+    """Return the name of the person who acts: the given one, or the system's user.
 
     Raises:
-        ChangeRefused: If the name is none.
+        ChangeRefused: If the name is empty or has invisible characters.
     """
     try:
         actor = getpass.getuser() if name is None else check_text("--as", name).strip()
     except (OSError, KeyError):  # a container may have no name for its user
         raise ChangeRefused(
-            "the system has no name for its user: say who it is, --as NAME"
+            "the operating system has no name for its user: add --as NAME"
         ) from None
     if not actor:
-        raise ChangeRefused("--as is empty: say who it is")
+        raise ChangeRefused("--as is empty: give a name")
     return " ".join(actor.split())

@@ -1,7 +1,7 @@
-"""Decisions on changes: approve, reject, withdraw.
+"""Decisions on changes: approve, reject and withdraw.
 
-One change that cannot be decided on does not hold up the others. That another person must approve
-is a rule of the ledger.
+A change that is refused does not stop the others. The ledger makes sure that nobody approves what
+they proposed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from warehouse.ledger.store import Ledger
 
 from .fields import check_text
 
-DIGEST_LENGTH = 12  # characters of a digest that are shown, and enough to name it
+DIGEST_LENGTH = 12  # characters of a digest that are shown, and that identify it
 
 
 @dataclass
@@ -23,8 +23,8 @@ class DecisionResult:
     """The result of a decision on some changes.
 
     Args:
-        decided: Changes that were decided on, as they are now.
-        refused: Why the others could not be, by their id.
+        decided: The changes that were decided on, as they are now.
+        refused: The reason why each of the others could not be decided on, by its id.
     """
 
     decided: list[Change] = field(default_factory=list)
@@ -37,18 +37,19 @@ def approve(
     """Approve changes that another person proposed.
 
     Args:
-        ledger: The changes.
-        change_ids: Which ones.
-        actor: Who approves.
-        digest: The beginning of the digest that was shown; the change is approved only if it has
-            it. None to approve whatever the changes are now.
+        ledger: The ledger of changes.
+        change_ids: The ids of the changes.
+        actor: The person who approves.
+        digest: The digest that the person saw, or its beginning; a change with another digest is
+            refused. None for no such check.
 
     Raises:
         ChangeRefused: If the digest is too short, or given for more than one change.
     """
     if digest is not None and (len(digest.strip()) < DIGEST_LENGTH or len(change_ids) > 1):
         raise ChangeRefused(
-            f"--digest is for one change, and has {DIGEST_LENGTH} characters or more"
+            f"--digest takes one change and at least {DIGEST_LENGTH} characters: copy it from "
+            "`milestones changes`"
         )
 
     def approve_one(change: Change) -> Change:
@@ -63,7 +64,7 @@ def _check_digest(change: Change, digest: str) -> None:
     if not change.digest.startswith(digest.strip().lower()):
         raise ChangeRefused(
             f"change {change.change_id} has the digest {change.digest[:DIGEST_LENGTH]}, not "
-            f"{digest}: it is not what was looked at"
+            f"{digest}: look at it again: milestones show {change.change_id}"
         )
 
 
@@ -92,7 +93,7 @@ def _close_each(
 ) -> DecisionResult:
     why = check_text("--reason", reason).strip()
     if not why:
-        raise ChangeRefused("--reason is empty: say why, an auditor reads it")
+        raise ChangeRefused("--reason is empty: give a reason for the audit")
     return _decide_each(
         ledger,
         change_ids,
@@ -103,7 +104,7 @@ def _close_each(
 def _decide_each(
     ledger: Ledger, change_ids: Iterable[str], decide: Callable[[Change], Change]
 ) -> DecisionResult:
-    """Decide on each change once, in this order."""
+    """Decide on each change once, in the given order."""
     result = DecisionResult()
     for change_id in dict.fromkeys(change_ids):
         try:

@@ -1,4 +1,4 @@
-"""The fields that can be written, and their values as Kantata takes them."""
+"""The fields that can be written, and their values in the form that Kantata accepts."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from warehouse.ledger.change import Value
 WRITABLE = ("title", "amount_in_cents", "date_to_invoice", "billing_type", "story_id")
 FOR_CREATE = ("workspace_id", *WRITABLE)
 _BILLING_TYPES = ("fixed_date", "upon_completion")
-_SHOWN = 40  # characters of a wrong value
-_INT32 = 2**31 - 1  # what Kantata declares; more is not sent
+_SHOWN = 40  # characters of a wrong value in a message
+_INT32 = 2**31 - 1  # Kantata declares int32, so no greater amount is sent
 
 
 def check_text(name: str, text: str) -> str:
-    """A text that is what it looks like, since a person decides by what is shown.
+    """Return a text that has no invisible characters, since people decide by what they see.
 
     Args:
-        name: What to call it when it is not.
+        name: The name of the text in the message.
         text: The text.
 
     Raises:
-        ChangeRefused: If it has control characters, line ends or what turns its direction.
+        ChangeRefused: If it has control characters, line ends or marks of direction.
     """
     if found := unseen(text):
-        raise ChangeRefused(f"{name} has characters that cannot be seen: {found}")
+        raise ChangeRefused(f"remove the invisible characters from {name}: {found}")
     return text
 
 
@@ -36,19 +36,19 @@ def _shortened(text: str) -> str:
 
 
 def parse_field(name: str, text: str) -> Value:
-    """A value as Kantata takes it.
+    """Parse the text of a field into the value that Kantata accepts.
 
     Raises:
-        ChangeRefused: If it is none.
+        ChangeRefused: If the field cannot have this value.
     """
     text = check_text(name, text).strip()
     if not text:
-        raise ChangeRefused(f"{name} is empty: Kantata is not known to clear a field")
+        raise ChangeRefused(f"{name} is empty: give a value, since Kantata may not clear a field")
     if name == "amount_in_cents":
         if not re.fullmatch(r"-?0{0,20}[0-9]{1,10}", text) or abs(int(text)) > _INT32:
             raise ChangeRefused(
-                f"amount_in_cents is {_shortened(text)}: write a whole number of the currency's "
-                f"smallest unit, at most {_INT32}"
+                f"amount_in_cents is {_shortened(text)}: write a whole number of minor units, "
+                f"such as cents, at most {_INT32}"
             )
         return int(text)
     if name == "date_to_invoice":
@@ -58,12 +58,12 @@ def parse_field(name: str, text: str) -> Value:
             return date.fromisoformat(text).isoformat()
         except ValueError:
             raise ChangeRefused(
-                f"date_to_invoice is {_shortened(text)}: write a real date as 2027-01-31"
+                f"date_to_invoice is {_shortened(text)}: write a real date, such as 2027-01-31"
             ) from None
     if name == "billing_type" and text not in _BILLING_TYPES:
         raise ChangeRefused(
-            f"billing_type is {_shortened(text)}: there are {', '.join(_BILLING_TYPES)}"
+            f"billing_type is {_shortened(text)}: use {' or '.join(_BILLING_TYPES)}"
         )
     if name in ("story_id", "workspace_id") and not re.fullmatch(r"[0-9]{1,20}", text):
-        raise ChangeRefused(f"{name} is {_shortened(text)}, not a number")
+        raise ChangeRefused(f"{name} is {_shortened(text)}, not a number: write its id")
     return text

@@ -14,14 +14,14 @@ from warehouse.target import Target
 
 @contextmanager
 def open_ledger(target: Target, now: Now = utc_now) -> Iterator[Ledger]:
-    """Open the ledger to look into it, or to decide: only who proposes makes a new one.
+    """Open the existing ledger of a warehouse. Only a proposal creates a new one.
 
     Args:
-        target: The warehouse it belongs to.
-        now: Gives the time of this machine, UTC.
+        target: The warehouse.
+        now: Returns this machine's time, UTC.
 
     Raises:
-        ChangeRefused: If there is none yet.
+        ChangeRefused: If there is no ledger yet.
         WarehouseError: If it cannot be opened.
     """
     url = target.ledger_url

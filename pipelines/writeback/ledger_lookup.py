@@ -1,4 +1,4 @@
-"""What the ledger holds of what is requested, and what was requested before in the same file."""
+"""Lookup of earlier changes: those in the ledger, and those requested before in the same file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .requests import ChangeRequest
 
 
 class LedgerLookup:
-    """Open and applied changes, and the change requests that were checked before.
+    """Open and applied changes, and the change requests that were checked so far.
 
     Args:
         changes: The changes, the oldest first.
@@ -27,28 +27,28 @@ class LedgerLookup:
         self._creates = {
             c.twin_key: f"change {c.change_id} ({c.status})" for c in changes if c.twin_key
         }
-        self._requested: dict[str, str] = {}  # where a milestone is requested, by its id
+        self._requested: dict[str, str] = {}  # the place of a change request, by its milestone's id
 
     def claim_milestone(self, request: ChangeRequest) -> None:
-        """Take a change request whose milestone no other one is about.
+        """Record the milestone of a change request; refuse it if another one names it.
 
         Raises:
-            ChangeRefused: If one is.
+            ChangeRefused: If another change request names the same milestone.
         """
         id_ = request.milestone_id
         if id_ is None:
             return
         if id_ in self._requested:
             raise ChangeRefused(
-                f"milestone {id_} is in {self._requested[id_]} already: "
-                "at most one change of it at a time"
+                f"milestone {id_} is already in {self._requested[id_]}: request one change of it "
+                "at a time"
             )
         self._requested[id_] = request.where
 
     def previous_change(self, request: ChangeRequest, values: Mapping[str, Value]) -> Change | None:
-        """The change that this very line led to when it was given before.
+        """Return the change that the same line led to before; None if there is none.
 
-        What was like that already when it was given then is not among the change's fields.
+        A value that the milestone already had then is not among the change's fields.
         """
         equal = self._equal.get(_key(request.action, request.milestone_id, values), [])
         if request.action is Action.UPDATE:
@@ -56,22 +56,23 @@ class LedgerLookup:
         return next((c for c in equal if c.status in OPEN), equal[-1] if equal else None)
 
     def check_conflicts(self, draft: Draft, where: str) -> None:
-        """Take a draft that can be proposed next to all others.
+        """Record a draft; refuse it if it conflicts with another change.
 
         Raises:
             ChangeRefused: If its milestone has an open change, or it equals another create.
         """
         if (other := self._open.get(draft.milestone_id or "")) is not None:
             raise ChangeRefused(
-                f"milestone {draft.milestone_id} has an open change already, {other.change_id} "
-                f"({other.status}): decide on it, or withdraw it, first"
+                f"milestone {draft.milestone_id} already has an open change, {other.change_id} "
+                f"({other.status}). Finish it, or withdraw it: milestones withdraw "
+                f"{other.change_id}"
             )
         if (key := draft.twin_key) is None:
             return
         if key in self._creates:
             raise ChangeRefused(
-                f"{self._creates[key]} is a create of the same project, title, amount and date: "
-                "--allow-duplicate if another one is meant"
+                f"{self._creates[key]} creates a milestone with the same project, title, amount "
+                "and date. To create another one, add --allow-duplicate"
             )
         self._creates[key] = where
 
@@ -83,7 +84,7 @@ def _key(action: Action, milestone_id: str | None, after: Image) -> tuple[Action
 
 
 def _sets(change: Change, values: Mapping[str, Value]) -> bool:
-    """Whether an update sets these values and no others, or its milestone had them before."""
+    """Return whether an update was requested with these values and no others."""
     return change.after.keys() <= values.keys() and all(
         change.after.get(name, change.before.get(name)) == value for name, value in values.items()
     )

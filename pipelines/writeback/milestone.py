@@ -1,4 +1,4 @@
-"""A milestone as a proposer sees it, whether it is invoiced, and how it differs from a change.
+"""A milestone as a proposer sees it, why it counts as invoiced, and how it differs from a change.
 
 Pure: plain values only.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from warehouse.ledger.change import Action, Change, Image, Units, Value, value_words
 
-# What a proposer sees of a milestone, and what must not have changed when it is written to.
+# The fields that a proposer sees, and that must be unchanged when a milestone is written.
 IMAGE = (
     "title",
     "amount_in_cents",
@@ -26,7 +26,10 @@ _INVOICES = ("invoice_id", "invoice_ids")
 
 
 def milestone_image(record: Mapping[str, object]) -> Image:
-    """A milestone's fields, ids as text and the ids of its invoices in one text."""
+    """Return the fields of a milestone record that a proposer sees.
+
+    Ids are text; the ids of its invoices are one text, separated by commas.
+    """
     return {name: _image_value(name, record.get(name)) for name in IMAGE}
 
 
@@ -39,32 +42,38 @@ def _image_value(name: str, value: object) -> Value:
 
 
 def linked_invoices(image: Image) -> list[str]:
-    """The ids of the invoices a milestone is linked to."""
+    """Return the ids of the invoices that a milestone is linked to."""
     return [id_ for id_ in str(image["invoice_ids"] or "").split(",") if id_]
 
 
 def invoiced_reason(image: Image, invoice_statuses: Mapping[str, object]) -> str:
-    """Why a milestone counts as invoiced: it is on an invoice that is not cancelled.
+    """Return the reason why a milestone counts as invoiced; empty if it does not.
+
+    It counts as invoiced if it is on an invoice, or linked to one that is not cancelled.
 
     Args:
         image: The milestone.
-        invoice_statuses: The status of each invoice that is known, by id.
+        invoice_statuses: The status of each known invoice, by id.
     """
     if image["invoice_id"] is not None:
-        return f"it is on invoice {image['invoice_id']}"
+        id_ = image["invoice_id"]
+        return f"it is on invoice {id_}; remove it from that invoice in Kantata first"
     for id_ in linked_invoices(image):
         if invoice_statuses.get(id_) != "cancelled":
-            return f"it is linked to invoice {id_}, which is not cancelled"
+            return (
+                f"it is linked to invoice {id_}, which is not cancelled; remove it from that "
+                "invoice in Kantata first"
+            )
     return ""
 
 
 def has_requested_values(image: Image, change: Change) -> bool:
-    """Whether a milestone has every value that a change asks for."""
+    """Return whether a milestone has every value that a change requests."""
     return all(image.get(name) == value for name, value in change.after.items())
 
 
 def expected_image(change: Change) -> Image:
-    """A milestone as it must be once a change was applied, as far as the change tells."""
+    """Return the fields that a milestone must have after a change was applied."""
     if change.action is Action.CREATE:
         unset = {"date_to_invoice": None, "story_id": None, "currency": change.currency}
         return {**unset, **change.after}
@@ -73,17 +82,17 @@ def expected_image(change: Change) -> Image:
 
 
 def differences(expected: Image, image: Image, units: Units) -> str:
-    """Where a milestone is not as expected, in words."""
+    """Describe each field of a milestone that differs from the expected one."""
     return "; ".join(
-        f"{_label(name)} is {value_words(name, image.get(name), image.get('currency'), units)}, "
-        f"expected was {value_words(name, value, expected.get('currency'), units)}"
+        f"{_label(name)} is {value_words(name, image.get(name), image.get('currency'), units)} "
+        f"instead of {value_words(name, value, expected.get('currency'), units)}"
         for name, value in expected.items()
         if image.get(name) != value
     )
 
 
 def edits_since_proposed(change: Change, image: Image, units: Units) -> str:
-    """Where a milestone is not as it was when a change was proposed, in words."""
+    """Describe each field of a milestone that was edited after a change of it was proposed."""
     return "; ".join(
         f"{_label(name)} was {value_words(name, value, change.currency, units)}, "
         f"is {value_words(name, image.get(name), image.get('currency'), units)}"

@@ -1,4 +1,4 @@
-"""What would be written, decided from the changes and the account as it was just read.
+"""The plan of a push: one step for each change, decided from the account as it was just read.
 
 Pure: the plan is a value, so what `plan` shows and what `push` does cannot differ.
 """
@@ -12,17 +12,17 @@ from warehouse.ledger.change import Action, Change, Status
 
 from .account_state import AccountState
 from .milestone import edits_since_proposed, has_requested_values
-from .settlement import Settlement, settle
+from .settlement import PROPOSE_AGAIN, Settlement, created_twice, settle
 
 
 @dataclass(frozen=True)
 class Write:
-    """It is to be sent.
+    """Send the change.
 
     Args:
-        change: Which one.
-        duplicates: Ids of equal milestones that are there already, and may be.
-        seen_updated_at: When the milestone was last changed, in Kantata's own text.
+        change: The change.
+        duplicates: The ids of equal milestones that exist already, and are allowed.
+        seen_updated_at: When the milestone was last edited, as the text that Kantata sent.
     """
 
     change: Change
@@ -32,12 +32,12 @@ class Write:
 
 @dataclass(frozen=True)
 class NoOp:
-    """The account is already as asked.
+    """Send nothing: the account already is as requested.
 
     Args:
-        change: Which one.
-        why: In words.
-        milestone_id: The milestone that is as asked.
+        change: The change.
+        why: The reason, as a sentence for people.
+        milestone_id: The id of the milestone that is as requested.
     """
 
     change: Change
@@ -47,11 +47,11 @@ class NoOp:
 
 @dataclass(frozen=True)
 class Conflict:
-    """The account is not what the proposer saw.
+    """Send nothing: the account is not what the proposer saw.
 
     Args:
-        change: Which one.
-        why: In words.
+        change: The change.
+        why: The reason, as a sentence for people.
     """
 
     change: Change
@@ -60,11 +60,11 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Deferred:
-    """It cannot be decided now.
+    """Leave the change to a later push.
 
     Args:
-        change: Which one.
-        why: In words.
+        change: The change.
+        why: The reason, as a sentence for people.
     """
 
     change: Change
@@ -72,14 +72,15 @@ class Deferred:
 
 
 Step = Write | NoOp | Conflict | Deferred
+NOT_APPROVED = "it was altered in the ledger, so it is not what was approved. Propose it again"
 
 
 def build_plan(changes: Sequence[Change], account: AccountState) -> list[Step]:
-    """What to do with each change, given the account as it is.
+    """Plan one step for each change.
 
     Args:
-        changes: Approved ones, and such as may have been written, for which that is found out.
-        account: The account.
+        changes: Approved changes, and changes that may have been written.
+        account: The account's state, read for these changes.
     """
     return [
         _plan_approved(change, account)
@@ -90,7 +91,7 @@ def build_plan(changes: Sequence[Change], account: AccountState) -> list[Step]:
 
 
 def _plan_unknown(change: Change, settlement: Settlement | None, account: AccountState) -> Step:
-    """What a push does with a change that may have been written."""
+    """Plan the step of a change that may have been written."""
     if settlement is None:
         return Deferred(change, account.why_unknown(change))
     if settlement.status is Status.APPLIED:
@@ -102,7 +103,7 @@ def _plan_unknown(change: Change, settlement: Settlement | None, account: Accoun
 
 def _plan_approved(change: Change, account: AccountState) -> Step:
     if change.approved_digest != change.digest:
-        return Conflict(change, "it is not what was approved")
+        return Conflict(change, NOT_APPROVED)
     if why := account.why_unknown(change):
         return Deferred(change, why)
     if change.action is Action.CREATE:
@@ -111,58 +112,64 @@ def _plan_approved(change: Change, account: AccountState) -> Step:
 
 
 def _plan_existing(change: Change, account: AccountState) -> Step:
-    """What to do with an approved update or delete."""
+    """Plan the step of an approved update or delete."""
     id_ = str(change.milestone_id)
     if id_ in account.deleted:
         if change.action is Action.DELETE:
-            return NoOp(change, "the milestone is gone already", id_)
-        return Conflict(change, "the milestone was deleted meanwhile")
+            return NoOp(change, "the milestone is already deleted", id_)
+        return Conflict(change, "the milestone was deleted after this was proposed")
     state = account.milestones[id_]
     if change.action is Action.UPDATE and has_requested_values(state.image, change):
-        return NoOp(change, "the milestone is as asked already", id_)
+        return NoOp(change, "the milestone already has the requested values", id_)
     if state.invoiced:
-        return Conflict(change, f"the milestone may be invoiced: {state.invoiced}")
+        return Conflict(change, f"the milestone may be invoiced: {state.invoiced}. {PROPOSE_AGAIN}")
     if edits := edits_since_proposed(change, state.image, account.units):
-        return Conflict(change, f"edited since it was proposed: {edits}")
+        return Conflict(
+            change, f"the milestone was edited after this was proposed: {edits}. {PROPOSE_AGAIN}"
+        )
     return Write(change, seen_updated_at=state.updated_at)
 
 
 def _plan_create(change: Change, account: AccountState) -> Step:
     created = account.created_by(change)
     if len(created) > 1:
-        return Conflict(change, f"made more than once: milestones {', '.join(created)}")
+        return Conflict(change, created_twice(created))
     if created:
-        return NoOp(change, f"it was made already, as milestone {created[0]}", created[0])
+        return NoOp(change, f"it was already created, as milestone {created[0]}", created[0])
     currency = account.project_currencies[change.workspace_id]
     if currency != change.currency:
         return Conflict(
             change,
             f"the project's currency was {change.currency or 'none'} when it was proposed, and is "
-            f"{currency or 'none'}: the amount would be another one",
+            f"{currency or 'none'} now. Propose it again with an amount in that currency",
         )
     duplicates = account.duplicates_of(change)
     known = change.twins if change.attempts else ()
     new = [id_ for id_ in duplicates if id_ not in known]
     if new and not (change.duplicate and not change.attempts):
-        return Conflict(change, f"the project has an equal milestone: {', '.join(new)}")
+        return Conflict(
+            change,
+            f"the project already has an equal milestone, {', '.join(new)}. To create another one, "
+            "propose it again with --allow-duplicate",
+        )
     return Write(change, tuple(duplicates))
 
 
 def limit_steps(steps: Sequence[Step], max_changes: int) -> list[Step]:
-    """The steps of one push: what goes beyond the changes it may decide on is deferred."""
+    """Defer the steps beyond the number of changes that one push may decide on."""
     limited: list[Step] = []
     remaining = max_changes
     for step in steps:
         if _counts(step):
             remaining -= 1
             if remaining < 0:
-                step = Deferred(step.change, "beyond max_changes: left for a later push")
+                step = Deferred(step.change, "max_changes is reached: a later push takes it")
         limited.append(step)
     return limited
 
 
 def _counts(step: Step) -> bool:
-    """Whether a step takes one of the places that ``max_changes`` allows."""
+    """Return whether a step counts towards ``max_changes``."""
     if isinstance(step, Deferred):
         return False
     return isinstance(step, Write) or step.change.status is Status.APPROVED

@@ -1,4 +1,4 @@
-"""Proposing changes: what is requested is checked at once, against what the warehouse shows."""
+"""Proposals: change requests are checked against the warehouse, and written to the ledger."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ProposalResult:
     """The result of a change request.
 
     Args:
-        change_id: The change; None if there is nothing to change.
-        note: Why nothing new was proposed; empty if something was.
-        where: Which line or row it was; empty if it was the only one.
+        change_id: The id of the change; None if there is nothing to change.
+        note: The reason why nothing new was proposed; empty if something was.
+        where: Its place in a file or query, such as ``line 3``; empty if it was a single request.
     """
 
     change_id: str | None
@@ -49,17 +49,17 @@ def propose_changes(
     """Check change requests against the warehouse and write them to the ledger, all or none.
 
     Args:
-        ledger: Where they go.
+        ledger: The ledger of changes.
         reader: The warehouse.
         requests: The change requests.
-        proposer: Who requests them.
-        allow_duplicate: Whether a create may be equal to another one.
+        proposer: The person who requests them.
+        allow_duplicate: Whether a create may equal an existing milestone or another create.
 
     Returns:
         The result of each, in order.
 
     Raises:
-        ChangeRefused: With one line for each that cannot be; nothing is proposed then.
+        ChangeRefused: If any cannot be proposed, with a line for each; nothing is proposed then.
     """
     check = _ProposalCheck(
         warehouse=WarehouseLookup(reader, requests),
@@ -78,7 +78,7 @@ def propose_changes(
 def _check_all(
     check: _ProposalCheck, requests: Sequence[ChangeRequest]
 ) -> list[ProposalResult | Draft]:
-    """A draft for each change request, or a result if there is nothing to propose."""
+    """Return a draft for each change request, or a result if there is nothing to propose."""
     problems: list[str] = []
     checked: list[ProposalResult | Draft] = []
     for request in requests:
@@ -96,18 +96,18 @@ def _check_all(
 
 
 class _NothingToChange(Exception):
-    """The warehouse shows already what is requested."""
+    """The milestone already has the requested values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ProposalCheck:
-    """The check of change requests, one after the other.
+    """Checks change requests, one after the other.
 
     Args:
-        warehouse: What the warehouse shows of them.
-        ledger: What the ledger holds of them.
-        proposer: Who requests them.
-        allow_duplicate: Whether a create may be equal to another one.
+        warehouse: The rows of the warehouse that they name.
+        ledger: The changes that were proposed before.
+        proposer: The person who requests them.
+        allow_duplicate: Whether a create may equal an existing milestone or another create.
     """
 
     warehouse: WarehouseLookup
@@ -116,16 +116,16 @@ class _ProposalCheck:
     allow_duplicate: bool
 
     def draft_or_result(self, request: ChangeRequest) -> ProposalResult | Draft:
-        """The draft of a change request, or its result if it was proposed before.
+        """Return the draft of a change request, or its result if it was proposed before.
 
         Raises:
             ChangeRefused: If it cannot be proposed.
-            _NothingToChange: If the warehouse shows already what is requested.
+            _NothingToChange: If the milestone already has the requested values.
         """
         check_text("--as", self.proposer)
         self.ledger.claim_milestone(request)
         values = _requested_values(request)
-        # A person who types it again wants it again; a file may be given twice by mistake.
+        # A person who types a request again means it; a file may be given twice by mistake.
         if request.where and (change := self.ledger.previous_change(request, values)) is not None:
             note = self._why_not_again(change, request, values)
             return ProposalResult(change.change_id, note, request.where)
@@ -133,27 +133,27 @@ class _ProposalCheck:
         self.ledger.check_conflicts(draft, request.where)
         if draft.twin_key and (equal := self.warehouse.duplicates(draft.after)):
             raise ChangeRefused(
-                f"project {draft.workspace_id} has an equal milestone, {', '.join(equal)}: "
-                "--allow-duplicate if another one is meant"
+                f"project {draft.workspace_id} already has an equal milestone, {', '.join(equal)}. "
+                "To create another one, add --allow-duplicate"
             )
         return draft
 
     def _why_not_again(self, change: Change, request: ChangeRequest, values: Image) -> str:
-        """Why a line is not proposed again, and what to do if it is meant."""
+        """Return the reason why a line is not proposed again, and how to propose it anyway."""
         if change.status is not Status.APPLIED:
-            return f"{change.status} already"
+            return f"already {change.status}"
         id_ = request.milestone_id
         if request.action is Action.UPDATE and not self.warehouse.has_values(id_, values):
             return (
-                "applied already, and the milestone is different again: to ask for it once more, "
+                "already applied, and the milestone was edited since then. To propose it again, "
                 f"use `milestones propose update {id_}`"
             )
         if request.action is Action.CREATE:
             return (
-                "applied already: for another one, use "
+                "already applied. To create another one, use "
                 "`milestones propose create --allow-duplicate`"
             )
-        return "applied already"
+        return "already applied"
 
     def _draft(self, request: ChangeRequest, values: dict[str, Value]) -> Draft:
         if request.action is Action.CREATE:
@@ -178,19 +178,19 @@ class _ProposalCheck:
     def _changed_values(
         self, request: ChangeRequest, values: Image, before: Image
     ) -> dict[str, Value]:
-        """The values of an update that its milestone does not have yet."""
+        """Return the values of an update that its milestone does not have yet."""
         if not values:
-            raise ChangeRefused("nothing is set: --set NAME=VALUE")
+            raise ChangeRefused("nothing is set: add --set NAME=VALUE, or fill a column")
         changed = {name: value for name, value in values.items() if before[name] != value}
         if not changed:
-            raise _NothingToChange(f"milestone {request.milestone_id} is like that already")
+            raise _NothingToChange(f"milestone {request.milestone_id} already has these values")
         self._check_task({**before, **changed}, str(before["workspace_id"]))
         return changed
 
     def _draft_create(self, request: ChangeRequest, values: dict[str, Value]) -> Draft:
         if request.milestone_id is not None:
             raise ChangeRefused(
-                f"a create has no milestone_id, and {request.milestone_id} is given"
+                f"a create has no milestone_id, but {request.milestone_id} is given: remove it"
             )
         if lacking := [name for name in _REQUIRED if name not in values]:
             raise ChangeRefused(f"{' and '.join(lacking)} must be set")
@@ -212,7 +212,7 @@ class _ProposalCheck:
     def _check_task(self, fields: Mapping[str, Value], project: str) -> None:
         task = fields.get("story_id")
         if fields.get("billing_type") == "upon_completion" and task is None:
-            raise ChangeRefused("billing_type upon_completion needs a story_id")
+            raise ChangeRefused("billing_type upon_completion needs a story_id: set one")
         if task is None:
             return
         if (of := self.warehouse.project_of_task(str(task))) not in (None, project):
@@ -220,22 +220,22 @@ class _ProposalCheck:
 
 
 def _requested_values(request: ChangeRequest) -> dict[str, Value]:
-    """The values of a change request as Kantata takes them."""
+    """Parse the fields of a change request into values that Kantata accepts."""
     if not check_text("reason", request.reason).strip():
-        raise ChangeRefused("a reason is missing (--reason, or a column reason)")
+        raise ChangeRefused("the reason is missing: add --reason, or fill a column reason")
     for name in request.fields:
         if name not in _ALLOWED[request.action]:
             raise ChangeRefused(_not_writable(name, request.action))
     values = {name: parse_field(name, text) for name, text in request.fields.items()}
     if request.action is Action.CREATE:
-        # What Kantata takes if none is given is not known, so it is always given.
+        # Kantata's default is not known, so a value is always sent.
         values.setdefault("billing_type", "fixed_date")
     return values
 
 
 def _not_writable(name: str, action: Action) -> str:
     if action is Action.DELETE:
-        return f"a delete sets nothing, and {name} is set"
+        return f"a delete sets no fields, but {name} is set: remove it"
     if name == "workspace_id":
-        return "a milestone cannot be moved to another project: Kantata has no way to"
-    return f"{name} cannot be written; these can: {', '.join(_ALLOWED[action])}"
+        return "Kantata cannot move a milestone to another project: remove workspace_id"
+    return f"{name} cannot be written. Use {', '.join(_ALLOWED[action])}"

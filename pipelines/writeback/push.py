@@ -1,4 +1,4 @@
-"""Writing approved changes to Kantata: each at most once, and never over an edit that is seen."""
+"""Pushing: writing approved changes to Kantata, each at most once, never over a known edit."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ from sources.kantata.settings import ATTEMPTS
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Status
 
-from .plan import Conflict, Deferred, NoOp, Step, Write, build_plan
+from .plan import NOT_APPROVED, Conflict, Deferred, NoOp, Step, Write, build_plan
 from .push_session import ACTOR, CHANGES_PER_READ, PushSession
 from .reconcile import Reconciler
 from .result import PushResult
 from .settlement import Settlement, settle_refused
 from .verify import verify
 
-FRESH = 5.0  # seconds: a write rests on nothing that was read earlier
-STALE_ATTEMPTS = 2  # attempts at a change whose state is too old whenever it could be sent
-IN_A_ROW = 3  # changes that meet the same failure, before the others are left for later
-_NOT_APPROVED = "it is not what was approved"
+FRESH = 5.0  # seconds: no write relies on a state that was read earlier
+STALE_ATTEMPTS = 2  # attempts at a change whose state is too old when it could be sent
+IN_A_ROW = 3  # changes with the same failure, before the others are left to a later push
 
 
 class _StaleState(Exception):
-    """What a write rests on was read too long ago; it was not sent."""
+    """The account's state was read too long ago, so the change was not sent."""
 
 
 def push(session: PushSession, writer: KantataWriter, max_changes: int) -> PushResult:
-    """Settle what is unknown, write approved changes, and verify what was written.
+    """Settle unknown changes, write approved ones, and verify those that were written.
 
     Args:
-        session: The ledger, whose lock must be held, and the reader.
-        writer: The door for writing.
-        max_changes: At most so many are decided on.
+        session: A new session. The push lock of its ledger must be held.
+        writer: Writes to the account.
+        max_changes: The most changes that this push may decide on.
 
     Raises:
         WarehouseError: If the ledger cannot be used or belongs to another account.
@@ -60,11 +59,11 @@ def push(session: PushSession, writer: KantataWriter, max_changes: int) -> PushR
 
 
 class Pusher:
-    """Writes approved changes.
+    """Pushes approved changes.
 
     Args:
         session: An open session.
-        writer: The door for writing.
+        writer: Writes to the account.
     """
 
     def __init__(self, session: PushSession, writer: KantataWriter) -> None:
@@ -72,14 +71,14 @@ class Pusher:
         self._writer = writer
         self._streak = _FailureStreak()
         self._read_at = 0.0
-        self._failures = 0  # of the change at hand
+        self._failures = 0  # of the current change
         self._decided = 0
 
     def run(self, max_changes: int) -> None:
-        """Write approved changes, the oldest first; those that must wait do not count.
+        """Push approved changes, the oldest first; those that must wait do not count.
 
         Raises:
-            KantataError: If no other change would do better.
+            KantataError: If it would fail for any other change, too.
         """
         approved = self._session.changes(Status.APPROVED)
         while approved and self._decided < max_changes:
@@ -88,7 +87,7 @@ class Pusher:
             self._push_all(chunk)
 
     def _push_all(self, changes: Sequence[Change]) -> None:
-        """Push some changes; what they rest on is never older than ``FRESH``."""
+        """Push some changes, on a state of the account that is never older than ``FRESH``."""
         remaining = list(changes)
         steps: list[Step] = []
         while remaining:
@@ -109,7 +108,7 @@ class Pusher:
         return time.monotonic() - self._read_at > FRESH
 
     def _attempt(self, step: Step) -> bool:
-        """Execute a step; return whether its change is done with, or is to be tried again."""
+        """Execute a step; return False if its change must be planned and tried again."""
         try:
             self._execute(step)
         except (_StaleState, KantataThrottled, KantataNeverArrived) as error:
@@ -136,9 +135,9 @@ class Pusher:
         self, change: Change, status: Status, why: str, milestone_id: str | None
     ) -> None:
         try:
-            taken = self._session.move(change, Status.APPLYING, why)
+            taken = self._session.transition(change, Status.APPLYING, why)
         except ChangeRefused:
-            return  # withdrawn a moment ago; the lock is ours, so no push can have moved it
+            return  # a person withdrew it; the push lock is ours, so no push can have moved it
         self._finish(taken, Settlement(status=status, why=why, milestone_id=milestone_id))
 
     def _finish(
@@ -148,13 +147,13 @@ class Pusher:
         self._session.finish(change, settlement, request_id=request_id)
 
     def _write(self, step: Write) -> None:
-        """Send a change, unless it is not approved any more or what it rests on is too old.
+        """Send a change, unless it is no longer approved or the state is too old.
 
         Raises:
-            _StaleState, KantataThrottled, KantataNeverArrived: It is approved again, and may be
-                sent again.
-            KantataUnauthorized: The same, and no other change would do better.
-            KantataOutcomeUnknown, KantataForbidden: As that of too many before it.
+            _StaleState, KantataThrottled, KantataNeverArrived: The change is approved again, and
+                may be tried again.
+            KantataUnauthorized: The same, but every other change would fail, too.
+            KantataOutcomeUnknown, KantataForbidden: Too many changes in a row ended like this.
         """
         self._writer.wait_turn()
         if self._is_stale():
@@ -162,18 +161,18 @@ class Pusher:
         try:
             change = self._mark_sending(step)
         except ChangeRefused:
-            return  # withdrawn a moment ago
+            return  # a person withdrew it
         if not change.digest == change.approved_digest == step.change.approved_digest:
-            self._finish(change, _settlement(change, Status.CONFLICT, _NOT_APPROVED))
+            self._finish(change, _settlement(change, Status.CONFLICT, NOT_APPROVED))
             return
-        if self._is_stale():  # the ledger may have kept us waiting
-            why = "what it rests on grew too old before it was sent"
-            self._session.move(change, Status.APPROVED, why)
+        if self._is_stale():  # writing to the ledger may have taken long
+            why = "its milestone was read too long before it could be sent: it is read again"
+            self._session.transition(change, Status.APPROVED, why)
             raise _StaleState
         self._send(change)
 
     def _mark_sending(self, step: Write) -> Change:
-        """Write to the ledger that a change is about to be sent."""
+        """Record in the ledger that a change is about to be sent."""
         return self._session.ledger.mark_sending(
             step.change,
             who=ACTOR,
@@ -184,11 +183,11 @@ class Pusher:
         )
 
     def _send(self, change: Change) -> None:
-        """Send a change, and record its result."""
+        """Send a change once, and record its result."""
         try:
             milestone_id = _send_once(change, self._writer)
         except (KantataThrottled, KantataNeverArrived, KantataUnauthorized) as error:
-            self._session.move(change, Status.APPROVED, str(error), self._request_id)
+            self._session.transition(change, Status.APPROVED, str(error), self._request_id)
             raise
         except KantataRefused as error:
             self._record_refusal(change, error)
@@ -202,29 +201,29 @@ class Pusher:
             self._streak.end()
 
     def _record_refusal(self, change: Change, error: KantataRefused) -> None:
-        """Read back whether Kantata did what it refused, and record that.
+        """Read back whether Kantata applied the change that it refused, and record the result.
 
         Raises:
-            KantataForbidden: If too many before were forbidden, too.
-            KantataError: If it cannot be read back; then the outcome is unknown.
+            KantataForbidden: If too many changes in a row were forbidden.
+            KantataError: If it cannot be read back; the change is unknown then.
         """
         refusal, request_id = str(error), self._request_id
         try:
             account = self._session.account_state([change])
         except KantataError as lost:
-            why = f"{refusal}; and it cannot be read back: {lost}"
+            why = f"{refusal}; the result cannot be read back: {lost}"
             unknown = _settlement(change, Status.UNKNOWN, why)
             self._finish(change, unknown, request_id=request_id)
             raise
         self._finish(change, settle_refused(change, refusal, account), request_id=request_id)
         if self._streak.add("forbidden" if error.status == 403 else ""):
             raise KantataForbidden(
-                f"{refusal}, {IN_A_ROW} times in a row: may the user of the token for writing "
-                "write milestones? The other changes stay approved."
+                f"{refusal}, {IN_A_ROW} times in a row. Check that the user of the write token may "
+                "edit milestones. The other changes stay approved."
             )
 
     def _back_off(self, error: Exception) -> None:
-        """Hold the pace for as long as Kantata wants, or longer after each failure."""
+        """Pause requests for as long as Kantata says, or longer after each failure."""
         if isinstance(error, _StaleState):
             return
         wait = error.retry_after if isinstance(error, KantataThrottled) else None
@@ -232,15 +231,16 @@ class Pusher:
         reader.pace.hold(reader.backoff(self._failures) if wait is None else wait)
 
     def _give_up(self, change: Change, error: Exception) -> None:
-        """Leave a change approved, for the next push.
+        """Leave a change approved, to the next push.
 
         Raises:
-            KantataUnavailable: If no other change would do better.
+            KantataUnavailable: If it would fail for any other change, too.
         """
         if not isinstance(error, KantataUnavailable):
             error = KantataUnavailable(
-                f"what was read is older than {FRESH:.0f} s whenever it could be sent: Kantata is "
-                "slow to answer, or requests_per_second is too low"
+                f"the state of its milestone was older than {FRESH:.0f} s when it could be sent: "
+                "Kantata answers slowly, or requests_per_second is too low. Push again later, or "
+                "raise requests_per_second"
             )
         self._session.wait(change, str(error))
         if isinstance(error, KantataThrottled) or self._streak.add(type(error).__name__):
@@ -252,23 +252,23 @@ class Pusher:
 
 
 class _FailureStreak:
-    """The same failure of changes in a row."""
+    """Counts how many changes in a row had the same failure."""
 
     def __init__(self) -> None:
         self._failure, self._length = "", 0
 
     def add(self, failure: str) -> bool:
-        """Count the failure of a change; return whether too many in a row had the same.
+        """Count the failure of a change; return whether too many changes in a row had it.
 
         Args:
-            failure: Which one; empty for one that says nothing about other changes.
+            failure: Its name; empty if it does not concern other changes.
         """
         self._length = self._length + 1 if failure == self._failure else 1
         self._failure = failure
         return bool(failure) and self._length >= IN_A_ROW
 
     def end(self) -> None:
-        """Start over, since a change succeeded."""
+        """Start over after a change that succeeded."""
         self.add("")
 
 
@@ -282,7 +282,7 @@ def _done(change: Change, milestone_id: str) -> Settlement:
 
 
 def _send_once(change: Change, writer: KantataWriter) -> str:
-    """Send a change; return its milestone's id."""
+    """Send a change; return the id of its milestone."""
     if change.action is Action.CREATE:
         return writer.create(change.change_id, change.after)
     milestone_id = str(change.milestone_id)

@@ -1,4 +1,7 @@
-"""What settling, planning, pushing and verifying share: the ledger, the reader and the result."""
+"""The session of a push: its ledger, its reader of the account, and its result so far.
+
+Settling, planning, pushing and verifying share it.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,12 @@ MAY_HAVE_BEEN_SENT = frozenset({Status.APPLYING, Status.UNKNOWN})
 
 
 class PushSession:
-    """The ledger and the account of one push, and what it did so far.
+    """The ledger and the account of one push, and its result so far.
 
     Args:
-        ledger: The changes; its lock must be held for all but a dry run.
-        reader: The door for reading.
-        reconcile_after: How long an unknown outcome is left alone, by Kantata's clock.
+        ledger: The ledger of changes. The push lock must be held, except for a dry run.
+        reader: Reads the account.
+        reconcile_after: How long an unknown outcome is not read back, by Kantata's clock.
     """
 
     def __init__(self, ledger: Ledger, reader: KantataReader, reconcile_after: timedelta) -> None:
@@ -41,10 +44,10 @@ class PushSession:
         self._reconcile_after = reconcile_after
 
     def open(self, *, bind: bool = True) -> None:
-        """Check that the ledger belongs to the account, and read what its minor units are worth.
+        """Check that the ledger belongs to this account, and read the minor units of currencies.
 
         Args:
-            bind: Whether a ledger that belongs to no account yet belongs to this one from now on.
+            bind: Whether to bind a ledger to this account that is not bound to any yet.
 
         Raises:
             KantataError: If the account cannot be read.
@@ -55,22 +58,22 @@ class PushSession:
 
     @contextmanager
     def recording_errors(self) -> Iterator[None]:
-        """End what is run within at an error of Kantata's, so that the rest of a push can go on."""
+        """Catch an error of Kantata and record it, so that the rest of a push still runs."""
         try:
             yield
         except KantataError as error:
             self.result.stopped = self.result.stopped or error
 
     def now(self) -> datetime:
-        """Kantata's time: the clocks of machines that push may differ."""
+        """Return Kantata's time, since the clocks of machines that push may differ."""
         return self.reader.server_now or self.ledger.now()
 
     def changes(self, *statuses: Status) -> list[Change]:
-        """Changes in these statuses, the oldest first."""
+        """Return the changes with these statuses, the oldest first."""
         return self.ledger.changes(frozenset(statuses))
 
     def account_state(self, changes: Sequence[Change]) -> AccountState:
-        """Read the account as it is now, as far as these changes need it.
+        """Read the part of the account's state that these changes need.
 
         Raises:
             KantataError: If it cannot be read.
@@ -78,28 +81,30 @@ class PushSession:
         return read_account_state(self.reader, changes, self.units)
 
     def why_too_early(self, change: Change) -> str:
-        """Why a change that may have been written must be left alone; empty if it need not be."""
+        """Return the reason why it is too early to read back a change; empty if it is not."""
         if change.status not in MAY_HAVE_BEEN_SENT or change.sent_at is None:
             return ""
         until = change.sent_at + self._reconcile_after
         if not self._reconcile_after or self.now() >= until:
             return ""
-        return f"Kantata may still be at it until {until:%H:%M:%S} UTC"
+        return (
+            f"Kantata may still process it until {until:%H:%M:%S} UTC; a push after that finds out"
+        )
 
-    def move(
+    def transition(
         self, change: Change, status: Status, why: str, request_id: str | None = None
     ) -> Change:
-        """Move a change to a status from which this push goes on with it.
+        """Move a change to a status from which this push continues.
 
         Raises:
-            ChangeRefused: If it is in another status by now.
+            ChangeRefused: If its status has changed since it was read.
         """
         return self.ledger.transition(change, status, who=ACTOR, what=why, request_id=request_id)
 
     def finish(
         self, change: Change, settlement: Settlement, *, request_id: str | None = None
     ) -> None:
-        """Move a change to the status in which this push leaves it, and add it to the result."""
+        """Move a change to its final status in this push, and add it to the result."""
         moved = self.ledger.transition(
             change,
             settlement.status,
@@ -112,10 +117,10 @@ class PushSession:
             self.result.changes.append(moved)
 
     def wait(self, change: Change, why: str) -> None:
-        """Leave a change as it is, for a later push, and add it to the result."""
+        """Leave a change to a later push, and add it to the result."""
         self.result.waiting.append(WaitingChange(change, why))
 
 
 def chunks(items: Sequence[_T], size: int) -> list[list[_T]]:
-    """The items, at most so many at a time."""
+    """Split items into lists of at most this size."""
     return [list(items[start : start + size]) for start in range(0, len(items), size)]

@@ -1,4 +1,7 @@
-"""Finding out the result of changes that may have been written. Nothing here writes to Kantata."""
+"""Reconciling: finding the result of changes that may have been written, by reading back.
+
+Nothing here writes to Kantata.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from .result import PushResult
 from .settlement import settle
 from .verify import verify
 
-# Sent later than now by more than that: a clock was wrong.
+# A time of sending that is further ahead than this comes from a wrong clock.
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 def reconcile(session: PushSession) -> PushResult:
-    """Settle changes whose outcome is unknown, and verify what was written; send nothing.
+    """Settle the changes whose outcome is unknown, and verify the written ones; send nothing.
 
     Raises:
         WarehouseError: If the ledger cannot be used or belongs to another account.
@@ -29,7 +32,7 @@ def reconcile(session: PushSession) -> PushResult:
 
 
 class Reconciler:
-    """Settles changes whose outcome is unknown, by reading back what they are about.
+    """Settles changes whose outcome is unknown, by reading back their milestones.
 
     Args:
         session: An open session.
@@ -39,7 +42,7 @@ class Reconciler:
         self._session = session
 
     def settle(self) -> None:
-        """Find out the result of each change that may have been written, unless it is too early.
+        """Find the result of each change that may have been written, unless it is too early.
 
         Raises:
             KantataError: If the account cannot be read.
@@ -49,13 +52,16 @@ class Reconciler:
             self._settle_all(changes)
 
     def _mark_interrupted(self) -> None:
-        """Mark as unknown what another push was sending: the lock is ours, so it has ended."""
+        """Mark the changes as unknown that an interrupted push was sending.
+
+        The push lock is ours, so that push has ended.
+        """
         for change in self._session.changes(Status.APPLYING):
-            why = "the process that sent it ended before the answer"
-            self._session.move(change, Status.UNKNOWN, why)
+            why = "the process that sent it ended before Kantata answered"
+            self._session.transition(change, Status.UNKNOWN, why)
 
     def _due(self) -> list[Change]:
-        """The unknown changes that need not be left alone any longer."""
+        """Return the unknown changes that may be read back now."""
         due = []
         for change in self._session.changes(Status.UNKNOWN):
             if why := self._session.why_too_early(self._with_possible_time(change)):
@@ -65,13 +71,13 @@ class Reconciler:
         return due
 
     def _with_possible_time(self, change: Change) -> Change:
-        """The change; if it was sent at a time that is still to come, that is set to now."""
+        """Return the change, with the time of sending set to now if it is in the future."""
         now = self._session.now()
         if change.sent_at is None or change.sent_at <= now + _CLOCK_TOLERANCE:
             return change
         why = (
             f"it was sent at {change.sent_at:%Y-%m-%d %H:%M:%S} UTC by a clock that was ahead of "
-            "Kantata's: left alone from now on"
+            "Kantata's: reconcile_after counts from now on"
         )
         return self._session.ledger.correct_sent_at(change, now, who=ACTOR, what=why)
 

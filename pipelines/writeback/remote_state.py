@@ -1,4 +1,4 @@
-"""Reads the account from Kantata as it is now, as far as some changes need it; never writes."""
+"""The state of the account, read from Kantata: the part that some changes need. Never writes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _POWERS_OF_TEN = frozenset(10**n for n in range(7))  # others have no exact deci
 def read_account_state(
     reader: KantataReader, changes: Iterable[Change], units: Units | None = None
 ) -> AccountState:
-    """Read what these changes are about; the milestones to be written to last of all.
+    """Read the state of the account that these changes need; the milestones to write to are last.
 
     Args:
-        reader: The door to Kantata.
-        changes: Which ones.
-        units: What a minor unit of each currency is worth.
+        reader: Reads the account.
+        changes: The changes.
+        units: The value of a minor unit by currency.
 
     Raises:
         KantataError: If the account cannot be read.
@@ -60,11 +60,11 @@ def read_account_state(
 
 @dataclass
 class _MissingMilestones:
-    """Milestones that lists leave out.
+    """Milestones that Kantata's lists do not show.
 
     Args:
-        deleted: Ids of those that are deleted, for certain.
-        unreadable: Why the others could not be judged, by their id.
+        deleted: The ids of those that are certainly deleted.
+        unreadable: The reason why each of the others cannot be read, by its id.
     """
 
     deleted: set[str] = field(default_factory=set)
@@ -76,9 +76,9 @@ class _ExistingMilestones:
     """The milestones of updates and deletes.
 
     Args:
-        milestones: By id.
-        missing: Those that lists leave out.
-        read_at: Since when they may have changed, in seconds of the monotonic clock.
+        milestones: The milestones that can be read, by id.
+        missing: The others.
+        read_at: When reading began, in seconds of the monotonic clock.
     """
 
     milestones: Mapping[str, MilestoneState]
@@ -90,8 +90,8 @@ def _read_existing(reader: KantataReader, project_ids: Mapping[str, str]) -> _Ex
     """Read the milestones of updates and deletes.
 
     Args:
-        reader: The door to Kantata.
-        project_ids: The project of each milestone, by the milestone's id.
+        reader: Reads the account.
+        project_ids: The id of each milestone's project, by the milestone's id.
     """
     missing = _MissingMilestones()
     read_at = time.monotonic()
@@ -102,32 +102,38 @@ def _read_existing(reader: KantataReader, project_ids: Mapping[str, str]) -> _Ex
         milestones = read_milestones(reader, list(project_ids))
         missing.deleted -= milestones.keys()
         for id_ in project_ids.keys() - milestones.keys() - missing.deleted:
-            missing.unreadable.setdefault(id_, f"milestone {id_} vanished while it was being read")
+            missing.unreadable.setdefault(
+                id_, f"milestone {id_} disappeared while it was being read"
+            )
         for id_ in milestones.keys() & missing.unreadable.keys():
             del missing.unreadable[id_]
     return _ExistingMilestones(milestones=milestones, missing=missing, read_at=read_at)
 
 
 def _classify_missing(reader: KantataReader, project_ids: Mapping[str, str]) -> _MissingMilestones:
-    """Find out which missing milestones are deleted, and why the others cannot be judged."""
+    """Find out which missing milestones are deleted, and why the others cannot be read."""
     missing = _MissingMilestones()
     for id_, project in project_ids.items():
         try:
             if fetch_one(reader, id_) is not None:
-                missing.unreadable[id_] = f"lists leave out milestone {id_}, though it is there"
+                missing.unreadable[id_] = (
+                    f"Kantata's lists do not show milestone {id_}, although it exists"
+                )
                 continue
             pages = reader.only("workspaces", [project], include_archived="true")
             if any(project in page.records for page in pages):
                 missing.deleted.add(id_)
             else:
-                missing.unreadable[id_] = f"project {project} cannot be read, nor milestone {id_}"
+                missing.unreadable[id_] = (
+                    f"neither project {project} nor milestone {id_} can be read"
+                )
         except NOT_ALLOWED as error:
             missing.unreadable[id_] = str(error)
     return missing
 
 
 def read_minor_units(reader: KantataReader) -> Units:
-    """What a minor unit of each currency is worth; nothing if that may not be read."""
+    """Read the value of a minor unit by currency; empty if the token may not read currencies."""
     try:
         page = reader.page("currencies", {"per_page": PER_PAGE})
     except NOT_ALLOWED:
@@ -141,7 +147,7 @@ def read_minor_units(reader: KantataReader) -> Units:
 
 
 def read_milestones(reader: KantataReader, ids: list[str]) -> dict[str, MilestoneState]:
-    """Milestones by id; those missing are left out."""
+    """Read the state of these milestones by id, without those that are missing."""
     pages = reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES)
     return {id_: state for page in pages for id_, state in _milestone_states(page)}
 
@@ -156,8 +162,9 @@ def _milestone_states(page: Page) -> Iterator[tuple[str, MilestoneState]]:
 def _milestone_state(record: Record, invoice_statuses: Mapping[str, object]) -> MilestoneState:
     image = milestone_image(record)
     if lacking := [name for name in ("invoice_id", "invoice_ids") if name not in record]:
-        # Absent is not null: without a permission an invoice could be there unseen.
-        invoiced = f"{' and '.join(lacking)} cannot be read"
+        # Absent is not null: without a permission, an invoice may exist that is not shown.
+        names = " and ".join(lacking)
+        invoiced = f"{names} cannot be read; check the permissions of the token's user"
     else:
         invoiced = invoiced_reason(image, invoice_statuses)
     updated_at = record.get("updated_at")
@@ -166,13 +173,13 @@ def _milestone_state(record: Record, invoice_statuses: Mapping[str, object]) -> 
 
 @dataclass
 class ProjectState:
-    """What creates need to know of their projects.
+    """The state of the projects of creates.
 
     Args:
-        milestones: All there are, by id.
-        created: Ids of milestones that carry a change's id, by the change's id.
-        currencies: By the project's id.
-        unreadable: Why a project could not be judged, by its id.
+        milestones: All their milestones, by id.
+        created: The ids of milestones that carry a change's id, by the change's id.
+        currencies: The currencies by the project's id.
+        unreadable: The reason why a project cannot be read, by its id.
     """
 
     milestones: dict[str, MilestoneState] = field(default_factory=dict)
@@ -182,9 +189,9 @@ class ProjectState:
 
 
 def read_projects(reader: KantataReader, creates: list[Change]) -> ProjectState:
-    """Read the projects of creates: what is there, and what may be made there.
+    """Read the projects of creates: their milestones, and their currencies.
 
-    An empty list of milestones proves nothing, so the projects themselves are asked for as well.
+    An empty list of milestones proves nothing, so the projects themselves are read as well.
 
     Raises:
         KantataError: If the account cannot be read.
@@ -193,19 +200,21 @@ def read_projects(reader: KantataReader, creates: list[Change]) -> ProjectState:
     ids = sorted({change.workspace_id for change in creates})
     shows_references = _read_project_milestones(reader, ids, state)
     for change in creates:
-        # What was never sent has no reference to be found by.
+        # A create that was never sent has no reference in Kantata.
         found = not change.attempts or _find_by_reference(reader, change, state)
         if not found and not shows_references:
-            state.unreadable[change.workspace_id] = "external references cannot be read"
+            state.unreadable[change.workspace_id] = (
+                "external references cannot be read, so it is not known whether it was created"
+            )
     _read_currencies(reader, ids, state)
     return state
 
 
 def _read_project_milestones(reader: KantataReader, ids: list[str], state: ProjectState) -> bool:
-    """Read all milestones of these projects; return whether their references are shown."""
+    """Read all milestones of these projects; return whether their references can be read."""
     shown = True
     try:
-        # A scan reads in the one order in which a list that moves meanwhile loses no row.
+        # A scan reads in the order in which a list that changes meanwhile loses no row.
         for page in Scan(reader, in_flight=1, filters={"workspace_ids": ",".join(ids)}).pages():
             state.milestones |= {
                 id_: milestone
@@ -238,7 +247,7 @@ def _read_currencies(reader: KantataReader, ids: list[str], state: ProjectState)
 
 
 def _find_by_reference(reader: KantataReader, change: Change, state: ProjectState) -> bool:
-    """Read the references that carry a change's id; return whether that is allowed."""
+    """Read the external references with a change's id; return whether the token may."""
     query: dict[str, str | int] = {
         "subject_type": "BillingMilestone",
         "service_name": SERVICE,
@@ -256,7 +265,10 @@ def _find_by_reference(reader: KantataReader, change: Change, state: ProjectStat
 
 
 def _add_reference(record: Record, state: ProjectState) -> None:
-    """Note which change created a milestone. Filters may be ignored, so each record is checked."""
+    """Add the milestone of an external reference, if the reference is ours.
+
+    Kantata may ignore filters, so each record is checked.
+    """
     is_ours = record.get("service_name") == SERVICE and record.get("service_model") == MODEL
     if is_ours and record.get("subject_type") == "BillingMilestone":
         milestone_id = str(record.get("subject_id"))

@@ -1,4 +1,4 @@
-"""Change requests as they were typed: on the command line, in a file, or by a query."""
+"""Change requests as people write them: on the command line, in a CSV file, or by a query."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _COLUMNS = ("action", "milestone_id", "id", *FOR_CREATE, "reason")
 
 @dataclass(frozen=True)
 class ChangeRequest:
-    """One change as it was typed.
+    """One change as a person wrote it.
 
     Args:
-        action: create, update or delete.
-        milestone_id: Which milestone; None for a create.
-        fields: New values, as text.
-        reason: Why.
-        where: How to name it to a person, as ``line 3``; empty if there is only one.
+        action: Create, update or delete.
+        milestone_id: The id of the milestone; None for a create.
+        fields: The new values as text, by field.
+        reason: The reason for the change.
+        where: Its place in a file or query, such as ``line 3``; empty if it is a single request.
     """
 
     action: Action
@@ -38,7 +38,7 @@ class ChangeRequest:
 
 
 class _Row(NamedTuple):
-    """A row of a file or a query: how to name it, and its cells by column."""
+    """A row of a file or a query: its place, and its cells by column."""
 
     where: str
     cells: dict[str, Any]
@@ -47,10 +47,10 @@ class _Row(NamedTuple):
 def single_request(
     action: Action, *, milestone_id: str | None, assignments: Iterable[str], reason: str
 ) -> ChangeRequest:
-    """A change request from the command line, where values are given as ``NAME=VALUE``.
+    """Build a change request from the command line, where fields are written as ``NAME=VALUE``.
 
     Raises:
-        ChangeRefused: If they are not.
+        ChangeRefused: If a field is not written like that, or twice.
     """
     fields: dict[str, str] = {}
     for assignment in assignments:
@@ -62,19 +62,19 @@ def single_request(
 
 
 def requests_from_csv(path: Path, reason: str) -> list[ChangeRequest]:
-    """Change requests from a file; columns as in the README.
+    """Read change requests from a CSV file; the README lists its columns.
 
     Args:
         path: The file.
-        reason: Why, for lines that give no reason.
+        reason: The reason for lines without one.
 
     Raises:
-        ChangeRefused: If it cannot be read, or has columns nobody knows.
+        ChangeRefused: If it cannot be read, or has unknown columns or wrong lines.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ChangeRefused(f"cannot read {path}: {error}. It must be CSV in UTF-8.") from None
+        raise ChangeRefused(f"cannot read {path}: {error}. Save it as CSV in UTF-8.") from None
     header = text.partition("\n")[0]
     reader = csv.DictReader(
         io.StringIO(text, newline=""),
@@ -88,20 +88,20 @@ def requests_from_csv(path: Path, reason: str) -> list[ChangeRequest]:
         raise ChangeRefused(f"{path}, line {reader.reader.line_num}: {error}") from None
     requests = _requests(reader.fieldnames or (), rows, reason=reason, source=str(path))
     if not requests:
-        raise ChangeRefused(f"{path} holds no changes: was it cut off when it was exported?")
+        raise ChangeRefused(f"{path} holds no changes: check that its export is complete")
     return requests
 
 
 def requests_from_query(reader: WarehouseReader, sql: str, reason: str) -> list[ChangeRequest]:
-    """Change requests from the warehouse; columns as in a file.
+    """Read change requests from a query of the warehouse; its columns are those of a file.
 
     Args:
         reader: The warehouse.
-        sql: One query that somebody wrote.
-        reason: Why, for rows that give no reason.
+        sql: One select, written by a person.
+        reason: The reason for rows without one.
 
     Raises:
-        ChangeRefused: If the query fails, or has columns nobody knows.
+        ChangeRefused: If the query fails, or has unknown columns or wrong rows.
     """
     try:
         columns, found = reader.run_untrusted(sql)
@@ -138,24 +138,24 @@ def _requests(
 def _check_columns(columns: Sequence[str], source: str) -> None:
     if unknown := [name for name in columns if name not in _COLUMNS]:
         raise ChangeRefused(
-            f"{source}: no column may be called {', '.join(map(repr, unknown))}. There are "
+            f"{source}: the column {', '.join(map(repr, unknown))} is unknown. Use "
             f"{', '.join(_COLUMNS)}."
         )
     if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
         raise ChangeRefused(
-            f"{source}: {' and '.join(map(repr, twice))} is a column more than once, so it is not "
-            "known which one counts"
+            f"{source}: {' and '.join(map(repr, twice))} is a column more than once: keep "
+            "one of them"
         )
 
 
 def _request(row: _Row, reason: str) -> ChangeRequest:
     where = row.where
     if "" in row.cells or None in row.cells.values():
-        raise ChangeRefused(f"{where}: it has not as many values as there are columns")
+        raise ChangeRefused(f"{where}: it does not have as many values as there are columns")
     values = {name: value.strip() for name, value in row.cells.items() if value.strip()}
     action = values.pop("action", Action.UPDATE.value)
     if action not in list(Action):
-        raise ChangeRefused(f"{where}: the action {action!r} is none of create, update, delete")
+        raise ChangeRefused(f"{where}: the action is {action!r}; use create, update or delete")
     ids = {values.pop(name, "") for name in ("milestone_id", "id")} - {""}
     if len(ids) > 1:
         raise ChangeRefused(f"{where}: it names two milestones, {' and '.join(sorted(ids))}")
@@ -164,14 +164,14 @@ def _request(row: _Row, reason: str) -> ChangeRequest:
 
 
 def refuse_problems(problems: Sequence[str], heading: str) -> None:
-    """Refuse what has problems, with a line for each.
+    """Raise one error with a line for each problem; do nothing if there are none.
 
     Args:
-        problems: What is wrong.
-        heading: The line above; empty if there can be only one problem.
+        problems: The problems, a line each.
+        heading: The line above them; empty if there can be only one problem.
 
     Raises:
-        ChangeRefused: If there are any.
+        ChangeRefused: If there are problems.
     """
     if problems:
         raise ChangeRefused("\n  ".join([f"{heading}:", *problems] if heading else problems))

@@ -1,4 +1,4 @@
-"""What a push did, and what it leaves to a person."""
+"""The result of a push: what it did, and what requires action by a person."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class WaitingChange(NamedTuple):
     """A change that a push left as it is.
 
     Args:
-        change: Which one.
-        why: In words.
+        change: The change.
+        why: The reason, as a sentence for people.
     """
 
     change: Change
@@ -24,14 +24,14 @@ class WaitingChange(NamedTuple):
 
 @dataclass
 class PushResult:
-    """What a push did.
+    """The result of a push.
 
     Args:
-        changes: Changes it decided on, as they are now.
-        waiting: Changes it left as they are.
-        doubts: What a person should look at, besides.
-        stopped: Why it ended early; None if it did not.
-        more: How many approved changes it left for later pushes, beyond ``max_changes``.
+        changes: The changes that it decided on, as they are now.
+        waiting: The changes that it left as they are.
+        doubts: What else a person must check, a line each.
+        stopped: The error that ended it early; None if nothing did.
+        more: How many approved changes it left to later pushes without a decision.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -42,23 +42,23 @@ class PushResult:
 
     @property
     def touched(self) -> frozenset[str]:
-        """Ids of milestones that may be different now."""
+        """Return the ids of the milestones that this push may have changed."""
         return frozenset(c.milestone_id for c in self.changes if c.milestone_id)
 
     @property
     def happened(self) -> list[str]:
-        """What this push met and leaves to a person, a line each: no later one reports it."""
+        """Return what requires action and no later push reports again, a line each."""
         return self._lines(Status.CONFLICT, Status.FAILED) + self.doubts
 
     @property
     def lasting(self) -> list[str]:
-        """What the next push will report again unless it is settled, a line each."""
+        """Return what requires action and the next push reports again if it lasts, a line each."""
         waiting = [f"change {c.change_id} waits: {why}" for c, why in self.waiting]
         return self._lines(Status.UNKNOWN) + waiting
 
     @property
     def needs(self) -> list[str]:
-        """What it leaves to a person, a line each."""
+        """Return all that requires action by a person, a line each."""
         return self.lasting + self.happened
 
     def _lines(self, *statuses: Status) -> list[str]:
@@ -67,7 +67,7 @@ class PushResult:
 
     @property
     def exit_code(self) -> int:
-        """0; 3 if action is required; that of what stopped it."""
+        """Return 0, 3 if action is required, or the exit code of the error that stopped it."""
         if self.stopped is not None:
             return self.stopped.exit_code
         return 3 if self.needs else 0

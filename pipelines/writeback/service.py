@@ -1,4 +1,4 @@
-"""Plan, push and reconcile as a whole: the ledger, the account, then the warehouse."""
+"""The write-back as a whole: plan, push or reconcile the ledger, then update the warehouse."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from .result import PushResult
 def plan_changes(
     kantata: KantataSettings, settings: PushSettings, target: Target, now: Now
 ) -> list[Step]:
-    """What a push would do now; nothing is written anywhere.
+    """Return the plan that a push would execute now; write nothing.
 
     Raises:
         KantataError: If the account cannot be read.
-        WarehouseError: If the ledger cannot be, or belongs to another account.
+        WarehouseError: If the ledger cannot be read, or belongs to another account.
     """
     with (
         connect_ledger(target.ledger_url, now) as ledger,
@@ -62,21 +62,21 @@ def push_changes(
     wait: float = 0.0,
     lock: WarehouseLock | None = None,
 ) -> PushResult:
-    """Write approved changes; then load what was written to, and copy the ledger.
+    """Write approved changes to Kantata, then sync their milestones and copy the ledger.
 
     Args:
-        kantata: Where Kantata is, and the token.
-        settings: ``[push]``.
+        kantata: The address of Kantata, and the token.
+        settings: The settings in ``[push]``.
         target: The warehouse.
-        observer: Told how it goes on.
-        now: Gives the time of this machine, UTC.
-        wait: Seconds to wait for another push; and then for a run that has the warehouse.
-        lock: The warehouse, if the caller has its lock.
+        observer: Is informed of the progress.
+        now: Returns this machine's time, UTC.
+        wait: Seconds to wait for another push, and then for a run that locks the warehouse.
+        lock: The lock of the warehouse, if the caller holds it.
 
     Raises:
         KantataError: If writing is not enabled.
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
-            push is going.
+            push is running.
     """
     _check_enabled(settings)
     if why := missing_ledger_message(target.ledger_url):
@@ -102,11 +102,11 @@ def reconcile_changes(
     observer: RunObserver,
     now: Now,
 ) -> PushResult:
-    """Find out what became of changes that may have been written; send nothing.
+    """Find the result of changes that may have been written, without sending any.
 
     Raises:
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
-            push is going.
+            push is running.
     """
     locks.ensure_supported()
     if why := missing_ledger_message(target.ledger_url):
@@ -124,8 +124,8 @@ def reconcile_changes(
 def _check_enabled(settings: PushSettings) -> None:
     if not settings.enabled:
         raise KantataMisconfigured(
-            "writing is off: set PUSH__ENABLED=true, or enabled = true under [push] in "
-            ".dlt/config.toml, where this is meant to write to Kantata"
+            "writing to Kantata is off. To allow it, set PUSH__ENABLED=true, or enabled = true "
+            "under [push] in .dlt/config.toml"
         )
 
 
@@ -149,9 +149,9 @@ def sync_back(
     observer: RunObserver,
     now: Now,
 ) -> None:
-    """Load what was written to into the warehouse, and copy the ledger there.
+    """Sync the milestones of a push into the warehouse, and copy the ledger there.
 
-    What was written cannot be undone, so a failure is only added to the result.
+    What was written cannot be undone, so an error is only added to the result.
     """
     changes, events = ledger.changes(), ledger.events()
     try:
@@ -167,15 +167,15 @@ def sync_back(
             publish_to_readers(lock.target)
     except (KantataError, WarehouseError) as error:
         if not (result.touched or result.changes or result.doubts):
-            return  # nothing was done; the next push copies what was proposed and decided since
+            return  # the push did nothing; the next one copies the ledger
         observer.note(
-            f"what was written is not in the warehouse yet; the next sync loads it: {error}"
+            f"the warehouse does not show yet what was written; the next sync loads it: {error}"
         )
         result.stopped = result.stopped or error
 
 
 def _warnings_about(synced: SyncResult, milestone_ids: frozenset[str]) -> list[str]:
-    """What the sync after a push leaves to a person, as far as that is about what was written."""
+    """Return the warnings of the sync after a push, and its rejects of these milestones."""
     return synced.run.warnings + [
         f"{table} {id_} is rejected, its last good row stays: {why}"
         for table, id_, why in synced.rejected

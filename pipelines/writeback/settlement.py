@@ -1,10 +1,11 @@
-"""How a change is settled that may have been written, decided from the account as it was just read.
+"""The settlement of a change that may have been written: its result, found by reading back.
 
-Pure: the account is a value.
+Pure: the account's state is a value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,15 +14,17 @@ from warehouse.ledger.change import Action, Change, Status
 from .account_state import AccountState, MilestoneState
 from .milestone import edits_since_proposed, has_requested_values
 
+PROPOSE_AGAIN = "Propose the change again if it is still wanted"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settlement:
-    """How a change is settled.
+    """The new status of a change, and the reason.
 
     Args:
-        status: Its new status; approved if it never arrived.
-        why: In words.
-        milestone_id: Its milestone; None if there is none.
+        status: The new status; approved if the change never arrived at Kantata.
+        why: The reason, as a sentence for people.
+        milestone_id: The id of its milestone; None if it has none.
     """
 
     status: Status
@@ -30,7 +33,7 @@ class Settlement:
 
 
 def settle(change: Change, account: AccountState) -> Settlement | None:
-    """The result of a change whose outcome is unknown; None if it cannot be known now."""
+    """Decide the result of a change whose outcome is unknown; None if it cannot be known now."""
     if account.why_unknown(change):
         return None
     if change.action is Action.CREATE:
@@ -40,16 +43,16 @@ def settle(change: Change, account: AccountState) -> Settlement | None:
 
 
 def settle_refused(change: Change, refusal: str, account: AccountState) -> Settlement:
-    """How a change is settled that Kantata refused, and may have done all the same.
+    """Decide the result of a change that Kantata refused, since it may have been applied anyway.
 
     Args:
-        change: Which one.
-        refusal: What Kantata answered, in words.
-        account: The account as it was read after that.
+        change: The change.
+        refusal: Kantata's answer, as a sentence for people.
+        account: The account's state, read after the refusal.
     """
     settlement = settle(change, account)
     if settlement is None:
-        why = f"{refusal}; and it cannot be read back: {account.why_unknown(change)}"
+        why = f"{refusal}; the result cannot be read back: {account.why_unknown(change)}"
         return Settlement(status=Status.UNKNOWN, why=why, milestone_id=change.milestone_id)
     if settlement.status is Status.APPROVED:
         return Settlement(status=Status.FAILED, why=refusal, milestone_id=change.milestone_id)
@@ -57,25 +60,27 @@ def settle_refused(change: Change, refusal: str, account: AccountState) -> Settl
 
 
 def _settle_existing(change: Change, account: AccountState) -> tuple[Status, str]:
-    """The result of an update or a delete, and why."""
+    """Decide the result of an update or a delete: its status, and the reason."""
     if str(change.milestone_id) in account.deleted:
         if change.action is Action.DELETE:
-            return Status.APPLIED, "read back: the milestone is gone"
-        return Status.CONFLICT, "read back: the milestone was deleted meanwhile"
+            return Status.APPLIED, "read back: the milestone is deleted"
+        return Status.CONFLICT, "read back: somebody deleted the milestone"
     state = account.milestones[str(change.milestone_id)]
     if change.action is Action.UPDATE and has_requested_values(state.image, change):
-        return Status.APPLIED, "read back: the milestone is as asked"
+        return Status.APPLIED, "read back: the milestone has the requested values"
     if state.invoiced:
-        return Status.CONFLICT, f"read back: the milestone may be invoiced: {state.invoiced}"
+        why = f"read back: the milestone may be invoiced: {state.invoiced}. {PROPOSE_AGAIN}"
+        return Status.CONFLICT, why
     if edits := edits_since_proposed(change, state.image, account.units):
-        return Status.CONFLICT, f"read back: it is neither as it was nor as asked: {edits}"
+        why = f"read back: somebody edited the milestone: {edits}. {PROPOSE_AGAIN}"
+        return Status.CONFLICT, why
     if change.action is Action.UPDATE and _changed_since_sent(change, state):
         return (
             Status.CONFLICT,
-            "read back: the milestone is as it was before, and yet it was changed after this was "
-            "sent: was it written, and then put back by somebody?",
+            "read back: the milestone has its old values, but was edited after this change was "
+            f"sent: perhaps it was written, and then put back by somebody. {PROPOSE_AGAIN}",
         )
-    return Status.APPROVED, "read back: it never took effect"
+    return Status.APPROVED, "read back: it was not written"
 
 
 def _settle_create(change: Change, account: AccountState) -> Settlement:
@@ -83,27 +88,35 @@ def _settle_create(change: Change, account: AccountState) -> Settlement:
     if len(created) == 1:
         return Settlement(
             status=Status.APPLIED,
-            why=f"read back: it was made, as milestone {created[0]}",
+            why=f"read back: it was created, as milestone {created[0]}",
             milestone_id=created[0],
         )
     if created:
-        why = f"made more than once: milestones {', '.join(created)}"
-        return Settlement(status=Status.CONFLICT, why=why)
+        return Settlement(status=Status.CONFLICT, why=created_twice(created))
     if new := [id_ for id_ in account.duplicates_of(change) if id_ not in change.twins]:
         return Settlement(
             status=Status.CONFLICT,
-            why=f"read back: milestone {', '.join(new)} is equal and does not carry the change's "
-            "id: was it made by this change, or by somebody else?",
+            why=f"read back: milestone {', '.join(new)} is equal, but does not carry the change's "
+            "id: this change or somebody else created it. To create another one, propose it again "
+            "with --allow-duplicate",
         )
-    return Settlement(status=Status.APPROVED, why="read back: it was never made")
+    return Settlement(status=Status.APPROVED, why="read back: it was not created")
+
+
+def created_twice(milestone_ids: Sequence[str]) -> str:
+    """Describe that one create led to these milestones."""
+    return (
+        f"it was created more than once, as milestones {', '.join(milestone_ids)}: delete those "
+        "in Kantata that are not wanted"
+    )
 
 
 def _changed_since_sent(change: Change, state: MilestoneState) -> bool:
-    """Whether a milestone was changed by anybody after a change of it was sent."""
+    """Return whether anybody edited a milestone after a change of it was sent."""
     updated_at = _moment(state.updated_at)
     if change.seen_updated_at is not None:
         return updated_at != _moment(change.seen_updated_at)
-    # An earlier release sent it, and kept only when.
+    # An earlier release sent it, which stored only the time of sending.
     return (
         isinstance(updated_at, datetime)
         and change.sent_at is not None
@@ -112,7 +125,7 @@ def _changed_since_sent(change: Change, state: MilestoneState) -> bool:
 
 
 def _moment(text: str | None) -> datetime | str | None:
-    """A time that can be compared; the text itself if it is not one."""
+    """Parse a time with an offset; return the text itself if it is not one."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reading once more what was written, and comparing it with what was asked."""
+"""Verifying: reading written milestones again, and comparing them with what was requested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .remote_state import read_milestones
 
 
 def verify(session: PushSession) -> None:
-    """Compare what was written with what was asked; add what differs to the result.
+    """Read the written milestones again, and add what is not as requested to the result.
 
     Raises:
         KantataError: If the account cannot be read.
@@ -31,10 +31,11 @@ def verify(session: PushSession) -> None:
 
 
 def _mismatch(change: Change, state: MilestoneState | None, units: Units) -> str:
-    """What is not as asked after a change was applied, in words."""
+    """Describe how a milestone differs from what an applied change requested."""
     if change.action is Action.DELETE:
-        return "deleted, and still there when read again" if state is not None else ""
+        still_exists = "it was deleted, but still exists when read again: check it in Kantata"
+        return still_exists if state is not None else ""
     if state is None:
-        return "written, and not there when read again"
+        return "it was written, but does not exist when read again: check it in Kantata"
     found = differences(expected_image(change), state.image, units)
-    return f"written, and when read again {found}" if found else ""
+    return f"it was written, but when read again {found}: check it in Kantata" if found else ""

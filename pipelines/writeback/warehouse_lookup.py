@@ -1,4 +1,4 @@
-"""What the warehouse shows of what change requests are about."""
+"""Lookup in the warehouse of the milestones, projects and tasks that change requests name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from warehouse.reader import WarehouseReader
 from .milestone import invoiced_reason, linked_invoices, milestone_image
 from .requests import ChangeRequest
 
+_CHECK_ID = "check the id, or run `milestones sync`"
+
 
 class WarehouseLookup:
-    """What the warehouse shows of what change requests are about.
+    """Lookup of the milestones, projects, tasks and invoices that change requests name.
 
     Args:
         reader: The warehouse.
@@ -38,51 +40,53 @@ class WarehouseLookup:
         self._invoice_statuses = lookup.invoice_statuses(reader, invoices)
 
     def milestone(self, id_: str | None) -> Image:
-        """A milestone that can be written to.
+        """Return a milestone that can be written to.
 
         Raises:
-            ChangeRefused: If there is none.
+            ChangeRefused: If it does not exist, is deleted or cannot be read any more.
         """
         if not id_:
-            raise ChangeRefused("milestone_id is missing")
+            raise ChangeRefused("the milestone_id is missing: fill in an id")
         if (row := self._rows.get(id_)) is None:
-            raise ChangeRefused(f"the warehouse knows no milestone {id_}")
+            raise ChangeRefused(f"the warehouse has no milestone {id_}: {_CHECK_ID}")
         if row.deleted_at is not None:
-            raise ChangeRefused(f"milestone {id_} is deleted")
+            raise ChangeRefused(f"milestone {id_} is deleted in Kantata")
         if row.access_lost_at is not None:
-            raise ChangeRefused(f"milestone {id_} cannot be read any more: its project is hidden")
+            raise ChangeRefused(
+                f"milestone {id_} cannot be read any more: the token lost access to its project"
+            )
         return _image(row)
 
     def has_values(self, milestone_id: str | None, values: Image) -> bool:
-        """Whether a milestone has these values."""
+        """Return whether a milestone has these values."""
         row = self._rows.get(milestone_id or "")
         return row is not None and values.items() <= _image(row).items()
 
     def invoiced_reason(self, image: Image) -> str:
-        """Why a milestone counts as invoiced; empty if it does not."""
+        """Return the reason why a milestone counts as invoiced; empty if it does not."""
         return invoiced_reason(image, self._invoice_statuses)
 
     def project_currency(self, project_id: str) -> str | None:
-        """The currency of a project.
+        """Return the currency of a project.
 
         Raises:
-            ChangeRefused: If there is no such project.
+            ChangeRefused: If the project does not exist.
         """
         if project_id not in self._currencies:
-            raise ChangeRefused(f"the warehouse knows no project {project_id}")
+            raise ChangeRefused(f"the warehouse has no project {project_id}: {_CHECK_ID}")
         return self._currencies[project_id]
 
     def project_of_task(self, task_id: str) -> str | None:
-        """The project of a task; None if the warehouse does not know it."""
+        """Return the id of a task's project; None if it is unknown."""
         return self._projects_of_tasks.get(task_id)
 
     def duplicates(self, image: Image) -> list[str]:
-        """The ids of milestones that look the same to a person."""
+        """Return the ids of milestones that equal a requested one."""
         return self._duplicates.get(_duplicate_key(image), [])
 
 
 def _values(requests: Sequence[ChangeRequest], name: str) -> set[str]:
-    """The values that change requests give to a field."""
+    """Return all values that change requests give to a field."""
     return {value for request in requests if (value := request.fields.get(name, "").strip())}
 
 
@@ -91,7 +95,7 @@ def _duplicate_key(image: Image) -> tuple[Value, ...]:
 
 
 def _image(row: MilestoneRow) -> Image:
-    """The warehouse's row as Kantata would send it."""
+    """Return a row of the warehouse as the fields that a proposer sees."""
     day = row.date_to_invoice
     record = vars(row) | {"date_to_invoice": None if day is None else day.isoformat()}
     return milestone_image(record)

@@ -55,7 +55,7 @@ class Desk:
             yield ledger
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, on this machine and at Kantata."""
+        """Advance the time of the desk and of Kantata."""
         self.now += timedelta(seconds=seconds)
         self.sandbox.account.advance(seconds)
 
@@ -83,7 +83,7 @@ class Desk:
         return Draft(action, id_, project, "USD", after, self.image(id_), "test", "ann")
 
     def image(self, id_: str) -> dict[str, str | int | None]:
-        """A milestone as a proposer would see it."""
+        """Return a milestone as a proposer sees it."""
         return dict(milestone_image(self.sandbox.account.milestone(id_)))
 
     def proposed(self, draft: Draft) -> Change:
@@ -113,11 +113,11 @@ class Desk:
             return push(session, writer, most)
 
     def reader(self) -> KantataReader:
-        """A reader that does not wait long."""
+        """Return a reader that backs off for a short time only."""
         return KantataReader(self.sandbox.url, self.sandbox.token, 0.0, 0.001)
 
     def change(self, change: Change) -> Change:
-        """A change as it is now."""
+        """Return a change as it is now."""
         with self.ledger() as ledger:
             return ledger.change(change.change_id)
 
@@ -171,7 +171,7 @@ class Desk:
         engine.dispose()
 
     def events_of(self, id_: str, kind: str) -> int:
-        """How often a milestone was created, updated or deleted."""
+        """Count the events of a kind of a milestone."""
         return sum(
             event["event_type"] == f"billing_milestone:{kind}" and str(event["subject_id"]) == id_
             for event in list(self.sandbox.account.events)

@@ -10,8 +10,16 @@ import pytest
 
 from pipelines.writeback.account_state import AccountState, MilestoneState
 from pipelines.writeback.milestone import differences, expected_image
-from pipelines.writeback.plan import Conflict, Deferred, NoOp, Step, Write, build_plan
-from pipelines.writeback.settlement import settle
+from pipelines.writeback.plan import (
+    Conflict,
+    Deferred,
+    NoOp,
+    Step,
+    Write,
+    build_plan,
+    limit_steps,
+)
+from pipelines.writeback.settlement import settle, settle_refused
 from warehouse.ledger.change import Action, Change, Image, Status
 
 BEFORE_SENT, SENT, AFTER_SENT = (datetime(2027, 1, day, 12, tzinfo=UTC) for day in (1, 2, 3))
@@ -640,3 +648,68 @@ def test_differences(wanted: Image, found: Image, words: list[str]) -> None:
     text = differences(wanted, KICK_OFF | found, DOLLARS)
     assert bool(text) == bool(words)
     assert all(word in text for word in words), text
+
+
+REFUSED = {
+    "a refusal that was not applied failed": (
+        sent(update()), account(), Expected(Status.FAILED, ("422",), "7"),
+    ),
+    "a refusal that was applied anyway is applied": (
+        sent(update()), account(milestone(amount_in_cents=60_000)),
+        Expected(Status.APPLIED, ("422",), "7"),
+    ),
+    "a refusal of a milestone that was edited is a conflict": (
+        sent(update()), account(milestone(title="Other")),
+        Expected(Status.CONFLICT, ("422", "Other"), "7"),
+    ),
+    "a refusal that cannot be read back is unknown": (
+        sent(update()), without_milestone(unreadable={"7": "no permission"}),
+        Expected(Status.UNKNOWN, ("422", "no permission"), "7"),
+    ),
+    "a refused create that was created anyway is applied": (
+        sent(create()), account(created={"c1": frozenset({"31"})}),
+        Expected(Status.APPLIED, ("422",), "31"),
+    ),
+    "a refused create that was not created failed": (
+        sent(create()), account(), Expected(Status.FAILED, ("422",)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "live", "wanted"), REFUSED.values(), ids=REFUSED)
+def test_settlement_of_a_refusal(change: Change, live: AccountState, wanted: Expected) -> None:
+    """What Kantata refused is failed only if it was not applied anyway."""
+    found = settle_refused(change, "Kantata refused it (422)", live)
+    assert (found.status, found.milestone_id) == (wanted.kind, wanted.milestone_id)
+    assert all(word in found.why for word in wanted.words), found.why
+
+
+LIMITS = {
+    "fewer than allowed": (3, [Write, Write]),
+    "as many as allowed": (2, [Write, Write]),
+    "more than allowed": (1, [Write, Deferred]),
+    "none allowed": (0, [Deferred, Deferred]),
+}
+
+
+@pytest.mark.parametrize(("max_changes", "wanted"), LIMITS.values(), ids=LIMITS)
+def test_limit_of_changes(max_changes: int, wanted: list[type[Step]]) -> None:
+    """What goes beyond the limit is deferred."""
+    steps = build_plan([update(), delete()], account())
+    assert [type(step) for step in limit_steps(steps, max_changes)] == wanted
+
+
+def test_what_counts_towards_the_limit() -> None:
+    """An approved change counts unless it waits; an unknown one only if it is sent again."""
+    unreadable = {"8": "no permission"}
+    changes = [
+        update(milestone_id="8"),  # waits
+        update(milestone_id="9"),  # deleted: a conflict
+        sent(update(after={"title": "Kick-off"})),  # unknown, and applied
+        sent(update()),  # unknown, and sent again
+        update(change_id="last"),
+    ]
+    live = account(unreadable=unreadable, deleted=frozenset({"9"}))
+    limited = limit_steps(build_plan(changes, live), 2)
+    assert [type(step) for step in limited] == [Deferred, Conflict, NoOp, Write, Deferred]
+    assert next(step.why for step in limited if isinstance(step, Deferred)) == "no permission"

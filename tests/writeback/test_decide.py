@@ -35,7 +35,7 @@ def _run(*words: str) -> tuple[int, str]:
 def test_no_option_is_ignored(option: list[str]) -> None:
     """An option before update, create or delete is refused: it would have no effect."""
     code, output = _run("propose", *option, "update", "1", "--set", "title=a", "--reason", "r")
-    assert (code, f"{option[0]} stands before update" in output) == (2, True), output
+    assert (code, f"{option[0]} is before update" in output) == (2, True), output
 
 
 @on_duckdb
@@ -128,12 +128,12 @@ def test_an_old_file_undoes_nothing(office: Office, tmp_path: Path) -> None:
     again = office.json("propose", "--from", str(old), "--reason", "r")
     assert [result["change_id"] for result in again] == [first, deleted]
     assert f"milestones propose update {one}" in again[0]["note"]
-    assert again[1]["note"] == "applied already"
+    assert again[1]["note"] == "already applied"
     rows = (
         f"select id, 'renamed' as title, 200 as amount_in_cents from ({_ROWS}) r where id = '{one}'"
     )
     (by_query,) = office.json("propose", "--query", rows, "--reason", "r")
-    assert by_query["note"] == "applied already"
+    assert by_query["note"] == "already applied"
     assert office.json("changes") == []
     office.json("propose", "update", one, "--set", "amount_in_cents=100", "--reason", "really")
     assert len(office.json("changes")) == 1

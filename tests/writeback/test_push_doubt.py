@@ -141,7 +141,7 @@ def test_altered_during_a_push(desk: Desk) -> None:
     assert desk.push().exit_code == 3
     assert desk.assert_true(first).status is Status.APPLIED
     assert desk.change(second).status is Status.CONFLICT
-    assert desk.change(second).outcome == "it is not what was approved"
+    assert "it is not what was approved" in desk.change(second).outcome
     assert desk.sent(second) == 0
 
 
@@ -176,9 +176,9 @@ def test_unrequested_changes_are_reported(file_desk: Desk) -> None:
     )  # fmt: skip
     result = desk.push()
     assert result.exit_code == 3
-    assert "date_to_invoice is none, expected was 2027-01-01" in result.doubts[0]
+    assert "date_to_invoice is none instead of 2027-01-01" in result.doubts[0]
     assert f"change {create.change_id}" in result.doubts[1]
-    assert "date_to_invoice is 2030-01-01, expected was none" in result.doubts[1]
+    assert "date_to_invoice is 2030-01-01 instead of none" in result.doubts[1]
 
 
 def _give_dates(account: Account) -> None:
@@ -198,7 +198,7 @@ def test_a_found_create_is_compared(file_desk: Desk) -> None:
     result = desk.reconcile()
     assert [c.status for c in result.changes] == [Status.APPLIED]
     assert result.exit_code == 3
-    assert "amount is 1,234.56 USD, expected was 0.07 USD" in result.doubts[0]
+    assert "amount is 1,234.56 USD instead of 0.07 USD" in result.doubts[0]
 
 
 def test_found_by_its_reference_alone(file_desk: Desk) -> None:
@@ -366,7 +366,7 @@ def test_the_plan_of_unknowns(file_desk: Desk) -> None:
     desk.push(reconcile_after=240)
     early = desk.plan(reconcile_after=240)
     assert [type(step) for step in early] == [Deferred] * 3
-    assert all("may still be at it" in step.why for step in early if isinstance(step, Deferred))
+    assert all("may still process it" in step.why for step in early if isinstance(step, Deferred))
     desk.pass_time(241)
     desk.sandbox.account.update_milestone(str(edited.milestone_id), title="edited")
     with desk.ledger() as ledger:

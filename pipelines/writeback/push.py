@@ -129,7 +129,7 @@ class Pusher:
             case Conflict(change, why):
                 self._finish_unsent(change, Status.CONFLICT, why, change.milestone_id)
             case Deferred(change, why):
-                self._session.wait(change, why)
+                self._session.defer(change, why)
 
     def _finish_unsent(
         self, change: Change, status: Status, why: str, milestone_id: str | None
@@ -242,7 +242,7 @@ class Pusher:
                 "Kantata answers slowly, or requests_per_second is too low. Push again later, or "
                 "raise requests_per_second"
             )
-        self._session.wait(change, str(error))
+        self._session.defer(change, str(error))
         if isinstance(error, KantataThrottled) or self._streak.add(type(error).__name__):
             raise error
 

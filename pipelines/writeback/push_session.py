@@ -116,7 +116,7 @@ class PushSession:
         if settlement.status is not Status.APPROVED:
             self.result.changes.append(moved)
 
-    def wait(self, change: Change, why: str) -> None:
+    def defer(self, change: Change, why: str) -> None:
         """Leave a change to a later push, and add it to the result."""
         self.result.waiting.append(WaitingChange(change, why))
 

@@ -65,7 +65,7 @@ class Reconciler:
         due = []
         for change in self._session.changes(Status.UNKNOWN):
             if why := self._session.why_too_early(self._with_possible_time(change)):
-                self._session.wait(change, why)
+                self._session.defer(change, why)
             else:
                 due.append(change)
         return due
@@ -86,6 +86,6 @@ class Reconciler:
         for change in changes:
             settlement = settle(change, account)
             if settlement is None:
-                self._session.wait(change, account.why_unknown(change))
+                self._session.defer(change, account.why_unknown(change))
             else:
                 self._session.finish(change, settlement)

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.config.settings import kantata_settings, push_settings
-from pipelines.config.targets import configured_target
-from pipelines.runtime.clock import utc_now
-from pipelines.runtime.signals import stop_on_signals
-from pipelines.writeback import approvals, service
-from pipelines.writeback.actor import current_actor
-from pipelines.writeback.approvals import DecisionResult
-from pipelines.writeback.ledger_access import open_ledger
-from pipelines.writeback.result import PushResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import OPEN, Change
-from warehouse.ledger.engine import missing_ledger_message
-from warehouse.target import Target
 
-from . import propose, render_changes
+from . import propose
 from .errors import handle_errors
-from .labels import labels
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .output import print_err, print_json
-from .progress import console_observer
+
+if TYPE_CHECKING:
+    from pipelines.writeback.approvals import DecisionResult
+    from pipelines.writeback.result import PushResult
+    from warehouse.target import Target
 
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID")]
 ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...")]
@@ -45,6 +37,9 @@ def changes(
     as_json: JsonOption = False,
 ) -> None:
     """List the open changes, or all."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback.ledger_access import open_ledger
+
     with handle_errors(as_json):
         target = configured_target(destination)
         if _has_no_ledger(target, as_json):
@@ -56,6 +51,8 @@ def changes(
 
 def _has_no_ledger(target: Target, as_json: bool) -> bool:
     """Return whether there is no ledger yet; print that if so."""
+    from warehouse.ledger.engine import missing_ledger_message
+
     if why := missing_ledger_message(target.ledger_url):
         print_err(why)
         if as_json:
@@ -64,6 +61,9 @@ def _has_no_ledger(target: Target, as_json: bool) -> bool:
 
 
 def _render(found: list[Change], target: Target, as_json: bool) -> None:
+    from . import render_changes
+    from .labels import labels
+
     known = labels(target, found)
     if as_json:
         print_json([render_changes.change_json(change, known) for change in found])
@@ -77,6 +77,12 @@ def show_one(
     as_json: JsonOption = False,
 ) -> None:
     """Show one change."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback.ledger_access import open_ledger
+
+    from . import render_changes
+    from .labels import labels
+
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -102,6 +108,11 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Approve changes that somebody else proposed."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback import approvals
+    from pipelines.writeback.actor import current_actor
+    from pipelines.writeback.ledger_access import open_ledger
+
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -118,6 +129,11 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:
     """Reject changes that somebody proposed."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback import approvals
+    from pipelines.writeback.actor import current_actor
+    from pipelines.writeback.ledger_access import open_ledger
+
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -134,6 +150,11 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Withdraw changes before they are sent."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback import approvals
+    from pipelines.writeback.actor import current_actor
+    from pipelines.writeback.ledger_access import open_ledger
+
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
@@ -144,6 +165,9 @@ def withdraw(
 
 def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> None:
     """Print the changes that were decided on; fail if any was refused."""
+    from . import render_changes
+    from .labels import labels
+
     if as_json and result.refused:
         known = labels(target, result.decided)
         print_json(render_changes.decision_json(result, known))
@@ -156,11 +180,21 @@ def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> N
 
 def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
     """Show what push would do now; write nothing."""
+    from pipelines.runtime.signals import stop_on_signals
+
     with handle_errors(as_json), stop_on_signals():
         _plan(destination, as_json)
 
 
 def _plan(destination: Warehouse, as_json: bool) -> None:
+    from pipelines.config.settings import kantata_settings, push_settings
+    from pipelines.config.targets import configured_target
+    from pipelines.runtime.clock import utc_now
+    from pipelines.writeback import service
+
+    from . import render_changes
+    from .labels import labels
+
     target = configured_target(destination)
     if _has_no_ledger(target, as_json):
         return
@@ -180,6 +214,14 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Write the approved changes to Kantata, each at most once."""
+    from pipelines.config.settings import kantata_settings, push_settings
+    from pipelines.config.targets import configured_target
+    from pipelines.runtime.clock import utc_now
+    from pipelines.runtime.signals import stop_on_signals
+    from pipelines.writeback import service
+
+    from .progress import console_observer
+
     with handle_errors(as_json), stop_on_signals():
         if dry_run:
             _plan(destination, as_json)
@@ -196,6 +238,14 @@ def reconcile(
     destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False
 ) -> None:
     """Find the result of changes that may have been written; write nothing."""
+    from pipelines.config.settings import kantata_settings, push_settings
+    from pipelines.config.targets import configured_target
+    from pipelines.runtime.clock import utc_now
+    from pipelines.runtime.signals import stop_on_signals
+    from pipelines.writeback import service
+
+    from .progress import console_observer
+
     with handle_errors(as_json), stop_on_signals():
         target = configured_target(destination)
         with console_observer() as observer:
@@ -206,6 +256,9 @@ def reconcile(
 
 
 def _render_push(result: PushResult, target: Target, as_json: bool) -> None:
+    from . import render_changes
+    from .labels import labels
+
     known = labels(target, [*result.changes, *(change for change, _ in result.waiting)])
     if as_json:
         print_json(render_changes.push_json(result, known))
@@ -222,6 +275,11 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Show the history of a change: what happened, when, and who did it."""
+    from pipelines.config.targets import configured_target
+    from pipelines.writeback.ledger_access import open_ledger
+
+    from . import render_changes
+
     with handle_errors(as_json), open_ledger(configured_target(destination)) as ledger:
         ledger.change(change_id)
         events = ledger.events(change_id)

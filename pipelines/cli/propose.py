@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.config.targets import configured_target
-from pipelines.runtime.clock import utc_now
-from pipelines.writeback.actor import current_actor
 from pipelines.writeback.fields import WRITABLE
-from pipelines.writeback.proposals import ProposalResult, propose_changes
-from pipelines.writeback.requests import (
-    ChangeRequest,
-    requests_from_csv,
-    requests_from_query,
-    single_request,
-)
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
-from warehouse.ledger.store import connect_ledger
-from warehouse.reader import WarehouseReader, open_reader
 
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
 from .output import print_json, print_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipelines.writeback.proposals import ProposalResult
+    from pipelines.writeback.requests import ChangeRequest
+    from warehouse.reader import WarehouseReader
 
 propose = typer.Typer(
     no_args_is_help=False,
@@ -64,6 +58,8 @@ def propose_many(
     as_json: JsonOption = False,
 ) -> None:
     """Propose many changes, unless a command for one change follows."""
+    from pipelines.writeback.requests import requests_from_csv, requests_from_query
+
     with handle_errors(as_json):
         if context.invoked_subcommand is not None:
             _refuse_options(context, context.invoked_subcommand)
@@ -113,6 +109,8 @@ def update(
     as_json: JsonOption = False,
 ) -> None:
     """Propose new values for the fields of a milestone."""
+    from pipelines.writeback.requests import single_request
+
     with handle_errors(as_json):
         request = single_request(
             Action.UPDATE, milestone_id=milestone_id, assignments=fields or (), reason=reason
@@ -132,6 +130,8 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Propose a new milestone; set at least workspace_id, title and amount_in_cents."""
+    from pipelines.writeback.requests import single_request
+
     with handle_errors(as_json):
         request = single_request(
             Action.CREATE, milestone_id=None, assignments=fields or (), reason=reason
@@ -150,6 +150,8 @@ def delete(
     as_json: JsonOption = False,
 ) -> None:
     """Propose to delete a milestone."""
+    from pipelines.writeback.requests import single_request
+
     with handle_errors(as_json):
         request = single_request(
             Action.DELETE, milestone_id=milestone_id, assignments=(), reason=reason
@@ -179,6 +181,13 @@ def _propose(
     who: str | None,
     allow_duplicate: bool,
 ) -> list[ProposalResult]:
+    from pipelines.config.targets import configured_target
+    from pipelines.runtime.clock import utc_now
+    from pipelines.writeback.actor import current_actor
+    from pipelines.writeback.proposals import propose_changes
+    from warehouse.ledger.store import connect_ledger
+    from warehouse.reader import open_reader
+
     target = configured_target(destination)
     with (
         open_reader(target) as reader,

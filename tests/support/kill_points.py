@@ -51,10 +51,10 @@ EVERY_RUN = [
     Point("warehouse.raw.schema:prepare_raw_tables"),
     Point("warehouse.raw.runs:insert_run"),
     Point("sources.kantata.extract.strategies:read_account"),
-    Point("sources.kantata.transform.diff:Milestones.flush"),
+    Point("sources.kantata.transform.milestone_diff:MilestoneDiff.flush"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item"),
     Point("dlt.extract.extractors:ArrowExtractor._write_item", 4),
-    Point("sources.kantata.extract.tables:ExtractTables._end"),
+    Point("sources.kantata.extract.tables:ExtractTables.finish"),
     Point("dlt.extract.extract:Extract.commit_packages"),
     Point("warehouse.raw.runs:update_run"),
     Point("dlt.normalize.normalize:Normalize.map_single"),
@@ -85,17 +85,17 @@ FIRST_RUN = [
     Point("warehouse.models.ddl:define_mart", 5),
 ]
 SCAN = [
-    Point("sources.kantata.extract.scan:Scan._page", 2),
+    Point("sources.kantata.extract.scan:Scan._read_page", 2),
     Point("sources.kantata.extract.strategies:FullScan.batches", 2),
     Point("sources.kantata.extract.deletions:judge_missing"),
-    Point("sources.kantata.transform.diff:Milestones.gone"),
+    Point("sources.kantata.transform.milestone_diff:MilestoneDiff.mark_deleted"),
     Point("warehouse.models.refresh:refresh_mart", 4),
 ]
 INCREMENTAL_RUN = [
-    Point("sources.kantata.extract.feed:Feed.changes"),
+    Point("sources.kantata.extract.feed:FeedReader.changes"),
     Point("sources.kantata.extract.strategies:EventFeed.batches", 2),
     Point("sources.kantata.extract.deletions:judge_missing"),
-    Point("sources.kantata.transform.diff:Milestones.gone"),
+    Point("sources.kantata.transform.milestone_diff:MilestoneDiff.mark_deleted"),
     Point("warehouse.models.refresh:refresh_mart", 4),
 ]
 WAREHOUSES = {

@@ -52,7 +52,7 @@ MODULES = (
     "pipelines.writeback.push_session:PushSession.account_state",
     "pipelines.writeback.push_session:PushSession.changes",
     "pipelines.writeback.push_session:PushSession.finish",
-    "pipelines.writeback.push_session:PushSession.move",
+    "pipelines.writeback.push_session:PushSession.transition",
     "pipelines.writeback.push_session:PushSession.now",
     "pipelines.writeback.push_session:PushSession.open",
     "pipelines.writeback.push_session:PushSession.recording_errors",

@@ -20,7 +20,7 @@ app = typer.Typer(
     cls=GroupedCommands,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Sync the billing milestones of Kantata OX into DuckDB or Postgres, equal to the cent, "
+    help="Sync the billing milestones of Kantata OX into DuckDB or Postgres, exact to the cent, "
     "and write approved changes back.",
 )
 
@@ -68,7 +68,7 @@ def sync(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Read what changed in the account, or everything; load, validate and publish it."""
+    """Copy new and changed milestones into the warehouse, or all of them; validate and publish."""
     from pipelines.sync.options import SyncOptions
 
     from . import commands

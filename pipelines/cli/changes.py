@@ -32,7 +32,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def changes(
-    everything: Annotated[bool, typer.Option("--all", help="Also the finished ones.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include finished changes.")] = False,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
@@ -128,7 +128,7 @@ def reject(
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
 ) -> None:
-    """Reject changes that somebody proposed."""
+    """Reject proposed changes; give the reason."""
     from pipelines.config.targets import configured_target
     from pipelines.writeback import approvals
     from pipelines.writeback.actor import current_actor
@@ -237,7 +237,7 @@ def push(
 def reconcile(
     destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False
 ) -> None:
-    """Find the result of changes that may have been written; write nothing."""
+    """Find out whether writes without an answer took effect; send nothing to Kantata."""
     from pipelines.config.settings import kantata_settings, push_settings
     from pipelines.config.targets import configured_target
     from pipelines.runtime.clock import utc_now

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 propose = typer.Typer(
     no_args_is_help=False,
     invoke_without_command=True,
-    help="Propose changes of milestones: one of them, those in a file, or the rows of a query. A "
+    help="Propose changes to milestones: one, or many from a CSV file or a query. A "
     "file or a query has these columns: action (update if empty), milestone_id, reason (--reason "
     f"if empty), and the fields to write: {', '.join(WRITABLE)}. A create has a workspace_id and "
     "no milestone_id.",
@@ -52,7 +52,8 @@ def propose_many(
     reason: ReasonOption = "",
     who: WhoOption = None,
     allow_duplicate: Annotated[
-        bool, typer.Option("--allow-duplicate", help="Allow creates that equal another milestone.")
+        bool,
+        typer.Option("--allow-duplicate", help="Create a milestone even if an equal one exists."),
     ] = False,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,
@@ -124,7 +125,7 @@ def create(
     fields: SetOption = None,
     who: WhoOption = None,
     allow_duplicate: Annotated[
-        bool, typer.Option("--allow-duplicate", help="Allow it to equal another milestone.")
+        bool, typer.Option("--allow-duplicate", help="Create it even if an equal one exists.")
     ] = False,
     destination: DestinationOption = Warehouse.DUCKDB,
     as_json: JsonOption = False,

@@ -88,9 +88,7 @@ _WRONG = {
     "published as the marts": (
         {"WAREHOUSE__PUBLISH_TO": "kantata_marts.duckdb"}, 2, "the schema kantata_marts."
     ),
-    "published as dlt's own": (
-        {"WAREHOUSE__PUBLISH_TO": "kantata_staging.db"}, 2, "cannot be called"
-    ),
+    "published as dlt's own": ({"WAREHOUSE__PUBLISH_TO": "kantata_staging.db"}, 2, "be called"),
     "published nowhere": ({"WAREHOUSE__PUBLISH_TO": ""}, 2, "WAREHOUSE__PUBLISH_TO is empty"),
     "published to a folder": ({"WAREHOUSE__PUBLISH_TO": "/"}, 2, "/ is a folder"),
     "loaded into a folder": ({"DESTINATION__DUCKDB__CREDENTIALS": "."}, 2, "is a folder"),

@@ -153,7 +153,7 @@ def test_moving_to_postgres_takes_everything(
     )  # fmt: skip
     assert again.returncode == 2
     assert "holds a warehouse already" in again.stderr
-    assert "go on there: milestones run --destination postgres" in again.stderr
+    assert "continue with: milestones run --destination postgres" in again.stderr
 
 
 def move_to(url: str) -> subprocess.CompletedProcess[str]:
@@ -193,7 +193,7 @@ def test_a_move_after_a_rehearsal_takes_the_ledger(
         another = desk.proposed(desk.draft(Action.UPDATE))
         two = move_to(real)
         assert (two.returncode, two.stdout) == (2, "")
-        assert f"two ledgers, {file} and {kept}" in two.stderr
+        assert f"two ledgers: {file}, and {kept} of an earlier move" in two.stderr
         assert desk.change(another) == another
         assert kept.read_bytes() == renamed
         kept.replace(file)
@@ -228,7 +228,7 @@ def test_ledger_changes_after_an_interrupted_move_are_kept(
     result = move_to(postgres_url)
     if where == "both":
         assert result.returncode == 1
-        assert f"{file} stays" in result.stderr
+        assert f"{file} was not moved" in result.stderr
         assert ledger_state(old) != ledger_state(postgres_url) == expected
         return
     assert result.returncode == 0, result.stderr

@@ -28,7 +28,10 @@ _IMPORTS = (
     "adbc_driver_postgresql.dbapi", "dlt._workspace._plugins", "dlt.common.configuration.plugins",
     "dlt.common.libs.pyarrow", "dlt.destinations.impl.duckdb.duck",
     "dlt.destinations.impl.postgres.postgres", "dlt.extract.extract", "dlt.load.load",
-    "dlt.normalize.normalize", "dlt.sources.helpers.requests", "pipelines.cli", "psycopg2",
+    "dlt.normalize.normalize", "dlt.sources.helpers.requests", "pipelines.cli.app",
+    "pipelines.cli.commands", "pipelines.cli.demo", "pipelines.cli.labels",
+    "pipelines.cli.render_changes", "pipelines.writeback.proposals",
+    "pipelines.writeback.service", "psycopg2",
     "pyarrow.parquet", "pytz", "rich.markdown", "sqlalchemy.dialects.postgresql.psycopg2",
     "sqlalchemy.dialects.sqlite", "typer._adapters", "typer.rich_utils",
 )  # fmt: skip

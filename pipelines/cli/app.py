@@ -26,6 +26,7 @@ app = typer.Typer(
 
 
 def _print_version(is_given: bool) -> None:
+    """Print the version of the app `milestones` and exit, if `--version` is given."""
     if is_given:
         from importlib.metadata import version
 
@@ -43,6 +44,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
+    """Print the help of the app `milestones` if no command is given."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -185,6 +187,6 @@ changes.add_commands(app)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the app `milestones`: the command line with all its commands."""
     replace_unencodable()
     app()

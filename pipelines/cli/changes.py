@@ -24,7 +24,7 @@ ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...")]
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
+    """Add the commands for changes to the command line: list, decide, plan, push, audit."""
     app.add_typer(propose.propose, name="propose")
     for command in (changes, show_one, approve, reject, withdraw, plan, push, reconcile, audit):
         name = "show" if command is show_one else command.__name__
@@ -50,7 +50,7 @@ def changes(
 
 
 def _has_no_ledger(target: Target, as_json: bool) -> bool:
-    """Return whether there is no ledger yet; print that if so."""
+    """Return whether there is no ledger of changes yet; print that if so."""
     from warehouse.ledger.engine import missing_ledger_message
 
     if why := missing_ledger_message(target.ledger_url):
@@ -61,6 +61,7 @@ def _has_no_ledger(target: Target, as_json: bool) -> bool:
 
 
 def _render(found: list[Change], target: Target, as_json: bool) -> None:
+    """Print the changes that the command `changes` found, as text or as JSON."""
     from . import render_changes
     from .labels import labels
 
@@ -164,7 +165,7 @@ def withdraw(
 
 
 def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> None:
-    """Print the changes that were decided on; fail if any was refused."""
+    """Print the changes that were approved, rejected or withdrawn; fail if any was refused."""
     from . import render_changes
     from .labels import labels
 
@@ -187,6 +188,7 @@ def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption 
 
 
 def _plan(destination: Warehouse, as_json: bool) -> None:
+    """Print the plan of a push of the approved changes, as text or as JSON; write nothing."""
     from pipelines.config.settings import kantata_settings, push_settings
     from pipelines.config.targets import configured_target
     from pipelines.runtime.clock import utc_now
@@ -256,6 +258,7 @@ def reconcile(
 
 
 def _render_push(result: PushResult, target: Target, as_json: bool) -> None:
+    """Print the result of a command that pushed or reconciled changes, and exit with its code."""
     from . import render_changes
     from .labels import labels
 

@@ -37,7 +37,7 @@ from .progress import console_observer
 
 
 def sync(destination: Warehouse, options: SyncOptions, wait: float, as_json: bool) -> None:
-    """Sync once."""
+    """Implement the command `sync`: sync once, and print the result."""
     with handle_errors(as_json), stop_on_signals():
         locks.ensure_supported()
         target, settings = configured_target(destination), kantata_settings()
@@ -61,7 +61,7 @@ def run(
     log_format: LogFormat,
     as_json: bool,
 ) -> None:
-    """Run the scheduled job once."""
+    """Implement the command `run`: run the scheduled job once, and print or log the result."""
     log = JsonLog() if log_format is LogFormat.JSON else None
     with handle_errors(as_json, log), stop_on_signals():
         with console_observer() if log is None else nullcontext(log.observer()) as observer:
@@ -77,11 +77,12 @@ def run(
 
 
 def _labels(target: Target, result: JobResult) -> Labels:
+    """Return the labels of the changes that the command `run` pushed; empty ones without a push."""
     return labels(target, result.pushed.changes) if result.pushed else Labels()
 
 
 def _job_figures(result: JobResult) -> dict[str, object]:
-    """Return the figures of a run for the log's last line."""
+    """Return the figures of the command `run` for the log's last line."""
     figures: dict[str, object] = {}
     if result.synced:
         names = ("mode", "why", "requests", "rows_read", "added", "changed", "deleted", "restored")
@@ -94,6 +95,7 @@ def _job_figures(result: JobResult) -> dict[str, object]:
 
 
 def _job_json(result: JobResult, known: Labels) -> dict[str, object]:
+    """Return the result of the command `run` as JSON: the exit code, the sync and the push."""
     synced, pushed = result.synced, result.pushed
     return {
         "exit_code": result.exit_code,
@@ -103,6 +105,7 @@ def _job_json(result: JobResult, known: Labels) -> dict[str, object]:
 
 
 def _render_job(result: JobResult, known: Labels) -> None:
+    """Print the result of the command `run`: the sync, the push, and what stopped it."""
     if result.synced:
         render_runs.render_sync(result.synced)
     if result.pushed:
@@ -112,7 +115,7 @@ def _render_job(result: JobResult, known: Labels) -> None:
 
 
 def check(destination: Warehouse, *, probe: bool, as_json: bool) -> None:
-    """Check the settings, the account and the warehouse."""
+    """Implement the command `check`: check the settings, the account and the warehouse."""
     with handle_errors(as_json), stop_on_signals():
         results = []
         target = configured_target(destination)
@@ -127,12 +130,13 @@ def check(destination: Warehouse, *, probe: bool, as_json: bool) -> None:
 
 
 def _render_check(result: preflight.CheckResult) -> None:
+    """Print one result of the command `check`, with a mark for passed or failed."""
     mark = "[red]✗[/]" if result.exit_code else "[green]✓[/]"
     out.print(f"{mark} {escape(result.question)}: {escape(result.answer)}", soft_wrap=True)
 
 
 def status(destination: Warehouse, *, fail_if_older_than: str | None, as_json: bool) -> None:
-    """Show the status of the warehouse, and fail if it is too old."""
+    """Implement the command `status`: print the warehouse's status, and fail if it is too old."""
     with handle_errors(as_json):
         max_age = parse_duration(fail_if_older_than or "999999d", "--fail-if-older-than")
         found = read_status(configured_target(destination))
@@ -147,7 +151,7 @@ def status(destination: Warehouse, *, fail_if_older_than: str | None, as_json: b
 
 
 def models(destination: Warehouse, as_json: bool) -> None:
-    """Rebuild the marts."""
+    """Implement the command `models`: rebuild the marts, and print the warnings."""
     with handle_errors(as_json), stop_on_signals():
         warnings = marts.rebuild_marts(configured_target(destination))
         code = ExitCode.ACTION_REQUIRED if warnings else ExitCode.DONE
@@ -159,7 +163,7 @@ def models(destination: Warehouse, as_json: bool) -> None:
 
 
 def checks(destination: Warehouse, as_json: bool) -> None:
-    """Check the marts."""
+    """Implement the command `checks`: check the marts, and print the findings."""
     with handle_errors(as_json), stop_on_signals():
         findings = marts.check_marts(configured_target(destination))
         if as_json:
@@ -170,7 +174,7 @@ def checks(destination: Warehouse, as_json: bool) -> None:
 
 
 def move(as_json: bool) -> None:
-    """Move the DuckDB warehouse and its ledger to Postgres."""
+    """Implement the command `move`: move the DuckDB warehouse and its ledger to Postgres."""
     with handle_errors(as_json), stop_on_signals():
         source = configured_target(Warehouse.DUCKDB)
         target = configured_target(Warehouse.POSTGRES)
@@ -183,6 +187,7 @@ def move(as_json: bool) -> None:
 
 
 def _render_migration(moved: MigrationResult) -> None:
+    """Print what the command `move` moved, and how to run from now on."""
     rows = ", ".join(f"{count:,} {table}" for table, count in moved.rows.items() if count)
     print_out(f"moved: {rows}")
     if moved.changes is not None:
@@ -191,7 +196,7 @@ def _render_migration(moved: MigrationResult) -> None:
 
 
 def sandbox(*, port: int, milestones: int, seed: int, latency: float, token: str) -> None:
-    """Serve a sandbox until a signal comes."""
+    """Implement the command `sandbox`: serve a sandbox until a signal comes."""
 
     def ready(url: str) -> None:
         print(f"A sandbox of {milestones:,} milestones is running. In another terminal:\n")

@@ -43,12 +43,13 @@ _TRY = (
 
 
 def demo() -> None:
-    """Sync a sandbox, change it, sync it by events and by a full scan, and show what changed."""
+    """Run the demo: sync a sandbox, change it, sync again twice, and show what changed."""
     with handle_errors(as_json=False), stop_on_signals():
         _demo()
 
 
 def _demo() -> None:
+    """Run the steps of the demo in a new folder, and print what each of them shows."""
     locks.ensure_supported()
     shutil.rmtree(FOLDER, ignore_errors=True)
     target = duckdb_target(FOLDER / "loader.duckdb", PUBLISHED)
@@ -72,13 +73,14 @@ def _demo() -> None:
 
 
 def _sync(settings: KantataSettings, target: Target, *, full: bool = False) -> None:
+    """Sync the sandbox of the demo into its warehouse, and print the result."""
     with console_observer() as observer, locked(target) as lock:
         result = sync(settings, lock, SyncOptions(full=full), observer)
     render_runs.render_sync(result)
 
 
 def _change(account: Account) -> int:
-    """Change the account as people would; return the highest milestone id before that."""
+    """Change the demo's account as people would; return the highest milestone id before that."""
     milestones = account.milestones
     newest = sorted(milestones, key=int, reverse=True)
     billed = next(i for i in newest if milestones[i]["invoice_id"] is not None)
@@ -95,6 +97,7 @@ def _change(account: Account) -> int:
 
 
 def _changes_table(changes: list[VersionChange]) -> Table:
+    """Return the demo's table of changes: a row for each field that differs."""
     table = Table("milestone", "title", "what", "before", "after", box=None)
     for change in changes:
         for name, (before, after) in _changed_fields(change).items():
@@ -104,7 +107,7 @@ def _changes_table(changes: list[VersionChange]) -> Table:
 
 
 def _changed_fields(change: VersionChange) -> dict[str, tuple[str, str]]:
-    """Return each field that differs, with its value before and after, as text."""
+    """Return each field that differs in a change of the demo: its value before and after."""
     fields: dict[str, tuple[str, str]] = {}
     amount = format_amount(change.amount, change.unit)
     if change.amount_before != change.amount:
@@ -121,6 +124,7 @@ def _changed_fields(change: VersionChange) -> dict[str, tuple[str, str]]:
 
 
 def _chart(months: list[MonthToInvoice]) -> Table:
+    """Return the demo's bar chart of amounts to invoice, a row for each month."""
     table = Table.grid(padding=(0, 2))
     most = max((month.subunits for month in months), default=0)
     for month in months:

@@ -51,6 +51,7 @@ def handle_errors(as_json: bool, log: JsonLog | None = None) -> Iterator[None]:
 
 
 def _fail(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:
+    """Report an error of a command, and exit with its code."""
     _report(message, exit_code, as_json, log)
     if exit_code in STOPPED_BY_SIGNAL:
         os._exit(exit_code)  # a load that does not end must not keep the process
@@ -58,6 +59,7 @@ def _fail(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> N
 
 
 def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:
+    """Report an error of a command, with secrets masked, as a line or as JSON."""
     from pipelines.config.secrets import mask_secrets  # here: it imports dlt
 
     message = mask_secrets(message)
@@ -71,7 +73,7 @@ def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) ->
 
 
 def _save_traceback(trace: str) -> str:
-    """Save a traceback; return where, or nothing if it cannot be saved."""
+    """Save the traceback of an unexpected error; return where, or nothing if that fails."""
     from pipelines.config.secrets import mask_secrets  # here: it imports dlt
 
     try:

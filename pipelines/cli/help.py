@@ -65,16 +65,16 @@ class GroupedCommands(TyperGroup):
             self.commands["propose"].commands[name].epilog = _example(example)  # type: ignore[attr-defined]
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own
-        """Return the names of the commands in the order of their groups."""
+        """Return the names of the commands in the order of the groups in the help."""
         grouped = [name for examples in GROUPS.values() for name in examples]
         return [*grouped, *(name for name in self.commands if name not in grouped)]
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own
-        """Return the options, with no type shown for a flag."""
+        """Return the options, with no type shown for a flag in the help."""
         return _without_flag_types(super().get_params(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer's own
-        """Return a command, with no type shown for its flags."""
+        """Return a command, with no type shown for its flags in the help."""
         command = super().get_command(ctx, cmd_name)
         for each in (command, *getattr(command, "commands", {}).values()):
             if each is not None:
@@ -83,11 +83,12 @@ class GroupedCommands(TyperGroup):
 
 
 def _example(command: str) -> str:
+    """Return the last line of a command's help: its example."""
     return f"Example: {command}"
 
 
 def _without_flag_types(options: list[Any]) -> list[Any]:
-    """Hide the type of flags: `--json <bool>` looks like an option that takes a value."""
+    """Hide the type of flags in the help: `--json <bool>` looks like it takes a value."""
     for option in options:
         if getattr(option, "is_flag", False):
             option.metavar = ""

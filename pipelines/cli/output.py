@@ -23,7 +23,7 @@ _HANDLER = "milestones.ascii"
 
 
 def replace_unencodable() -> None:
-    """Make stdout and stderr write characters that their encoding lacks as ASCII."""
+    """Make the output, stdout and stderr, write characters that its encoding lacks as ASCII."""
     codecs.register_error(_HANDLER, _ascii_form)
     for stream in (sys.stdout, sys.stderr):
         if (
@@ -37,6 +37,7 @@ def replace_unencodable() -> None:
 
 
 def _ascii_form(error: UnicodeError) -> tuple[str, int]:
+    """Return the ASCII form of characters that the output cannot encode, and where they end."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]
@@ -48,31 +49,31 @@ def _ascii_form(error: UnicodeError) -> tuple[str, int]:
 
 
 def print_err(line: str) -> None:
-    """Print one or more lines on stderr without wrapping them."""
+    """Print one or more lines of output on stderr without wrapping them."""
     for each in line.split("\n"):
         err.print(visible(each), markup=False, soft_wrap=True)
 
 
 def print_out(line: str) -> None:
-    """Print one line on stdout without wrapping it."""
+    """Print one line of output on stdout without wrapping it."""
     out.print(visible(line), markup=False, soft_wrap=True)
 
 
 def format_amount(subunits: int, unit: Decimal | None) -> str:
-    """Return an amount in its currency; in minor units if the value of one is unknown."""
+    """Return an amount for the output: in its currency, or in minor units if it has no unit."""
     return f"{subunits:,} minor units" if unit is None else f"{subunits * unit.normalize():,f}"
 
 
 def exact_amount(subunits: int, unit: Decimal | None) -> str | None:
-    """Return an amount as text, since JSON numbers round; None if its unit is unknown."""
+    """Return an amount as text for JSON output, since JSON numbers round; None without a unit."""
     return None if unit is None else f"{subunits * unit.normalize():f}"
 
 
 def safe_markup(text: str) -> str:
-    """Return foreign text escaped for rich markup."""
+    """Return foreign text escaped for the output as rich markup."""
     return escape(visible(text))
 
 
 def print_json(value: object) -> None:
-    """Print one JSON value on stdout."""
+    """Print one JSON value as output on stdout."""
     print(json.dumps(value, indent=2, default=str))

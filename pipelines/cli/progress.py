@@ -17,7 +17,7 @@ _LINE_EVERY = 5.0  # seconds between plain lines
 
 @contextmanager
 def console_observer() -> Iterator[RunObserver]:
-    """Yield an observer that shows the progress on stderr."""
+    """Yield an observer that shows the progress of a run on stderr."""
     if not err.is_terminal:
         yield _line_observer()
         return
@@ -42,6 +42,7 @@ def console_observer() -> Iterator[RunObserver]:
 
 
 def _line_observer() -> RunObserver:
+    """Return an observer that prints the progress of a run as plain lines on stderr."""
     last = time.monotonic()
 
     def progress(rows: int, read: int, pages: int) -> None:

@@ -83,6 +83,7 @@ def propose_many(
 
 
 def _render_results(results: list[ProposalResult]) -> None:
+    """Print the result of each request to propose a change, and how many were proposed."""
     for result in results:
         note = f"({result.note})" if result.change_id and result.note else result.note
         print_out(f"{result.where}: {' '.join(filter(None, (result.change_id, note)))}")
@@ -91,7 +92,7 @@ def _render_results(results: list[ProposalResult]) -> None:
 
 
 def _refuse_options(context: typer.Context, subcommand: str) -> None:
-    """Refuse options before the command for one change, where they would be ignored."""
+    """Refuse options of `propose` before the command for one change: they would be ignored."""
     for option in context.command.params:
         if str(context.get_parameter_source(option.name or "")).endswith("COMMANDLINE"):
             raise ChangeRefused(
@@ -168,6 +169,7 @@ def _propose_one(
     as_json: bool,
     allow_duplicate: bool = False,
 ) -> None:
+    """Propose one change, and print its id as text or as JSON."""
     (result,) = _propose(destination, lambda _: [request], who=who, allow_duplicate=allow_duplicate)
     if as_json:
         print_json({"change_id": result.change_id})
@@ -182,6 +184,7 @@ def _propose(
     who: str | None,
     allow_duplicate: bool,
 ) -> list[ProposalResult]:
+    """Open the warehouse and the ledger, read the change requests and propose them."""
     from pipelines.config.targets import configured_target
     from pipelines.runtime.clock import utc_now
     from pipelines.writeback.actor import current_actor

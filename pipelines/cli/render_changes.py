@@ -42,7 +42,7 @@ def render_list(changes: Sequence[Change], known: Labels) -> None:
 
 
 def _heading(what: str, change: Change, known: Labels) -> None:
-    """Print the change, its milestone and its project, by id and by name."""
+    """Print the heading of a change: its ids, its status, its milestone and its project."""
     target = f"milestone {change.milestone_id}" if change.milestone_id else "a milestone"
     out.print(
         f"{escape(visible(change.change_id))}  {what}  {change.action} {escape(visible(target))}",
@@ -63,7 +63,7 @@ def _line(text: str) -> None:
 
 
 def status_text(value: Status) -> str:
-    """Return a status in its colour."""
+    """Return the status of a change as text in its colour."""
     colour = _COLOURS.get(value, "default")
     return f"[{colour}]{value}[/]"
 
@@ -84,10 +84,12 @@ def change_lines(change: Change, known: Labels) -> list[str]:
 
 
 def _label(name: str) -> str:
+    """Return the name of a change's field as people read it."""
     return "amount" if name == "amount_in_cents" else name
 
 
 def _value(name: str, value: Value, change: Change, known: Labels) -> str:
+    """Return the value of a change's field as text, with amounts in money."""
     if value is None:
         return "none"
     if name == "amount_in_cents" and isinstance(value, int):
@@ -143,7 +145,7 @@ def decision_json(result: DecisionResult, known: Labels) -> dict[str, object]:
 
 
 def render_plan(steps: Sequence[Step], known: Labels) -> None:
-    """Print the plan of a push."""
+    """Print the plan of a push: what it would do with each change."""
     what = {Write: "write", NoOp: "nothing to do", Conflict: "conflict", Deferred: "deferred"}
     for step in steps:
         _heading(f"[bold]{what[type(step)]}[/]", step.change, known)
@@ -156,7 +158,7 @@ def render_plan(steps: Sequence[Step], known: Labels) -> None:
 
 
 def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
-    """Return the plan of a push as JSON."""
+    """Return the plan of a push as JSON, a step for each change."""
     return [
         change_json(step.change, known)
         | {
@@ -168,7 +170,7 @@ def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
 
 
 def render_push(result: PushResult, known: Labels) -> None:
-    """Print the result of a push."""
+    """Print the result of a push, change by change."""
     for change in result.changes:
         _heading(status_text(change.status), change, known)
         _line(change.outcome)
@@ -189,7 +191,7 @@ def render_push(result: PushResult, known: Labels) -> None:
 
 
 def push_json(result: PushResult, known: Labels) -> dict[str, object]:
-    """Return the result of a push as JSON."""
+    """Return the result of a push and its changes as JSON."""
     return {
         "exit_code": result.exit_code,
         "changes": [change_json(change, known) for change in result.changes],

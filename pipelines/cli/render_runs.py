@@ -14,7 +14,7 @@ from .output import exact_amount, format_amount, out, safe_markup
 
 
 def render_sync(result: SyncResult) -> None:
-    """Print the result of a sync."""
+    """Print the result of a run of the sync."""
     run = result.run
     out.print(
         f"[green]validated[/]: {run.rows_read:,} milestones read, {run.added:,} added, "
@@ -33,19 +33,20 @@ def render_sync(result: SyncResult) -> None:
 
 
 def _removed(run: Run) -> str:
+    """Return how many milestones a run deleted, restored or lost access to, as text."""
     counts = {"deleted": run.deleted, "restored": run.restored, "access lost": run.access_lost}
     return "".join(f", {count:,} {what}" for what, count in counts.items() if count)
 
 
 def render_marts(warnings: list[str]) -> None:
-    """Print the result of a rebuild of the marts."""
+    """Print the result of a run that rebuilt the marts."""
     out.print("[green]built[/]: every blocking check passed")
     for line in warnings:
         out.print(f"[yellow]action required:[/] {safe_markup(line)}", soft_wrap=True)
 
 
 def render_findings(findings: list[Finding]) -> None:
-    """Print what the checks found, each with its first rows."""
+    """Print what a run of the checks found, each with its first rows."""
     if not findings:
         out.print("[green]every check passed[/]")
     for finding in findings:
@@ -61,7 +62,7 @@ def render_findings(findings: list[Finding]) -> None:
 
 
 def totals_table(totals: dict[str, tuple[int, int]], units: dict[str, Decimal]) -> Table:
-    """Return a table of milestones and amounts by currency."""
+    """Return a table of a run's milestones and amounts by currency."""
     table = Table("currency", box=None)
     table.add_column("milestones", justify="right")
     table.add_column("amount", justify="right")
@@ -73,7 +74,7 @@ def totals_table(totals: dict[str, tuple[int, int]], units: dict[str, Decimal]) 
 
 
 def sync_json(result: SyncResult) -> dict[str, object]:
-    """Return the result of a sync as JSON."""
+    """Return the result of a run of the sync as JSON."""
     run = result.run
     return {
         "run_id": run.run_id,
@@ -105,7 +106,7 @@ def sync_json(result: SyncResult) -> dict[str, object]:
 def totals_json(
     totals: dict[str, tuple[int, int]], units: dict[str, Decimal]
 ) -> dict[str, dict[str, object]]:
-    """Return totals by currency as JSON; amounts are text, since JSON numbers round."""
+    """Return a run's totals by currency as JSON; amounts are text, since JSON numbers round."""
     return {
         currency: {
             "milestones": count,

@@ -18,7 +18,7 @@ _PAST, _COMING = 3, 9  # months shown one by one; the others are summed
 
 
 def render_status(found: Status) -> None:
-    """Print the status."""
+    """Print the status of the warehouse."""
     if found.proven and found.proven.finished_at:
         finished = pendulum.instance(found.proven.finished_at)
         live = sum(count for count, _ in found.proven.totals.values())
@@ -33,6 +33,7 @@ def render_status(found: Status) -> None:
 
 
 def _runs_table(latest: list[Run]) -> Table:
+    """Return the table of the last runs in the status, a row each."""
     table = Table(box=None, title="last runs", title_justify="left", padding=(0, 1, 0, 0))
     for name in ("run", "status", "mode"):
         table.add_column(name, no_wrap=True)
@@ -52,7 +53,7 @@ def _runs_table(latest: list[Run]) -> Table:
 
 
 def _messages(latest: list[Run]) -> dict[str, str]:
-    """Return the errors and warnings of the last runs, each with the time of the newest run."""
+    """Return the errors and warnings of the last runs for the status, with the newest time."""
     times: dict[str, str] = {}
     for run in latest:
         for line in [run.error] if run.error else run.warnings:
@@ -61,7 +62,7 @@ def _messages(latest: list[Run]) -> dict[str, str]:
 
 
 def _months_table(found: Status) -> Table:
-    """Return the months around today one by one; all earlier and all later ones in one line."""
+    """Return the status's table of amounts by month: all earlier, each near one, all later."""
     currencies = sorted({month.currency for month in found.months})
     table = Table("due", box=None, title="billing milestones by month", title_justify="left")
     for currency in currencies:
@@ -79,6 +80,7 @@ def _months_table(found: Status) -> Table:
 
 
 def _period(due: date | None) -> str:
+    """Return the name of a due date's line in the status: its month, earlier, later or no date."""
     if due is None:
         return "no date"
     today = pendulum.today("UTC").date()
@@ -89,7 +91,7 @@ def _period(due: date | None) -> str:
 
 
 def status_json(found: Status) -> dict[str, object]:
-    """Return the status as JSON."""
+    """Return the status of the warehouse as JSON."""
     proven = found.proven
     return {
         "source": found.source,

@@ -13,7 +13,7 @@ from warehouse.ledger.store import Ledger
 
 
 def check_account(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
-    """Check that the ledger is bound to the connected account.
+    """Check the account binding: that the ledger is bound to the connected account.
 
     Args:
         ledger: The ledger of changes.
@@ -59,4 +59,5 @@ def connected_account(reader: KantataReader) -> AccountBinding:
 
 
 def _describe(account: AccountBinding) -> str:
+    """Return an account binding as text: the account's id and its address."""
     return f"account {account.account_id or 'unknown'} at {account.address}"

@@ -41,11 +41,11 @@ class KantataSettings(BaseConfiguration):
     scan_every: str = "24h"
 
     def arguments(self) -> dict[str, Any]:
-        """Return the settings that are arguments of the dlt source."""
+        """Return the Kantata settings that are arguments of the dlt source."""
         return {name: getattr(self, name) for name in self.__annotations__ if name != "scan_every"}
 
     def longest_without_scan(self) -> timedelta:
-        """Return ``scan_every`` as a timedelta.
+        """Return the setting ``scan_every`` as a timedelta.
 
         Raises:
             KantataMisconfigured: If it is not a duration such as 24h.
@@ -53,7 +53,7 @@ class KantataSettings(BaseConfiguration):
         return parse_duration(self.scan_every, "[sources.kantata] scan_every")
 
     def reader(self, attempts: int = 1, on_request: OnRequest | None = None) -> KantataReader:
-        """Return a new reader for a few requests."""
+        """Return a new reader with the Kantata settings, for a few requests."""
         return KantataReader(
             self.kantata_api_url,
             self.kantata_access_token,
@@ -92,7 +92,7 @@ def resolve_kantata() -> KantataSettings:
 
 
 def parse_duration(text: str, name: str) -> timedelta:
-    """Return a duration written as 90m, 24h or 7d.
+    """Return a duration of a setting, written as 90m, 24h or 7d.
 
     Args:
         text: A number and s, m, h or d.
@@ -153,7 +153,7 @@ def push_settings() -> PushSettings:
 
 
 def resolve_write_token() -> str:
-    """Return the token for writing; empty if none is configured.
+    """Return the setting of the token for writing; empty if none is configured.
 
     Raises:
         KantataMisconfigured: If the settings cannot be read.
@@ -164,7 +164,7 @@ def resolve_write_token() -> str:
 
 
 def _whole_number(name: str, minimum: int) -> int:
-    """Return a whole number of ``[push]``; if not set, the default of ``PushSettings``."""
+    """Return a whole number of the settings ``[push]``, else the default of ``PushSettings``."""
     text = setting(name, str(getattr(PushSettings, name.removeprefix("push."))))
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < minimum:
         raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {minimum}")
@@ -198,7 +198,7 @@ def alert_settings() -> AlertSettings:
 
 
 def _is_safe(url: str) -> bool:
-    """Return whether a URL is https, or http on this machine."""
+    """Return whether the URL in a setting is https, or http on this machine."""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - reading it checks it

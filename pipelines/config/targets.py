@@ -36,7 +36,7 @@ _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
 
 def configured_target(destination: str) -> Target:
-    """Return the configured warehouse.
+    """Return the configured target: the warehouse and its ledger.
 
     Args:
         destination: ``duckdb`` or ``postgres``.
@@ -61,7 +61,7 @@ def configured_target(destination: str) -> Target:
 
 
 def duckdb_target(loader: Path, published: Path) -> Target:
-    """Return a DuckDB warehouse.
+    """Return the target of a DuckDB warehouse.
 
     Args:
         loader: The file dlt loads into.
@@ -91,6 +91,7 @@ def duckdb_target(loader: Path, published: Path) -> Target:
 
 
 def _memory_limit() -> str:
+    """Return the memory limit of the DuckDB target, checked."""
     limit = setting("warehouse.memory_limit", _MEMORY)
     if not re.fullmatch(r"[1-9][0-9]{0,5} ?[MG]B", limit):
         raise WarehouseMisconfigured(f"[warehouse] memory_limit is {limit!r}; write it as 512MB")
@@ -98,12 +99,12 @@ def _memory_limit() -> str:
 
 
 def _real_path(path: Path) -> Path:
-    """Return the path with links resolved; unlike ``Path.resolve`` it accepts circular links."""
+    """Return the path of a target's file with links resolved, even if they are circular."""
     return Path(os.path.realpath(path))
 
 
 def _check_file(path: Path, what: str, name: str) -> None:
-    """Refuse a folder, and a file name that DuckDB would confuse with a schema."""
+    """Refuse a target's file if it is a folder, or DuckDB would confuse it with a schema."""
     if os.path.isdir(path):  # Path.is_dir raises without permission
         raise WarehouseMisconfigured(f"{path} is a folder: set {name} to {what}")
     for file in (path, _real_path(path)):  # a link can be opened by either name
@@ -117,13 +118,14 @@ def _check_file(path: Path, what: str, name: str) -> None:
 
 
 def _ledger_url(default: str | None) -> str:
-    """Return LEDGER__URL, else the default, else the URL of the Postgres warehouse."""
+    """Return the URL of a target's ledger: LEDGER__URL, the default, or the Postgres warehouse."""
     if url := setting("ledger.url", ""):
         return check_ledger_url(url)
     return default or _postgres_url()
 
 
 def _postgres_url() -> str:
+    """Return the URL of the Postgres target, checked, for the ledger in it."""
     found = _postgres_credentials()
     if not isinstance(found, str):
         raise WarehouseMisconfigured(
@@ -135,11 +137,12 @@ def _postgres_url() -> str:
 
 
 def _postgres_credentials() -> object:
-    """Return the credentials as configured: one URL, or a section of a file."""
+    """Return the Postgres target's credentials as configured: one URL, or a section of a file."""
     return dlt.config.get("destination.postgres.credentials")
 
 
 def _postgres_target() -> Target:
+    """Return the target of a Postgres warehouse."""
     credentials = _postgres_credentials()
     if isinstance(credentials, str) and credentials:
         check_postgres_url(credentials, _POSTGRES_CREDENTIALS)
@@ -158,6 +161,7 @@ def _postgres_target() -> Target:
 
 
 def _duckdb_file(credentials: str) -> Path:
+    """Return the DuckDB target's file that the configured credentials name."""
     path = credentials.removeprefix("duckdb:///").partition("?")[0]
     if not path or path == ":memory:" or "://" in path:
         raise WarehouseMisconfigured(

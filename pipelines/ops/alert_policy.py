@@ -48,12 +48,12 @@ class JobOutcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the run published the data it read."""
+        """Return whether the job's run published the data it read."""
         return self.exit_code in SUCCEEDED
 
     @property
     def cause(self) -> str:
-        """The cause of a failure, equal for two runs that fail for the same reason."""
+        """Return the cause of a job's failure, equal for two runs that fail for the same reason."""
         return _VARIES.sub("#", f"{self.kind}: {' '.join(self.matters)}")
 
 
@@ -131,11 +131,12 @@ class _News:
 
     @property
     def is_any(self) -> bool:
-        """Whether an alert is needed."""
+        """Return whether the news needs an alert."""
         return self.is_changed or bool(self.happened)
 
 
 def _compare(before: AlertState, outcome: JobOutcome, after: timedelta, now: datetime) -> _News:
+    """Compare a run's outcome with the last alert; return what is new."""
     last_success = now if outcome.succeeded else before.last_success or now
     is_late = now - _lateness_start(before, last_success) > after
     was = Condition(before.condition or Condition.WELL)
@@ -165,7 +166,7 @@ def _lateness_start(before: AlertState, last_success: datetime) -> datetime:
 def _next_condition(
     was: Condition, before: AlertState, outcome: JobOutcome, is_late: bool
 ) -> tuple[Condition, Sequence[str]]:
-    """Return the condition, and the matters that identify it."""
+    """Return the condition that decides on an alert, and the matters that identify it."""
     if outcome.succeeded:
         return (Condition.PERSON if outcome.matters else Condition.WELL), outcome.matters
     if outcome.exit_code in (ExitCode.FAILED, ExitCode.MISCONFIGURED):
@@ -181,7 +182,7 @@ def _next_condition(
 def _write_message(
     news: _News, before: AlertState, outcome: JobOutcome, job: str, now: datetime
 ) -> str:
-    """Return the message: first the condition, then what happened once; empty if none is new."""
+    """Return the alert's message: the condition, then what happened once; empty if none is new."""
     parts = []
     if news.is_changed:
         is_person = news.condition is Condition.PERSON
@@ -195,6 +196,7 @@ def _write_message(
 def _condition_message(
     news: _News, before: AlertState, shown: Sequence[str], job: str, now: datetime
 ) -> str:
+    """Return the part of an alert's message about the condition of the job."""
     if news.condition is Condition.WELL:
         since = f" for {_duration_words(before.since, now)}" if before.since else ""
         return f"{job} has recovered. It {_WAS[news.was]}{since}."
@@ -215,12 +217,13 @@ _WAS = {
 
 
 def _one_time_message(who: str, happened: Sequence[str]) -> str:
-    """Return the message about what happened once: no later alert says that it is settled."""
+    """Return the alert's part on what happened once: no later alert says that it is settled."""
     says = "requires action on what happened during a push (sent once, with no all-clear):"
     return "\n".join([f"{who} {says}", *_listed(happened, "milestones changes --all")])
 
 
 def _listed(matters: Sequence[str], command: str) -> list[str]:
+    """Return the first matters of an alert's message as lines, and the command that shows more."""
     lines = [f"• {matter}" for matter in matters[:_MAX_LINES]]
     if len(matters) > _MAX_LINES:
         lines.append(f"• and {len(matters) - _MAX_LINES} more: see `{command}`")
@@ -228,4 +231,5 @@ def _listed(matters: Sequence[str], command: str) -> list[str]:
 
 
 def _duration_words(since: datetime, now: datetime) -> str:
+    """Return in words, for an alert's message, how long a condition has lasted."""
     return pendulum.instance(since).diff_for_humans(pendulum.instance(now), absolute=True)

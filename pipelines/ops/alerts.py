@@ -77,7 +77,7 @@ def send_alert(
 
 
 def _with_untold(before: AlertState, outcome: JobOutcome, saved_at: datetime | None) -> AlertState:
-    """Return the state before, with what happened once added: the next run finds the rest."""
+    """Return the last alert state with what happened once, since no alert of it was sent."""
     untold = tuple(dict.fromkeys((*before.untold, *outcome.happened)))
     if untold == before.untold:
         return before
@@ -96,6 +96,7 @@ def _state_in_warehouse(target: Target | None, job: str) -> AlertState | None:
 
 
 def _save_in_warehouse(target: Target | None, job: str, state: AlertState) -> None:
+    """Save the alert state in a Postgres warehouse; ignore a warehouse that cannot be used."""
     if target is None or target.loader:
         return
     try:
@@ -106,7 +107,7 @@ def _save_in_warehouse(target: Target | None, job: str, state: AlertState) -> No
 
 
 def _post(url: str, message: str, outcome: JobOutcome) -> str:
-    """Post a message within a timeout; return why it failed, without the URL, or nothing."""
+    """Post an alert within a timeout; return why it failed, without the URL, or nothing."""
     is_stopped = outcome.exit_code in STOPPED_BY_SIGNAL
     timeout = _TIMEOUT_WHEN_STOPPED if is_stopped else _TIMEOUT
     failures: list[str] = []
@@ -118,7 +119,7 @@ def _post(url: str, message: str, outcome: JobOutcome) -> str:
 
 
 def _request(url: str, message: str) -> str:
-    """Post once; return why it failed, or nothing."""
+    """Post an alert to the webhook once; return why it failed, or nothing."""
     text = _escape_for_slack(mask_secrets(message)[:_MAX_CHARACTERS])
     try:
         with requests.post(
@@ -131,5 +132,5 @@ def _request(url: str, message: str) -> str:
 
 
 def _escape_for_slack(text: str) -> str:
-    """Return the text escaped, so that Slack finds no link and no mention in it."""
+    """Return an alert's text escaped, so that Slack finds no link and no mention in it."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -40,38 +40,38 @@ class JobResult:
 
     @property
     def stopped(self) -> KantataError | WarehouseError | None:
-        """The error that stopped the push early; None if none did."""
+        """Return the error that stopped the job's push early; None if none did."""
         return self.pushed.stopped if self.pushed else None
 
     @property
     def exit_code(self) -> int:
-        """The exit code: that of the error that stopped the push, else 3 or 0."""
+        """Return the job's exit code: that of the error that stopped its push, else 3 or 0."""
         if self.stopped is not None:
             return self.stopped.exit_code
         return ExitCode.ACTION_REQUIRED if self.needs else ExitCode.DONE
 
     @property
     def needs(self) -> list[str]:
-        """What requires action, a line each."""
+        """Return what requires action after the job, a line each."""
         return [*self.lasting, *self.happened]
 
     @property
     def lasting(self) -> list[str]:
-        """What requires action, and the next run reports again until it is settled."""
+        """Return what requires action, and the next run of the job reports again until settled."""
         synced = self.synced.needs if self.synced else []
         pushed = self.pushed.lasting if self.pushed else []
         return list(dict.fromkeys([*synced, *pushed]))
 
     @property
     def happened(self) -> list[str]:
-        """What requires action, and no later run reports."""
+        """Return what requires action, and no later run of the job reports."""
         lasting = self.lasting  # the sync after a push repeats warnings of the first one
         lines = self.pushed.happened if self.pushed else []
         return [line for line in dict.fromkeys(lines) if line not in lasting]
 
     @property
     def outcome(self) -> JobOutcome:
-        """The outcome of the run, for alerts."""
+        """Return the outcome of the job's run, for alerts."""
         happened = tuple(self.happened)
         if self.stopped is not None:
             return replace(_failure_outcome(self.stopped), happened=happened)
@@ -127,6 +127,7 @@ def run_job(
 def _run_parts(
     target: Target, part: Part | None, *, wait: float, observer: RunObserver, now: Now
 ) -> JobResult:
+    """Run the parts of the job: the sync, then the push if it is enabled, or the one given."""
     locks.ensure_supported()
     kantata, push = kantata_settings(), push_settings()
     if part is Part.PUSH:
@@ -139,6 +140,7 @@ def _run_parts(
 
 
 def _failure_outcome(error: BaseException) -> JobOutcome:
+    """Return the outcome of a job that an error stopped, for alerts."""
     return JobOutcome(
         getattr(error, "exit_code", ExitCode.FAILED),
         matters=(mask_secrets(str(error)),),  # saved in the alert state

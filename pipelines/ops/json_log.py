@@ -38,7 +38,7 @@ class JsonLog:
         self._lock = threading.Lock()
 
     def observer(self) -> RunObserver:
-        """Return an observer that logs the progress of a run."""
+        """Return an observer that logs the progress of a run as JSON lines."""
         return RunObserver(
             began=self._begin_run,
             phase=self._begin_phase,
@@ -48,7 +48,7 @@ class JsonLog:
         )
 
     def line(self, event: str, level: str = "info", **values: object) -> None:
-        """Write one line."""
+        """Write one JSON line to the log."""
         kind = event if level == "info" else f"{event}, {level}"
         with self._lock:
             self._written[kind] += 1
@@ -59,7 +59,7 @@ class JsonLog:
             _write(mask_secrets(json.dumps(head | values, default=str)) + "\n")
 
     def end(self, exit_code: int, **values: object) -> None:
-        """Write the last line: exit code, duration, and the fields given."""
+        """Write the last JSON line of the log: exit code, duration, and the fields given."""
         self._end_phase()
         left_out = {kind: n - MAX_LINES for kind, n in self._written.items() if n > MAX_LINES}
         level = _LEVELS.get(exit_code, "error")
@@ -67,33 +67,40 @@ class JsonLog:
         self.line("end", level, exit_code=exit_code, seconds=seconds, left_out=left_out, **values)
 
     def _begin_run(self, run_id: str) -> None:
+        """Log the beginning of a run as a JSON line; this and later lines carry its id."""
         self._run_id = run_id
         self.line("begin")
 
     def _begin_phase(self, name: str) -> None:
+        """Log the end of the phase before as a JSON line, and time the new one."""
         self._end_phase()
         self._phase, self._phase_began = name, time.monotonic()
 
     def _end_phase(self) -> None:
+        """Log the end of the current phase as a JSON line, with its seconds."""
         if self._phase is not None:
             self.line("phase", phase=self._phase, seconds=_since(self._phase_began))
         self._phase = None
 
     def _log_progress(self, rows: int, read: int, pages: int) -> None:
+        """Log the progress of reading as a JSON line, unless the last one is recent."""
         if time.monotonic() - self._progress_at >= _PROGRESS_EVERY:
             self._progress_at = time.monotonic()
             self.line("progress", milestones=rows, page=read, pages=pages)
 
     def _log_note(self, text: str) -> None:
+        """Log a note as a JSON line."""
         self.line("note", message=text)
 
     def _log_request(self, request: RequestLog) -> None:
+        """Log a request to Kantata as a JSON line; a failed one as a warning."""
         is_success = 200 <= request.status < 300
         values = vars(request) | {"seconds": round(request.seconds, 3)}
         self.line("request", "info" if is_success else "warning", **values)
 
 
 def _write(line: str) -> None:
+    """Write a line of the JSON log on stderr; if that fails, go on without it."""
     try:
         sys.stderr.write(line)
         sys.stderr.flush()
@@ -104,4 +111,5 @@ def _write(line: str) -> None:
 
 
 def _since(began: float) -> float:
+    """Return the seconds since a time, rounded for the JSON log."""
     return round(time.monotonic() - began, 3)

@@ -48,7 +48,7 @@ def check_marts(target: Target) -> list[Finding]:
 
 
 def findings_exit_code(findings: list[Finding]) -> ExitCode:
-    """Return the exit code of findings: 1 if one is blocking, 3 if all are warnings, else 0."""
+    """Return the exit code of the marts' findings: 1 if one blocks, 3 if all warn, else 0."""
     if any(finding.severity is Severity.BLOCKING for finding in findings):
         return ExitCode.FAILED
     return ExitCode.ACTION_REQUIRED if findings else ExitCode.DONE

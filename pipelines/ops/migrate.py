@@ -44,7 +44,7 @@ class MigrationResult:
 def migrate(
     source: Target, target: Target, phase: Callable[[str], None], now: Now
 ) -> MigrationResult:
-    """Copy a DuckDB warehouse and its ledger to an empty Postgres.
+    """Migrate a warehouse: copy it and its ledger from DuckDB to an empty Postgres.
 
     The DuckDB files stay; the old ledger is renamed, so that no change is sent from both. The move
     can be repeated, whether it was interrupted or not, until the job has run on Postgres: every
@@ -75,7 +75,7 @@ def migrate(
 
 
 def _check_target(old: Database, target: Target) -> None:
-    """Check that Postgres has no runs but those of an earlier move."""
+    """Check that the Postgres to migrate to has no runs but those of an earlier move."""
     with connect(target.destination) as new:
         prepare_tables(new)
         runs_there, runs_here = run_ids(new), run_ids(old)
@@ -88,7 +88,7 @@ def _check_target(old: Database, target: Target) -> None:
 
 
 def _copy(old: Database, lock: WarehouseLock) -> dict[str, int]:
-    """Copy the tables that dlt loads, and compare the totals; return the rows by table."""
+    """Copy the tables of the warehouse to migrate, compare the totals; return the rows by table."""
     pipeline = reset_pipeline(lock.target)
     pipeline.sync_destination()
     pipeline.extract(loaded_before(export.raw_batches(old)), loader_file_format="parquet")
@@ -105,7 +105,7 @@ def _copy(old: Database, lock: WarehouseLock) -> dict[str, int]:
 
 
 def _build_marts(target: Target) -> None:
-    """Build the marts of the last validated run, unless the next sync has to."""
+    """Build the marts of the last validated run migrated, unless the next sync has to."""
     with connect(target.destination) as database:
         run = runs.last_proven_run(database)
         if run and not runs.run_history(database).has_unfinished_run:
@@ -113,7 +113,7 @@ def _build_marts(target: Target) -> None:
 
 
 def _ledger_file(source: Target, target: Target) -> Path | None:
-    """Return the old ledger's file; None unless a file is to move to a database."""
+    """Return the file of the ledger to migrate; None unless it moves from a file to a database."""
     old_url, new_url = sa.make_url(source.ledger_url), target.ledger_url
     if old_url.get_backend_name() != "sqlite" or new_url.startswith("sqlite"):
         return None
@@ -121,6 +121,7 @@ def _ledger_file(source: Target, target: Target) -> Path | None:
 
 
 def _retired_name(file: Path) -> Path:
+    """Return the name that a ledger's file gets once it is migrated."""
     return file.with_name(f"{file.name}.moved")
 
 
@@ -149,7 +150,7 @@ def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
 
 
 def _events(file: Path, now: Now) -> list[Event]:
-    """Return the events of a ledger's file; none if it does not exist."""
+    """Return the events of a ledger's file to migrate; none if it does not exist."""
     if not file.exists():
         return []
     with connect_ledger(f"sqlite:///{file}", now) as ledger:
@@ -157,7 +158,7 @@ def _events(file: Path, now: Now) -> list[Event]:
 
 
 def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | None, Path | None]:
-    """Move the ledger from a file to a database; return its changes, and the renamed file."""
+    """Migrate the ledger from a file to a database; return its changes, and the renamed file."""
     file = _ledger_file(source, target)
     if file is None:
         return None, None
@@ -177,7 +178,7 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
 
 
 def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
-    """Copy the events that are not on Postgres yet, unless the ledgers differ."""
+    """Migrate the events that are not on Postgres yet, unless the ledgers differ."""
     events_there, events_here = new.events(), old.events()
     is_continued = events_there[: len(events_here)] == events_here
     if events_here and is_continued and len(events_there) > len(events_here):
@@ -192,6 +193,6 @@ def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
 
 
 def _retire(file: Path, retired: Path) -> Path:
-    """Rename a ledger's file, so that nothing more is sent from it."""
+    """Rename the file of a migrated ledger, so that nothing more is sent from it."""
     file.rename(retired)
     return retired

@@ -35,13 +35,13 @@ class Status:
     units: dict[str, Decimal]
 
     def is_fresh(self, max_age: timedelta, now: datetime) -> bool:
-        """Return whether the last validated run is no older than this."""
+        """Return whether the status's last validated run is no older than this."""
         finished = self.proven.finished_at if self.proven else None
         return finished is not None and now - finished <= max_age
 
 
 def read_status(target: Target) -> Status:
-    """Return the status of a warehouse.
+    """Read the status of a warehouse: last runs, last validated run, amounts by month.
 
     Raises:
         WarehouseError: If the warehouse does not exist, or cannot be read.

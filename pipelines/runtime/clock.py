@@ -9,5 +9,5 @@ Now = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Return the time of this machine, in UTC."""
+    """Return the time of this machine's clock, in UTC."""
     return datetime.now(UTC)

@@ -42,12 +42,13 @@ class Stopped(BaseException):
 
 
 def _stop(signum: int, _frame: FrameType | None) -> None:
+    """Handle a signal: raise ``Stopped``."""
     raise Stopped(signum)
 
 
 @contextmanager
 def on_forced_exit(report: ExitReporter) -> Iterator[None]:
-    """Call a reporter before the watchdog exits the process without an exception.
+    """Call a reporter before the signals' watchdog exits the process without an exception.
 
     Args:
         report: Called with one line and the exit code.
@@ -91,6 +92,7 @@ def _watchdog() -> Iterator[None]:
 
 
 def _watch(receiver: socket.socket, ended: threading.Event) -> None:
+    """Wait for signals in the watchdog's thread; exit if the process does not end in time."""
     while received := receiver.recv(1):
         signum = received[0]
         if signum in _STOPPING and not ended.wait(_END_SECONDS):
@@ -98,7 +100,7 @@ def _watch(receiver: socket.socket, ended: threading.Event) -> None:
 
 
 def _force_exit(signum: int) -> None:
-    """Exit the process, whatever its main thread is doing."""
+    """Exit the process after a signal, whatever its main thread is doing."""
     code = signal_exit_code(signum)
     line = (
         f"stopped by {signal.Signals(signum).name}: the current step did not end within "
@@ -145,7 +147,7 @@ def in_thread(work: Callable[[], object]) -> None:
 
 
 def _stop_dlt(signum: int) -> None:
-    """Keep dlt from starting another load job."""
+    """Keep dlt from starting another load job after a signal."""
     from dlt.common.runtime import signals as dlt_signals  # here, since --help needs no dlt
 
     dlt_signals.set_received_signal(signum)

@@ -23,4 +23,5 @@ def unseen(text: str) -> str:
 
 
 def _escaped(character: str) -> str:
+    """Return an invisible character of a text as its escape sequence."""
     return character.encode("unicode_escape").decode("ascii")

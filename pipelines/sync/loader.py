@@ -17,7 +17,7 @@ from warehouse.target import Target
 
 
 def reset_pipeline(target: Target) -> dlt.Pipeline:
-    """Return the pipeline of a target with an empty working folder.
+    """Return the dlt pipeline that loads into a target, with an empty working folder.
 
     Its state is restored from the warehouse, so load packages that a killed run left, a lost
     folder and another machine make no difference.
@@ -27,7 +27,7 @@ def reset_pipeline(target: Target) -> dlt.Pipeline:
 
 
 def load(pipeline: dlt.Pipeline) -> None:
-    """Normalize and load the extracted rows.
+    """Load the extracted rows with dlt, after it has normalized them.
 
     Raises:
         WarehouseError: If loading fails.
@@ -63,7 +63,7 @@ def translate_errors(target: Target) -> Iterator[None]:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return the first cause that is one of our errors or a full disk, else the error itself."""
+    """Return the first cause of dlt's error that is ours or a full disk, else the error itself."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, (KantataError, WarehouseError, Stopped)) or is_disk_full(cause):

@@ -52,12 +52,12 @@ class SyncResult:
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 3 if action is required, else 0."""
+        """Return the exit code of a sync: 3 if action is required, else 0."""
         return ExitCode.ACTION_REQUIRED if self.needs else ExitCode.DONE
 
     @property
     def needs(self) -> list[str]:
-        """What requires action, a line each."""
+        """Return what requires action after a sync, a line each."""
         lines = [*self.run.warnings, *map(str, self.rejected[:_MAX_REJECTS])]
         if (more := len(self.rejected) - _MAX_REJECTS) > 0:
             lines.append(f"{more} more records are rejected: see kantata.rejected_records")
@@ -126,12 +126,12 @@ class _Job:
     observer: RunObserver
 
     def connect(self) -> AbstractContextManager[Database]:
-        """Open a connection to the warehouse."""
+        """Open a connection to the warehouse that a sync loads into."""
         return connect(self.pipeline.destination)
 
 
 def build_context(run: Run, timezone: str) -> build.BuildContext:
-    """Return the context of the marts of a run: their today is Kantata's date at its start."""
+    """Return the context in which a sync builds the marts: today is Kantata's date at its start."""
     moment = pendulum.instance(run.cursor_at or run.started_at)
     return build.BuildContext(
         run_id=run.run_id, as_of=moment.in_timezone(timezone).date(), timezone=timezone
@@ -139,7 +139,7 @@ def build_context(run: Run, timezone: str) -> build.BuildContext:
 
 
 def _begin_run(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, RunHistory]:
-    """Insert the run's row; return it and the history of earlier runs."""
+    """Begin the run of a sync: insert its row; return it and the history of earlier runs."""
     with connect(pipeline.destination) as database:
         prepare_tables(database)
         runs.end_killed_runs(database)
@@ -155,6 +155,7 @@ def _begin_run(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, RunHistory]:
 def _extract_request(
     options: SyncOptions, history: RunHistory, settings: KantataSettings
 ) -> ExtractRequest:
+    """Return the extract request of a sync, from its options, its settings and earlier runs."""
     return ExtractRequest(
         full=options.full,
         scan_every=settings.longest_without_scan(),
@@ -174,7 +175,7 @@ def _extract_request(
 
 @contextmanager
 def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
-    """Finish the run's row, however the run ends."""
+    """Finish the run's row in ``sync_runs``, however the sync ends."""
     began = time.monotonic()
     try:
         yield
@@ -189,6 +190,7 @@ def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterat
 
 
 def _end_run(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
+    """Write the end of a sync to the run's row: its status, time and duration."""
     run.finished_at = now()
     run.duration_seconds = round(time.monotonic() - began, 3)
     with connect(pipeline.destination) as database:
@@ -196,13 +198,14 @@ def _end_run(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
 
 
 def _status(cause: BaseException) -> RunStatus:
+    """Return the status of a sync's run that an error ended."""
     if isinstance(cause, Stopped):
         return RunStatus.STOPPED
     return RunStatus.UNPROVEN if isinstance(cause, WarehouseUnproven) else RunStatus.FAILED
 
 
 def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Read what changed into dlt's working folder, and save the figures in the run's row."""
+    """Read what a sync needs into dlt's working folder, and save the figures in the run's row."""
     job.observer.phase("reading")
     report = _extract(job, settings, request)
     pa.default_memory_pool().release_unused()  # leave the memory to DuckDB
@@ -213,6 +216,7 @@ def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Repo
 
 
 def _extract(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
+    """Extract the rows of a sync with dlt's pipeline; return the report of what was read."""
     report = Report()
     job.pipeline.sync_destination()
     with job.connect() as database:
@@ -230,13 +234,14 @@ def _extract(job: _Job, settings: KantataSettings, request: ExtractRequest) -> R
 
 
 def _load(job: _Job) -> None:
+    """Load the extracted rows of a sync, in a thread that receives no signals."""
     ensure_locked(job.lock)
     job.observer.phase("loading")
     in_thread(partial(load, job.pipeline))
 
 
 def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
-    """Compare the loaded totals with those read; return the minor units by currency."""
+    """Validate the loaded run of a sync: compare totals; return the minor units by currency."""
     job.observer.phase("proving")
     with job.connect() as database:
         differences = proof.compare_totals(
@@ -254,6 +259,7 @@ def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
 
 
 def _build_marts(job: _Job) -> None:
+    """Build the marts of a sync's run, and add the warnings of their checks to it."""
     job.observer.phase("building marts")
     ensure_locked(job.lock)
     with job.connect() as database:
@@ -262,6 +268,7 @@ def _build_marts(job: _Job) -> None:
 
 
 def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
+    """Fill the row of a sync's run with the figures of what was read."""
     run.mode, run.why = report.mode, report.why
     run.requests, run.rows_read = report.requests, report.read
     run.added, run.changed, run.rejected = report.added, report.changed, len(report.rejected)
@@ -276,7 +283,7 @@ def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
 
 
 def _access_lost_warnings(lost: Mapping[str | None, int]) -> list[str]:
-    """Return a warning for each project that can no longer be read, with what to do."""
+    """Return a sync's warning for each project that can no longer be read, with what to do."""
     return [
         f"access lost: the token can no longer read project {project}, so its {count} milestones "
         "keep their last values. Give the token's user access again, or, if the project was "

@@ -44,7 +44,7 @@ def locked(
     note: Callable[[str], None] | None = None,
     shortest_wait: float = locks.SHORTEST_WAIT,
 ) -> Iterator[WarehouseLock]:
-    """Hold the lock of a warehouse, on this machine and on its server.
+    """Hold the lock of a warehouse for a session, on this machine and on its server.
 
     Args:
         target: The warehouse.
@@ -69,7 +69,7 @@ def locked(
 
 
 def publish_to_readers(target: Target) -> None:
-    """Replace the published DuckDB file; do nothing on Postgres.
+    """Publish a session's warehouse: replace the readers' DuckDB file; not on Postgres.
 
     Raises:
         WarehouseUnwritable: If space or permission is missing; the old file stays.
@@ -80,7 +80,7 @@ def publish_to_readers(target: Target) -> None:
 
 @contextmanager
 def open_existing(lock: WarehouseLock) -> Iterator[Database]:
-    """Open a connection to a warehouse that earlier runs have filled.
+    """Open a session's connection to a warehouse that earlier runs have filled.
 
     Raises:
         WarehouseError: If no run has filled it yet.
@@ -95,7 +95,7 @@ def open_existing(lock: WarehouseLock) -> Iterator[Database]:
 
 
 def prepare_tables(database: Database) -> None:
-    """Create the raw tables that are missing.
+    """Create the raw tables that a session needs and the warehouse lacks.
 
     Raises:
         WarehouseMisconfigured: If a later release wrote this warehouse.
@@ -104,7 +104,7 @@ def prepare_tables(database: Database) -> None:
 
 
 def ensure_locked(lock: WarehouseLock) -> None:
-    """Check that the connection with the advisory lock is still open.
+    """Check that the session's connection with the advisory lock is still open.
 
     Raises:
         WarehouseUnavailable: If it is closed, so that another machine may have the lock.

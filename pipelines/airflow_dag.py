@@ -57,7 +57,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Airflow's own
-        """Run the part; return the figures of its last log line.
+        """Run the part of the job as an Airflow task; return the figures of its last log line.
 
         Raises:
             AirflowSkipException: If the part is push, and push is not enabled.
@@ -87,7 +87,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
                 self._process.wait(_STOP)
 
     def _log_lines(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        """Log the lines of the command; return the last one."""
+        """Log the lines of the command in Airflow's task log; return the last one."""
         last: dict[str, Any] = {}
         for line in process.stderr or ():
             try:
@@ -99,6 +99,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
         return last
 
     def _result(self, code: int, last: dict[str, Any]) -> dict[str, Any]:
+        """Return the last log line, or raise the Airflow exception for the exit code."""
         if code == _ACTION_REQUIRED:
             for need in last.get("needs", []):
                 self.log.warning("action required: %s", need)
@@ -111,7 +112,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
 
 
 def _settings() -> dict[str, str]:
-    """Return the environment variables of the command."""
+    """Return the command's environment variables, from Airflow's variable and connections."""
     settings: dict[str, Any] = Variable.get("milestones_settings", {}, deserialize_json=True)
     found = {name: str(value) for name, value in settings.items()}
     found["KANTATA_ACCESS_TOKEN"] = Connection.get("kantata").password or ""
@@ -127,6 +128,7 @@ def _settings() -> dict[str, str]:
 
 
 def _connection(name: str) -> Connection | None:
+    """Return an Airflow connection; None if it does not exist."""
     try:
         return Connection.get(name)
     except AirflowNotFoundException:
@@ -134,6 +136,7 @@ def _connection(name: str) -> Connection | None:
 
 
 def _check_push(settings: dict[str, str]) -> None:
+    """Skip the Airflow task if push is off, and fail it if the ledger is not on Postgres."""
     if settings.get("PUSH__ENABLED", "").lower() != "true":
         raise AirflowSkipException(
             "push is off: set PUSH__ENABLED to true in the variable milestones_settings"

@@ -53,17 +53,17 @@ class AccountState:
     read_at: float = 0.0
 
     def why_unknown(self, change: Change) -> str:
-        """Return the reason why the state does not show what a change needs; empty if it does."""
+        """Return why the account's state does not show what a change needs; empty if it does."""
         if change.action is Action.CREATE:
             return self.unreadable_projects.get(change.workspace_id, "")
         return self.unreadable.get(str(change.milestone_id), "")
 
     def created_by(self, change: Change) -> list[str]:
-        """Return the ids of the milestones that carry the id of a change."""
+        """Return the ids of the milestones in the account that carry the id of a change."""
         return sorted(self.created.get(change.change_id, ()))
 
     def duplicates_of(self, change: Change) -> list[str]:
-        """Return the ids of the milestones that equal the one that a change creates."""
+        """Return the ids of the account's milestones that equal the one a change creates."""
         wanted = duplicate_fields(change.after)
         return [
             id_

@@ -10,7 +10,7 @@ from .fields import check_text
 
 
 def current_actor(name: str | None) -> str:
-    """Return the name of the person who acts: the given one, or the system's user.
+    """Return the actor's name: the given one, or the system's user.
 
     Raises:
         ChangeRefused: If the name is empty or has invisible characters.

@@ -61,6 +61,7 @@ def approve(
 
 
 def _check_digest(change: Change, digest: str) -> None:
+    """Refuse the approval of a change whose digest is not the given one."""
     if not change.digest.startswith(digest.strip().lower()):
         raise ChangeRefused(
             f"change {change.change_id} has the digest {change.digest[:DIGEST_LENGTH]}, not "
@@ -69,7 +70,7 @@ def _check_digest(change: Change, digest: str) -> None:
 
 
 def reject(ledger: Ledger, change_ids: Sequence[str], *, actor: str, reason: str) -> DecisionResult:
-    """Reject proposed changes.
+    """Reject proposed changes instead of approving them.
 
     Raises:
         ChangeRefused: If the reason is empty.
@@ -80,7 +81,7 @@ def reject(ledger: Ledger, change_ids: Sequence[str], *, actor: str, reason: str
 def withdraw(
     ledger: Ledger, change_ids: Sequence[str], *, actor: str, reason: str
 ) -> DecisionResult:
-    """Withdraw changes before they are sent.
+    """Withdraw changes, approved or not, before they are sent.
 
     Raises:
         ChangeRefused: If the reason is empty.
@@ -91,6 +92,7 @@ def withdraw(
 def _close_each(
     ledger: Ledger, change_ids: Sequence[str], status: Status, *, actor: str, reason: str
 ) -> DecisionResult:
+    """Reject or withdraw each change, with a reason; refuse an empty reason."""
     why = check_text("--reason", reason).strip()
     if not why:
         raise ChangeRefused("--reason is empty: give a reason for the audit")
@@ -104,7 +106,7 @@ def _close_each(
 def _decide_each(
     ledger: Ledger, change_ids: Iterable[str], decide: Callable[[Change], Change]
 ) -> DecisionResult:
-    """Decide on each change once, in the given order."""
+    """Decide on each change once, in the given order: approve, reject or withdraw it."""
     result = DecisionResult()
     for change_id in dict.fromkeys(change_ids):
         try:

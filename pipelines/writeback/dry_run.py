@@ -9,7 +9,7 @@ from .push_session import CHANGES_PER_READ, MAY_HAVE_BEEN_SENT, PushSession, chu
 
 
 def dry_run(session: PushSession, max_changes: int) -> list[Step]:
-    """Return the plan that a push would execute now.
+    """Make a dry run: return the plan that a push would execute now.
 
     Raises:
         KantataError: If the account cannot be read.
@@ -22,7 +22,7 @@ def dry_run(session: PushSession, max_changes: int) -> list[Step]:
 
 
 def _steps(session: PushSession, changes: list[Change]) -> list[Step]:
-    """Plan the steps of some changes; defer those that are too early to read back."""
+    """Plan the steps of some changes for a dry run; defer those too early to read back."""
     early = {c.change_id: why for c in changes if (why := session.why_too_early(c))}
     due = [change for change in changes if change.change_id not in early]
     planned = iter(build_plan(due, session.account_state(due)))

@@ -17,7 +17,7 @@ _INT32 = 2**31 - 1  # Kantata declares int32, so no greater amount is sent
 
 
 def check_text(name: str, text: str) -> str:
-    """Return a text that has no invisible characters, since people decide by what they see.
+    """Return the text of a field or a reason; refuse one with invisible characters.
 
     Args:
         name: The name of the text in the message.
@@ -32,6 +32,7 @@ def check_text(name: str, text: str) -> str:
 
 
 def _shortened(text: str) -> str:
+    """Return the text of a field for a message, quoted and shortened."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 

@@ -30,7 +30,7 @@ class LedgerLookup:
         self._requested: dict[str, str] = {}  # the place of a change request, by its milestone's id
 
     def claim_milestone(self, request: ChangeRequest) -> None:
-        """Record the milestone of a change request; refuse it if another one names it.
+        """Record in the lookup the milestone of a change request; refuse it if another names it.
 
         Raises:
             ChangeRefused: If another change request names the same milestone.
@@ -46,7 +46,7 @@ class LedgerLookup:
         self._requested[id_] = request.where
 
     def previous_change(self, request: ChangeRequest, values: Mapping[str, Value]) -> Change | None:
-        """Return the change that the same line led to before; None if there is none.
+        """Return the change in the ledger that the same line led to before; None without one.
 
         A value that the milestone already had then is not among the change's fields.
         """
@@ -56,7 +56,7 @@ class LedgerLookup:
         return next((c for c in equal if c.status in OPEN), equal[-1] if equal else None)
 
     def check_conflicts(self, draft: Draft, where: str) -> None:
-        """Record a draft; refuse it if it conflicts with another change.
+        """Record a draft; refuse it if it conflicts with a change in the ledger or the file.
 
         Raises:
             ChangeRefused: If its milestone has an open change, or it equals another create.
@@ -78,13 +78,14 @@ class LedgerLookup:
 
 
 def _key(action: Action, milestone_id: str | None, after: Image) -> tuple[Action, str]:
+    """Return the key by which the ledger lookup finds changes that may equal a request."""
     if action is not Action.CREATE:
         return action, str(milestone_id)
     return action, json.dumps(dict(after), sort_keys=True, ensure_ascii=False)
 
 
 def _sets(change: Change, values: Mapping[str, Value]) -> bool:
-    """Return whether an update was requested with these values and no others."""
+    """Return whether an update in the ledger was requested with these values and no others."""
     return change.after.keys() <= values.keys() and all(
         change.after.get(name, change.before.get(name)) == value for name, value in values.items()
     )

@@ -34,6 +34,7 @@ def milestone_image(record: Mapping[str, object]) -> Image:
 
 
 def _image_value(name: str, value: object) -> Value:
+    """Return a value of a milestone record in the form that its image has."""
     if name == "invoice_ids":
         return ",".join(sorted(map(str, value))) or None if isinstance(value, list) else None
     if name in _IDS:
@@ -102,4 +103,5 @@ def edits_since_proposed(change: Change, image: Image, units: Units) -> str:
 
 
 def _label(name: str) -> str:
+    """Return the name of a milestone's field as people read it."""
     return "amount" if name == "amount_in_cents" else name

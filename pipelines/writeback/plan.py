@@ -76,7 +76,7 @@ NOT_APPROVED = "it was altered in the ledger, so it is not what was approved. Pr
 
 
 def build_plan(changes: Sequence[Change], account: AccountState) -> list[Step]:
-    """Plan one step for each change.
+    """Build the plan of a push: one step for each change.
 
     Args:
         changes: Approved changes, and changes that may have been written.
@@ -102,6 +102,7 @@ def _plan_unknown(change: Change, settlement: Settlement | None, account: Accoun
 
 
 def _plan_approved(change: Change, account: AccountState) -> Step:
+    """Plan the step of an approved change, from the state of the account."""
     if change.approved_digest != change.digest:
         return Conflict(change, NOT_APPROVED)
     if why := account.why_unknown(change):
@@ -131,6 +132,7 @@ def _plan_existing(change: Change, account: AccountState) -> Step:
 
 
 def _plan_create(change: Change, account: AccountState) -> Step:
+    """Plan the step of an approved create: write it, unless it exists or conflicts."""
     created = account.created_by(change)
     if len(created) > 1:
         return Conflict(change, created_twice(created))
@@ -156,7 +158,7 @@ def _plan_create(change: Change, account: AccountState) -> Step:
 
 
 def limit_steps(steps: Sequence[Step], max_changes: int) -> list[Step]:
-    """Defer the steps beyond the number of changes that one push may decide on."""
+    """Defer the plan's steps beyond the number of changes that one push may decide on."""
     limited: list[Step] = []
     remaining = max_changes
     for step in steps:
@@ -169,7 +171,7 @@ def limit_steps(steps: Sequence[Step], max_changes: int) -> list[Step]:
 
 
 def _counts(step: Step) -> bool:
-    """Return whether a step counts towards ``max_changes``."""
+    """Return whether a step of the plan counts towards ``max_changes``."""
     if isinstance(step, Deferred):
         return False
     return isinstance(step, Write) or step.change.status is Status.APPROVED

@@ -46,7 +46,7 @@ def propose_changes(
     proposer: str,
     allow_duplicate: bool = False,
 ) -> list[ProposalResult]:
-    """Check change requests against the warehouse and write them to the ledger, all or none.
+    """Check change requests against the warehouse, and propose all in the ledger or none.
 
     Args:
         ledger: The ledger of changes.
@@ -78,7 +78,7 @@ def propose_changes(
 def _check_all(
     check: _ProposalCheck, requests: Sequence[ChangeRequest]
 ) -> list[ProposalResult | Draft]:
-    """Return a draft for each change request, or a result if there is nothing to propose."""
+    """Return the draft of each proposal, or a result if there is nothing to propose."""
     problems: list[str] = []
     checked: list[ProposalResult | Draft] = []
     for request in requests:
@@ -116,7 +116,7 @@ class _ProposalCheck:
     allow_duplicate: bool
 
     def draft_or_result(self, request: ChangeRequest) -> ProposalResult | Draft:
-        """Return the draft of a change request, or its result if it was proposed before.
+        """Return the draft of a proposal, or its result if it was proposed before.
 
         Raises:
             ChangeRefused: If it cannot be proposed.
@@ -139,7 +139,7 @@ class _ProposalCheck:
         return draft
 
     def _why_not_again(self, change: Change, request: ChangeRequest, values: Image) -> str:
-        """Return the reason why a line is not proposed again, and how to propose it anyway."""
+        """Return why a line is not proposed again, and how to propose it anyway."""
         if change.status is not Status.APPLIED:
             return f"already {change.status}"
         id_ = request.milestone_id
@@ -156,6 +156,7 @@ class _ProposalCheck:
         return "already applied"
 
     def _draft(self, request: ChangeRequest, values: dict[str, Value]) -> Draft:
+        """Return the draft of a proposal; refuse one for a milestone that counts as invoiced."""
         if request.action is Action.CREATE:
             return self._draft_create(request, values)
         before = self.warehouse.milestone(request.milestone_id)
@@ -178,7 +179,7 @@ class _ProposalCheck:
     def _changed_values(
         self, request: ChangeRequest, values: Image, before: Image
     ) -> dict[str, Value]:
-        """Return the values of an update that its milestone does not have yet."""
+        """Return the values of a proposed update that its milestone does not have yet."""
         if not values:
             raise ChangeRefused("nothing is set: add --set NAME=VALUE, or fill a column")
         changed = {name: value for name, value in values.items() if before[name] != value}
@@ -188,6 +189,7 @@ class _ProposalCheck:
         return changed
 
     def _draft_create(self, request: ChangeRequest, values: dict[str, Value]) -> Draft:
+        """Return the draft of a proposed create, with the currency of its project."""
         if request.milestone_id is not None:
             raise ChangeRefused(
                 f"a create has no milestone_id, but {request.milestone_id} is given: remove it"
@@ -210,6 +212,7 @@ class _ProposalCheck:
         )
 
     def _check_task(self, fields: Mapping[str, Value], project: str) -> None:
+        """Refuse a proposal whose task is missing or belongs to another project."""
         task = fields.get("story_id")
         if fields.get("billing_type") == "upon_completion" and task is None:
             raise ChangeRefused("billing_type upon_completion needs a story_id: set one")
@@ -220,7 +223,7 @@ class _ProposalCheck:
 
 
 def _requested_values(request: ChangeRequest) -> dict[str, Value]:
-    """Parse the fields of a change request into values that Kantata accepts."""
+    """Parse the fields of a proposal into values that Kantata accepts."""
     if not check_text("reason", request.reason).strip():
         raise ChangeRefused("the reason is missing: add --reason, or fill a column reason")
     for name in request.fields:
@@ -234,6 +237,7 @@ def _requested_values(request: ChangeRequest) -> dict[str, Value]:
 
 
 def _not_writable(name: str, action: Action) -> str:
+    """Return the reason why a proposal cannot set a field."""
     if action is Action.DELETE:
         return f"a delete sets no fields, but {name} is set: remove it"
     if name == "workspace_id":

@@ -37,7 +37,7 @@ class _StaleState(Exception):
 
 
 def push(session: PushSession, writer: KantataWriter, max_changes: int) -> PushResult:
-    """Settle unknown changes, write approved ones, and verify those that were written.
+    """Push the ledger's changes: settle unknown ones, write approved ones, verify those written.
 
     Args:
         session: A new session. The push lock of its ledger must be held.
@@ -100,15 +100,17 @@ class Pusher:
                 steps = []
 
     def _plan(self, changes: Sequence[Change]) -> list[Step]:
+        """Read the account's state, and return a step for each change to push."""
         account = self._session.account_state(changes)
         self._read_at = account.read_at
         return build_plan(changes, account)
 
     def _is_stale(self) -> bool:
+        """Return whether the account's state is too old to push on."""
         return time.monotonic() - self._read_at > FRESH
 
     def _attempt(self, step: Step) -> bool:
-        """Execute a step; return False if its change must be planned and tried again."""
+        """Execute a step of a push; return False if its change must be planned and tried again."""
         try:
             self._execute(step)
         except (_StaleState, KantataThrottled, KantataNeverArrived) as error:
@@ -121,6 +123,7 @@ class Pusher:
         return True
 
     def _execute(self, step: Step) -> None:
+        """Execute a step of a push: write, finish or defer its change."""
         match step:
             case Write():
                 self._write(step)
@@ -134,6 +137,7 @@ class Pusher:
     def _finish_unsent(
         self, change: Change, status: Status, why: str, milestone_id: str | None
     ) -> None:
+        """Finish a change without sending it in this push, unless a person withdrew it."""
         try:
             taken = self._session.transition(change, Status.APPLYING, why)
         except ChangeRefused:
@@ -143,11 +147,12 @@ class Pusher:
     def _finish(
         self, change: Change, settlement: Settlement, *, request_id: str | None = None
     ) -> None:
+        """Finish a change with its settlement, and count it as decided in this push."""
         self._decided += 1
         self._session.finish(change, settlement, request_id=request_id)
 
     def _write(self, step: Write) -> None:
-        """Send a change, unless it is no longer approved or the state is too old.
+        """Push a change: send it, unless it is no longer approved or the state is too old.
 
         Raises:
             _StaleState, KantataThrottled, KantataNeverArrived: The change is approved again, and
@@ -172,7 +177,7 @@ class Pusher:
         self._send(change)
 
     def _mark_sending(self, step: Write) -> Change:
-        """Record in the ledger that a change is about to be sent."""
+        """Record in the ledger that the push is about to send a change."""
         return self._session.ledger.mark_sending(
             step.change,
             who=ACTOR,
@@ -183,7 +188,7 @@ class Pusher:
         )
 
     def _send(self, change: Change) -> None:
-        """Send a change once, and record its result."""
+        """Send a change once in this push, and record its result."""
         try:
             milestone_id = _send_once(change, self._writer)
         except (KantataThrottled, KantataNeverArrived, KantataUnauthorized) as error:
@@ -201,7 +206,7 @@ class Pusher:
             self._streak.end()
 
     def _record_refusal(self, change: Change, error: KantataRefused) -> None:
-        """Read back whether Kantata applied the change that it refused, and record the result.
+        """Read back whether a pushed change that Kantata refused was applied; record the result.
 
         Raises:
             KantataForbidden: If too many changes in a row were forbidden.
@@ -223,7 +228,7 @@ class Pusher:
             )
 
     def _back_off(self, error: Exception) -> None:
-        """Pause requests for as long as Kantata says, or longer after each failure."""
+        """Pause the push's requests for as long as Kantata says, or longer after each failure."""
         if isinstance(error, _StaleState):
             return
         wait = error.retry_after if isinstance(error, KantataThrottled) else None
@@ -248,6 +253,7 @@ class Pusher:
 
     @property
     def _request_id(self) -> str | None:
+        """Return Kantata's id of the push's last request; None if no answer came."""
         return self._writer.request_id or None
 
 
@@ -258,7 +264,7 @@ class _FailureStreak:
         self._failure, self._length = "", 0
 
     def add(self, failure: str) -> bool:
-        """Count the failure of a change; return whether too many changes in a row had it.
+        """Count the failure of a pushed change; return whether too many in a row had it.
 
         Args:
             failure: Its name; empty if it does not concern other changes.
@@ -268,21 +274,23 @@ class _FailureStreak:
         return bool(failure) and self._length >= IN_A_ROW
 
     def end(self) -> None:
-        """Start over after a change that succeeded."""
+        """Start the push's count of failures over, after a change that succeeded."""
         self.add("")
 
 
 def _settlement(change: Change, status: Status, why: str) -> Settlement:
+    """Return the settlement of a pushed change, with the milestone that the change names."""
     return Settlement(status=status, why=why, milestone_id=change.milestone_id)
 
 
 def _done(change: Change, milestone_id: str) -> Settlement:
+    """Return the settlement of a change that the push applied."""
     why = f"done: milestone {milestone_id}" if change.action is Action.CREATE else "done"
     return Settlement(status=Status.APPLIED, why=why, milestone_id=milestone_id)
 
 
 def _send_once(change: Change, writer: KantataWriter) -> str:
-    """Send a change; return the id of its milestone."""
+    """Send a change of the push to Kantata; return the id of its milestone."""
     if change.action is Action.CREATE:
         return writer.create(change.change_id, change.after)
     milestone_id = str(change.milestone_id)
@@ -294,5 +302,6 @@ def _send_once(change: Change, writer: KantataWriter) -> str:
 
 
 def _describe(change: Change) -> str:
+    """Return what the push is about to send for a change, as text for the audit."""
     fields = ", ".join(f"{name}={value!r}" for name, value in change.after.items())
     return f"sending {change.action} of {change.milestone_id or 'a milestone'} {fields}".strip()

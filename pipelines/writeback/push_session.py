@@ -44,7 +44,7 @@ class PushSession:
         self._reconcile_after = reconcile_after
 
     def open(self, *, bind: bool = True) -> None:
-        """Check that the ledger belongs to this account, and read the minor units of currencies.
+        """Open the session: check that the ledger is of this account, and read minor units.
 
         Args:
             bind: Whether to bind a ledger to this account that is not bound to any yet.
@@ -65,15 +65,15 @@ class PushSession:
             self.result.stopped = self.result.stopped or error
 
     def now(self) -> datetime:
-        """Return Kantata's time, since the clocks of machines that push may differ."""
+        """Return Kantata's time for the session, since clocks of machines that push may differ."""
         return self.reader.server_now or self.ledger.now()
 
     def changes(self, *statuses: Status) -> list[Change]:
-        """Return the changes with these statuses, the oldest first."""
+        """Return the changes in the session's ledger with these statuses, the oldest first."""
         return self.ledger.changes(frozenset(statuses))
 
     def account_state(self, changes: Sequence[Change]) -> AccountState:
-        """Read the part of the account's state that these changes need.
+        """Read the part of the account's state that these changes of the session need.
 
         Raises:
             KantataError: If it cannot be read.
@@ -81,7 +81,7 @@ class PushSession:
         return read_account_state(self.reader, changes, self.units)
 
     def why_too_early(self, change: Change) -> str:
-        """Return the reason why it is too early to read back a change; empty if it is not."""
+        """Return why it is too early in this session to read back a change; empty if it is not."""
         if change.status not in MAY_HAVE_BEEN_SENT or change.sent_at is None:
             return ""
         until = change.sent_at + self._reconcile_after
@@ -94,7 +94,7 @@ class PushSession:
     def transition(
         self, change: Change, status: Status, why: str, request_id: str | None = None
     ) -> Change:
-        """Move a change to a status from which this push continues.
+        """Move a change to a status from which this push session continues.
 
         Raises:
             ChangeRefused: If its status has changed since it was read.
@@ -104,7 +104,7 @@ class PushSession:
     def finish(
         self, change: Change, settlement: Settlement, *, request_id: str | None = None
     ) -> None:
-        """Move a change to its final status in this push, and add it to the result."""
+        """Move a change to its final status in this push session, and add it to the result."""
         moved = self.ledger.transition(
             change,
             settlement.status,
@@ -117,10 +117,10 @@ class PushSession:
             self.result.changes.append(moved)
 
     def defer(self, change: Change, why: str) -> None:
-        """Leave a change to a later push, and add it to the result."""
+        """Leave a change to a later push session, and add it to the result."""
         self.result.waiting.append(WaitingChange(change, why))
 
 
 def chunks(items: Sequence[_T], size: int) -> list[list[_T]]:
-    """Split items into lists of at most this size."""
+    """Split the items of a push session into lists of at most this size."""
     return [list(items[start : start + size]) for start in range(0, len(items), size)]

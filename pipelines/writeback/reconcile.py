@@ -19,7 +19,7 @@ _CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 def reconcile(session: PushSession) -> PushResult:
-    """Settle the changes whose outcome is unknown, and verify the written ones; send nothing.
+    """Reconcile the ledger: settle unknown changes, and verify the written ones; send nothing.
 
     Raises:
         WarehouseError: If the ledger cannot be used or belongs to another account.
@@ -42,7 +42,7 @@ class Reconciler:
         self._session = session
 
     def settle(self) -> None:
-        """Find the result of each change that may have been written, unless it is too early.
+        """Reconcile each change that may have been written, unless it is too early.
 
         Raises:
             KantataError: If the account cannot be read.
@@ -52,7 +52,7 @@ class Reconciler:
             self._settle_all(changes)
 
     def _mark_interrupted(self) -> None:
-        """Mark the changes as unknown that an interrupted push was sending.
+        """Mark changes that an interrupted push was sending as unknown, to reconcile them.
 
         The push lock is ours, so that push has ended.
         """
@@ -61,7 +61,7 @@ class Reconciler:
             self._session.transition(change, Status.UNKNOWN, why)
 
     def _due(self) -> list[Change]:
-        """Return the unknown changes that may be read back now."""
+        """Return the unknown changes that may be reconciled now; defer the others."""
         due = []
         for change in self._session.changes(Status.UNKNOWN):
             if why := self._session.why_too_early(self._with_possible_time(change)):
@@ -71,7 +71,7 @@ class Reconciler:
         return due
 
     def _with_possible_time(self, change: Change) -> Change:
-        """Return the change, with the time of sending set to now if it is in the future."""
+        """Return the change to reconcile, with a time of sending in the future set to now."""
         now = self._session.now()
         if change.sent_at is None or change.sent_at <= now + _CLOCK_TOLERANCE:
             return change
@@ -82,6 +82,7 @@ class Reconciler:
         return self._session.ledger.correct_sent_at(change, now, who=ACTOR, what=why)
 
     def _settle_all(self, changes: list[Change]) -> None:
+        """Reconcile some changes: finish each by what is read back, or defer it."""
         account = self._session.account_state(changes)
         for change in changes:
             settlement = settle(change, account)

@@ -26,7 +26,7 @@ _POWERS_OF_TEN = frozenset(10**n for n in range(7))  # others have no exact deci
 def read_account_state(
     reader: KantataReader, changes: Iterable[Change], units: Units | None = None
 ) -> AccountState:
-    """Read the state of the account that these changes need; the milestones to write to are last.
+    """Read the account's state for these changes from Kantata; milestones to write to are last.
 
     Args:
         reader: Reads the account.
@@ -87,7 +87,7 @@ class _ExistingMilestones:
 
 
 def _read_existing(reader: KantataReader, project_ids: Mapping[str, str]) -> _ExistingMilestones:
-    """Read the milestones of updates and deletes.
+    """Read from Kantata the milestones of updates and deletes.
 
     Args:
         reader: Reads the account.
@@ -111,7 +111,7 @@ def _read_existing(reader: KantataReader, project_ids: Mapping[str, str]) -> _Ex
 
 
 def _classify_missing(reader: KantataReader, project_ids: Mapping[str, str]) -> _MissingMilestones:
-    """Find out which missing milestones are deleted, and why the others cannot be read."""
+    """Find out in Kantata which missing milestones are deleted, and why others are unreadable."""
     missing = _MissingMilestones()
     for id_, project in project_ids.items():
         try:
@@ -133,7 +133,7 @@ def _classify_missing(reader: KantataReader, project_ids: Mapping[str, str]) -> 
 
 
 def read_minor_units(reader: KantataReader) -> Units:
-    """Read the value of a minor unit by currency; empty if the token may not read currencies."""
+    """Read a minor unit's value by currency from Kantata; empty if the token may not read it."""
     try:
         page = reader.page("currencies", {"per_page": PER_PAGE})
     except NOT_ALLOWED:
@@ -147,12 +147,13 @@ def read_minor_units(reader: KantataReader) -> Units:
 
 
 def read_milestones(reader: KantataReader, ids: list[str]) -> dict[str, MilestoneState]:
-    """Read the state of these milestones by id, without those that are missing."""
+    """Read from Kantata the state of these milestones by id, without those that are missing."""
     pages = reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES)
     return {id_: state for page in pages for id_, state in _milestone_states(page)}
 
 
 def _milestone_states(page: Page) -> Iterator[tuple[str, MilestoneState]]:
+    """Yield the id and the state of each milestone on a page that Kantata returned."""
     invoices = page.side_loaded.get("invoices", {})
     statuses = {id_: record.get("status") for id_, record in invoices.items()}
     for id_, record in page.records.items():
@@ -160,6 +161,7 @@ def _milestone_states(page: Page) -> Iterator[tuple[str, MilestoneState]]:
 
 
 def _milestone_state(record: Record, invoice_statuses: Mapping[str, object]) -> MilestoneState:
+    """Return the state of a milestone record read from Kantata."""
     image = milestone_image(record)
     if lacking := [name for name in ("invoice_id", "invoice_ids") if name not in record]:
         # Absent is not null: without a permission, an invoice may exist that is not shown.
@@ -189,7 +191,7 @@ class ProjectState:
 
 
 def read_projects(reader: KantataReader, creates: list[Change]) -> ProjectState:
-    """Read the projects of creates: their milestones, and their currencies.
+    """Read from Kantata the projects of creates: their milestones, and their currencies.
 
     An empty list of milestones proves nothing, so the projects themselves are read as well.
 
@@ -211,7 +213,7 @@ def read_projects(reader: KantataReader, creates: list[Change]) -> ProjectState:
 
 
 def _read_project_milestones(reader: KantataReader, ids: list[str], state: ProjectState) -> bool:
-    """Read all milestones of these projects; return whether their references can be read."""
+    """Read all milestones of projects from Kantata; return whether it shows references."""
     shown = True
     try:
         # A scan reads in the order in which a list that changes meanwhile loses no row.
@@ -231,6 +233,7 @@ def _read_project_milestones(reader: KantataReader, ids: list[str], state: Proje
 
 
 def _read_currencies(reader: KantataReader, ids: list[str], state: ProjectState) -> None:
+    """Read from Kantata the currency of each project, or the reason why it cannot be read."""
     try:
         for page in reader.only("workspaces", ids, include_archived="true"):
             for id_, record in page.records.items():
@@ -247,7 +250,7 @@ def _read_currencies(reader: KantataReader, ids: list[str], state: ProjectState)
 
 
 def _find_by_reference(reader: KantataReader, change: Change, state: ProjectState) -> bool:
-    """Read the external references with a change's id; return whether the token may."""
+    """Read Kantata's external references with a change's id; return whether the token may."""
     query: dict[str, str | int] = {
         "subject_type": "BillingMilestone",
         "service_name": SERVICE,
@@ -265,7 +268,7 @@ def _find_by_reference(reader: KantataReader, change: Change, state: ProjectStat
 
 
 def _add_reference(record: Record, state: ProjectState) -> None:
-    """Add the milestone of an external reference, if the reference is ours.
+    """Add the milestone of an external reference read from Kantata, if it is ours.
 
     Kantata may ignore filters, so each record is checked.
     """

@@ -118,12 +118,14 @@ def requests_from_query(reader: WarehouseReader, sql: str, reason: str) -> list[
 
 
 def _text(value: object) -> str:
+    """Return a cell of a change request as text; empty for null."""
     return "" if value is None else str(value)
 
 
 def _requests(
     columns: Sequence[str], rows: Sequence[_Row], *, reason: str, source: str
 ) -> list[ChangeRequest]:
+    """Return a change request for each row; refuse all if one is invalid, with each reason."""
     _check_columns(columns, source)
     requests, problems = [], []
     for row in rows:
@@ -136,6 +138,7 @@ def _requests(
 
 
 def _check_columns(columns: Sequence[str], source: str) -> None:
+    """Refuse columns of change requests that are unknown or given more than once."""
     if unknown := [name for name in columns if name not in _COLUMNS]:
         raise ChangeRefused(
             f"{source}: the column {', '.join(map(repr, unknown))} is unknown. Use "
@@ -149,6 +152,7 @@ def _check_columns(columns: Sequence[str], source: str) -> None:
 
 
 def _request(row: _Row, reason: str) -> ChangeRequest:
+    """Return the change request of a row; refuse an invalid one with its place."""
     where = row.where
     if "" in row.cells or None in row.cells.values():
         raise ChangeRefused(f"{where}: it does not have as many values as there are columns")
@@ -164,7 +168,7 @@ def _request(row: _Row, reason: str) -> ChangeRequest:
 
 
 def refuse_problems(problems: Sequence[str], heading: str) -> None:
-    """Raise one error with a line for each problem; do nothing if there are none.
+    """Raise one error with a line for each problem of change requests; do nothing without one.
 
     Args:
         problems: The problems, a line each.

@@ -42,32 +42,33 @@ class PushResult:
 
     @property
     def touched(self) -> frozenset[str]:
-        """Return the ids of the milestones that this push may have changed."""
+        """Return the ids of the milestones in the result, which this push may have changed."""
         return frozenset(c.milestone_id for c in self.changes if c.milestone_id)
 
     @property
     def happened(self) -> list[str]:
-        """Return what requires action and no later push reports again, a line each."""
+        """Return the result's lines that require action and that no later push reports."""
         return self._lines(Status.CONFLICT, Status.FAILED) + self.doubts
 
     @property
     def lasting(self) -> list[str]:
-        """Return what requires action and the next push reports again if it lasts, a line each."""
+        """Return the result's lines that require action and that later pushes repeat if they last."""
         waiting = [f"change {c.change_id} waits: {why}" for c, why in self.waiting]
         return self._lines(Status.UNKNOWN) + waiting
 
     @property
     def needs(self) -> list[str]:
-        """Return all that requires action by a person, a line each."""
+        """Return all of the result that requires action by a person, a line each."""
         return self.lasting + self.happened
 
     def _lines(self, *statuses: Status) -> list[str]:
+        """Return a line for each change of the push's result that has one of these statuses."""
         found = [c for c in self.changes if c.status in statuses]
         return [f"change {c.change_id} is {c.status}: {c.outcome}" for c in found]
 
     @property
     def exit_code(self) -> int:
-        """Return 0, 3 if action is required, or the exit code of the error that stopped it."""
+        """Return the result's exit code: 0, 3 if action is required, or that of what stopped it."""
         if self.stopped is not None:
             return self.stopped.exit_code
         return 3 if self.needs else 0

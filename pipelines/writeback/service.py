@@ -40,7 +40,7 @@ from .result import PushResult
 def plan_changes(
     kantata: KantataSettings, settings: PushSettings, target: Target, now: Now
 ) -> list[Step]:
-    """Return the plan that a push would execute now; write nothing.
+    """Return the plan of the write-back: what a push would do now; write nothing.
 
     Raises:
         KantataError: If the account cannot be read.
@@ -62,7 +62,7 @@ def push_changes(
     wait: float = 0.0,
     lock: WarehouseLock | None = None,
 ) -> PushResult:
-    """Write approved changes to Kantata, then sync their milestones and copy the ledger.
+    """Run the write-back: write approved changes, then sync their milestones and copy the ledger.
 
     Args:
         kantata: The address of Kantata, and the token.
@@ -102,7 +102,7 @@ def reconcile_changes(
     observer: RunObserver,
     now: Now,
 ) -> PushResult:
-    """Find the result of changes that may have been written, without sending any.
+    """Run the write-back without sending: reconcile changes, sync back and copy the ledger.
 
     Raises:
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
@@ -122,6 +122,7 @@ def reconcile_changes(
 
 
 def _check_enabled(settings: PushSettings) -> None:
+    """Refuse the write-back if the settings do not allow writing to Kantata."""
     if not settings.enabled:
         raise KantataMisconfigured(
             "writing to Kantata is off. To allow it, set PUSH__ENABLED=true, or enabled = true "
@@ -130,12 +131,14 @@ def _check_enabled(settings: PushSettings) -> None:
 
 
 def _session(ledger: Ledger, reader: KantataReader, settings: PushSettings) -> PushSession:
+    """Return a new push session for the write-back service."""
     return PushSession(ledger, reader, timedelta(seconds=settings.reconcile_after))
 
 
 def _writer(
     kantata: KantataSettings, settings: PushSettings, reader: KantataReader, observer: RunObserver
 ) -> KantataWriter:
+    """Return a writer to Kantata for the write-back, with the write token if there is one."""
     token = settings.write_token or kantata.kantata_access_token
     return KantataWriter(kantata.kantata_api_url, token, reader.pace, observer.on_request)
 
@@ -149,7 +152,7 @@ def sync_back(
     observer: RunObserver,
     now: Now,
 ) -> None:
-    """Sync the milestones of a push into the warehouse, and copy the ledger there.
+    """Sync the milestones of a write-back into the warehouse, and copy the ledger there.
 
     What was written cannot be undone, so an error is only added to the result.
     """
@@ -175,7 +178,7 @@ def sync_back(
 
 
 def _warnings_about(synced: SyncResult, milestone_ids: frozenset[str]) -> list[str]:
-    """Return the warnings of the sync after a push, and its rejects of these milestones."""
+    """Return the warnings of the sync after a write-back, and its rejects of these milestones."""
     return synced.run.warnings + [
         f"{table} {id_} is rejected, its last good row stays: {why}"
         for table, id_, why in synced.rejected

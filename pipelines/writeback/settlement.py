@@ -33,7 +33,7 @@ class Settlement:
 
 
 def settle(change: Change, account: AccountState) -> Settlement | None:
-    """Decide the result of a change whose outcome is unknown; None if it cannot be known now."""
+    """Return the settlement of a change whose outcome is unknown; None if it cannot be known."""
     if account.why_unknown(change):
         return None
     if change.action is Action.CREATE:
@@ -43,7 +43,7 @@ def settle(change: Change, account: AccountState) -> Settlement | None:
 
 
 def settle_refused(change: Change, refusal: str, account: AccountState) -> Settlement:
-    """Decide the result of a change that Kantata refused, since it may have been applied anyway.
+    """Return the settlement of a change that Kantata refused: it may have been applied anyway.
 
     Args:
         change: The change.
@@ -60,7 +60,7 @@ def settle_refused(change: Change, refusal: str, account: AccountState) -> Settl
 
 
 def _settle_existing(change: Change, account: AccountState) -> tuple[Status, str]:
-    """Decide the result of an update or a delete: its status, and the reason."""
+    """Return the settlement of an update or a delete: its status, and the reason."""
     if str(change.milestone_id) in account.deleted:
         if change.action is Action.DELETE:
             return Status.APPLIED, "read back: the milestone is deleted"
@@ -84,6 +84,7 @@ def _settle_existing(change: Change, account: AccountState) -> tuple[Status, str
 
 
 def _settle_create(change: Change, account: AccountState) -> Settlement:
+    """Return the settlement of a create, by the milestones that carry its id or equal it."""
     created = account.created_by(change)
     if len(created) == 1:
         return Settlement(
@@ -104,7 +105,7 @@ def _settle_create(change: Change, account: AccountState) -> Settlement:
 
 
 def created_twice(milestone_ids: Sequence[str]) -> str:
-    """Describe that one create led to these milestones."""
+    """Describe for a settlement or a plan that one create led to these milestones."""
     return (
         f"it was created more than once, as milestones {', '.join(milestone_ids)}: delete those "
         "in Kantata that are not wanted"
@@ -112,7 +113,7 @@ def created_twice(milestone_ids: Sequence[str]) -> str:
 
 
 def _changed_since_sent(change: Change, state: MilestoneState) -> bool:
-    """Return whether anybody edited a milestone after a change of it was sent."""
+    """Return for a settlement whether a milestone was edited after its change was sent."""
     updated_at = _moment(state.updated_at)
     if change.seen_updated_at is not None:
         return updated_at != _moment(change.seen_updated_at)
@@ -125,7 +126,7 @@ def _changed_since_sent(change: Change, state: MilestoneState) -> bool:
 
 
 def _moment(text: str | None) -> datetime | str | None:
-    """Parse a time with an offset; return the text itself if it is not one."""
+    """Parse a time with an offset, for a settlement; return the text itself if it is not one."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:

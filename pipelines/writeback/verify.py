@@ -12,7 +12,7 @@ from .remote_state import read_milestones
 
 
 def verify(session: PushSession) -> None:
-    """Read the written milestones again, and add what is not as requested to the result.
+    """Verify the written milestones: read them again, and add what is not as requested.
 
     Raises:
         KantataError: If the account cannot be read.
@@ -31,7 +31,7 @@ def verify(session: PushSession) -> None:
 
 
 def _mismatch(change: Change, state: MilestoneState | None, units: Units) -> str:
-    """Describe how a milestone differs from what an applied change requested."""
+    """Describe how a milestone to verify differs from what its change requested; empty if not."""
     if change.action is Action.DELETE:
         still_exists = "it was deleted, but still exists when read again: check it in Kantata"
         return still_exists if state is not None else ""

@@ -40,7 +40,7 @@ class WarehouseLookup:
         self._invoice_statuses = lookup.invoice_statuses(reader, invoices)
 
     def milestone(self, id_: str | None) -> Image:
-        """Return a milestone that can be written to.
+        """Return a milestone of the warehouse that can be written to.
 
         Raises:
             ChangeRefused: If it does not exist, is deleted or cannot be read any more.
@@ -58,16 +58,16 @@ class WarehouseLookup:
         return _image(row)
 
     def has_values(self, milestone_id: str | None, values: Image) -> bool:
-        """Return whether a milestone has these values."""
+        """Return whether a milestone has these values in the warehouse."""
         row = self._rows.get(milestone_id or "")
         return row is not None and values.items() <= _image(row).items()
 
     def invoiced_reason(self, image: Image) -> str:
-        """Return the reason why a milestone counts as invoiced; empty if it does not."""
+        """Return why a milestone counts as invoiced in the warehouse; empty if it does not."""
         return invoiced_reason(image, self._invoice_statuses)
 
     def project_currency(self, project_id: str) -> str | None:
-        """Return the currency of a project.
+        """Return the currency of a project in the warehouse.
 
         Raises:
             ChangeRefused: If the project does not exist.
@@ -77,20 +77,21 @@ class WarehouseLookup:
         return self._currencies[project_id]
 
     def project_of_task(self, task_id: str) -> str | None:
-        """Return the id of a task's project; None if it is unknown."""
+        """Return the id of a task's project in the warehouse; None if it is unknown."""
         return self._projects_of_tasks.get(task_id)
 
     def duplicates(self, image: Image) -> list[str]:
-        """Return the ids of milestones that equal a requested one."""
+        """Return the ids of milestones in the warehouse that equal a requested one."""
         return self._duplicates.get(_duplicate_key(image), [])
 
 
 def _values(requests: Sequence[ChangeRequest], name: str) -> set[str]:
-    """Return all values that change requests give to a field."""
+    """Return all values that change requests give to a field, to look up in the warehouse."""
     return {value for request in requests if (value := request.fields.get(name, "").strip())}
 
 
 def _duplicate_key(image: Image) -> tuple[Value, ...]:
+    """Return the values by which the lookup finds equal milestones of the warehouse."""
     return tuple(duplicate_fields(image))
 
 

@@ -39,7 +39,7 @@ def check_account(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
 
 
 def connected_account(reader: KantataReader) -> AccountBinding:
-    """Return the account that answers: its address, and its id if the token may read it.
+    """Return the connected account to bind: its address, and its id if the token may read it.
 
     Raises:
         KantataError: If no account answers.

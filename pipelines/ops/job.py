@@ -57,14 +57,14 @@ class JobResult:
 
     @property
     def lasting(self) -> list[str]:
-        """Return what requires action, and the next run of the job reports again until settled."""
+        """Return what requires action and the job's next run reports again, until it is settled."""
         synced = self.synced.needs if self.synced else []
         pushed = self.pushed.lasting if self.pushed else []
         return list(dict.fromkeys([*synced, *pushed]))
 
     @property
     def happened(self) -> list[str]:
-        """Return what requires action, and no later run of the job reports."""
+        """Return what requires action and no later run of the job reports."""
         lasting = self.lasting  # the sync after a push repeats warnings of the first one
         lines = self.pushed.happened if self.pushed else []
         return [line for line in dict.fromkeys(lines) if line not in lasting]

@@ -43,7 +43,7 @@ class CheckResult:
 
 
 def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
-    """Check everything a run depends on before it starts; yield a result for each check.
+    """Run the preflight: check everything a run depends on; yield a result for each check.
 
     Args:
         kantata: The settings of the source.
@@ -64,7 +64,7 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
 
 
 def _user(reader: KantataReader) -> CheckResult:
-    """Check before a run that the token is valid; report its user."""
+    """Check in the preflight that the token is valid; report its user."""
     try:
         page = reader.page("users/me", {})
     except KantataError as error:
@@ -78,7 +78,7 @@ def _user(reader: KantataReader) -> CheckResult:
 
 
 def _milestones(reader: KantataReader) -> CheckResult:
-    """Check before a run that the token can read milestones and what they refer to."""
+    """Check in the preflight that the token can read milestones and what they refer to."""
     query: Parameters = {"per_page": 20, "include": MILESTONE_INCLUDES}
     try:
         page = reader.page("billing_milestones", query)
@@ -97,7 +97,7 @@ def _milestones(reader: KantataReader) -> CheckResult:
 
 
 def _currencies(reader: KantataReader) -> CheckResult:
-    """Check before a run that the token can read currencies."""
+    """Check in the preflight that the token can read currencies."""
     try:
         page = reader.page("currencies", {"per_page": 200})
     except KantataError as error:
@@ -110,7 +110,7 @@ def _currencies(reader: KantataReader) -> CheckResult:
 
 
 def _feed(reader: KantataReader) -> CheckResult:
-    """Check before a run that the token can read the event feed."""
+    """Check in the preflight that the token can read the event feed."""
     try:
         reader.json("subscribed_events/event_types", {})
     except KantataError as error:
@@ -119,7 +119,7 @@ def _feed(reader: KantataReader) -> CheckResult:
 
 
 def _warehouse(target: Target) -> CheckResult:
-    """Check before a run that the warehouse can be locked and opened."""
+    """Check in the preflight that the warehouse can be locked and opened."""
     try:
         with file_lock(target.lock):
             if target.loader and not target.loader.exists():
@@ -138,7 +138,7 @@ def _warehouse(target: Target) -> CheckResult:
 
 
 def _published(target: Target) -> CheckResult:
-    """Check before a run that the published file can be written."""
+    """Check in the preflight that the published file can be written."""
     assert target.published  # noqa: S101 - checked by the caller
     folder = target.published.absolute().parent
     while not folder.exists():
@@ -154,7 +154,7 @@ def _published(target: Target) -> CheckResult:
 
 
 def _probes(reader: KantataReader) -> Iterator[CheckResult]:
-    """Test before a run how the account's API behaves where its documentation is silent."""
+    """Test in the preflight how the account's API behaves where its documentation is silent."""
     for question, probe in _PROBES.items():
         try:
             answer, code = probe(reader)
@@ -164,7 +164,7 @@ def _probes(reader: KantataReader) -> Iterator[CheckResult]:
 
 
 def _sort(reader: KantataReader) -> tuple[str, int]:
-    """Probe before a run whether the API applies the order of milestones."""
+    """Probe in the preflight whether the API applies the order of milestones."""
     oldest, newest = (
         list(reader.page("billing_milestones", {"order": f"created_at:{way}"}).records)
         for way in ("asc", "desc")
@@ -176,13 +176,13 @@ def _sort(reader: KantataReader) -> tuple[str, int]:
 
 
 def _clamp(reader: KantataReader) -> tuple[str, int]:
-    """Probe before a run how many rows the API returns on a page of 500."""
+    """Probe in the preflight how many rows the API returns on a page of 500."""
     page = reader.page("billing_milestones", {"per_page": 500})
     return f"500 rows a page requested, {page.size} returned", 0
 
 
 def _unknown_filter(reader: KantataReader) -> tuple[str, int]:
-    """Probe before a run whether the API ignores a filter that it does not know."""
+    """Probe in the preflight whether the API ignores a filter that it does not know."""
     total = reader.page("billing_milestones", {"per_page": 1}).count
     filtered = reader.page(
         "billing_milestones", {"per_page": 1, "updated_after": "2999-01-01"}
@@ -193,7 +193,7 @@ def _unknown_filter(reader: KantataReader) -> tuple[str, int]:
 
 
 def _only(reader: KantataReader) -> tuple[str, int]:
-    """Probe before a run how many rows the API returns for milestones requested by id."""
+    """Probe in the preflight how many rows the API returns for milestones requested by id."""
     ids = list(reader.page("billing_milestones", {"per_page": 25}).records)
     query: Parameters = {"only": ",".join(ids), "per_page": 2}
     found = len(reader.page("billing_milestones", query).records) if ids else 0
@@ -201,7 +201,7 @@ def _only(reader: KantataReader) -> tuple[str, int]:
 
 
 def _includes(reader: KantataReader) -> tuple[str, int]:
-    """Probe before a run whether milestones include the ids of invoices and references."""
+    """Probe in the preflight whether milestones include the ids of invoices and references."""
     query: Parameters = {"per_page": 1, "include": "invoices,external_references"}
     records = list(reader.page("billing_milestones", query).records.values())
     if not records:

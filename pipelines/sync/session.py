@@ -69,7 +69,7 @@ def locked(
 
 
 def publish_to_readers(target: Target) -> None:
-    """Publish a session's warehouse: replace the readers' DuckDB file; not on Postgres.
+    """Publish a session's warehouse to readers: replace the DuckDB file; do nothing on Postgres.
 
     Raises:
         WarehouseUnwritable: If space or permission is missing; the old file stays.

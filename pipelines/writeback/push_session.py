@@ -58,7 +58,7 @@ class PushSession:
 
     @contextmanager
     def recording_errors(self) -> Iterator[None]:
-        """Catch an error of Kantata and record it, so that the rest of a push still runs."""
+        """Record an error of Kantata in the session's result, so that the session goes on."""
         try:
             yield
         except KantataError as error:

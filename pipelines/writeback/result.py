@@ -52,7 +52,7 @@ class PushResult:
 
     @property
     def lasting(self) -> list[str]:
-        """Return the result's lines that require action and that later pushes repeat if they last."""
+        """Return the result's lines that require action and that later pushes may repeat."""
         waiting = [f"change {c.change_id} waits: {why}" for c, why in self.waiting]
         return self._lines(Status.UNKNOWN) + waiting
 

@@ -14,14 +14,14 @@ _ROWS_PER_BATCH = 10_000
 
 
 def raw_tables(database: Database) -> list[str]:
-    """Return the names of the tables that dlt loads, sorted."""
+    """Return the names of the tables to export that dlt loads, sorted."""
     others = (*_TABLES_WRITTEN_BY_SQL, "warehouse_version")
     names = database.tables()
     return sorted(n for n in names if n not in others and not n.startswith("_dlt"))
 
 
 def raw_batches(database: Database) -> Iterator[tuple[str, pa.Table]]:
-    """Yield every row of every raw table, with its table's name, without dlt's own columns."""
+    """Yield every row of the raw tables to export, with the table's name, without dlt's columns."""
     columns = database.tables()
     for table in raw_tables(database):
         names = ", ".join(f'"{name}"' for name in columns[table] if not name.startswith("_dlt"))
@@ -31,7 +31,7 @@ def raw_batches(database: Database) -> Iterator[tuple[str, pa.Table]]:
 
 
 def copy_by_sql(source: Database, target: Database) -> None:
-    """Copy the tables that dlt does not load from one warehouse to another, all or none."""
+    """Export to another warehouse the tables that dlt does not load, all or none."""
     with target.transaction():
         for table in _TABLES_WRITTEN_BY_SQL:
             columns = ", ".join(source.tables()[table])
@@ -41,7 +41,7 @@ def copy_by_sql(source: Database, target: Database) -> None:
 
 
 def row_counts(database: Database) -> dict[str, int]:
-    """Return the number of rows of each raw table."""
+    """Return the number of rows of each raw table, to compare an export with its source."""
     return {
         table: database.rows(f'select count(*) from {DATASET}."{table}"')[0][0]
         for table in raw_tables(database)

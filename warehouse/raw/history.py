@@ -61,7 +61,7 @@ class MonthToInvoice(NamedTuple):
 
 
 def version_changes(warehouse: duckdb.DuckDBPyConnection, newest_id: int) -> list[VersionChange]:
-    """Return the versions after the first, and all versions of milestones above an id.
+    """Return the history: versions after the first, and all versions of milestones above an id.
 
     Args:
         warehouse: The published file.
@@ -74,6 +74,6 @@ def version_changes(warehouse: duckdb.DuckDBPyConnection, newest_id: int) -> lis
 def months_to_invoice(
     warehouse: duckdb.DuckDBPyConnection, currency: str, first_day: str, limit: int
 ) -> list[MonthToInvoice]:
-    """Return the amounts still to be invoiced in the first months from a day on."""
+    """Return the published amounts still to be invoiced, in the first months from a day on."""
     rows = warehouse.execute(_TO_INVOICE, [currency, first_day, limit]).fetchall()
     return [MonthToInvoice(*row) for row in rows]

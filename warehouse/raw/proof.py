@@ -20,7 +20,7 @@ Totals = dict[str, tuple[int, int]]
 
 
 def live_totals(database: Database) -> Totals:
-    """Return the totals of all milestones that are neither deleted nor access lost."""
+    """Return the totals for the proof: of all milestones neither deleted nor access lost."""
     return _read_totals(database, f"{_SELECT_TOTALS} group by currency")
 
 
@@ -31,7 +31,7 @@ def compare_totals(
     excluded_ids: Sequence[str],
     only_ids: Sequence[str] | None = None,
 ) -> list[str]:
-    """Compare the totals that were read with those in the warehouse.
+    """Compare, as proof of a load, the totals that were read with those in the warehouse.
 
     Args:
         database: A connection.
@@ -54,7 +54,7 @@ def compare_totals(
 def _loaded_totals(
     database: Database, excluded_ids: Sequence[str], only_ids: Sequence[str] | None
 ) -> Totals:
-    """Return the totals in the warehouse of all milestones or some, without the excluded ones."""
+    """Return the loaded totals for the proof, of all milestones or some, without excluded ones."""
     added = [live_totals(database)] if only_ids is None else _totals_of(database, only_ids)
     subtracted = _totals_of(database, excluded_ids)
     counts: Counter[str] = Counter()
@@ -67,11 +67,13 @@ def _loaded_totals(
 
 
 def _totals_words(totals: Mapping[str, tuple[int, int]], currency: str) -> str:
+    """Return a currency's totals as text, for a difference that the proof finds."""
     count, total = totals.get(currency, _NONE)
     return f"{count} milestones with {total} minor units"
 
 
 def _totals_of(database: Database, ids: Sequence[str]) -> list[Totals]:
+    """Return the totals of these milestones for the proof, in parts: one for each query."""
     parts = []
     for start in range(0, len(ids), _IDS_PER_QUERY):
         chunk = ids[start : start + _IDS_PER_QUERY]
@@ -85,4 +87,5 @@ def _totals_of(database: Database, ids: Sequence[str]) -> list[Totals]:
 
 
 def _read_totals(database: Database, sql: str, *values: object) -> Totals:
+    """Return the totals by currency that a query reads for the proof."""
     return {row[0]: (int(row[1]), int(row[2])) for row in database.rows(sql, *values)}

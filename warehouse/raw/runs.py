@@ -136,7 +136,7 @@ class RunHistory:
 
 
 def run_history(database: Database) -> RunHistory:
-    """Return what the next run must know of earlier runs."""
+    """Return from ``sync_runs`` what the next run must know of earlier runs."""
     last_proven = _latest_value(database, "run_id", "status = 'proven'")
     changes = database.rows(
         f"select schema_changes, run_id, status from {DATASET}.sync_runs "
@@ -156,6 +156,7 @@ def run_history(database: Database) -> RunHistory:
 
 
 def _has_unfinished_run(database: Database) -> bool:
+    """Return whether a run may have loaded rows since the last validated whole-account run."""
     # A run records its requests when it has read everything, just before it loads. What it loaded
     # incompletely remains so, even if later runs fail while reading.
     return bool(
@@ -168,6 +169,7 @@ def _has_unfinished_run(database: Database) -> bool:
 
 
 def _latest_value(database: Database, column: str, condition: str) -> Any:  # noqa: ANN401
+    """Return a column of the latest run in ``sync_runs`` that meets a condition, or None."""
     rows = database.rows(
         f"select {column} from {DATASET}.sync_runs where {condition} order by run_id desc limit 1"
     )
@@ -175,6 +177,7 @@ def _latest_value(database: Database, column: str, condition: str) -> Any:  # no
 
 
 def _lines(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the lines in JSON texts of ``sync_runs``, in order."""
     return tuple(line for text in texts for line in json.loads(text))
 
 
@@ -182,7 +185,7 @@ class Queryable(Protocol):
     """A connection to the warehouse, or a reader of it."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
+        """Return the rows of a query on the runs."""
 
 
 def recent_runs(warehouse: Queryable) -> list[Run]:
@@ -201,6 +204,7 @@ def last_whole_account_run(warehouse: Queryable) -> Run | None:
 
 
 def _runs(warehouse: Queryable, condition: str, limit: int) -> list[Run]:
+    """Return the runs in ``sync_runs`` that meet a condition, the newest first, up to a limit."""
     rows = warehouse.rows(
         f"select {', '.join(_COLUMNS)} from {DATASET}.sync_runs where {condition} "
         f"order by run_id desc limit {limit}"
@@ -209,11 +213,13 @@ def _runs(warehouse: Queryable, condition: str, limit: int) -> list[Run]:
 
 
 def _values(run: Run) -> list[object]:
+    """Return the values of a run for its row in ``sync_runs``."""
     values = [(name, getattr(run, name)) for name in _COLUMNS]
     return [json.dumps(value) if name in _JSON_COLUMNS else value for name, value in values]
 
 
 def _run_from_row(row: dict[str, Any]) -> Run:
+    """Return the run in a row of ``sync_runs``."""
     for name in _JSON_COLUMNS:
         row[name] = json.loads(row[name] or "null") or ({} if name in _JSON_COLUMNS[:2] else [])
     row["totals"] = {code: (count, total) for code, (count, total) in row["totals"].items()}

@@ -64,7 +64,7 @@ _SQL_TYPES = {
 
 
 def prepare_raw_tables(database: Database, declared: RawTables) -> None:
-    """Create the raw tables that do not exist, and migrate those of an older release.
+    """Create the missing tables of the raw schema, and migrate those of an older release.
 
     Args:
         database: A connection.
@@ -86,6 +86,7 @@ def prepare_raw_tables(database: Database, declared: RawTables) -> None:
 
 
 def _create_raw_table(database: Database, name: str, table: RawTable) -> None:
+    """Create a table of the raw schema as it is declared."""
     columns = {**table.columns, "_dlt_load_id": "text"}
     listed = ", ".join(
         f"{column} {_sql_type(kind)}{' not null' if column in table.key else ''}"
@@ -95,11 +96,12 @@ def _create_raw_table(database: Database, name: str, table: RawTable) -> None:
 
 
 def _sql_type(dlt_type: str) -> str:
+    """Return the SQL type for a dlt type in the raw schema."""
     return _SQL_TYPES.get(dlt_type, dlt_type)
 
 
 def _index_statements(declared: RawTables) -> list[str]:
-    """Return the statements for a unique index on each key, and indexes for analysts."""
+    """Return the statements for the raw schema's indexes: unique on keys, others for analysts."""
     unique = [
         f"create unique index if not exists {name}_key on {DATASET}.{name} ({', '.join(table.key)})"
         for name, table in declared.items()
@@ -112,7 +114,7 @@ def _index_statements(declared: RawTables) -> list[str]:
 
 
 def _bring_up_to_date(database: Database, declared: RawTables) -> None:
-    """Migrate the tables of an older warehouse, each step in one transaction."""
+    """Migrate the raw schema of an older warehouse, each step in one transaction."""
     versions = database.rows(f"select version from {DATASET}.warehouse_version")
     if not versions:
         database.execute(f"insert into {DATASET}.warehouse_version values (%s)", WAREHOUSE_VERSION)
@@ -130,12 +132,12 @@ def _bring_up_to_date(database: Database, declared: RawTables) -> None:
 
 
 def _migrate_to_2(database: Database, _declared: RawTables) -> None:
-    """Add the number of milestones with access lost to runs."""
+    """Add the number of milestones with access lost to runs in the raw schema."""
     database.execute(f"alter table {DATASET}.sync_runs add column access_lost bigint")
 
 
 def _migrate_to_3(database: Database, declared: RawTables) -> None:
-    """Add the columns of values to versions; ``fill_version_values`` fills older versions."""
+    """Add value columns to versions in the raw schema; ``fill_version_values`` fills older ones."""
     existing = database.tables().get(_VERSIONS, {})
     for column, kind in declared[_VERSIONS].columns.items():
         if existing and column not in existing:
@@ -151,7 +153,7 @@ _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
 
 
 def remove_orphans(database: Database) -> None:
-    """Delete versions and links of milestones that have no row and were never in a mart.
+    """Delete versions and links in the raw schema whose milestone has no row and was in no mart.
 
     A first load that was interrupted between two tables leaves them. Nobody has seen them, and if
     the milestone is deleted in the account meanwhile, no later run would correct them. Versions

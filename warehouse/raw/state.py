@@ -59,7 +59,7 @@ class LoadedState:
         self.columns = database.tables()
 
     def milestone_hashes(self, ids: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield each milestone's id, row hash, last version, its hash, and invoice ids.
+        """Yield the state of each milestone: id, row hash, last version, its hash, invoice ids.
 
         The row hash is ``deleted`` or ``lost`` for a milestone that is marked as deleted or access
         lost. The invoice ids are one text, separated by commas.
@@ -78,7 +78,7 @@ class LoadedState:
             yield from self._database.batches(sql, *chunk, *chunk, *chunk, *chunk)
 
     def live_count(self) -> int:
-        """Return the number of milestones not deleted and not access lost, also rejected ones."""
+        """Return the number of live milestones in the loaded state, also rejected ones."""
         sql = (
             f"select count(*) from (select id from {DATASET}.billing_milestones where {_LIVE} "
             f"union select id from {DATASET}.rejected_records "
@@ -87,7 +87,7 @@ class LoadedState:
         return int(self._database.rows(sql)[0][0])
 
     def recent_ids(self, most: int) -> list[str]:
-        """Return the ids of up to ``most`` live milestones, those observed last."""
+        """Return the ids of up to ``most`` live milestones in the state, those observed last."""
         sql = (
             f"select id from {DATASET}.billing_milestones where {_LIVE} "
             f"order by observed_at desc limit {most:d}"
@@ -95,7 +95,7 @@ class LoadedState:
         return [row[0] for row in self._database.rows(sql)]
 
     def raw_records(self, ids: Sequence[str]) -> dict[str, str]:
-        """Return the last record received of each of these milestones, by id, as JSON text."""
+        """Return the last record in the state of each of these milestones, by id, as JSON text."""
         return dict(
             self._rows_by_id(
                 f"select distinct on (id) id, raw from {DATASET}.billing_milestone_versions "
@@ -105,7 +105,7 @@ class LoadedState:
         )
 
     def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
-        """Return the ids of milestones in the raw tables that are on these invoices."""
+        """Return the ids of milestones in the loaded state that are on these invoices."""
         sql = (
             f"select billing_milestone_id from {DATASET}.billing_milestone_invoices "
             "where removed_at is null and invoice_id in ({})"
@@ -113,12 +113,12 @@ class LoadedState:
         return [row[0] for row in self._rows_by_id(sql, invoice_ids)]
 
     def draft_invoices(self) -> list[str]:
-        """Return the ids of invoices in the raw tables that were drafts when last read."""
+        """Return the ids of invoices in the loaded state that were drafts when last read."""
         sql = f"select id from {DATASET}.invoices where draft and status is distinct from 'deleted'"
         return [row[0] for row in self._database.rows(sql)]
 
     def unlinked_invoices(self) -> list[str]:
-        """Return the ids of invoices that lost their last milestone after they were last read."""
+        """Return the ids of invoices in the state whose last milestone was unlinked since read."""
         sql = f"""
             select i.id from {DATASET}.invoices i
             where exists (
@@ -133,7 +133,7 @@ class LoadedState:
         return [row[0] for row in self._database.rows(sql)]
 
     def access_lost_by_project(self) -> dict[str | None, int]:
-        """Return the number of milestones with access lost, by project."""
+        """Return the number of milestones with access lost in the loaded state, by project."""
         sql = (
             f"select workspace_id, count(*) from {DATASET}.billing_milestones "
             "where access_lost_at is not null and deleted_at is null group by 1 order by 1"
@@ -141,13 +141,13 @@ class LoadedState:
         return dict(self._database.rows(sql))
 
     def row_hashes(self, table: str, key: str) -> Iterator[pa.RecordBatch]:
-        """Yield the key and row hash of every row of a raw table."""
+        """Yield the loaded state of a raw table: the key and row hash of every row."""
         if table in self.columns:
             sql = f'select "{key}", row_hash from {DATASET}."{table}"'
             yield from self._database.batches(sql)
 
     def open_rejects(self) -> list[dict[str, Any]]:
-        """Return the rows of ``rejected_records`` that are not resolved."""
+        """Return the rejects in the loaded state: rows of ``rejected_records`` not resolved."""
         columns = ("table_name", "id", "row_hash", "reason", "raw", "observed_at", "resolved_at")
         rows = self._database.rows(
             f"select {', '.join(columns)} from {DATASET}.rejected_records where resolved_at is null"
@@ -157,7 +157,7 @@ class LoadedState:
     def last_values(
         self, table: str, key: str, ids: Sequence[str], columns: Sequence[str]
     ) -> pa.Table:
-        """Return rows of a raw table by key: key, then columns; null where a column is missing."""
+        """Return rows of the state by key: key, then columns; null where a column is missing."""
         existing = self.columns.get(table, {})
         selected = [key, *(column for column in columns if column in existing)]
         names = ", ".join(
@@ -170,12 +170,12 @@ class LoadedState:
         return pa.table({name: values.get(name, nulls) for name in (key, *columns)})
 
     def currency_units(self) -> dict[str, Decimal]:
-        """Return the value of one minor unit, by currency."""
+        """Return the value of one minor unit in the loaded state, by currency."""
         sql = f"select iso_code, unit_per_subunit from {DATASET}.currencies"
         return {code: Decimal(unit) for code, unit in self._database.rows(sql)}
 
     def _rows_by_id(self, sql: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return the rows of a query for these ids; its ``{}`` becomes their placeholders."""
+        """Return the state's rows of a query for these ids; placeholders replace its ``{}``."""
         return [
             row
             for chunk, marks in _chunks(ids)
@@ -184,7 +184,7 @@ class LoadedState:
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
-    """Yield the ids in chunks, each with its placeholders for SQL."""
+    """Yield the ids of a query on the state in chunks, each with its placeholders for SQL."""
     for start in range(0, len(ids), _IDS_PER_QUERY):
         chunk = ids[start : start + _IDS_PER_QUERY]
         yield chunk, ", ".join(["%s"] * len(chunk))

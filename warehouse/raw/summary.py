@@ -31,7 +31,7 @@ class Query(Protocol):
     """Runs a query: a connection or a reader."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
+        """Return the rows of a query for the summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class MonthTotal:
 
 
 def totals_by_month(query: Query) -> list[MonthTotal]:
-    """Sum live milestones by month and currency; those without a date last."""
+    """Sum up live milestones by month and currency; those without a date last."""
     months = [
         MonthTotal(
             due=due,
@@ -69,17 +69,17 @@ def totals_by_month(query: Query) -> list[MonthTotal]:
 
 
 def minor_units(query: Query) -> dict[str, Decimal]:
-    """Return the value of one minor unit, by currency."""
+    """Return the value of one minor unit for the summary, by currency."""
     return {code: Decimal(unit) for code, unit in query.rows(_UNITS)}
 
 
 def count_milestones(database: Database) -> int:
-    """Count all milestones, deleted ones included; 0 in an empty warehouse."""
+    """Count all milestones for the summary, deleted ones included; 0 in an empty warehouse."""
     if "billing_milestones" not in database.tables():
         return 0
     return int(database.rows(f"select count(*) from {DATASET}.billing_milestones")[0][0])
 
 
 def run_ids(database: Database) -> list[str]:
-    """Return the ids of all runs, the oldest first."""
+    """Return the ids of all runs for the summary, the oldest first."""
     return sorted(row[0] for row in database.rows(f"select run_id from {DATASET}.sync_runs"))

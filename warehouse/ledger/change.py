@@ -87,7 +87,7 @@ class Draft:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of everything that is approved; nothing that differs from it can be sent."""
+        """The SHA-256 of all that is approved in a draft; nothing that differs can be sent."""
         # A create has no milestone id when it is approved, and gets one when it is applied.
         id_ = None if self.action is Action.CREATE else self.milestone_id
         content = [
@@ -99,19 +99,19 @@ class Draft:
 
     @property
     def twin_key(self) -> str | None:
-        """A key that equal creates share; None for other changes and for intended duplicates."""
+        """A key that equal drafts to create share; None for others and intended duplicates."""
         if self.action is not Action.CREATE or self.duplicate:
             return None
         return json.dumps(duplicate_fields(self.after), ensure_ascii=False)
 
 
 def duplicate_fields(image: Image) -> list[Value]:
-    """Return the fields that make two milestones look the same to a person."""
+    """Return the fields of a change that make two milestones look the same to a person."""
     return [image.get(n) for n in ("workspace_id", "title", "amount_in_cents", "date_to_invoice")]
 
 
 def value_words(name: str, value: Value, currency: Value, units: Units) -> str:
-    """Return a field's value as text: an amount in money, if the currency's minor unit is known."""
+    """Return a field's value in a change as text: an amount in money, if its unit is known."""
     if value is None:
         return "none"
     if name != "amount_in_cents" or not isinstance(value, int):

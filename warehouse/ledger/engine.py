@@ -22,7 +22,7 @@ _MISCONFIGURED = (
 
 
 def check_ledger_url(url: str) -> str:
-    """Return the URL of a ledger unchanged if it is valid.
+    """Return the URL of a ledger's database unchanged if it is valid.
 
     Raises:
         WarehouseMisconfigured: If it is not the URL of a SQLite file or of a Postgres database.
@@ -46,7 +46,7 @@ def check_ledger_url(url: str) -> str:
 
 
 def missing_ledger_message(url: str) -> str:
-    """Return why there is no ledger yet; an empty text if there is one, or the URL is Postgres."""
+    """Return why a ledger's database does not exist yet; empty if it does, or for Postgres."""
     if not url.startswith("sqlite"):
         return ""
     file = Path(sa.make_url(url).database or "")
@@ -76,6 +76,7 @@ def create_ledger_engine(url: str) -> sa.Engine:
 
 
 def _create_sqlite_engine(url: URL) -> sa.Engine:
+    """Return the SQLAlchemy engine of a ledger's SQLite file, whose folder it creates."""
     path = Path(url.database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

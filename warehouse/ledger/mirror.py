@@ -11,7 +11,7 @@ from .change import Change, Event
 
 
 def copy_ledger(database: Database, changes: Sequence[Change], events: Sequence[Event]) -> None:
-    """Replace the warehouse's copy of the ledger, in one transaction.
+    """Mirror the ledger in the warehouse: replace its copy there, in one transaction.
 
     Args:
         database: A connection to the warehouse; its lock must be held.
@@ -29,7 +29,7 @@ def copy_ledger(database: Database, changes: Sequence[Change], events: Sequence[
 
 
 def is_current(database: Database, events: Sequence[Event]) -> bool:
-    """Return whether the warehouse's copy has exactly these events; every change adds one.
+    """Return whether the mirror has exactly these events of the ledger; every change adds one.
 
     Args:
         database: A connection to the warehouse.
@@ -46,6 +46,7 @@ def is_current(database: Database, events: Sequence[Event]) -> bool:
 
 
 def _change_row(change: Change) -> tuple[object, ...]:
+    """Return the row of a change in the warehouse's mirror of the ledger."""
     return (
         change.change_id, change.status, change.action, change.milestone_id, change.workspace_id,
         change.currency, json.dumps(dict(change.before), ensure_ascii=False),
@@ -56,6 +57,7 @@ def _change_row(change: Change) -> tuple[object, ...]:
 
 
 def _event_row(event: Event) -> tuple[object, ...]:
+    """Return the row of an event in the warehouse's mirror of the ledger."""
     return (
         event.number, event.change_id, event.at, event.before, event.after, event.who, event.what,
         event.request_id, event.db_user,

@@ -39,6 +39,7 @@ def push_lock(ledger: Ledger, wait: float = 0.0) -> Iterator[None]:
 
 
 def _try_advisory_lock(connection: Connection) -> bool:
+    """Try once to take the push lock on a ledger's Postgres; return whether it succeeded."""
     first, second = (str(key) for key in PUSH_LOCK_KEY)
     with connection.begin():
         query = sa.text(f"select pg_try_advisory_lock({first}, {second})")

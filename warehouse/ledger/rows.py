@@ -11,7 +11,7 @@ from .change import Action, Change, Draft, Event, Status
 
 
 def draft_values(draft: Draft) -> dict[str, object]:
-    """Return the column values of a draft."""
+    """Return the column values of a draft for its row in the ledger."""
     return {
         "action": draft.action,
         "milestone_id": draft.milestone_id,

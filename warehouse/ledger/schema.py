@@ -17,7 +17,7 @@ PUSH_LOCK_KEY = (0x6D696C65, 2)  # "mile" in ASCII, and the number of this lock
 
 
 def _has_status(statuses: Collection[Status]) -> sa.TextClause:
-    """Return the condition of a partial index: that the status is one of these."""
+    """Return a partial index's condition in the ledger's schema: the status is one of these."""
     return sa.text(f"status in ({', '.join(repr(str(status)) for status in sorted(statuses))})")
 
 
@@ -143,7 +143,7 @@ _TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
 
 
 def prepare_ledger(connection: Connection) -> None:
-    """Create the ledger's tables, or migrate them to this release.
+    """Create the tables of the ledger's schema, or migrate them to this release.
 
     Raises:
         WarehouseMisconfigured: If a later release wrote the ledger.
@@ -165,6 +165,7 @@ def prepare_ledger(connection: Connection) -> None:
 
 
 def _stored_version(connection: Connection) -> int:
+    """Return the stored version of the ledger's schema; raise if a later release wrote it."""
     version = int(connection.execute(sa.select(_version.c.version)).scalar_one())
     if version > LEDGER_VERSION:
         raise WarehouseMisconfigured(
@@ -175,6 +176,7 @@ def _stored_version(connection: Connection) -> int:
 
 
 def _create_tables(connection: Connection) -> None:
+    """Create the tables and triggers of the ledger's schema, unless another process did."""
     with connection.begin():
         _lock_table_changes(connection)
         if connection.dialect.name == "postgresql":
@@ -190,19 +192,20 @@ def _create_tables(connection: Connection) -> None:
 
 
 def _lock_table_changes(connection: Connection) -> None:
-    """Let only this process change the tables; on SQLite every transaction excludes the others."""
+    """Let only this process change the ledger's schema; on SQLite a transaction suffices."""
     if connection.dialect.name == "postgresql":
         first, second = (str(key) for key in PUSH_LOCK_KEY)
         connection.execute(sa.text(f"select pg_advisory_xact_lock({first}, {second} + 1)"))
 
 
 def _create_triggers(connection: Connection, version: int) -> None:
+    """Create the triggers that a version adds to the ledger's schema."""
     for statement in _TRIGGERS[version][connection.dialect.name]:
         connection.execute(sa.text(statement))
 
 
 def _migrate_to_2(connection: Connection) -> None:
-    """Add the ledger's account, and the time of a milestone's last change before it was sent."""
+    """Add the account, and a milestone's ``updated_at`` before sending, to the ledger's schema."""
     schema = _schema_of(connection)
     table = f"{schema}.changes" if schema else "changes"
     connection.execute(sa.text(f"alter table {table} add column seen_updated_at text"))
@@ -213,4 +216,5 @@ _MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: _migrate_to_2}
 
 
 def _schema_of(connection: Connection) -> str | None:
+    """Return the name of the ledger's schema in a database; None on SQLite."""
     return None if connection.dialect.name == "sqlite" else SCHEMA

@@ -39,7 +39,7 @@ class Ledger:
         self.is_postgres = connection.dialect.name == "postgresql"
 
     def propose(self, drafts: Sequence[Draft]) -> list[str]:
-        """Insert drafts as proposed changes, all or none; return their ids.
+        """Insert drafts into the ledger as proposed changes, all or none; return their ids.
 
         Raises:
             ChangeRefused: If a milestone already has an open change, or a create duplicates
@@ -55,6 +55,7 @@ class Ledger:
         return ids
 
     def _insert(self, draft: Draft) -> str:
+        """Insert a draft into the ledger as a proposed change, with its event; return its id."""
         values = draft_values(draft) | {
             "change_id": secrets.token_hex(8),
             "status": Status.PROPOSED,
@@ -122,7 +123,7 @@ class Ledger:
             return [event_from_row(row) for row in self.connection.execute(query).mappings()]
 
     def approve(self, change: Change, who: str) -> Change:
-        """Approve a change exactly as it was shown.
+        """Approve a change in the ledger exactly as it was shown.
 
         Raises:
             ChangeRefused: If the approver also proposed it, or its status is no longer proposed.
@@ -147,7 +148,7 @@ class Ledger:
         request_id: str | None = None,
         **columns: object,
     ) -> Change:
-        """Set the status of a change, if its status is still the one that was read.
+        """Set the status of a change in the ledger, if it is still the one that was read.
 
         Args:
             change: The change as it was read.
@@ -180,7 +181,7 @@ class Ledger:
             return change_from_row(self.connection.execute(query).mappings().one())
 
     def _update(self, change_id: str, status: Status, values: Mapping[str, object]) -> bool:
-        """Update columns of a change if it has this status; return whether it had."""
+        """Update a change in the ledger if it has this status; return whether it had."""
         update = schema.changes.update().where(
             schema.changes.c.change_id == change_id, schema.changes.c.status == status
         )
@@ -196,7 +197,7 @@ class Ledger:
         twins: Sequence[str] = (),
         seen_updated_at: str | None = None,
     ) -> Change:
-        """Record that a change is about to be sent: set its status to applying.
+        """Record in the ledger that a change is about to be sent: set its status to applying.
 
         Args:
             change: The change as it was read.
@@ -216,7 +217,7 @@ class Ledger:
         )  # fmt: skip
 
     def correct_sent_at(self, change: Change, at: datetime, *, who: str, what: str) -> Change:
-        """Replace the time at which an unknown change was sent, if that time cannot be true.
+        """Correct in the ledger when an unknown change was sent, if that time cannot be true.
 
         Raises:
             ChangeRefused: If its status is no longer unknown.
@@ -233,6 +234,7 @@ class Ledger:
             self._add_remark(change, who, what)
 
     def _add_remark(self, change: Change, who: str, what: str) -> None:
+        """Add an event that changes no status to the ledger, in the open transaction."""
         self._add_event(
             change.change_id, before=change.status, after=change.status, who=who, what=what
         )
@@ -247,6 +249,7 @@ class Ledger:
         what: str,
         request_id: str | None = None,
     ) -> None:
+        """Add an event of a change to the ledger, in the open transaction."""
         values: dict[str, object] = {
             "change_id": change_id,
             "at": self.now().isoformat(),
@@ -286,5 +289,5 @@ def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
 
 
 def _normalized_name(who: str) -> str:
-    """Return a person's name without differences of case, spaces and Unicode composition."""
+    """Return a name in the ledger without differences of case, spaces and Unicode composition."""
     return " ".join(unicodedata.normalize("NFKC", who).split()).casefold()

@@ -15,7 +15,7 @@ _Row = dict[str, Any]
 
 
 def transfer_ledger(source: Ledger, target: Ledger) -> None:
-    """Copy the changes, events and account of a ledger into another one; nothing is removed.
+    """Transfer a ledger's changes, events and account into another one; remove nothing.
 
     Args:
         source: The ledger to copy. Both push locks must be held.
@@ -37,7 +37,7 @@ def transfer_ledger(source: Ledger, target: Ledger) -> None:
 
 
 def _all_rows(ledger: Ledger) -> dict[sa.Table, list[_Row]]:
-    """Return every row of every table of a ledger."""
+    """Return every row of every table of a ledger, for a transfer."""
     with ledger.connection.begin():
         return {
             table: [dict(r) for r in ledger.connection.execute(sa.select(table)).mappings()]
@@ -46,7 +46,7 @@ def _all_rows(ledger: Ledger) -> dict[sa.Table, list[_Row]]:
 
 
 def _insert_copies(ledger: Ledger, table: sa.Table, rows: Sequence[_Row]) -> None:
-    """Insert rows with their numbers, and let new rows continue from the last one."""
+    """Insert transferred rows with their numbers, and let new rows continue from the last one."""
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         ledger.connection.execute(table.insert(), rows[start : start + _ROWS_PER_INSERT])
     if ledger.is_postgres and rows and "number" in table.c:

@@ -93,11 +93,11 @@ class LastBuild:
 
     @property
     def has_current_models(self) -> bool:
-        """Whether the marts were built with the SQL files of this release."""
+        """Whether the last build of the marts used the SQL files of this release."""
         return self.models_digest == models_digest()
 
     def is_as_of(self, context: BuildContext) -> bool:
-        """Return whether day and time zone are the same; other ones change figures."""
+        """Return whether the last build has this day and time zone; others change figures."""
         built = self.context
         return (built.as_of, built.timezone) == (context.as_of, context.timezone)
 
@@ -136,6 +136,7 @@ def build_marts(database: Database, context: BuildContext, always: bool = False)
 def _rebuild(
     database: Database, last: LastBuild | None, context: BuildContext, always: bool
 ) -> list[str]:
+    """Build the marts in the open transaction, and check them; return the warnings."""
     has_new_models = last is None or not last.has_current_models
     if has_new_models:
         define_staging(database)
@@ -158,6 +159,7 @@ def _rebuild(
 
 
 def _write_context(database: Database, context: BuildContext) -> None:
+    """Write the run and day of the build, its SQL files' digest and its counts to ``today``."""
     database.execute(f"delete from {STAGING}.today")
     database.execute(
         f"insert into {STAGING}.today (as_of, reporting_timezone, run_id, models, warnings, "
@@ -168,7 +170,7 @@ def _write_context(database: Database, context: BuildContext) -> None:
 
 
 def _check(database: Database) -> list[str]:
-    """Run the checks, save their warnings, and return them.
+    """Run the checks of a build, save their warnings, and return them.
 
     Raises:
         WarehouseChecksFailed: If a blocking check found wrong rows.
@@ -185,7 +187,7 @@ def _check(database: Database) -> list[str]:
 
 @contextmanager
 def _translate_row_errors() -> Iterator[None]:
-    """Raise a failed check for a database error that a raw row caused: a retry would not help."""
+    """Raise a failed check if a raw row makes the build fail: a retry would not help."""
     try:
         yield
     except DatabaseException as error:
@@ -202,7 +204,7 @@ def _translate_row_errors() -> Iterator[None]:
 
 
 def are_built(database: Database) -> bool:
-    """Return whether all marts exist and are built."""
+    """Return whether all marts exist and a build of them is recorded."""
     return has_all_relations(database) and _last_build(database) is not None
 
 
@@ -224,7 +226,7 @@ def _last_build(database: Database) -> LastBuild | None:
 
 
 def _is_current(database: Database, last: LastBuild, context: BuildContext) -> bool:
-    """Return whether a rebuild would give the same marts: no run since then changed a row.
+    """Return whether a new build would give the same marts: no run since then changed a row.
 
     A run that was interrupted may have changed some.
     """
@@ -241,7 +243,7 @@ def _is_current(database: Database, last: LastBuild, context: BuildContext) -> b
 
 
 def _amounts_changed(database: Database, last: LastBuild | None) -> bool:
-    """Return whether every amount must be rebuilt: other SQL, or a currency's unit changed."""
+    """Return whether the build must replace all amounts: other SQL, or a changed currency unit."""
     if last is None or not last.has_current_models:
         return True
     return bool(

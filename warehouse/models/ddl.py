@@ -26,7 +26,7 @@ _FORMER_VIEWS = ("changed_versions",)  # views of earlier releases
 
 
 def has_all_relations(database: Database) -> bool:
-    """Return whether every staging relation and mart exists with all its columns."""
+    """Return whether all staging relations and marts exist with the columns of their DDL."""
     return _has_relations(
         database.tables(STAGING), _TABLES | {model.name: () for model in staging()}
     ) and _has_relations(database.tables(MARTS), {model.name: model.columns for model in marts()})
@@ -35,7 +35,7 @@ def has_all_relations(database: Database) -> bool:
 def _has_relations(
     existing: Mapping[str, Collection[str]], required: Mapping[str, Collection[str]]
 ) -> bool:
-    """Return whether every required relation exists with its columns."""
+    """Return whether every relation that the DDL creates exists with the required columns."""
     return all(
         name in existing and set(existing[name]) >= set(columns)
         for name, columns in required.items()
@@ -43,7 +43,7 @@ def _has_relations(
 
 
 def define_staging(database: Database) -> None:
-    """Create or replace the staging tables and views; call it in a transaction."""
+    """Create or replace the staging tables and views by DDL; call it in a transaction."""
     for schema in (STAGING, MARTS):
         database.ensure_schema(schema)
     for name, columns in _TABLES.items():
@@ -58,7 +58,7 @@ def define_staging(database: Database) -> None:
 
 
 def define_mart(database: Database, model: Model) -> None:
-    """Create a mart with its rows, or append missing columns to it; it keeps the rows it has."""
+    """Create a mart by DDL with its rows, or append missing columns; it keeps the rows it has."""
     columns = database.tables(MARTS).get(model.name, {})
     if model.kind is ModelKind.VIEW:
         database.execute(f"create or replace view {MARTS}.{model.name} as {model.sql}")
@@ -74,7 +74,7 @@ def define_mart(database: Database, model: Model) -> None:
 
 
 def ensure_indexes(database: Database, model: Model) -> None:
-    """Create the missing indexes of a mart; doing it after its rows takes a fifth of the time.
+    """Create a mart's missing indexes by DDL; doing it after its rows takes a fifth of the time.
 
     It does not use ``if not exists``, which cancels an autovacuum of the table even if the index
     exists.
@@ -87,7 +87,7 @@ def ensure_indexes(database: Database, model: Model) -> None:
 
 
 def _define_view(database: Database, model: Model) -> None:
-    """Create or replace a staging view.
+    """Create or replace a staging view by DDL.
 
     Postgres replaces a view only if columns were appended. Otherwise it is dropped first, which
     fails if somebody's view depends on it; readers are granted the marts only.
@@ -101,7 +101,7 @@ def _define_view(database: Database, model: Model) -> None:
 
 
 def _query_types(database: Database, model: Model) -> dict[str, str]:
-    """Return the columns of a model's query with their types.
+    """Return the columns of a model's query with their types, for its DDL.
 
     It uses a view, which needs no further privilege; a temporary table would.
     """
@@ -112,7 +112,7 @@ def _query_types(database: Database, model: Model) -> dict[str, str]:
 
 
 def _existing_types(database: Database, schema: str, name: str) -> dict[str, str]:
-    """Return the columns of a relation with their types, in order; none if it does not exist."""
+    """Return a relation's columns and types, in order, for its DDL; none if it does not exist."""
     return dict(
         database.rows(
             "select column_name, data_type from information_schema.columns "
@@ -124,6 +124,7 @@ def _existing_types(database: Database, schema: str, name: str) -> dict[str, str
 
 
 def _comment_on(database: Database, model: Model) -> None:
+    """Run the DDL that comments on a mart and its columns with their descriptions."""
     kind = "view" if model.kind is ModelKind.VIEW else "table"
     database.execute(f"comment on {kind} {MARTS}.{model.name} is {_quote(model.about)}")
     for column, about in model.columns.items():
@@ -131,4 +132,5 @@ def _comment_on(database: Database, model: Model) -> None:
 
 
 def _quote(text: str) -> str:
+    """Return a text as a SQL literal for DDL."""
     return "'" + text.replace("'", "''") + "'"

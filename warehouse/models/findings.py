@@ -52,6 +52,7 @@ def run_checks(database: Database, skip: Collection[str] = ()) -> list[Finding]:
 
 
 def _run_check(database: Database, check: Model) -> Finding | None:
+    """Run a check of the marts and return its finding; None if it passes."""
     count = database.rows(f"select count(*) from ({check.sql}) wrong")[0][0]
     if not count:
         return None
@@ -69,7 +70,7 @@ def _run_check(database: Database, check: Model) -> Finding | None:
 
 
 def checked_by_indexes(database: Database) -> set[str]:
-    """Return the SQL of checks that a unique index already guarantees."""
+    """Return the SQL of checks that can have no finding: a unique index guarantees them."""
     if not database.is_postgres:
         return set()
     return {grain_check(MARTS, model).sql for model in marts() if model.is_large}

@@ -10,7 +10,7 @@ _IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 
 
 def fill_version_values(database: Database) -> bool:
-    """Fill the values of versions that an earlier release stored without them, from their records.
+    """Fill missing values of older versions from their records, before the marts are refreshed.
 
     Returns:
         Whether there were any.
@@ -29,7 +29,9 @@ def fill_version_values(database: Database) -> bool:
 
 
 def find_changed(database: Database, everything: bool) -> None:
-    """Write the ids of milestones whose history lacks a version; a version never changes.
+    """Write the ids of milestones to refresh: those whose history lacks a version.
+
+    A version never changes, so the rest of the history remains valid.
 
     Args:
         database: A connection.
@@ -50,7 +52,7 @@ def find_changed(database: Database, everything: bool) -> None:
 
 
 def _create_table(database: Database, name: str, sql: str) -> str:
-    """Create a staging table from a query; the caller drops it in the same transaction.
+    """Create a staging table for a refresh; the caller drops it in the same transaction.
 
     Postgres runs the query on all cores for a new table, but on one for an insert.
     """
@@ -61,7 +63,7 @@ def _create_table(database: Database, name: str, sql: str) -> str:
 
 
 def refresh_mart(database: Database, model: Model, everything: bool) -> None:
-    """Replace the rows of a mart by those of its query.
+    """Refresh a mart: replace its rows by those of its query.
 
     Args:
         database: A connection.
@@ -87,7 +89,7 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
 
 
 def _write_differing(database: Database, model: Model, *, built: str, stale: str) -> None:
-    """Replace only the rows that differ: Postgres keeps each replaced row until a vacuum."""
+    """Refresh only rows that differ: Postgres keeps each replaced row until a vacuum."""
     mart, keys, columns = (
         f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
     )  # fmt: skip

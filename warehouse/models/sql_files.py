@@ -67,7 +67,7 @@ class Model:
 
     @property
     def is_large(self) -> bool:
-        """Whether it has at least one row for each milestone."""
+        """Whether the SQL file's relation has at least one row for each milestone."""
         return self.grain[:1] == ("id",)
 
 
@@ -94,7 +94,7 @@ def marts() -> tuple[Model, ...]:
 
 @cache
 def checks() -> tuple[Model, ...]:
-    """Return all checks; first those that each relation has each row once."""
+    """Return all checks: that each relation has each row once, then those in SQL files."""
     grains = (
         grain_check(schema, model)
         for schema, models in ((STAGING, staging()), (MARTS, marts()))
@@ -105,7 +105,7 @@ def checks() -> tuple[Model, ...]:
 
 
 def grain_check(schema: str, model: Model) -> Model:
-    """Return the check that a relation has one row for each value of its grain."""
+    """Return the check that a SQL file's relation has one row for each value of its grain."""
     relation, keys = f"{schema}.{model.name}", ", ".join(model.grain)
     sql = f"select {keys}, count(*) as copies from {relation} group by {keys} having count(*) > 1"
     if not keys:
@@ -123,7 +123,7 @@ def grain_check(schema: str, model: Model) -> Model:
 
 
 def dictionary() -> str:
-    """Return the data dictionary: every mart and its columns, in Markdown."""
+    """Return the data dictionary in the SQL files: every mart and its columns, in Markdown."""
     parts = []
     for model in sorted(marts(), key=lambda model: model.name):
         rows = "\n".join(f"| `{name}` | {about} |" for name, about in model.columns.items())
@@ -140,6 +140,7 @@ def models_digest() -> str:
 
 
 def _read_folder(folder: str) -> tuple[Model, ...]:
+    """Return the models in the SQL files of a folder, sorted by file name."""
     paths = sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name)
     default = _DEFAULT_KINDS[folder]
     return tuple(
@@ -179,4 +180,5 @@ def _parse(name: str, text: str, default_kind: ModelKind) -> Model:
 
 
 def _split_names(values: Sequence[str]) -> tuple[str, ...]:
+    """Return the column names in the options of a SQL file, which commas separate."""
     return tuple(name.strip() for value in values for name in value.split(","))

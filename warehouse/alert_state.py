@@ -97,10 +97,12 @@ def later(one: AlertState, other: AlertState) -> AlertState:
 
 
 def _to_json(state: AlertState) -> str:
+    """Return an alert state as JSON text."""
     return json.dumps(asdict(state), default=lambda moment: moment.isoformat())
 
 
 def _from_json(text: str) -> AlertState:
+    """Return the alert state in a JSON text."""
     values = json.loads(text)
     times = {n: values[n] and datetime.fromisoformat(values[n]) for n in _TIME_FIELDS}
     lines = {n: tuple(values.get(n, ())) for n in ("matters", "untold")}

@@ -62,27 +62,28 @@ class Database:
         self._read: WeakSet[Generator[pa.RecordBatch, None, None]] = WeakSet()
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a query; the values replace its ``%s``."""
+        """Return the rows of a query on the database; the values replace its ``%s``."""
         with self._client.execute_query(sql, *values) as cursor:
             return [tuple(row) for row in cursor.fetchall()]
 
     def execute(self, sql: str, *values: object) -> None:
-        """Execute a statement; the values replace its ``%s``."""
+        """Execute a statement in the database; the values replace its ``%s``."""
         self._client.execute_sql(sql, *values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all statements of the block together, or none if it fails."""
+        """Commit all statements of the block to the database together, or none if it fails."""
         with self._client.begin_transaction():
             yield
 
     def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
-        """Read the rows of a query in batches of bounded size, until the connection is closed."""
+        """Read a query's rows from the database in bounded batches, until the connection closes."""
         batches = self._batches(sql, *values)
         self._read.add(batches)
         return batches
 
     def _batches(self, sql: str, *values: object) -> Generator[pa.RecordBatch, None, None]:
+        """Yield the rows of a query on the database as Arrow batches of bounded size."""
         with (
             self._client.execute_query(sql, *values) as cursor,
             closing(cursor.iter_arrow(chunk_size=_ROWS_PER_BATCH)) as tables,
@@ -94,7 +95,7 @@ class Database:
                 raise DatabaseTransientException(error) from error
 
     def close(self) -> None:
-        """Close the batches that were not read to their end; the connection is closed next.
+        """Close the database's batches not read to their end; its connection is closed next.
 
         The traceback of an error may keep such batches, and they keep a DuckDB file open after its
         connection is closed. If this process opens that file again, DuckDB waits for ever, with a
@@ -105,7 +106,7 @@ class Database:
             batches.close()
 
     def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
-        """Insert rows into a table, up to 500 in one statement."""
+        """Insert rows into a table of the database, up to 500 in one statement."""
         for start in range(0, len(rows), _ROWS_PER_INSERT):
             chunk = rows[start : start + _ROWS_PER_INSERT]
             placeholders = f"({', '.join(['%s'] * len(chunk[0]))})"
@@ -114,23 +115,23 @@ class Database:
             self.execute(f"insert into {table} values {listed}", *values)
 
     def records(self, sql: str) -> list[dict[str, Any]]:
-        """Return the rows of a query as dictionaries, by column name."""
+        """Return the rows of a query on the database as dictionaries, by column name."""
         result = self.query(sql)
         return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
     def query(self, sql: str) -> QueryResult:
-        """Return the columns and rows of a query."""
+        """Return the columns and rows of a query on the database."""
         with self._client.execute_query(sql) as cursor:
             columns = [column[0] for column in cursor.description]
             return QueryResult(columns, [tuple(row) for row in cursor.fetchall()])
 
     @property
     def is_postgres(self) -> bool:
-        """Whether this is Postgres, which needs indexes and statistics; otherwise it is DuckDB."""
+        """Whether the database is Postgres, which needs indexes and statistics, and not DuckDB."""
         return self._client.capabilities.sqlglot_dialect == "postgres"
 
     def ensure_schema(self, name: str) -> None:
-        """Create a schema if it does not exist.
+        """Create a schema in the database if it does not exist.
 
         ``create schema if not exists`` needs a privilege even when the schema exists.
         """
@@ -139,7 +140,7 @@ class Database:
             self.execute(f"create schema {name}")
 
     def tables(self, schema: str = DATASET) -> dict[str, dict[str, str]]:
-        """Return the columns of every table of a schema: their dlt types, by table and column."""
+        """Return the columns of every table of a database schema: dlt types by table and column."""
         tables: dict[str, dict[str, str]] = {}
         for table, column, data_type in self.rows(
             "select table_name, column_name, data_type from information_schema.columns "
@@ -163,7 +164,7 @@ _DLT_TYPES = {
 
 @contextmanager
 def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
-    """Connect to a warehouse; database errors inside the block become warehouse errors.
+    """Connect to the database of a warehouse; its errors in the block become warehouse errors.
 
     The connection does not come from a dlt pipeline: that would read its working folder, which
     another run may be writing, or a killed run may have left incomplete.
@@ -202,7 +203,7 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
 
 
 def _is_database_error(error: BaseException) -> bool:
-    """Return whether a SQL statement is the cause of an error, also within a step of dlt."""
+    """Return whether a database error is the cause of an error, also within a step of dlt."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, DatabaseException):
         cause = cause.__cause__ or cause.__context__
@@ -224,7 +225,7 @@ def database_failure(message: str) -> WarehouseError:
 
 
 def load_failure(error: BaseException) -> WarehouseError:
-    """Return the warehouse error for a failed dlt load.
+    """Return the warehouse error for a failed dlt load into the database.
 
     It quotes the server, not the driver, whose message may contain the password.
     """
@@ -237,7 +238,7 @@ def load_failure(error: BaseException) -> WarehouseError:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether an error means that the disk is full or read-only."""
+    """Return whether an error of a database or file means that the disk is full or unwritable."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return True
     return isinstance(error, PermissionError) or any(
@@ -246,7 +247,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def driver_message(error: BaseException) -> str:
-    """Return the first line of the innermost error's message; it never contains a password."""
+    """Return the first line of the database driver's message in an error; it has no password."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

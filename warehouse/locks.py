@@ -146,6 +146,7 @@ def acquire(
 
 
 def _try_flock(file: int, kind: int) -> bool:
+    """Try once to lock an open lock file; return whether it succeeded."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -154,7 +155,7 @@ def _try_flock(file: int, kind: int) -> bool:
 
 
 def _write_holder(file: int) -> None:
-    """Write this process into the lock file, as its holder."""
+    """Write this process into the lock file, as the holder of the lock."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
     os.ftruncate(file, 0)
@@ -162,6 +163,7 @@ def _write_holder(file: int) -> None:
 
 
 def _describe_file_holder(file: int) -> str:
+    """Return who holds the lock file, for messages: a run, or a process that reads."""
     if _try_flock(file, fcntl.LOCK_SH):  # no run holds it: the last holder has ended
         fcntl.flock(file, fcntl.LOCK_UN)
         return _BUSY_READING
@@ -216,10 +218,12 @@ def _set_application_name(database: Database, since: str) -> None:
 
 
 def _try_advisory_lock(database: Database) -> bool:
+    """Try once to take the run lock on the Postgres server; return whether it succeeded."""
     return bool(database.rows("select pg_try_advisory_lock(%s, %s)", *_RUN_LOCK_KEY)[0][0])
 
 
 def _describe_server_holder(database: Database) -> str:
+    """Return who holds the run lock on the Postgres server, for messages."""
     holders = database.rows(
         "select a.application_name, a.usename, l.pid from pg_locks l "
         "left join pg_stat_activity a on a.pid = l.pid "

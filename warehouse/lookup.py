@@ -52,7 +52,7 @@ _MILESTONES = f"select {_MILESTONE_COLUMNS} from {DATASET}.billing_milestones"
 
 
 def milestones_by_id(reader: WarehouseReader, ids: Iterable[str]) -> dict[str, MilestoneRow]:
-    """Return the rows of these milestones by id, deleted ones included."""
+    """Look up the rows of these milestones by id, deleted ones included."""
     rows = map(_milestone_row, rows_by_id(reader, f"{_MILESTONES} where id", ids))
     return {row.id: row for row in rows}
 
@@ -60,12 +60,13 @@ def milestones_by_id(reader: WarehouseReader, ids: Iterable[str]) -> dict[str, M
 def milestones_of_projects(
     reader: WarehouseReader, project_ids: Iterable[str]
 ) -> list[MilestoneRow]:
-    """Return the rows of all milestones of these projects, without deleted ones."""
+    """Look up the rows of all milestones of these projects, without deleted ones."""
     sql = f"{_MILESTONES} where deleted_at is null and workspace_id"
     return [_milestone_row(row) for row in rows_by_id(reader, sql, project_ids)]
 
 
 def _milestone_row(row: dict[str, Any]) -> MilestoneRow:
+    """Return a milestone that was looked up, with its linked invoice ids as a list."""
     linked = row["invoice_ids"]
     invoice_ids = [str(id_) for id_ in orjson.loads(linked)] if linked else None
     return MilestoneRow(**{**row, "invoice_ids": invoice_ids})
@@ -74,33 +75,34 @@ def _milestone_row(row: dict[str, Any]) -> MilestoneRow:
 def project_currencies(
     reader: WarehouseReader, project_ids: Iterable[str]
 ) -> dict[str, str | None]:
-    """Return the currency of each of these projects by the project's id."""
+    """Look up the currency of each of these projects by the project's id."""
     return _column_by_id(reader, "workspaces", "currency", project_ids)
 
 
 def project_titles(reader: WarehouseReader, project_ids: Iterable[str]) -> dict[str, str | None]:
-    """Return the title of each of these projects by the project's id."""
+    """Look up the title of each of these projects by the project's id."""
     return _column_by_id(reader, "workspaces", "title", project_ids)
 
 
 def projects_of_tasks(reader: WarehouseReader, task_ids: Iterable[str]) -> dict[str, str | None]:
-    """Return the project id of each of these tasks by the task's id."""
+    """Look up the project id of each of these tasks by the task's id."""
     return _column_by_id(reader, "stories", "workspace_id", task_ids)
 
 
 def invoice_statuses(reader: WarehouseReader, invoice_ids: Iterable[str]) -> dict[str, str | None]:
-    """Return the status of each of these invoices by the invoice's id."""
+    """Look up the status of each of these invoices by the invoice's id."""
     return _column_by_id(reader, "invoices", "status", invoice_ids)
 
 
 def _column_by_id(
     reader: WarehouseReader, table: str, column: str, ids: Iterable[str]
 ) -> dict[str, str | None]:
+    """Look up one column of a raw table by id."""
     sql = f"select id, {column} from {DATASET}.{table} where id"
     return {row["id"]: row[column] for row in rows_by_id(reader, sql, ids)}
 
 
 def minor_units(reader: WarehouseReader) -> dict[str, Decimal]:
-    """Return the value of one minor unit of each currency, by ISO code."""
+    """Look up the value of one minor unit of each currency, by ISO code."""
     sql = f"select iso_code, unit_per_subunit from {DATASET}.currencies"
     return {code: Decimal(unit) for code, unit in reader.rows(sql) if unit is not None}

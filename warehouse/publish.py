@@ -57,7 +57,7 @@ def publish(loader: Path, target: Path) -> None:
 
 
 def _copy(loader: Path, copy: Path, old: Path) -> None:
-    """Copy the loader's file to disk, readable only by those who may read the old file."""
+    """Copy the loader's file to disk, to publish it; only readers of the old file may read it."""
     if old.exists():
         copy.touch(mode=0o600)  # not readable by others, also while it is being written
     shutil.copyfile(loader, copy)
@@ -68,6 +68,7 @@ def _copy(loader: Path, copy: Path, old: Path) -> None:
 
 
 def _copy_permissions(copy: Path, old: os.stat_result) -> None:
+    """Give the file to publish the owner, group and mode of the old one, as far as allowed."""
     for owner in (old.st_uid, -1):  # only root may change the owner; a member may set the group
         with suppress(PermissionError):
             os.chown(copy, owner, old.st_gid)
@@ -81,18 +82,19 @@ def _copy_permissions(copy: Path, old: os.stat_result) -> None:
 
 
 def _checkpoint(loader: Path) -> None:
-    """Write the log into the database file, so that a copy of the file is complete."""
+    """Write its log into the loader's file, so that the copy to publish is complete."""
     with duckdb.connect(str(loader)) as connection:
         connection.execute("checkpoint")
 
 
 def _remove_stale_copies(target: Path) -> None:
-    """Remove incomplete copies that killed runs left behind."""
+    """Remove incomplete copies that runs left behind when they were killed while publishing."""
     for copy in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
         copy.unlink(missing_ok=True)
 
 
 def _check_free_space(loader: Path, target: Path) -> None:
+    """Check that the disk has enough free space to publish a copy of the loader's file."""
     needed = loader.stat().st_size + _SPARE_BYTES
     free = shutil.disk_usage(target.parent).free
     if free < needed:

@@ -55,16 +55,16 @@ class WarehouseReader(Protocol):
 
     @property
     def source(self) -> str:
-        """The database or file that is read, for messages."""
+        """The database or file that the reader reads, for messages."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
+        """Read the warehouse with a query; return its rows."""
 
     def records(self, sql: str) -> list[dict[str, Any]]:
-        """Return the rows of a query as dictionaries, by column name."""
+        """Read the warehouse with a query; return its rows as dictionaries, by column name."""
 
     def run_untrusted(self, sql: str) -> QueryResult:
-        """Run a query that somebody else wrote; return its columns and rows.
+        """Read the warehouse with somebody else's query; return its columns and rows.
 
         Raises:
             QueryRefused: If it is not a single query that only reads the warehouse, or it fails.
@@ -73,7 +73,7 @@ class WarehouseReader(Protocol):
 
 @contextmanager
 def open_reader(target: Target) -> Iterator[WarehouseReader]:
-    """Open the warehouse for reading; the published file while a run has locked it.
+    """Open a reader of the warehouse; of the published file while a run has locked the other.
 
     Raises:
         WarehouseError: If there is no warehouse, or it cannot be read.
@@ -107,6 +107,7 @@ class _PostgresReader:
         self.records = database.records
 
     def run_untrusted(self, sql: str) -> QueryResult:
+        """Read Postgres with somebody else's query, in a cursor and without superuser rights."""
         _check_text(sql)
         try:
             # The rollback undoes what the query sets; it cannot make the transaction writable.
@@ -130,14 +131,17 @@ class _DuckDBReader:
         self.source = source
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Read the DuckDB file with a query; return its rows."""
         return self._connection.execute(sql).fetchall()
 
     def records(self, sql: str) -> list[dict[str, Any]]:
+        """Read the DuckDB file with a query; return its rows as dictionaries, by column name."""
         cursor = self._connection.execute(sql)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def run_untrusted(self, sql: str) -> QueryResult:
+        """Read the DuckDB file with somebody else's query, if it is a single select."""
         _check_text(sql)
         try:
             kinds = [statement.type for statement in self._connection.extract_statements(sql)]
@@ -151,6 +155,7 @@ class _DuckDBReader:
 
 
 def _check_text(sql: str) -> None:
+    """Check that a query for a reader is text in UTF-8 without null characters."""
     try:
         sql.encode()
     except UnicodeEncodeError:
@@ -161,6 +166,7 @@ def _check_text(sql: str) -> None:
 
 @contextmanager
 def _open_duckdb(path: Path, source: str = "") -> Iterator[WarehouseReader]:
+    """Open a reader of a DuckDB file, whose queries can read no other file."""
     try:
         connection = duckdb.connect(str(path), read_only=True, config=dict(_READ_ONLY))
     except duckdb.Error as error:
@@ -175,7 +181,7 @@ def _open_duckdb(path: Path, source: str = "") -> Iterator[WarehouseReader]:
 
 
 def rows_by_id(reader: WarehouseReader, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the rows whose id is one of these; an id that is not a number is left out.
+    """Return the rows that a reader finds by these ids; ids that are not numbers are left out.
 
     Args:
         reader: The warehouse.
@@ -191,4 +197,5 @@ def rows_by_id(reader: WarehouseReader, sql: str, ids: Iterable[str]) -> list[di
 
 
 def _quoted(ids: Sequence[str]) -> str:
+    """Return ids as SQL literals for a reader's query, separated by commas."""
     return ", ".join(f"'{id_}'" for id_ in ids)

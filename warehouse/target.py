@@ -40,7 +40,7 @@ class Target:
 
     @cached_property
     def ledger_url(self) -> str:
-        """The URL of the ledger of changes.
+        """The URL of the target's ledger of changes.
 
         Raises:
             WarehouseMisconfigured: If LEDGER__URL is not a URL that a ledger can have.
@@ -49,16 +49,16 @@ class Target:
 
     @property
     def lock(self) -> Path:
-        """The lock file of a run."""
+        """The lock file of a run on the target."""
         return self.folder / f"{self.stem}.lock"
 
     @property
     def working(self) -> Path:
-        """The folder dlt works in; each run creates a new one."""
+        """The folder dlt works in to load the target; each run creates a new one."""
         return self.folder / f"{self.stem}-working"
 
     def pipeline(self) -> dlt.Pipeline:
-        """Return the dlt pipeline that loads into this warehouse."""
+        """Return the dlt pipeline that loads into the target."""
         return dlt.pipeline(
             "milestones",
             pipelines_dir=str(self.working),

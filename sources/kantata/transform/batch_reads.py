@@ -27,7 +27,7 @@ class BatchReads:
 
 
 def group_reads(reads: Sequence[ObservedRecord], typed: TypedRows) -> Collection[BatchReads]:
-    """Group the reads of a batch by record.
+    """Group the reads of a batch by record, in the order in which they were read.
 
     Args:
         reads: All reads, in order.

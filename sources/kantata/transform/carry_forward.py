@@ -41,7 +41,7 @@ class CarryForward:
         self._kept_by_mark: dict[bytes, tuple[str, ...]] = {}
 
     def is_same(self, record: Record, content: bytes, row: bytes) -> bool:
-        """Return whether a row holds the record's values, and last values of absent fields.
+        """Return whether a row holds the record's values, and last values carried forward.
 
         False can also mean that it is not known yet: building the row finds out.
 
@@ -58,7 +58,7 @@ class CarryForward:
     def fill(
         self, records: Sequence[ObservedRecord], arrays: dict[str, pa.Array]
     ) -> list[ObservedRecord]:
-        """Fill absent fields with the values the warehouse holds.
+        """Carry forward the values the warehouse holds into absent fields.
 
         Args:
             records: Records that were read.
@@ -86,7 +86,7 @@ class CarryForward:
         arrays: dict[str, pa.Array],
         absent_rows: dict[str, list[int]],
     ) -> dict[int, list[str]]:
-        """Fill the columns; returns the names of those with kept last values, by row number."""
+        """Carry last values forward by column; return the columns that kept them, by row number."""
         kept: dict[int, list[str]] = {}
         ids = sorted({records[row].id for rows in absent_rows.values() for row in rows})
         stored = self._stored.values(ids, list(absent_rows))
@@ -104,7 +104,7 @@ class CarryForward:
         return kept
 
     def _absent_rows(self, records: Iterable[ObservedRecord]) -> dict[str, list[int]]:
-        """Return, by column, the numbers of the rows whose record lacks the column's field."""
+        """Return, by column, the row numbers of records in which the column's field is absent."""
         shapes = [tuple(observed.record) for observed in records]
         columns_of = {shape: self._undeclared.columns_of(shape) for shape in set(shapes)}
         absent = {

@@ -61,12 +61,12 @@ class Misfit(ValueError):
 
 
 def arrow_type(kind: Kind) -> pa.DataType:
-    """Return the Arrow type of a column."""
+    """Return the Arrow type to which values of a column are converted."""
     return _ARROW[kind]
 
 
 def convert_column(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
-    """Convert the values of one column.
+    """Convert the values of one column exactly, or give the reasons why some do not fit.
 
     Args:
         kind: The column's type.
@@ -80,6 +80,7 @@ def convert_column(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict
 
 
 def _convert_at_once(kind: Kind, values: Sequence[object]) -> pa.Array | None:
+    """Convert a whole column with Arrow; None if that conversion might not be exact."""
     types = set(map(type, values)) - {type(None)}
     if not types:
         return pa.nulls(len(values), _ARROW[kind])
@@ -97,12 +98,14 @@ def _convert_at_once(kind: Kind, values: Sequence[object]) -> pa.Array | None:
 
 
 def _in_calendar(kind: Kind, times: pa.Array) -> bool:
+    """Return whether all converted dates or times are in the years 1 to 9999."""
     first, last = (pa.scalar(bound, times.type) for bound in _CALENDAR[kind])
     bounds = pc.min_max(times)
     return bool(bounds["min"].value >= first.value and bounds["max"].value <= last.value)
 
 
 def _convert_one_by_one(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, dict[int, str]]:
+    """Convert each value of a column by itself, and collect the reasons of misfits by row."""
     converted: list[object] = []
     reasons: dict[int, str] = {}
     for row, value in enumerate(values):
@@ -115,7 +118,7 @@ def _convert_one_by_one(kind: Kind, values: Sequence[object]) -> tuple[pa.Array,
 
 
 def convert(kind: Kind, value: object) -> object:
-    """Convert one value that is not null.
+    """Convert one value that is not null exactly to the type of its column.
 
     Raises:
         Misfit: If the column cannot hold exactly this value.
@@ -124,6 +127,7 @@ def convert(kind: Kind, value: object) -> object:
 
 
 def _text(value: object) -> str:
+    """Convert text exactly: it stays as it is, and must not contain a NUL character."""
     if not isinstance(value, str):
         raise Misfit(f"{shown(value)} is not text")
     if "\0" in value:
@@ -132,10 +136,12 @@ def _text(value: object) -> str:
 
 
 def _id(value: object) -> str:
+    """Convert an id exactly to text; a whole number is accepted, too."""
     return str(value) if type(value) is int else _text(value)
 
 
 def _bigint(value: object) -> int:
+    """Convert a value exactly to a whole number of 64 bits."""
     number = value
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
         number = int(value)
@@ -149,6 +155,7 @@ def _bigint(value: object) -> int:
 
 
 def _double(value: object) -> float:
+    """Convert a number exactly to a floating-point number."""
     if type(value) is int and abs(value) < _EXACT_FLOAT:
         return float(value)
     if not isinstance(value, float):
@@ -157,12 +164,14 @@ def _double(value: object) -> float:
 
 
 def _bool(value: object) -> bool:
+    """Convert a JSON boolean exactly; nothing else is accepted."""
     if not isinstance(value, bool):
         raise Misfit(f"{shown(value)} is neither true nor false")
     return value
 
 
 def _date(value: object) -> date:
+    """Convert text in the form YYYY-MM-DD exactly to a date."""
     try:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
             return date.fromisoformat(value)
@@ -172,6 +181,7 @@ def _date(value: object) -> date:
 
 
 def _timestamp(value: object) -> datetime:
+    """Convert text with an offset exactly to a time in UTC."""
     try:
         text = value if isinstance(value, str) and _TIME.fullmatch(value) else ""
         moment = datetime.fromisoformat(text)
@@ -186,23 +196,26 @@ def _timestamp(value: object) -> datetime:
 
 
 def _json(value: object) -> str:
+    """Convert any JSON value to JSON text."""
     return orjson.dumps(value).decode()
 
 
 def is_id(value: object) -> bool:
-    """Return whether it can be an id: a whole number, or text without commas and NUL characters."""
+    """Return whether a value converts to an id: a whole number, or text without comma and NUL."""
     if isinstance(value, str):
         return bool(value) and "\0" not in value and "," not in value
     return type(value) is int
 
 
 def _ids(value: object) -> str:
+    """Convert a list of ids to JSON text."""
     if not isinstance(value, list) or not all(map(is_id, value)):
         raise Misfit(f"{shown(value)} is not a list of ids")
     return _json(value)
 
 
 def _unit(value: object) -> Decimal:
+    """Convert the value of a minor unit, which must be a decimal number already."""
     if not isinstance(value, Decimal):
         raise Misfit(f"{shown(value)} is not the value of a minor unit")
     return value
@@ -223,7 +236,7 @@ _EXACT: dict[Kind, Callable[[object], object]] = {
 
 
 def kind_of(value: object) -> Kind:
-    """Return the type of column that an undeclared field gets from its first value."""
+    """Return the kind of column to which an undeclared field's first value is converted."""
     if isinstance(value, bool):
         return Kind.BOOL
     if isinstance(value, int) and -_INT64 <= value < _INT64:
@@ -234,7 +247,7 @@ def kind_of(value: object) -> Kind:
 
 
 def as_text(value: object) -> str | None:
-    """Return any value as text: text as it is, everything else as JSON."""
+    """Convert any value to text: text stays as it is, everything else becomes JSON."""
     if value is None:
         return None
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
@@ -242,17 +255,17 @@ def as_text(value: object) -> str | None:
 
 
 def shown(value: object) -> str:
-    """Shorten a value for a message."""
+    """Return a value that could not be converted as short JSON text for a message."""
     text = orjson.dumps(value, default=str).decode()
     return text if len(text) <= 40 else text[:37] + "..."
 
 
 def timestamps(values: Sequence[datetime | None]) -> pa.Array:
-    """Return a column of times."""
+    """Convert times in Python to an Arrow column of times in UTC."""
     return pa.array(values, _ARROW[Kind.TIMESTAMP])
 
 
 def table_of(columns: Mapping[str, Kind], rows: list[dict[str, Any]]) -> pa.Table:
-    """Make an Arrow table of rows that have exactly these columns."""
+    """Convert rows in Python to an Arrow table with exactly these columns."""
     schema = pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
     return pa.Table.from_pylist(rows, schema=schema)

@@ -27,7 +27,7 @@ class DeclaredColumns:
     absent_fields: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def rejects(self, records: Sequence[ObservedRecord]) -> list[Reject]:
-        """Return the records that are rejected."""
+        """Return the records that are rejected because a declared column does not fit."""
         return [
             Reject(
                 observed=records[row],
@@ -38,10 +38,11 @@ class DeclaredColumns:
         ]
 
     def _add_reason(self, row: int, reason: str) -> None:
+        """Add a reason why a record does not fit the declared columns."""
         self.reasons.setdefault(row, []).append(reason)
 
     def _require(self, name: str, records: Sequence[ObservedRecord]) -> None:
-        """Add a reason for each record without a value in a required field."""
+        """Add a reason for each record without a value in a required declared column."""
         for row, observed in enumerate(records):
             if observed.record.get(name) is None:
                 is_absent = name not in observed.record
@@ -50,14 +51,14 @@ class DeclaredColumns:
                 self.absent_fields[row] = self.absent_fields.get(row, ()) + absent
 
     def _require_key(self, name: str, records: Sequence[ObservedRecord]) -> None:
-        """Add a reason for each record whose key differs from the id it was listed by."""
+        """Add a reason for each record whose declared key differs from the id it was listed by."""
         for row, observed in enumerate(records):
             value = observed.record.get(name)
             if value is not None and str(value) != observed.id:
                 self._add_reason(row, f"{name} is not {shown(observed.id)}")
 
     def add(self, name: str, table: Table, records: Sequence[ObservedRecord]) -> None:
-        """Convert one column, and add the reasons why records do not fit."""
+        """Convert one declared column, and add the reasons why records do not fit."""
         if name in table.required:
             self._require(name, records)
         values: list[object] = [observed.record.get(name) for observed in records]

@@ -15,7 +15,7 @@ DIGEST_BYTES = 16
 
 
 def digest(record: Record) -> bytes:
-    """Hash a record's content: nulls left out, lists of ids sorted, keys sorted.
+    """Return the digest of a record's content: nulls left out, keys and lists of ids sorted.
 
     Nulls are left out so that a new field which is null everywhere changes no row. An absent field
     changes a row, while a null does not: see ``with_kept``.
@@ -29,7 +29,7 @@ def digest(record: Record) -> bytes:
 
 
 def with_kept(content: bytes, kept: Iterable[str]) -> bytes:
-    """Hash a row that holds more than its record: last values of absent fields.
+    """Return the digest of a row that holds more than its record: last values of absent fields.
 
     Applied twice with the same columns it returns the digest again, so that a row's digest and a
     record's show which columns were kept.
@@ -42,16 +42,16 @@ def with_kept(content: bytes, kept: Iterable[str]) -> bytes:
 
 
 def mark(kept: Iterable[str]) -> bytes:
-    """Hash the names of these columns."""
+    """Return the digest of the names of these columns, whose last values a row kept."""
     names = "\0".join(sorted(kept)).encode()
     return hashlib.blake2b(names, digest_size=DIGEST_BYTES).digest()
 
 
 def xor(one: bytes, other: bytes) -> bytes:
-    """Return one of the two values that ``with_kept`` combined, given the other."""
+    """Combine two digests by xor, so that the result and one of them give the other."""
     return bytes(a ^ b for a, b in zip(one, other, strict=True))
 
 
 def row_hash(content: bytes) -> str:
-    """Write a digest as the column ``row_hash`` holds it."""
+    """Return a digest as the text that the column ``row_hash`` holds."""
     return HASH_VERSION + content.hex()

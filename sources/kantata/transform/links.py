@@ -11,7 +11,7 @@ from .records import ObservedRecord
 
 @dataclass(frozen=True, kw_only=True)
 class LinkChanges:
-    """How the links of one milestone changed.
+    """How the links between one milestone and invoices changed.
 
     Args:
         links: Ids of its invoices now, as ``linked_invoices`` lists them.
@@ -25,7 +25,7 @@ class LinkChanges:
 
 
 def link_changes(observed: ObservedRecord, before: str) -> LinkChanges | None:
-    """Compare a milestone's links with those before; None if they are the same."""
+    """Compare a milestone's links to invoices with those before; None if they are the same."""
     links = linked_invoices(observed.record, before)
     if links == before:
         return None
@@ -39,7 +39,7 @@ def link_changes(observed: ObservedRecord, before: str) -> LinkChanges | None:
 
 
 def linked_invoices(record: Record, before: str) -> str:
-    """List the ids of the record's invoices, sorted, joined by commas.
+    """List the ids of the invoices a milestone links to, sorted, joined by commas.
 
     If the field is absent, the links stay as before; if it is null, there are none.
     """

@@ -32,7 +32,7 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 @dataclass
 class _Changes:
-    """What is to be loaded of one batch.
+    """What a comparison of one batch of milestones found to load.
 
     Args:
         rows: Records whose rows changed.
@@ -71,7 +71,7 @@ class MilestoneDiff:
         self._buffered: set[str] = set()  # not typed yet
 
     def compare(self, page: Page) -> Iterator[Batch]:
-        """Compare a page of milestones; yields batches when enough have changed."""
+        """Compare a page of milestones with the index; yield batches when enough have changed."""
         self._rows.watch(page.records.values())
         microsecond = round((page.observed_at - _EPOCH).total_seconds() * 1_000_000)
         for id_, record in page.records.items():
@@ -82,6 +82,7 @@ class MilestoneDiff:
             yield from self.flush()
 
     def _compare(self, id_: str, record: Record, position: int, at: datetime) -> None:
+        """Compare one milestone with the index, and keep it for the next batch if it differs."""
         index = self._index
         content, before = digest(record), index.digest(position)
         if self._rows.is_same(record, content, before):
@@ -98,7 +99,7 @@ class MilestoneDiff:
         self._buffer.append(ObservedRecord(id_, record, content, at, before))
 
     def flush(self) -> Iterator[Batch]:
-        """Yield the rows to load: milestones, their new versions, their added and removed links."""
+        """Yield the changed rows of milestones, their new versions, and their changed links."""
         typed = self._rows.build(self._buffer)
         changes = _Changes()
         for reads in group_reads(self._buffer, typed):
@@ -116,7 +117,7 @@ class MilestoneDiff:
             yield "billing_milestone_invoices", table_of(LINKS, changes.links)
 
     def _collect(self, observed: ObservedRecord, before: bytes, changes: _Changes) -> None:
-        """Add what changed by one read of a milestone."""
+        """Collect what changed by one read of a milestone: its row, its version, its links."""
         self._count_change(before, observed.row_digest)
         if observed.row_digest != before:
             changes.rows.append(observed)
@@ -143,11 +144,13 @@ class MilestoneDiff:
             self.absent_fields.setdefault(name, set()).add(reads.last.id)
 
     def _count_change(self, before: bytes, row: bytes) -> None:
+        """Count in the report whether a milestone was added, restored or changed."""
         self._report.added += not before
         self._report.restored += before in (DELETED, ACCESS_LOST)
         self._report.changed += before not in (b"", DELETED, ACCESS_LOST, row)
 
     def _count(self, position: int, record: Record) -> None:
+        """Count a milestone that was read and accepted, with its amount and currency."""
         amount = record["amount_in_cents"]
         if type(amount) is not int:
             amount = convert(Kind.BIGINT, amount)
@@ -190,18 +193,20 @@ class MilestoneDiff:
         self._note_gone(ids, marked, ACCESS_LOST, at)
 
     def _without_mark(self, ids: Sequence[str], mark: bytes) -> set[str]:
+        """Return the milestones that do not have this mark, deleted or access lost, yet."""
         index = self._index
         return {id_ for id_ in ids if index.digest(index.position(id_)) != mark}
 
     def _complete_raw_records(
         self, ids: Sequence[str], raw_records: Mapping[str, str]
     ) -> dict[str, str]:
-        """Return the last records received, made of rows where a crash lost the version."""
+        """Return milestones' last records received, made of rows if a crash lost the version."""
         missing = self._index.missing_versions()
         of_rows = [id_ for id_ in ids if id_ in missing or id_ not in raw_records]
         return dict(raw_records) | self._raw_records_of_rows(of_rows)
 
     def _raw_records_of_rows(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the stored rows of milestones as records in JSON text, by id."""
         records = self._rows.stored.records(ids)
         return {id_: orjson.dumps(record).decode() for id_, record in records.items()}
 
@@ -213,7 +218,7 @@ class MilestoneDiff:
         at: datetime,
         raw_records: Mapping[str, str],
     ) -> Iterator[Batch]:
-        """Yield versions, then rows with a time in one of ``GONE_COLUMNS``."""
+        """Yield versions, then rows, of milestones that are deleted or access lost."""
         ids = sorted(marked | {version["id"] for version in versions})
         rows = self._rows.last_rows(ids, at, raw_records) if ids else []
         if versions:
@@ -223,6 +228,7 @@ class MilestoneDiff:
                 yield MILESTONES_PATH, marked_rows
 
     def _note_gone(self, ids: Sequence[str], marked: Set[str], mark: bytes, at: datetime) -> None:
+        """Note in the index that milestones are gone, and resolve their rejects."""
         for id_ in marked:
             self._index.set_digest(self._index.position(id_), mark)
         for id_ in ids:
@@ -242,7 +248,7 @@ class MilestoneDiff:
 
 
 def _with_time(rows: pa.Table, ids: Set[str], column: str, at: datetime) -> pa.Table:
-    """Return the rows of these ids, with a time in one of ``GONE_COLUMNS``."""
+    """Return the rows of these milestones, with the time when they were found to be gone."""
     rows = rows.filter(pa.array([id_ in ids for id_ in rows.column("id").to_pylist()], pa.bool_()))
     times = pa.array([at] * rows.num_rows, rows.schema.field(column).type)
     return rows.set_column(rows.schema.get_field_index(column), column, times)

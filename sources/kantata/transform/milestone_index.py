@@ -22,7 +22,7 @@ _GROWTH = 65_536  # grow in steps, since array and bytearray grow by copying
 
 
 def digest_of(text: str | None) -> bytes:
-    """Parse a ``row_hash`` into its digest; empty if another version of the hash wrote it.
+    """Parse a ``row_hash`` into the digest the index holds; empty for another hash version.
 
     ``deleted`` and ``lost`` are the digests of milestones marked so.
     """
@@ -59,6 +59,7 @@ class MilestoneIndex:
             self._add_batch(batch)
 
     def _add_batch(self, batch: pa.RecordBatch) -> None:
+        """Add a batch of what the warehouse holds to the index of milestones."""
         columns = ("id", "row_hash", "version", "version_hash", "links")
         for id_, row_hash, version, version_hash, links in zip(
             *(batch.column(name).to_pylist() for name in columns), strict=True
@@ -73,6 +74,7 @@ class MilestoneIndex:
                 self._versioned_by_row.add(id_)
 
     def _add(self, id_: str) -> int:
+        """Add a milestone to the index, and return its position."""
         position = self._positions[id_] = len(self._positions)
         if position == len(self._read_states):
             self._digests.extend(bytes(DIGEST_BYTES * _GROWTH))
@@ -83,33 +85,33 @@ class MilestoneIndex:
         return position
 
     def position(self, id_: str) -> int:
-        """Return the position of a milestone; a milestone not known yet gets a new one."""
+        """Return a milestone's position in the index; one not known yet gets a new position."""
         position = self._positions.get(id_)
         return self._add(id_) if position is None else position
 
     def note_read(self, position: int, microsecond: int) -> bool:
-        """Record a read at this microsecond, and return whether it is the latest so far."""
+        """Note in the index that a milestone was read; return whether this read is the latest."""
         if microsecond < self._read_at[position]:
             return False
         self._read_at[position] = microsecond
         return True
 
     def digest(self, position: int) -> bytes:
-        """Return the digest of the row that is loaded or about to be; empty if there is none."""
+        """Return the indexed digest of a milestone's row; empty if it has none."""
         digest = bytes(self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES])
         return b"" if digest == _NO_DIGEST else digest
 
     def set_digest(self, position: int, digest: bytes) -> None:
-        """Set the digest of the row that is loaded or about to be."""
+        """Set the indexed digest of a milestone's row that is loaded or about to be."""
         content = digest or _NO_DIGEST
         self._digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES] = content
 
     def version_digest(self, id_: str, row_digest: bytes) -> bytes:
-        """Return the digest of the last version; after a crash it may differ from the row's."""
+        """Return the indexed digest of the last version; a crash may leave it unlike the row's."""
         return self._other_versions.get(id_, row_digest)
 
     def missing_versions(self) -> dict[str, bytes]:
-        """Return the digests of live rows whose version a crash lost, by id."""
+        """Return the indexed digests of live milestones whose version a crash lost, by id."""
         return {
             id_: row
             for id_, version in self._other_versions.items()
@@ -119,21 +121,21 @@ class MilestoneIndex:
         }
 
     def next_version(self, id_: str, position: int) -> int:
-        """Count a version that is about to be loaded, and return its number: 1, 2, 3."""
+        """Count a milestone's new version in the index, and return its number: 1, 2, 3."""
         self._other_versions.pop(id_, None)
         self._versions[position] += 1
         return self._versions[position]
 
     def links(self, position: int) -> str:
-        """Return the ids of its invoices, sorted, joined by commas."""
+        """Return the indexed links of a milestone: ids of invoices, sorted, joined by commas."""
         return self._links[position]
 
     def set_links(self, position: int, links: str) -> None:
-        """Set the ids of its invoices."""
+        """Set the indexed links of a milestone: ids of invoices, joined by commas."""
         self._links[position] = self._shared_links.setdefault(links, links)  # most are shared
 
     def count_good(self, position: int, amount: int, currency: str) -> None:
-        """Count a milestone that was read and accepted, with its amount."""
+        """Count an accepted milestone in the index's totals, with its amount."""
         self._read_states[position] = _GOOD
         self._amounts[position] = amount
         self._currencies[position] = self._currency_codes.setdefault(
@@ -141,7 +143,7 @@ class MilestoneIndex:
         )
 
     def count_rejected(self, position: int) -> None:
-        """Remove a milestone from the totals, since its last read could not be typed."""
+        """Remove a milestone from the index's totals, since its last read was rejected."""
         self._read_states[position] = _REJECTED
 
     def totals(self) -> dict[str, tuple[int, int]]:
@@ -154,20 +156,20 @@ class MilestoneIndex:
         return {code: (counts[n], sums[n]) for code, n in self._currency_codes.items() if counts[n]}
 
     def has(self, id_: str) -> bool:
-        """Return whether the milestone is known."""
+        """Return whether the index knows the milestone."""
         return id_ in self._positions
 
     def is_live(self, id_: str) -> bool:
-        """Return whether the warehouse holds it as neither deleted nor access lost."""
+        """Return whether the index has the milestone as neither deleted nor access lost."""
         position = self._positions.get(id_)
         return position is not None and self.digest(position) not in (b"", DELETED, ACCESS_LOST)
 
     def is_access_lost(self, id_: str) -> bool:
-        """Return whether the warehouse holds it as access lost."""
+        """Return whether the index has the milestone as access lost."""
         return self.digest(self._positions[id_]) == ACCESS_LOST
 
     def unread(self) -> Iterator[str]:
-        """Yield known milestones that this run did not read, except those recorded as deleted."""
+        """Yield indexed milestones that this run did not read, except those recorded as deleted."""
         for id_, position in self._positions.items():
             if self._read_states[position] == _UNREAD:
                 digest = self.digest(position)
@@ -175,7 +177,7 @@ class MilestoneIndex:
                     yield id_
 
     def unproven(self) -> list[str]:
-        """Return the ids of live rows that this run did not read, or rejected."""
+        """Return the ids of indexed live milestones that this run did not read, or rejected."""
         return [
             i
             for i, position in self._positions.items()
@@ -184,5 +186,5 @@ class MilestoneIndex:
         ]
 
     def ids(self) -> list[str]:
-        """Return the ids of all known milestones."""
+        """Return the ids of all milestones in the index."""
         return list(self._positions)

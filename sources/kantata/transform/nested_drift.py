@@ -14,7 +14,7 @@ _DEEPEST = 4
 
 
 def nested_changes(column: str, stored: Iterable[object], read: Iterable[object]) -> Iterator[str]:
-    """Yield paths that are new, and paths whose values changed their type, one line each.
+    """Yield one line for each nested path that is new, or whose values changed their type.
 
     Args:
         column: The column's name.
@@ -37,7 +37,7 @@ def nested_changes(column: str, stored: Iterable[object], read: Iterable[object]
 
 
 def _note_kinds(path: str, value: object, kinds_by_path: dict[str, set[str]], depth: int) -> None:
-    """Collect the types of all values below a path; null has none."""
+    """Collect the types of all values nested below a path; null has none."""
     kinds = kinds_by_path.setdefault(path, set())
     if isinstance(value, dict) and depth < _DEEPEST:
         for name, inner in value.items():

@@ -11,7 +11,7 @@ from .fingerprint import with_kept
 
 @dataclass(frozen=True, slots=True)
 class ObservedRecord:
-    """One record as it was read.
+    """One record as it was read, with the time when it was observed.
 
     Args:
         id: Its id, as ``results`` or the side-loaded map names it.
@@ -31,13 +31,13 @@ class ObservedRecord:
 
     @property
     def row_digest(self) -> bytes:
-        """The digest of its row."""
+        """The digest of the row made of this observed record."""
         return with_kept(self.digest, self.kept) if self.kept else self.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """A record that could not be typed.
+    """An observed record that could not be typed, with the reason.
 
     Args:
         observed: The record.

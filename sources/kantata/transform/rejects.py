@@ -35,7 +35,7 @@ class Rejects:
             self._buffer.append(row | {"observed_at": observed_at, "resolved_at": observed_at})
 
     def add(self, table: str, reject: Reject) -> None:
-        """Add a record that cannot be typed, unless the same content is open already."""
+        """Add a reject of a record that cannot be typed, unless the same content has one."""
         observed, key = reject.observed, (table, storable(reject.observed.id))
         if self._open.get(key, {}).get("row_hash") == row_hash(observed.digest):
             return
@@ -52,7 +52,7 @@ class Rejects:
         self._buffer.append(self._open[key])
 
     def is_open(self, table: str, id_: str) -> bool:
-        """Return whether the last content read of a record could not be typed."""
+        """Return whether a record has an open reject: its last content could not be typed."""
         return (table, storable(id_)) in self._open
 
     def open_ids(self, table: str) -> set[str]:
@@ -70,12 +70,12 @@ class Rejects:
         ]
 
     def flush(self) -> Iterator[tuple[str, pa.Table]]:
-        """Yield the rows to load."""
+        """Yield the rows of rejects that were opened or resolved."""
         if self._buffer:
             yield "rejected_records", table_of(REJECTS, self._buffer)
             self._buffer = []
 
 
 def storable(id_: str) -> str:
-    """Return an id as a database can store it: without NUL characters."""
+    """Return a reject's id as a database can store it: without NUL characters."""
     return id_.replace("\0", "\ufffd")

@@ -47,7 +47,7 @@ class TypedRows:
     rejects: list[Reject] = field(default_factory=list)
 
     def rows_of(self, records: Sequence[ObservedRecord]) -> pa.Table | None:
-        """Return the rows of some of the records, in the order of these; None if there are none."""
+        """Return the typed rows of some of the records, in this order; None if there are none."""
         if self.table is None or not records:
             return None
         if len(records) == len(self.records) and all(map(is_, records, self.records)):
@@ -80,7 +80,7 @@ class RowBuilder:
         self._carry_forward = CarryForward(table, self._undeclared, self.stored, self.drift)
 
     def watch(self, records: Iterable[Record]) -> None:
-        """Note whether fields that were missing before are there again."""
+        """Note whether fields that were missing from earlier rows are there again."""
         self.drift.watch(records, self._undeclared.columns_of)
 
     def is_same(self, record: Record, content: bytes, row: bytes) -> bool:
@@ -88,7 +88,7 @@ class RowBuilder:
         return self._carry_forward.is_same(record, content, row)
 
     def build(self, records: Sequence[ObservedRecord]) -> TypedRows:
-        """Make rows of these records, and rejects of those that cannot be typed."""
+        """Build the rows of these records, and rejects of those that cannot be typed."""
         if not records:
             return TypedRows()
         declared = convert_declared(self.table, records)
@@ -102,7 +102,7 @@ class RowBuilder:
     def _complete(
         self, records: Sequence[ObservedRecord], arrays: dict[str, pa.Array]
     ) -> TypedRows:
-        """Add all columns that are not declared."""
+        """Complete typed rows with all columns that are not declared."""
         fields = {name: None for observed in records for name in observed.record}
         for name in (name for name in fields if name not in self.table.columns):
             values = [observed.record.get(name) for observed in records]
@@ -115,7 +115,7 @@ class RowBuilder:
         return TypedRows(table=pa.table(arrays), records=filled)
 
     def _note_nested(self, records: Sequence[ObservedRecord]) -> None:
-        """Collect what is new within objects, compared with the same rows in the warehouse."""
+        """Note what is new within objects, compared with the same rows in the warehouse."""
         known = [observed for observed in records if observed.before]
         some = known[: nested_drift.ROWS_LOOKED_AT]
         columns = self._columns_of_objects(some)
@@ -129,7 +129,7 @@ class RowBuilder:
                 self.drift.nested += nested_drift.nested_changes(column, texts, values)
 
     def _columns_of_objects(self, records: Sequence[ObservedRecord]) -> dict[str, str]:
-        """Return the known columns of undeclared fields that hold objects, by field."""
+        """Return, by field, the columns in which the rows hold undeclared objects."""
         columns = {
             name: self._undeclared.column_name(name)
             for observed in records
@@ -141,7 +141,7 @@ class RowBuilder:
     def last_rows(
         self, ids: Sequence[str], at: datetime, raw_records: Mapping[str, str]
     ) -> list[pa.Table]:
-        """Return the rows the warehouse holds of these ids, as if read at this time.
+        """Return the rows the warehouse holds of these ids, or build them of records as received.
 
         A row that a crash kept from being loaded is made of the record as received.
 

@@ -33,6 +33,7 @@ class SchemaDrift:
         self._still_missing: set[str] | None = None  # None before any record was read
 
     def _columns_reported_missing(self) -> set[str]:
+        """Return the columns that earlier schema changes report as missing, and not as back."""
         missing: set[str] = set()
         for line in (line for line in self._reported if line.startswith(self._prefix)):
             if line.endswith(_MISSING):
@@ -44,7 +45,7 @@ class SchemaDrift:
     def watch(
         self, records: Iterable[Record], columns_of: Callable[[tuple[str, ...]], set[str]]
     ) -> None:
-        """Note whether fields that were missing before are there again.
+        """Note whether fields that schema drift reported as missing are there again.
 
         Args:
             records: Records that were read.
@@ -56,7 +57,7 @@ class SchemaDrift:
                 self._still_missing = (self._still_missing or set()) | missing
 
     def lines(self, *, with_new: bool, is_scan: bool) -> Iterator[str]:
-        """Describe the differences, one line each; each is reported once.
+        """Describe the schema drift, one line for each difference; each is reported once.
 
         Args:
             with_new: Whether new columns are reported: not in the first run, where all are new.

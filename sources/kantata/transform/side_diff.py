@@ -43,13 +43,13 @@ class SideTableDiff:
 
     @property
     def name(self) -> str:
-        """The table's name."""
+        """The name of the table that side-loaded records are compared with."""
         return self.rows.table.name
 
     def compare(
         self, records: Mapping[str, Record], observed_at: datetime, *, load_unchanged: bool = False
     ) -> Iterator[Batch]:
-        """Compare records; yields a batch when enough have changed.
+        """Compare side-loaded records with their table; yield a batch when enough differ.
 
         Args:
             records: The records, by id.
@@ -74,7 +74,7 @@ class SideTableDiff:
             yield from self.flush()
 
     def flush(self) -> Iterator[Batch]:
-        """Yield the rows to load."""
+        """Yield the rows of side-loaded records that differ from their table."""
         typed = self.rows.build(self._buffer)
         changed: list[ObservedRecord] = []
         for reads in group_reads(self._buffer, typed):
@@ -92,7 +92,7 @@ class SideTableDiff:
             yield self.name, rows
 
     def mark_gone(self, ids: Sequence[str], at: datetime, **texts: str) -> Iterator[Batch]:
-        """Yield the rows of records that no longer exist: with these texts, otherwise as before."""
+        """Yield the rows of side-loaded records that no longer exist, with these texts changed."""
         rows = self.rows.stored.rows(ids, at, row_hash=row_hash(DELETED), **texts)
         self.changed += rows.num_rows
         for id_ in ids:

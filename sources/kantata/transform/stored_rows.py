@@ -34,11 +34,11 @@ class StoredRows:
         self._last_values = last_values
 
     def values(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
-        """Return the rows of these ids: the key, then these columns."""
+        """Return columns of the stored rows of these ids: the key, then these columns."""
         return self._last_values(self._table.name, self._table.key, ids, columns)
 
     def rows(self, ids: Sequence[str], at: datetime, **texts: str) -> pa.Table:
-        """Return the rows of these ids as if read at this time, some texts in them changed."""
+        """Return the stored rows of these ids as if read at this time, some texts changed."""
         key = self._table.key
         kinds = self._table.columns | self._undeclared.kinds | {"row_hash": Kind.TEXT}
         del kinds[key]
@@ -51,7 +51,7 @@ class StoredRows:
         return pa.table(arrays | null_gone_columns(self._table, stored.num_rows))
 
     def records(self, ids: Sequence[str]) -> dict[str, Record]:
-        """Return the rows of these ids as records of Kantata's, by id.
+        """Return the stored rows of these ids as records of Kantata's, by id.
 
         A null is kept only in declared fields: in others it may mean that the field was absent.
         """
@@ -63,6 +63,7 @@ class StoredRows:
         return {row[self._table.key]: self._record(row, kinds) for row in rows}
 
     def _record(self, row: Record, kinds: dict[str, Kind]) -> Record:
+        """Return one stored row as a record of Kantata's, its JSON text parsed."""
         json_columns = {name for name, kind in kinds.items() if kind in (Kind.JSON, Kind.IDS)}
         return {
             name: orjson.loads(value) if value and name in json_columns else value
@@ -72,6 +73,6 @@ class StoredRows:
 
 
 def null_gone_columns(table: Table, rows: int) -> dict[str, pa.Array]:
-    """Return ``GONE_COLUMNS`` with nulls for so many rows; only milestones have them."""
+    """Return ``GONE_COLUMNS`` with nulls for so many stored rows; only milestones have them."""
     columns = GONE_COLUMNS if table is BILLING_MILESTONES else {}
     return dict.fromkeys(columns, timestamps([None] * rows))

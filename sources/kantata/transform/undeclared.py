@@ -18,7 +18,7 @@ _PLAIN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 def column_name(field: str, reserved: frozenset[str]) -> str:
-    """Return the column of an undeclared field.
+    """Return the name of the column that an undeclared field gets.
 
     A plain name stays. Any other name, and one that a column of ours has, gets a piece of its hash,
     so that two fields never share a column. The piece begins with a letter, since dlt would change
@@ -51,11 +51,11 @@ class UndeclaredColumns:
         self._columns_of: dict[tuple[str, ...], set[str]] = {}
 
     def column_name(self, field: str) -> str:
-        """Return the column of an undeclared field."""
+        """Return the name of this table's column for an undeclared field."""
         return column_name(field, self._reserved)
 
     def arrays(self, field: str, values: list[object]) -> dict[str, pa.Array]:
-        """Return the column of an undeclared field, and its variant if a value does not fit."""
+        """Return an undeclared field's column, and its variant if a value does not fit."""
         name = self.column_name(field)
         kind = self.kinds.get(name)
         if kind is None:
@@ -74,11 +74,12 @@ class UndeclaredColumns:
         return {name: array}
 
     def _add(self, name: str, kind: Kind) -> Kind:
+        """Add a new column of an undeclared field, and report it as new."""
         self.kinds[name] = self._drift.new_columns[name] = kind
         return kind
 
     def columns_of(self, fields: tuple[str, ...]) -> set[str]:
-        """Return the columns of these fields, declared ones and variants included."""
+        """Return the columns of these fields, undeclared or declared, with possible variants."""
         if (columns := self._columns_of.get(fields)) is None:
             names = {f if f in self._declared else self.column_name(f) for f in fields}
             columns = self._columns_of[fields] = names | {name + VARIANT for name in names}
@@ -88,7 +89,7 @@ class UndeclaredColumns:
 
 
 def _convert_undeclared(kind: Kind, values: list[object]) -> tuple[pa.Array, frozenset[int]]:
-    """Return the values of exactly this type, and the numbers of the rows with another type.
+    """Return an undeclared field's values of exactly this type, and the numbers of other rows.
 
     Text that looks like a number stays text: no declaration says that it may be a number.
     """

@@ -29,7 +29,7 @@ class VersionBuilder:
         self._index = index
 
     def of_record(self, observed: ObservedRecord, row_before: bytes) -> Version:
-        """Make the version of a record that was read."""
+        """Make the next version of a milestone of the record that was read."""
         was_deleted = self._index.version_digest(observed.id, row_before) == DELETED
         return self._next(
             observed.id,
@@ -53,7 +53,7 @@ class VersionBuilder:
     def of_rows(
         self, rows: Mapping[str, bytes], at: datetime, raw_records: Mapping[str, str]
     ) -> list[Version]:
-        """Make versions of rows whose record was lost; the next read of it makes another one."""
+        """Make versions of rows whose record was lost; the next read makes another version."""
         return [
             self._next(id_, at=at, change_type="updated", raw=raw_records.get(id_), content=content)
             | {"row_hash": OF_A_ROW + row_hash(content)}
@@ -63,6 +63,7 @@ class VersionBuilder:
     def _next(
         self, id_: str, *, at: datetime, change_type: str, raw: str | None, content: bytes | None
     ) -> Version:
+        """Make a milestone's next version, with the number that the index counts."""
         number = self._index.next_version(id_, self._index.position(id_))
         return {
             "id": id_,
@@ -76,7 +77,7 @@ class VersionBuilder:
 
 
 def with_values(versions: list[Version], rows: pa.Table) -> pa.Table:
-    """Add values to versions.
+    """Add to versions of milestones the values their rows had.
 
     Args:
         versions: At least one, without values.

@@ -21,7 +21,7 @@ _SCAN_IS_CHEAPER = 2_000  # when more have changed than this, or a fifth of all
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedMilestones:
-    """Milestones that may have changed.
+    """Milestones that may have changed, as they are now.
 
     Args:
         index: What the warehouse holds of them.
@@ -39,7 +39,7 @@ class ChangedMilestones:
 
     @property
     def growth(self) -> int:
-        """How many more milestones there are than before."""
+        """How many more of the changed milestones exist now than before."""
         now = {id_ for page in self.pages for id_ in page.records}
         return len(now - self.known) - len(self.known - now)
 
@@ -47,7 +47,7 @@ class ChangedMilestones:
 def read_changed(
     reader: KantataReader, state: WarehouseState, feed: FeedReader
 ) -> ChangedMilestones:
-    """Read the milestones that may have changed, and check against the list's count.
+    """Read the milestones that the feed says may have changed, and check the list's count.
 
     Raises:
         FeedUnavailable: If the count differs, or a scan would be cheaper.
@@ -76,7 +76,7 @@ def read_by_ids(
     *,
     any_may_be_gone: bool = False,
 ) -> ChangedMilestones:
-    """Read these milestones, and find out which no longer exist.
+    """Read these changed milestones, and find out which no longer exist.
 
     Args:
         reader: Reads from Kantata.
@@ -105,7 +105,7 @@ def read_by_ids(
 
 
 def _fetch_each(reader: KantataReader, ids: Collection[str]) -> dict[str, Page | None]:
-    """Fetch milestones one by one; those that are 404 are None."""
+    """Fetch missing changed milestones one by one; those that are 404 are None."""
     page_by_id: dict[str, Page | None] = {}
     for id_ in ids:
         try:

@@ -12,7 +12,7 @@ from ..state import WarehouseState
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractContext:
-    """What the parts of one run share.
+    """The context that the parts of one run share.
 
     Args:
         reader: Reads from Kantata.

@@ -31,7 +31,7 @@ _CANARIES = 3
 
 
 class IndividualLookups(StrEnum):
-    """Which missing milestones are looked up one by one, to see a 404 for each."""
+    """Which milestones that may be deleted are looked up one by one, to see a 404 for each."""
 
     NONE = "none"  # they were looked up already
     SOME = "some"  # the first ones, after a request by ids left them out
@@ -40,7 +40,7 @@ class IndividualLookups(StrEnum):
 
 @dataclass
 class DeletionVerdict:
-    """What happened to missing milestones.
+    """Which missing milestones are deleted, access lost, or still there.
 
     Args:
         deleted: Ids of those that are deleted.
@@ -100,7 +100,7 @@ def mark_missing(
 def _projects_of(
     context: ExtractContext, ids: list[str], raw_records: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the project of each milestone, by its row or by the last record received."""
+    """Return the project of each missing milestone, by its row or its last record received."""
     last = context.state.last_values(MILESTONES_PATH, "id", ids, ["workspace_id"])
     of_rows = dict(zip(*(column.to_pylist() for column in last.columns), strict=True))
     return {
@@ -151,7 +151,7 @@ def judge_missing(
 
 
 def fetch_one(reader: KantataReader, id_: str, path: str = MILESTONES_PATH) -> Page | None:
-    """Fetch one record of a list; None if it is 404."""
+    """Fetch one record, which may be deleted; None if it is 404."""
     try:
         return reader.page(
             f"{path}/{id_}", {"include": MILESTONE_INCLUDES} if path == MILESTONES_PATH else {}
@@ -163,6 +163,7 @@ def fetch_one(reader: KantataReader, id_: str, path: str = MILESTONES_PATH) -> P
 
 
 def _readable_projects(reader: KantataReader, projects: set[str]) -> set[str]:
+    """Return which projects of missing milestones can be read; access to the others is lost."""
     pages = reader.only(WORKSPACES.name, sorted(projects), include_archived="true")
     return {id_ for page in pages for id_ in page.records}
 
@@ -170,7 +171,7 @@ def _readable_projects(reader: KantataReader, projects: set[str]) -> set[str]:
 def _look_up_with_canary(
     reader: KantataReader, ids: list[str], canaries: Sequence[str], verdict: DeletionVerdict
 ) -> None:
-    """Look milestones up together with one that exists, so that an empty answer is not believed."""
+    """Look up missing milestones with a canary, so that an empty answer proves no deletion."""
     for canary in islice(canaries, _CANARIES):
         page = next(iter(reader.only(MILESTONES_PATH, [*ids, canary], include=MILESTONE_INCLUDES)))
         if canary in page.records:
@@ -184,6 +185,7 @@ def _look_up_with_canary(
 
 
 def _look_up_individually(reader: KantataReader, verdict: DeletionVerdict, most: int) -> None:
+    """Look up the first milestones judged as deleted; those that are not 404 are not deleted."""
     for id_ in verdict.deleted[:most]:
         try:
             page = fetch_one(reader, id_)

@@ -36,7 +36,7 @@ class FeedUnavailable(Exception):
 
 @dataclass
 class FeedChanges:
-    """Milestones and invoices that may have changed.
+    """Milestones and invoices that may have changed by the event feed.
 
     Args:
         milestones: Ids of milestones.
@@ -78,7 +78,7 @@ class FeedReader:
         self._check_times(request.scanned_at, request.scan_every)
 
     def _event_types(self) -> list[str]:
-        """Read the event types to request; the answer's shape is unknown, so any shape will do."""
+        """Read the event types to request from the feed, in whatever shape they are listed."""
         with _feed_errors(self._reader):
             body = self._reader.json(f"{EVENTS}/event_types", {}).body
         names = set(_type_names(body))
@@ -107,11 +107,11 @@ class FeedReader:
 
     @property
     def reports_deleted_invoices(self) -> bool:
-        """Whether a deleted invoice raises an event."""
+        """Whether the feed has an event for a deleted invoice."""
         return _INVOICE_DELETED in self._types
 
     def changes(self) -> FeedChanges:
-        """Read the ids of the milestones and invoices that may have changed.
+        """Read from the feed the ids of milestones and invoices that may have changed.
 
         Raises:
             FeedUnavailable: If the feed cannot be read.
@@ -124,6 +124,7 @@ class FeedReader:
         return changes
 
     def _read_events(self, since: str, changes: FeedChanges) -> None:
+        """Read the feed's events since a time, and add the milestones and invoices they name."""
         query: Parameters = {
             "event_types": ",".join(self._types),
             "created_after": since,
@@ -145,6 +146,7 @@ class FeedReader:
                     changes.invoices.add(str(subject))
 
     def _read_invoices(self, since: str, changes: FeedChanges) -> None:
+        """Read for the feed the invoices changed since a time, and add their milestones."""
         query: Parameters = {
             "updated_after": since,
             "order": "updated_at:asc",
@@ -175,7 +177,7 @@ def _feed_errors(reader: KantataReader) -> Iterator[None]:
 
 
 def _type_names(body: object) -> Iterator[str]:
-    """Yield every text in any JSON that looks like the name of an event type."""
+    """Yield every text in any JSON that looks like the name of a type of feed events."""
     if isinstance(body, str):
         if _EVENT_TYPE.fullmatch(body):
             yield body
@@ -189,7 +191,7 @@ def _type_names(body: object) -> Iterator[str]:
 
 
 def _pages_forward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
-    """Read pages first to last: right for a list that only grows, as new rows come at its end."""
+    """Read a feed's pages first to last: right for a list that only grows at its end."""
     number, pages = 1, 1
     while number <= pages:
         page = _read_page(reader, path, {**query, "page": number})
@@ -198,7 +200,7 @@ def _pages_forward(reader: KantataReader, path: str, query: Parameters) -> Itera
 
 
 def _pages_backward(reader: KantataReader, path: str, query: Parameters) -> Iterator[Page]:
-    """Read pages last to first: right for a list whose rows leave or move to its end."""
+    """Read a feed's pages last to first: right for a list whose rows leave or move to its end."""
     page = _read_page(reader, path, {**query, "page": 1})
     yield page
     pages = page.pages
@@ -212,7 +214,7 @@ def _pages_backward(reader: KantataReader, path: str, query: Parameters) -> Iter
 
 
 def _read_page(reader: KantataReader, path: str, query: Parameters) -> Page:
-    """Read a page that shows as many rows as it counts, so that no change is left out unnoticed."""
+    """Read a page of the feed, and check that it shows as many rows as it counts."""
     page = reader.page(path, query)
     if not page.whole:
         raise FeedUnavailable(f"{path} shows only {len(page.records)} of {page.count} rows")

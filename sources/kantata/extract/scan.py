@@ -33,7 +33,7 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class _Block:
-    """Pages ``low`` to ``high``, read by one worker from the last to the first."""
+    """A block of the scan: pages ``low`` to ``high``, read by one worker from last to first."""
 
     number: int
     low: int
@@ -41,7 +41,7 @@ class _Block:
 
 
 class Scan:
-    """Reads the whole list of milestones.
+    """Scans the whole list of milestones.
 
     Args:
         reader: Reads from Kantata.
@@ -69,7 +69,7 @@ class Scan:
         self._pages_read = self._last_page_number = 0
 
     def pages(self) -> Iterator[Page]:
-        """Yield every page, some of them twice; the scan is complete when the iterator ends.
+        """Yield every page of the scan, some of them twice; complete when the iterator ends.
 
         Raises:
             KantataMoving: If the list changed too fast to be read completely.
@@ -97,11 +97,11 @@ class Scan:
 
     @property
     def count(self) -> int:
-        """Rows of the whole list, by the latest answer."""
+        """Rows of the whole scanned list, by the latest answer."""
         return self._latest.count if self._latest else 0
 
     def _read_list(self) -> Iterator[Page]:
-        """Read the whole list once."""
+        """Scan the whole list once."""
         first = self._read_page(1)
         if first.pages <= 1:
             yield self._record(first, 0, 1)
@@ -114,10 +114,11 @@ class Scan:
             yield self._record(page, _REREAD, first.pages)
 
     def _pages_of_block(self, block: _Block) -> Iterator[Page]:
+        """Yield the pages of one block of the scan, from the last to the first."""
         return (self._read_page(number) for number in range(block.high, block.low - 1, -1))
 
     def _reread_top(self, block: _Block) -> Iterator[Page]:
-        """Read the rows that crossed into this block after its top page had been read."""
+        """Read the rows that crossed into this block after the scan had read its top page."""
         for number in range(block.high, 0, -1):
             page = self._read_page(number)
             settled = any(self.seen.get(id_, _REREAD) <= block.number for id_ in page.records)
@@ -126,7 +127,7 @@ class Scan:
                 return
 
     def _pages_at_end(self, pages: int) -> Iterator[Page]:
-        """Read the rows that were added at the end meanwhile."""
+        """Read the rows that were added at the list's end during the scan."""
         page = self._read_page(pages)
         yield page
         while page.number < min(page.pages, pages + TAIL_PAGES):
@@ -134,6 +135,7 @@ class Scan:
             yield page
 
     def _record(self, page: Page, block: int, pages: int) -> Page:
+        """Record the rows that a page of the scan shows, report progress, return the page."""
         if self._latest is None or page.observed_at > self._latest.observed_at:
             self._latest = page
         self._last_page_number = max(self._last_page_number, page.number)
@@ -146,7 +148,7 @@ class Scan:
         return page
 
     def _read_page(self, number: int) -> Page:
-        """Read one page that has all its rows."""
+        """Read one page of the scan that has all its rows."""
         for _ in range(ATTEMPTS):
             page = self._reader.page(
                 MILESTONES_PATH,
@@ -170,14 +172,14 @@ class Scan:
 
 
 def _split_into_blocks(pages: int, in_flight: int) -> list[_Block]:
-    """Split pages 1 to ``pages`` into one block per worker, of nearly equal size."""
+    """Split the scan's pages into one block per worker, of nearly equal size."""
     workers = min(in_flight, pages)
     ends = [pages * n // workers for n in range(workers + 1)]
     return [_Block(n, ends[n] + 1, ends[n + 1]) for n in range(workers)]
 
 
 def _check_order(page: Page) -> None:
-    """Check that Kantata kept to the order requested: it ignores one that it does not know."""
+    """Check that the scanned list has the order requested: Kantata ignores an unknown one."""
     times = [record.get("created_at") for record in page.records.values()]
     try:
         ordered = datetime.fromisoformat(str(times[0])) <= datetime.fromisoformat(str(times[-1]))
@@ -191,7 +193,7 @@ def _check_order(page: Page) -> None:
 
 
 def _run_concurrently(page_iterators: Mapping[int, Iterator[Page]]) -> Iterator[tuple[int, Page]]:
-    """Run iterators of pages, each in a thread; yields each page with its iterator's key.
+    """Run the scan's iterators of pages, each in a thread; yield pages with the iterator's key.
 
     The threads are daemons, so that Ctrl-C never waits for a request to end. The first error of any
     iterator ends all.
@@ -228,6 +230,7 @@ def _run_concurrently(page_iterators: Mapping[int, Iterator[Page]]) -> Iterator[
 def _queued_pages(
     queue: Queue[tuple[int, Page | Exception | None]], working: int
 ) -> Iterator[tuple[int, Page]]:
+    """Yield the pages that the scan's threads put into a queue, until all threads have ended."""
     while working:
         try:
             number, item = queue.get(timeout=1)  # a wait without end would keep Ctrl-C waiting

@@ -73,7 +73,7 @@ class SideReads:
         return fetch_one(self._reader, invoice, INVOICES.name) is None
 
     def currencies(self) -> Iterator[Batch]:
-        """Read all currencies, and add the value of one minor unit to each."""
+        """Read all currencies, which no page shows, and add the value of one minor unit to each."""
         side = self._tables.add_side_table(CURRENCIES)
         try:
             for page in self._currency_pages():
@@ -85,6 +85,7 @@ class SideReads:
             side.unseen_rejects.clear()
 
     def _currency_pages(self) -> Iterator[Page]:
+        """Read the pages of the list of currencies."""
         number, pages = 1, 1
         while number <= pages:
             query = {"per_page": PER_PAGE, "page": number}
@@ -94,11 +95,12 @@ class SideReads:
 
 
 def _currencies_by_code(page: Page) -> dict[str, Record]:
+    """Return the currencies read on a page by ISO code, each with its minor unit's value."""
     return {str(r.get("iso_code", key)): _with_unit(r) for key, r in page.records.items()}
 
 
 def _with_unit(currency: Record) -> Record:
-    """Add the exact value of one minor unit; a currency that has none is rejected later."""
+    """Add to a currency the exact value of its minor unit; one without is rejected later."""
     subunits = currency.get("subunit_to_unit")
     unit: object = subunits
     if type(subunits) is int and subunits > 0:
@@ -108,4 +110,5 @@ def _with_unit(currency: Record) -> Record:
 
 
 def _count_of(count: int, thing: str) -> str:
+    """Return a count and what it counts, singular or plural, for a warning about side reads."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -31,7 +31,7 @@ def read_account(
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Iterator[Batch]:
-    """Read what changed, or everything; the report is complete when the iterator ends.
+    """Read the account by one of the strategies; the report is complete when the iterator ends.
 
     Args:
         context: The context of the run.
@@ -60,7 +60,7 @@ def read_account(
 
 
 def _touched_only(context: ExtractContext) -> EventFeed | None:
-    """Read the milestones just written to; None if there are none, or more must be read."""
+    """Return the strategy for milestones just written to; None if more, or nothing, is to read."""
     request, report = context.request, context.report
     if not request.touched or request.unfinished or request.cursor is None:
         return None
@@ -74,7 +74,7 @@ def _touched_only(context: ExtractContext) -> EventFeed | None:
 
 
 def _event_feed(context: ExtractContext) -> EventFeed | None:
-    """Read what the feed names; None, with the reason in the report, if a scan is due instead."""
+    """Return the strategy of the event feed; None, with a reason reported, if a scan is due."""
     report = context.report
     try:
         feed = FeedReader(context.reader, context.request)
@@ -87,7 +87,7 @@ def _event_feed(context: ExtractContext) -> EventFeed | None:
 
 
 class FullScan:
-    """Reads every milestone.
+    """Reads every milestone of the account: the strategy of a full scan.
 
     Args:
         context: The context of the run.
@@ -104,7 +104,7 @@ class FullScan:
         self._deletions_held_back = False
 
     def batches(self) -> Iterator[Batch]:
-        """Read every page, then mark the known milestones that are gone."""
+        """Read every page in a full scan, then mark the known milestones that are gone."""
         tables, side_reads = self._tables, SideReads(self._context, self._tables)
         for page in self._scan.pages():
             yield from tables.compare(page)
@@ -118,7 +118,7 @@ class FullScan:
         yield from tables.finish(len(self._scan.seen))
 
     def _check_required_fields(self) -> None:
-        """Stop if every record lacks a required field."""
+        """Stop the full scan if every record lacks a required field."""
         read = len(self._scan.seen)
         absent = self._tables.milestones.absent_fields
         lost = [name for name, ids in absent.items() if len(ids) >= read > 0]
@@ -129,7 +129,7 @@ class FullScan:
             )
 
     def _settle_missing(self) -> Iterator[Batch]:
-        """Mark known milestones that the list did not show, unless they are too many at once."""
+        """Mark known milestones that the full scan did not show, unless they are too many."""
         missing = in_numeric_order(self._tables.index.unread())
         allow_deletes = self._context.request.allow_deletes
         if not allow_deletes:
@@ -149,7 +149,7 @@ class FullScan:
         )
 
     def _unexpected(self, missing: list[str]) -> list[str]:
-        """Return those that were readable before, and whose project is not known as deleted."""
+        """Return missing milestones that were readable, and whose project is not deleted."""
         index, projects = self._tables.index, self._context.request.deleted_projects
         unexpected = [id_ for id_ in missing if not index.is_access_lost(id_)]
         if not projects or not unexpected:
@@ -160,12 +160,13 @@ class FullScan:
         return [id_ for id_ in unexpected if id_ not in expected]
 
     def _are_too_many(self, missing: int) -> bool:
+        """Return whether a full scan misses too many milestones to mark them as deleted."""
         if missing and not self._scan.seen:
             return True
         return missing > FEW_MISSING and missing > self._context.state.live_count() // 10
 
     def _resolve_rejects_of_gone(self) -> None:
-        """Resolve the rejects of records that no longer exist, since no later read can do so."""
+        """Resolve rejects of records gone by a full scan, since no later read can do so."""
         tables, rejects, now = self._tables, self._tables.rejects, self._context.reader.now
         seen = set(map(storable, self._scan.seen)) if rejects.tables() else set()
         for id_ in rejects.open_ids(MILESTONES_PATH) - seen:
@@ -180,6 +181,7 @@ class FullScan:
 
 
 def _held_back_warning(ids: list[str]) -> str:
+    """Return the warning that a full scan held back the deletion of these milestones."""
     # Without the number of all milestones, which changes hourly: alerts compare this text.
     return (
         f"{len(ids)} milestones are missing at once, more than a tenth "
@@ -190,7 +192,7 @@ def _held_back_warning(ids: list[str]) -> str:
 
 
 class EventFeed:
-    """Reads the milestones that may have changed.
+    """Reads the milestones that may have changed, by the event feed or as just written to.
 
     Args:
         context: The context of the run.
@@ -203,7 +205,7 @@ class EventFeed:
         self._tables = ExtractTables(context, changed.index, changed.rejects)
 
     def batches(self) -> Iterator[Batch]:
-        """Load the milestones that may have changed, then mark those that are gone."""
+        """Load the milestones the event feed names, then mark those that are gone."""
         tables, side_reads = self._tables, SideReads(self._context, self._tables)
         seen: dict[str, None] = {}
         for page in self._changed.pages:
@@ -219,7 +221,7 @@ class EventFeed:
         yield from tables.finish(len(seen))
 
     def _settle_not_found(self, seen: list[str]) -> Iterator[Batch]:
-        """Mark milestones as deleted; of those that were never typed, only resolve the reject."""
+        """Mark the event feed's missing milestones as deleted; if never typed, resolve rejects."""
         tables, not_found = self._tables, self._changed.not_found
         live = [id_ for id_ in not_found if tables.index.is_live(id_)]
         for id_ in (id_ for id_ in not_found if id_ not in live):  # it is only in rejected_records
@@ -231,12 +233,12 @@ class EventFeed:
         )
 
     def _is_first_today(self) -> bool:
-        """Return whether no run was validated today, by Kantata's clock."""
+        """Return whether no event feed or scan was validated today, by Kantata's clock."""
         now, then = self._context.reader.server_time, self._context.request.cursor
         return now is None or then is None or now.date() != then.date()
 
     def _has_unknown_currency(self) -> bool:
-        """Return whether a milestone read has a currency that the warehouse does not know."""
+        """Return whether the event feed read a currency that the warehouse does not know."""
         batches = self._context.state.row_hashes(CURRENCIES.name, CURRENCIES.key)
         known = {code for batch in batches for code in batch.column(0).to_pylist()}
         return not known.issuperset(self._tables.index.totals())

@@ -56,13 +56,14 @@ class ExtractTables:
         self.projects_without_record: set[str] = set()  # named by milestones, shown by no page
 
     def _row_builder(self, table: Table) -> RowBuilder:
+        """Return the builder of a raw table's rows, with the columns the warehouse has."""
         state = self._context.state
         columns = state.columns.get(table.name, {})
         reported = self._context.request.reported_changes
         return RowBuilder(table, columns, state.last_values, reported)
 
     def add_side_table(self, table: Table) -> SideTableDiff:
-        """Add a table of side-loaded records, with what the warehouse holds of it."""
+        """Add a raw table of side-loaded records, with what the warehouse holds of it."""
         batches = self._context.state.row_hashes(table.name, table.key)
         digests = {
             key: digest_of(text)
@@ -74,7 +75,7 @@ class ExtractTables:
         return side
 
     def compare(self, page: Page) -> Iterator[Batch]:
-        """Compare a page of milestones and its side-loaded records; yields full batches."""
+        """Compare a page of milestones and side loads with the raw tables; yield full batches."""
         yield from self.milestones.compare(page)
         for name, records in page.side_loaded.items():
             yield from self._side_table(name).compare(records, page.observed_at)
@@ -87,7 +88,7 @@ class ExtractTables:
                 self.projects_without_record.add(str(project))
 
     def _side_table(self, side_load: str) -> SideTableDiff:
-        """Return the table of a side-loaded type; a type seen for the first time gets a new one."""
+        """Return the raw table of a side-loaded type; a type not seen before gets a new table."""
         if side_load not in self._side_names:
             table = undeclared_table(column_name(side_load, _RESERVED_TABLES))
             if table.name not in self._context.state.columns:
@@ -97,7 +98,7 @@ class ExtractTables:
         return self.sides[self._side_names[side_load]]
 
     def finish(self, read: int) -> Iterator[Batch]:
-        """Yield the remaining batches, then complete the report.
+        """Yield the remaining batches of all raw tables, then complete the report.
 
         Args:
             read: Number of milestones read.
@@ -109,6 +110,7 @@ class ExtractTables:
         self._fill_report(read)
 
     def _fill_report(self, read: int) -> None:
+        """Fill the report with totals, rejects and schema changes of the raw tables."""
         report, reader = self._context.report, self._context.reader
         report.read = read
         report.totals = self.index.totals()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class ObservationClock:
-    """Times of observation that always increase, whatever the machine's clock does."""
+    """The clock of observations: its times always increase, whatever the machine's clock does."""
 
     def __init__(self) -> None:
         self._start, self._zero = time.time_ns() // 1000, time.monotonic_ns() // 1000
@@ -16,7 +16,7 @@ class ObservationClock:
         self._lock = threading.Lock()
 
     def next(self) -> datetime:
-        """Return the time now in UTC, later than every time returned before."""
+        """Return the clock's time now in UTC, later than every time it returned before."""
         with self._lock:
             now = self._start + time.monotonic_ns() // 1000 - self._zero
             self._last = max(now, self._last + 1)
@@ -25,7 +25,7 @@ class ObservationClock:
 
 
 class ServerClock:
-    """Kantata's time, by the Date headers of its responses."""
+    """Kantata's clock, by the Date headers of its responses."""
 
     def __init__(self) -> None:
         self.first: datetime | None = None
@@ -33,7 +33,7 @@ class ServerClock:
         self._lock = threading.Lock()
 
     def set(self, date: datetime | None) -> None:
-        """Record the date of a response that just came; None if it has none."""
+        """Set Kantata's clock by the date of a response that just came; None changes nothing."""
         if date is None:
             return
         with self._lock:
@@ -41,7 +41,7 @@ class ServerClock:
             self._latest = date, time.monotonic()
 
     def now(self) -> datetime | None:
-        """Return Kantata's time now, UTC; None if no response stated one."""
+        """Return the time now by Kantata's clock, UTC; None if no response stated one."""
         with self._lock:
             if self._latest is None:
                 return None

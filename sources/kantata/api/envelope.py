@@ -20,7 +20,7 @@ Record = dict[str, Any]  # one JSON object of Kantata's: anything may be in it
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a list.
+    """One page of a list, as Kantata's envelope holds it.
 
     Args:
         records: The records that ``results`` names, by id, in its order.
@@ -44,22 +44,22 @@ class Page:
 
     @property
     def whole(self) -> bool:
-        """Whether the page has all its rows, and the list all its pages; false without ``meta``."""
+        """Whether the envelope has all rows of its page, and its list has all its pages."""
         return len(self.records) >= self.expected and self.pages * self.size >= self.count
 
     @property
     def expected(self) -> int:
-        """Rows this page must have by its own count; an empty list has page number 0."""
+        """Rows this page's envelope must have by its own count; an empty list has page number 0."""
         before = max(0, self.number - 1) * self.size
         return max(0, min(self.size, self.count - before))
 
     def restricted_to(self, ids: frozenset[str]) -> Page:
-        """Return the page with these ids only, since a server that ignores ``only`` adds others."""
+        """Return the envelope's page with these ids only; a server may ignore ``only``."""
         return replace(self, records={k: v for k, v in self.records.items() if k in ids})
 
 
 def read_page(body: object, key: str, observed_at: datetime) -> Page:
-    """Parse one envelope into a page.
+    """Parse Kantata's envelope into a page.
 
     Args:
         body: The parsed JSON.
@@ -78,6 +78,7 @@ def read_page(body: object, key: str, observed_at: datetime) -> Page:
 
 
 def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN401 - any JSON
+    """Parse Kantata's envelope into a page, with Python's own errors if it is invalid."""
     results = body["results"]
     own = body.get(key, {})
     meta = body.get("meta", {})
@@ -100,7 +101,7 @@ def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN
 def _side_loaded(
     body: dict[str, Any], others: frozenset[str]
 ) -> tuple[dict[str, dict[str, Record]], list[tuple[str, str]]]:
-    """Return the side-loaded maps of records, and the types that hold objects in another shape."""
+    """Return the envelope's maps of side-loaded records, and the types in another shape."""
     maps: dict[str, dict[str, Record]] = {}
     odd: list[tuple[str, str]] = []
     for name, value in body.items():
@@ -118,7 +119,7 @@ def _side_loaded(
 
 
 def error_messages(body: object) -> str:
-    """Return Kantata's reasons for a failure, in one line of at most 300 characters.
+    """Return the errors of Kantata's envelope in one line of at most 300 characters.
 
     Both shapes are read: ``errors`` as documented, ``error_message`` as its Ruby client expects.
     """
@@ -132,6 +133,7 @@ def error_messages(body: object) -> str:
 
 
 def _one_error(error: object) -> str:
+    """Return one error of Kantata's envelope as text."""
     if not isinstance(error, dict):
         return str(error)
     field = error.get("field")

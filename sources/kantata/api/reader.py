@@ -21,7 +21,7 @@ from .transport import HttpResponse, OnRequest, Parameters, RateLimiter, Transpo
 
 @dataclass(frozen=True)
 class ObservedJson:
-    """The parsed JSON of one answer.
+    """The parsed JSON that one read returned, with its time.
 
     Args:
         body: Any JSON.
@@ -70,21 +70,21 @@ class KantataReader:
 
     @property
     def url(self) -> str:
-        """The API's address."""
+        """The address of the API that is read."""
         return self._transport.url
 
     @property
     def server_time(self) -> datetime | None:
-        """Kantata's time before the first answer, UTC; None if no answer stated it."""
+        """Kantata's time before the first read, UTC; None if no answer stated it."""
         return self._server_clock.first
 
     @property
     def server_now(self) -> datetime | None:
-        """Kantata's time now, by its latest answer, UTC; None if no answer stated it."""
+        """Kantata's time now, by the latest read, UTC; None if no answer stated it."""
         return self._server_clock.now()
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """Close the connection on which this thread reads."""
         self._transport.close()
 
     def page(self, path: str, parameters: Parameters) -> Page:
@@ -118,7 +118,7 @@ class KantataReader:
         return self._observations.next()
 
     def json(self, path: str, parameters: Parameters) -> ObservedJson:
-        """Read the JSON of any path.
+        """Read the JSON of any path, and retry while Kantata is unavailable.
 
         Raises:
             KantataError: Its class says what to do next.
@@ -134,6 +134,7 @@ class KantataReader:
         return retrying(self._read_once, path, parameters)
 
     def _read_once(self, path: str, parameters: Parameters) -> ObservedJson:
+        """Read the JSON of a path with one request, when the rate limiter allows it."""
         self.pace.wait()
         try:
             response = self._transport.send("GET", path, parameters=parameters)
@@ -146,16 +147,18 @@ class KantataReader:
         return ObservedJson(body, self._observations.next())
 
     def _count(self, response: HttpResponse) -> None:
+        """Count one response to a read, and record its date and its request id."""
         self._server_clock.set(response_date(response))
         with self._lock:
             self.requests += 1
             self.request_id = response.request_id
 
     def backoff(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures in a row."""
+        """Return the seconds to wait before a retry, after so many failures in a row."""
         return self._backoff * float(2 ** (failures - 1)) * random.uniform(1, 1.5)
 
     def _seconds_to_wait(self, state: RetryCallState) -> float:
+        """Return the seconds to wait before a read is retried; a 429 delays all reads."""
         error = state.outcome.exception() if state.outcome else None
         backoff = self.backoff(state.attempt_number)
         if isinstance(error, KantataThrottled):
@@ -164,6 +167,7 @@ class KantataReader:
         return backoff
 
     def _report_retry(self, state: RetryCallState) -> None:
+        """Report why and when a failed read is tried again."""
         if self._on_retry and state.outcome and state.next_action:
             self._on_retry(
                 f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.0f} s "

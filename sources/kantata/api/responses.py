@@ -55,7 +55,7 @@ class ReadResponse:
     is_api: bool
 
     def body(self) -> object:
-        """Return the parsed JSON.
+        """Return the parsed JSON of the response to a read.
 
         Raises:
             KantataError: If the read failed. Its class says what to do next.
@@ -67,9 +67,11 @@ class ReadResponse:
 
     @property
     def _where(self) -> str:
+        """The address the response came from, for messages."""
         return f"{self.url}/{self.path}"
 
     def _error(self, body: object) -> KantataError:
+        """Return the error that a failed response to a read means, by its status."""
         status, reason = self.response.status, error_messages(body)
         if status == 401:
             return KantataUnauthorized(
@@ -98,6 +100,7 @@ class ReadResponse:
         return KantataRefused(f"{self._where} answered {status}{_after_colon(reason)}", status)
 
     def _not_the_api(self) -> KantataError:
+        """Return the error for a response that does not look like the Kantata API's."""
         status, kind = self.response.status, _content_type(self.response)
         if kind.endswith("json") and status == 200:
             return KantataUnavailable(
@@ -167,7 +170,7 @@ def write_without_response(error: RequestException) -> KantataError:
 
 
 def created_id(body: dict[str, Any], path: str) -> str:
-    """Return the id of the one record that a write to this list created.
+    """Return the id of the one record that was created, by the response to the write.
 
     Raises:
         KantataOutcomeUnknown: If the body does not name exactly one.
@@ -182,7 +185,7 @@ def created_id(body: dict[str, Any], path: str) -> str:
 
 
 def retry_after(response: HttpResponse) -> float | None:
-    """Return the seconds to wait by the Retry-After header, which holds seconds or a date."""
+    """Return the seconds to wait by the response's Retry-After header, seconds or a date."""
     value = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value)
@@ -191,12 +194,12 @@ def retry_after(response: HttpResponse) -> float | None:
 
 
 def response_date(response: HttpResponse) -> datetime | None:
-    """Return the server's time by the Date header, UTC; None if it is missing or unreadable."""
+    """Return the server's time by the response's Date header, UTC; None if it is unreadable."""
     return _parse_http_date(response.headers.get("Date", ""))
 
 
 def _parse_http_date(header: str) -> datetime | None:
-    """Parse the date in a header, UTC unless it names another zone; None if it is unreadable."""
+    """Parse the date in a response's header to UTC; None if it is unreadable."""
     try:
         moment = parsedate_to_datetime(header)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
@@ -205,13 +208,13 @@ def _parse_http_date(header: str) -> datetime | None:
 
 
 def innermost_reason(error: BaseException) -> str:
-    """Return the text of an error's innermost reason, without the object's address."""
+    """Return the innermost reason why no response came, without the object's address."""
     *_, innermost = _reasons(error)
     return _OBJECT.sub("", str(innermost))[:200]
 
 
 def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and the reasons within it, from the outside in."""
+    """Yield the error of a request without response, and the reasons within it, outermost first."""
     inner: object = error
     while isinstance(inner, BaseException):
         yield inner
@@ -219,7 +222,7 @@ def _reasons(error: BaseException) -> Iterator[BaseException]:
 
 
 def _parse_json(response: HttpResponse) -> object:
-    """Return the body's JSON; None if it is not JSON."""
+    """Return the JSON of a response's body; None if it is not JSON."""
     try:
         return orjson.loads(response.content)
     except orjson.JSONDecodeError:
@@ -227,20 +230,25 @@ def _parse_json(response: HttpResponse) -> object:
 
 
 def _is_success(response: HttpResponse) -> bool:
+    """Return whether the response has a status of success."""
     return 200 <= response.status < 300
 
 
 def _has_errors(body: object) -> bool:
+    """Return whether the body of a response is an object with ``errors``."""
     return isinstance(body, dict) and "errors" in body
 
 
 def _content_type(response: HttpResponse) -> str:
+    """Return the content type of a response, without its parameters."""
     return response.headers.get("Content-Type", "no content type").partition(";")[0]
 
 
 def _redirect_host(response: HttpResponse) -> str:
+    """Return the host to which a response redirects."""
     return urlsplit(response.headers.get("Location", "")).netloc or "another path"
 
 
 def _after_colon(text: str) -> str:
+    """Return the reason in a response after a colon; empty if there is none."""
     return f": {text}" if text else ""

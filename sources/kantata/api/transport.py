@@ -24,7 +24,7 @@ Parameters = Mapping[str, str | int]
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLog:
-    """One request, and how it ended.
+    """The log of one request on the wire, and how it ended.
 
     Args:
         method: The HTTP method, such as GET.
@@ -46,7 +46,7 @@ OnRequest = Callable[[RequestLog], None]
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """The response to one request.
+    """The HTTP response to one request, as it came on the wire.
 
     Args:
         status: The HTTP status.
@@ -60,12 +60,12 @@ class HttpResponse:
 
     @property
     def request_id(self) -> str:
-        """Kantata's id of the request; empty if the response has none."""
+        """Kantata's id of the HTTP request; empty if the response has none."""
         return self.headers.get("x-request-id", "")
 
 
 class BearerAuth(AuthBase):
-    """Sets the token. Being an auth object, it also prevents a .netrc from replacing the token."""
+    """Sets the bearer token of each request; as an auth object, it also overrides a .netrc."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -99,7 +99,7 @@ class Transport:
         parameters: Parameters | None = None,
         body: bytes | None = None,
     ) -> HttpResponse:
-        """Send one request, and log it however it ends.
+        """Send one HTTP request with the token, and log it however it ends.
 
         Raises:
             requests.exceptions.RequestException: If no response came.
@@ -125,7 +125,7 @@ class Transport:
         return response
 
     def _session(self) -> requests.Session:
-        """Return this thread's session: requests does not promise that threads can share one."""
+        """Return the HTTP session of this thread: requests may not let threads share one."""
         session: requests.Session | None = getattr(self._sessions, "session", None)
         if session is None:
             session = self._sessions.session = requests.Session()
@@ -133,7 +133,7 @@ class Transport:
         return session
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """Close this thread's HTTP session and its connection."""
         if (session := getattr(self._sessions, "session", None)) is not None:
             session.close()
 
@@ -152,7 +152,7 @@ class RateLimiter:
         self._stopped = threading.Event()
 
     def wait(self) -> None:
-        """Wait for this request's turn.
+        """Wait for this request's turn by the rate limit.
 
         Raises:
             KantataUnavailable: If reading is stopped meanwhile.
@@ -164,12 +164,12 @@ class RateLimiter:
         self.sleep(turn - now)
 
     def hold(self, seconds: float) -> None:
-        """Delay all requests by this many seconds."""
+        """Delay all requests of the rate limiter by this many seconds."""
         with self._lock:
             self._next_turn = max(self._next_turn, time.monotonic() + seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for this many seconds.
+        """Sleep for this many seconds, unless the rate limiter is stopped.
 
         Raises:
             KantataUnavailable: If reading is stopped meanwhile.
@@ -178,14 +178,14 @@ class RateLimiter:
             raise KantataUnavailable("reading was stopped")
 
     def stop(self) -> None:
-        """Wake all sleeping requests, and let none start any more."""
+        """Stop the rate limiter: wake all sleeping requests, and let none start any more."""
         self._stopped.set()
 
 
 def _request_log(
     method: str, path: str, response: HttpResponse | None, seconds: float
 ) -> RequestLog:
-    """Describe a request that ended; without a response, no answer came."""
+    """Describe an HTTP request that ended, for the request log; status 0 if no response came."""
     return RequestLog(
         method=method,
         path=path,
@@ -196,7 +196,7 @@ def _request_log(
 
 
 def check_url(url: str) -> str:
-    """Return the API's address without its last slash.
+    """Check the address that requests are sent to, and return it without its last slash.
 
     Raises:
         KantataMisaddressed: If it is not http(s), or http to another machine, which would send the
@@ -220,7 +220,7 @@ def check_url(url: str) -> str:
 
 
 def check_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:
-    """Return the token without surrounding space.
+    """Check the token that requests are sent with, and return it without surrounding space.
 
     Raises:
         KantataMisconfigured: If it is empty or cannot be a header. The message does not repeat it.

@@ -46,7 +46,7 @@ class KantataWriter:
         self._pace.wait()
 
     def create(self, change_id: str, fields: Mapping[str, str | int | None]) -> str:
-        """Create a milestone that carries the change's id, and return the milestone's id.
+        """Write a new milestone that carries the change's id, and return the milestone's id.
 
         Raises:
             KantataError: As ``_send``; also ``KantataOutcomeUnknown`` for an answer without an id.
@@ -61,7 +61,7 @@ class KantataWriter:
         return created_id(answer, MILESTONES_PATH)
 
     def update(self, milestone_id: str, fields: Mapping[str, str | int | None]) -> None:
-        """Change these fields of a milestone, and no others.
+        """Write these fields of a milestone, and no others.
 
         Raises:
             KantataError: As ``_send``.
@@ -71,7 +71,7 @@ class KantataWriter:
         )
 
     def delete(self, milestone_id: str) -> None:
-        """Delete a milestone.
+        """Write the deletion of a milestone to Kantata.
 
         Raises:
             KantataError: As ``_send``.
@@ -79,11 +79,11 @@ class KantataWriter:
         self._send("DELETE", f"{MILESTONES_PATH}/{milestone_id}", None)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the writer's connection."""
         self._transport.close()
 
     def _send(self, method: str, path: str, body: object) -> dict[str, Any]:
-        """Send one request.
+        """Send one write to Kantata, and return the JSON of its result.
 
         Raises:
             KantataUnauthorized: The token is invalid; nothing was done.
@@ -104,6 +104,7 @@ class KantataWriter:
 
 
 def _wire_fields(fields: Mapping[str, str | int | None]) -> dict[str, object]:
+    """Return a milestone's fields as a write sends them, numbers as JSON numbers."""
     return {
         name: int(value) if name in _NUMBERS and value is not None else value
         for name, value in fields.items()

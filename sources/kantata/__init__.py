@@ -106,11 +106,12 @@ def loaded_before(batches: Iterable[Batch]) -> DltResource:
 
 
 def _resource(batches: Iterable[Batch]) -> DltResource:
+    """Return the one dlt resource of the source, which feeds every raw table from batches."""
     return dlt.resource(map(_loadable, batches), name="billing_milestones")
 
 
 def _loadable(batch: Batch) -> DataItemWithMeta:
-    """Mark rows with the table they go to and how they are merged into it."""
+    """Mark a batch for dlt with the raw table it goes to and how it is merged into it."""
     table, rows = batch
     columns, key = columns_and_key(table)
     hints = dlt.mark.make_hints(
@@ -123,7 +124,7 @@ def _loadable(batch: Batch) -> DataItemWithMeta:
 
 
 def _dlt_columns(columns: dict[str, Kind], key: tuple[str, ...]) -> TTableSchemaColumns:
-    """Describe declared columns to dlt; of two rows with the same key, the later read wins."""
+    """Describe the source's declared columns to dlt; of rows with one key, the later read wins."""
     described: dict[str, Any] = {}
     for name, kind in columns.items():
         hint: TColumnSchema = {"data_type": kind.dlt_type, "nullable": name not in key}  # type: ignore[typeddict-item]

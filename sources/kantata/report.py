@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class RejectedRecord(NamedTuple):
-    """A record that could not be typed.
+    """A record that could not be typed, as the report lists it.
 
     Args:
         table: The raw table it belongs to.
@@ -27,7 +27,7 @@ class RejectedRecord(NamedTuple):
 
 @dataclass
 class Report:
-    """What a run found. It is filled while the source is read, and complete when the run ends.
+    """The report of what a run found.
 
     Args:
         mode: ``scan``, ``feed`` or ``touched``; ``undecided`` until the run has chosen.

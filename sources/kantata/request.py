@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractRequest:
-    """What a run should do, and what earlier runs did.
+    """The extract request: what a run should do, and what earlier runs did.
 
     Args:
         full: Whether to do a full scan even if none is due.

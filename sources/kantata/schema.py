@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The type of a column, in dlt's terms."""
+    """The type of a column in a raw table, in dlt's terms."""
 
     ID = "id"  # text; Kantata sends some ids as numbers
     TEXT = "text"
@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
     @property
     def dlt_type(self) -> str:
-        """The data type dlt gives a column of this kind."""
+        """The data type dlt gives a raw table's column of this kind."""
         return _DLT_TYPES.get(self, self.value)
 
 
@@ -36,7 +36,7 @@ _DLT_TYPES = {Kind.ID: "text", Kind.JSON: "text", Kind.IDS: "text", Kind.UNIT: "
 
 @dataclass(frozen=True)
 class Table:
-    """One raw table that mirrors a Kantata type.
+    """The columns, key and required fields of one raw table that mirrors a Kantata type.
 
     Args:
         name: The table's name, which is also the envelope's key.
@@ -202,12 +202,12 @@ def columns_and_key(table: str) -> tuple[dict[str, Kind], tuple[str, ...]]:
 
 
 def undeclared_table(name: str) -> Table:
-    """Return the table of side-loaded records of a type that is not declared."""
+    """Return the raw table of side-loaded records of a type that is not declared."""
     return Table(name, "id", {"id": Kind.ID})
 
 
 def reserved_columns(table: str) -> frozenset[str]:
-    """Return the names in this table that a field of Kantata's cannot have, since they are ours."""
+    """Return the names in a raw table that no field of Kantata's can have, since they are ours."""
     declared = {mirrored.name: mirrored.columns for mirrored in MIRRORED}.get(
         table, {"id": Kind.ID}
     )

@@ -27,7 +27,7 @@ class Account(Store):
         return account
 
     def advance(self, seconds: float) -> None:
-        """Move the server's clock forward."""
+        """Move the clock of the account's server forward."""
         with self.change():
             self.clock.advance(seconds)
 
@@ -46,7 +46,7 @@ class Account(Store):
             self.user["account_administrator"] = administrator
 
     def create_milestone(self, **fields: object) -> str:
-        """Create a milestone and return its id; fields not given get plausible values."""
+        """Create a milestone in the account and return its id; fields not given are plausible."""
         with self.change() as now:
             moment = moment_of(fields.pop("created_at", now))  # type: ignore[arg-type]
             reference = fields.pop("external_reference", None)
@@ -80,11 +80,12 @@ class Account(Store):
                 self.save_reference(id, dict(reference))
 
     def silently_update_milestone(self, id: str, **fields: object) -> None:
-        """Change a milestone without an event and without changing updated_at."""
+        """Change a milestone of the account without an event and without changing updated_at."""
         with self.change():
             self._assign(self.true_milestones[id], fields)
 
     def _assign(self, record: Record, fields: Mapping[str, object]) -> None:
+        """Assign fields to a milestone of the account, and keep the order of creation right."""
         if "created_at" in fields:
             moment = moment_of(fields["created_at"])  # type: ignore[arg-type]
             self.creation_order.discard(record["id"], instant(record["created_at"]))
@@ -93,7 +94,7 @@ class Account(Store):
         record.update(fields)
 
     def delete_milestone(self, id: str) -> None:
-        """Delete a milestone, invoiced or not, with its references and links."""
+        """Delete a milestone of the account, invoiced or not, with its references and links."""
         with self.change() as now:
             record = self._drop_milestone(id)
             self.feed.emit("BillingMilestone", "deleted", now, before=record)
@@ -113,6 +114,7 @@ class Account(Store):
             self.extra_maps[name] = dict(records)
 
     def _drop_milestone(self, id_: str) -> Record:
+        """Remove a milestone from the account with its references and links, without an event."""
         record = self.true_milestones.pop(id_)
         self.creation_order.discard(id_, instant(record["created_at"]))
         self._raw.pop(id_, None)
@@ -145,7 +147,7 @@ class Account(Store):
             return invoice_id
 
     def cancel_invoice(self, invoice_id: str) -> None:
-        """Cancel an invoice: its milestones can be invoiced again.
+        """Cancel an invoice of the account: its milestones can be invoiced again.
 
         Unknown (API.md#unknowns, U4). Worst case: `invoice_id` becomes null, while `invoice_ids`
         keeps the cancelled invoice, and nothing shows that the milestone changed.
@@ -158,7 +160,7 @@ class Account(Store):
             self.feed.emit("Invoice", "updated", now, before=before, after=dict(invoice))
 
     def delete_invoice(self, invoice_id: str) -> None:
-        """Delete a draft invoice and its links.
+        """Delete a draft invoice of the account and its links.
 
         Raises:
             ValueError: only drafts can be deleted (API.md#invoiced).
@@ -174,13 +176,14 @@ class Account(Store):
             self.feed.emit("Invoice", "deleted", now, before=invoice)
 
     def _release(self, invoice_id: str) -> None:
+        """Release the milestones that the account has on an invoice, so that they are on none."""
         for milestone_id in self.milestones_of.get(invoice_id, []):
             record = self.true_milestones[milestone_id]
             if record["invoice_id"] == invoice_id:
                 record["invoice_id"] = None
 
     def update_invoice(self, invoice_id: str, **fields: object) -> None:
-        """Change an invoice, for example `draft=False` when it is sent."""
+        """Change an invoice of the account, for example `draft=False` when it is sent."""
         with self.change() as now:
             invoice = self.invoices[invoice_id]
             before = dict(invoice)
@@ -196,11 +199,11 @@ class Account(Store):
             self.feed.emit("Story", "updated", now, before=before, after=dict(story))
 
     def rename_workspace(self, id: str, title: str) -> None:
-        """Change a project's title."""
+        """Change the title of a project of the account."""
         self.update_workspace(id, title=title)
 
     def archive_workspace(self, id: str, archived: bool = True) -> None:
-        """Archive a project. Its milestones stay in the list, which has no default filter."""
+        """Archive a project of the account; its milestones stay in the list."""
         self.update_workspace(id, archived=archived)
 
     def update_workspace(self, id: str, **fields: object) -> None:
@@ -222,7 +225,7 @@ class Account(Store):
             self.hidden.discard(id)
 
     def delete_workspace(self, id: str) -> None:
-        """Delete a project with its milestones and tasks.
+        """Delete a project of the account with its milestones and tasks.
 
         Unknown (API.md#subscribed-events). Worst case: the milestones raise no events.
         """
@@ -254,7 +257,7 @@ class Account(Store):
             return id_
 
     def delete_reference(self, id: str) -> None:
-        """Delete an external reference."""
+        """Delete an external reference of the account."""
         with self.change():
             subject = str(self.external_references.pop(id)["subject_id"])
             self.references_of[subject].remove(id)

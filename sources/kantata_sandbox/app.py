@@ -24,7 +24,7 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 @dataclass(frozen=True)
 class Served:
-    """A request that was served. `path` is below /api/v1, without `.json`.
+    """A request that the application served. `path` is below /api/v1, without `.json`.
 
     Attributes:
         status: 0 if the connection was dropped instead of an answer.
@@ -41,7 +41,7 @@ class Served:
 
 
 class App:
-    """Handles requests outside of the account: routes, faults, latency, the list of requests."""
+    """The web application outside of the account: routes, faults, latency, list of requests."""
 
     def __init__(self, account: Account, token: str, latency: float, keep: int = 100_000) -> None:
         self.account = account
@@ -61,7 +61,7 @@ class App:
         )
 
     async def serve(self, request: Request) -> Response:
-        """Answer a request to the API, or misbehave."""
+        """Answer a request to the application's API, or misbehave."""
         path = "/" + request.path_params["path"].removesuffix("/").removesuffix(".json")
         query = parse_query(request.scope["query_string"].decode("latin-1"))
         request_id, at = str(uuid.uuid4()), self.account.clock.now()
@@ -80,7 +80,7 @@ class App:
     async def _answer(
         self, request: Request, path: str, query: dict[str, str], body: bytes
     ) -> ApiResponse | None:
-        """Return the response; None if the connection is to be dropped."""
+        """Return the application's response; None if the connection is to be dropped."""
         if self.latency:
             await asyncio.sleep(self.latency)
         faults = self.faults.strike(request.method, path, query)
@@ -106,6 +106,7 @@ class App:
         return None if last.kind is FaultKind.DROP_AFTER else last.spoil(answer)
 
     def _response(self, answer: ApiResponse, request_id: str) -> Response:
+        """Return the application's HTTP response, with a date and a request id."""
         headers = {
             **answer.headers,
             "date": formatdate(self.account.clock.now(), usegmt=True),
@@ -115,7 +116,7 @@ class App:
         return Response(answer.body, answer.status, headers, media_type)
 
     async def control_faults(self, request: Request) -> Response:
-        """POST /sandbox/faults with one fault or a list; DELETE ends all faults."""
+        """Serve POST /sandbox/faults, with one fault or a list, and DELETE, ending all faults."""
         if request.method == "DELETE":
             self.faults.clear()
             return _json({"result": None})
@@ -127,7 +128,7 @@ class App:
         return _json({"result": None})
 
     async def show_account(self, request: Request) -> Response:
-        """GET /sandbox/account: the number of records of each type."""
+        """Serve GET /sandbox/account: the number of records of each type."""
         account = self.account
         with account.lock:
             counts = {
@@ -143,7 +144,7 @@ class App:
         return _json(counts)
 
     async def call_mutator(self, request: Request) -> Response:
-        """POST /sandbox/account/{mutator} with an object of arguments."""
+        """Serve POST /sandbox/account/{mutator} with an object of arguments."""
         name = request.path_params["mutator"]
         try:
             arguments = orjson.loads(await request.body() or b"{}")
@@ -153,15 +154,17 @@ class App:
 
 
 def _many(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - any JSON
+    """Return the faults posted to the application as a list, also a single one."""
     return value if isinstance(value, list) else [value]
 
 
 def _json(value: object, status: int = 200) -> Response:
+    """Return any JSON value as the HTTP response of one of the application's controls."""
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
 async def _drop(request: Request) -> Response:
-    """Close the connection at once; the response returned is never sent."""
+    """Close the application's connection at once; the response returned is never sent."""
     request.state.transport.abort()
     await asyncio.sleep(0)  # lets the server notice, so that it does not complain
     return Response(status_code=500)

@@ -37,7 +37,7 @@ BY_CODE = {currency.code: currency for currency in CURRENCIES}
 
 
 def currency_records() -> dict[str, Record]:
-    """Build /currencies, by id and in the order of their codes."""
+    """Build the records of /currencies, by id and in the order of their codes."""
     others = (Currency(code, code, code, units) for code, units in OTHER_CURRENCIES)
     return {
         str(number): {
@@ -52,7 +52,7 @@ def currency_records() -> dict[str, Record]:
 
 
 def user_record() -> Record:
-    """Build the token's user; `account_administrator` gives access to the event feed."""
+    """Build the record of the token's user; `account_administrator` gives access to the feed."""
     return {
         "id": str(USER_ID),
         "full_name": "Robin Sandbox",
@@ -64,7 +64,7 @@ def user_record() -> Record:
 
 
 def milestone_record(id_: str, workspace: Record, at: str) -> Record:
-    """Build a milestone of 100 units with a fixed date that is not set."""
+    """Build a blank milestone record of 100 units, with a fixed date that is not set."""
     return {
         "id": id_,
         "title": "Milestone",
@@ -89,7 +89,7 @@ STATUS = (
 
 
 def workspace_record(id_: str, title: str, currency: Currency, at: str) -> Record:
-    """Build a project that starts on this day."""
+    """Build a blank record of a project that starts on this day."""
     return {
         "id": id_,
         "title": title,
@@ -122,7 +122,7 @@ def workspace_record(id_: str, title: str, currency: Currency, at: str) -> Recor
 
 
 def story_record(id_: str, workspace_id: str, title: str, at: str) -> Record:
-    """Build a task that has not been started."""
+    """Build a blank record of a task that has not been started."""
     return {
         "id": id_,
         "title": title,
@@ -151,7 +151,7 @@ def story_record(id_: str, workspace_id: str, title: str, at: str) -> Record:
 
 
 def invoice_record(id_: str, number: int, currency: Currency, at: str) -> Record:
-    """Build an invoice without a balance, sent and not paid."""
+    """Build a blank record of an invoice without a balance, sent and not paid."""
     return {
         "id": id_,
         "status": "new",
@@ -176,7 +176,7 @@ def invoice_record(id_: str, number: int, currency: Currency, at: str) -> Record
 
 
 def reference_record(id_: str, milestone_id: str, at: str) -> Record:
-    """Build a milestone's reference to another system; its `subject_id` is a number."""
+    """Build a blank record of a milestone's external reference; its `subject_id` is a number."""
     return {
         "id": id_,
         "service_name": "",

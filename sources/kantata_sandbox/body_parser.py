@@ -12,7 +12,7 @@ _PARTS = re.compile(r"\[([^\]]*)\]")
 
 
 def parse_body(body: bytes, content_type: str) -> dict[str, Any]:
-    """Parse the parameters in a body.
+    """Parse the parameters in a request's body.
 
     Raises:
         ApiError: 400, if it cannot be parsed or is not an object.
@@ -38,6 +38,7 @@ def parse_form(text: str) -> dict[str, Any]:
 
 
 def _put(into: dict[str, Any], path: list[str], value: str) -> None:
+    """Put a value from a form's body at its path in nested objects and lists."""
     name, *rest = path
     if not rest:
         into[name] = value
@@ -53,7 +54,7 @@ def _put(into: dict[str, Any], path: list[str], value: str) -> None:
 
 
 def _append(items: list[Any], path: list[str], value: str) -> None:
-    """Add to a list: `a[][x]` begins a new item if the last one has an x already, as in Rails."""
+    """Append a parsed value to a list: `a[][x]` begins a new item if the last one has an x."""
     if not path:
         items.append(value)
         return
@@ -63,6 +64,7 @@ def _append(items: list[Any], path: list[str], value: str) -> None:
 
 
 def _has(item: dict[str, Any], path: list[str]) -> bool:
+    """Return whether an item parsed from a form has a value at this path."""
     name, *rest = path
     if name not in item:
         return False
@@ -70,7 +72,7 @@ def _has(item: dict[str, Any], path: list[str]) -> bool:
 
 
 def _lists(value: object) -> object:
-    """Turn `a[0][x]=…&a[1][x]=…` into a list as well."""
+    """Turn parsed objects with numbers as keys, as of `a[0][x]=…&a[1][x]=…`, into lists."""
     if isinstance(value, list):
         return [_lists(item) for item in value]
     if not isinstance(value, dict):

@@ -24,7 +24,7 @@ _SECOND_TEXT = tuple(f"{s:02}" for s in range(60))
 
 @cache
 def _summer(year: int) -> tuple[int, int]:
-    """Return the first and the last second of a year's summer time in the United States."""
+    """Return the first and last second of a year's summer time, by clocks in the United States."""
     march = calendar.weekday(year, 3, 1)
     november = calendar.weekday(year, 11, 1)
     start = datetime(year, 3, 14 - march, 10, tzinfo=UTC)
@@ -33,7 +33,7 @@ def _summer(year: int) -> tuple[int, int]:
 
 
 class _DayOffsets(NamedTuple):
-    """Hours before a switch, the second of the switch (or the day's end), hours after it."""
+    """The clock's hours before a switch, its second (or the day's end), and hours after it."""
 
     before: int
     switch: int
@@ -42,7 +42,7 @@ class _DayOffsets(NamedTuple):
 
 @cache
 def _day_offsets(day: int) -> _DayOffsets:
-    """Return the offsets of the day that is so many days after 1970-01-01."""
+    """Return the clock's offsets of the day that is so many days after 1970-01-01."""
     first, last = _summer((datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).year)
     begin, end = day * _DAY, (day + 1) * _DAY
     if begin <= first < end:
@@ -60,7 +60,7 @@ def day_text(day: int) -> str:
 
 
 def stamp(moment: int) -> str:
-    """Write seconds since 1970 as the API does, such as `2026-04-15T16:48:48-07:00`."""
+    """Write the clock's seconds since 1970 as the API does: `2026-04-15T16:48:48-07:00`."""
     before, switch, after = _day_offsets(moment // _DAY)
     hours = before if moment < switch else after
     day, second = divmod(moment + hours * _HOUR, _DAY)
@@ -96,7 +96,7 @@ class Clock:
         self._shift = (start if start is not None else max(real, not_before)) - real
 
     def now(self) -> int:
-        """Return the seconds since 1970."""
+        """Return the clock's time in seconds since 1970."""
         return int(time.time() + self._shift)
 
     def advance(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ _LATEST = 1 << 40  # a second far beyond any date: counts down for newest first
 
 
 class CreationOrder:
-    """Ids by time of creation, oldest first and newest first."""
+    """The order of creation of ids, oldest first and newest first."""
 
     def __init__(self, born: Iterable[tuple[str, int]] = ()) -> None:
         pairs = [(int(id_), moment) for id_, moment in born]
@@ -24,12 +24,12 @@ class CreationOrder:
         return len(self._oldest)
 
     def add(self, id_: str, moment: int) -> None:
-        """Add an id, created at `moment` (seconds since 1970)."""
+        """Add an id to the order, created at `moment` (seconds since 1970)."""
         insort(self._oldest, (moment << _ID_BITS) | int(id_))
         insort(self._newest, ((_LATEST - moment) << _ID_BITS) | int(id_))
 
     def discard(self, id_: str, moment: int) -> None:
-        """Remove an id; `moment` must be the one it was added with."""
+        """Remove an id from the order; `moment` must be the one it was added with."""
         for keys, high in ((self._oldest, moment), (self._newest, _LATEST - moment)):
             key = (high << _ID_BITS) | int(id_)
             place = bisect_left(keys, key)
@@ -37,10 +37,10 @@ class CreationOrder:
                 del keys[place]
 
     def page(self, descending: bool, start: int, stop: int) -> list[str]:
-        """Return the ids at positions `start` to `stop`, without the one at `stop`."""
+        """Return the ids at positions `start` to `stop` of the order, without the one at `stop`."""
         keys = self._newest if descending else self._oldest
         return [str(key & _ID_MASK) for key in keys[start:stop]]
 
     def ids(self, descending: bool) -> Iterator[str]:
-        """Return all ids in order."""
+        """Return all ids in order of creation."""
         return (str(key & _ID_MASK) for key in (self._newest if descending else self._oldest))

@@ -88,14 +88,14 @@ class Fault:
         )
 
     def change(self, account: Account) -> None:
-        """Change the account before the request is answered."""
+        """Change the account as the fault demands, before the request is answered."""
         if self.action is not None:
             self.action(account)
         if self.mutator is not None:
             mutate(account, self.mutator, self.arguments)
 
     def replacement(self) -> ApiResponse | None:
-        """Return the response that replaces the real one; None if this kind has none."""
+        """Return the fault's response instead of the real one; None if this kind has none."""
         match self.kind:
             case FaultKind.REFUSE:
                 return self._refusal(self.status or 422)
@@ -113,17 +113,20 @@ class Fault:
         return None
 
     def _refusal(self, status: int) -> ApiResponse:
+        """Return the response of a fault that refuses a request."""
         message = self.message or "Refused"
         if status == 422:
             return errors(status, Problem(message, "base"))
         return errors(status, Problem(message, type="oauth" if status == 401 else "system"))
 
     def _failure(self, status: int) -> ApiResponse:
+        """Return the response of a fault that is a server error, as JSON or as a page."""
         if self.html:
             return ApiResponse(status, HTML, media_type="text/html; charset=utf-8")
         return errors(status, Problem(self.message or "Service unavailable", type="system"))
 
     def _with_retry_after(self, answer: ApiResponse) -> ApiResponse:
+        """Return a fault's response with its Retry-After header, if it has one."""
         if self.retry_after is None:
             return answer
         wait = self.retry_after
@@ -131,7 +134,7 @@ class Fault:
         return replace(answer, headers={"retry-after": text})
 
     def spoil(self, answer: ApiResponse) -> ApiResponse:
-        """Return what is left of a good response."""
+        """Return what the fault leaves of a good response."""
         if self.kind is FaultKind.GARBAGE:
             return replace(answer, status=200, body=answer.body[: len(answer.body) // 2] or b"{")
         if self.kind is FaultKind.LOSE_ROWS and answer.status == 200:
@@ -140,6 +143,7 @@ class Fault:
 
 
 def _without_rows(body: bytes, rows: int) -> bytes:
+    """Return a response's body from which a fault took the first rows."""
     value = orjson.loads(body)
     for lost in value.get("results", [])[:rows]:
         value.get(lost["key"], {}).pop(lost["id"], None)
@@ -149,7 +153,7 @@ def _without_rows(body: bytes, rows: int) -> bytes:
 
 
 def mutate(account: Account, name: str, arguments: Mapping[str, Any]) -> object:
-    """Call a mutator of the account by name.
+    """Call a mutator of the account by name, for a fault or a control.
 
     Raises:
         AttributeError: there is no such mutator.

@@ -28,18 +28,20 @@ _KEYS = {
 
 
 def _payload(value: Record | None) -> str | None:
+    """Return a record as JSON text, as events of the feed carry it; None without a record."""
     # Declared a string and described as JSON; clients that expect an object must cope.
     return None if value is None else orjson.dumps(value).decode()
 
 
 def _changes(before: Record | None, after: Record | None) -> Record:
+    """Return the fields an event of the feed shows as changed, each with both values."""
     names = {**(before or {}), **(after or {})}
     pairs = {name: [(before or {}).get(name), (after or {}).get(name)] for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 class Feed:
-    """The events, in the order in which they were raised.
+    """The feed's events, in the order in which they were raised.
 
     Events can be late and double, as the documentation warns: a late one has the date of the change
     and appears `delay_seconds` later.
@@ -61,7 +63,7 @@ class Feed:
         before: Record | None = None,
         after: Record | None = None,
     ) -> None:
-        """Raise an event: a record changed from `before` to `after` at `at` (seconds of 1970)."""
+        """Raise an event in the feed: a record changed from `before` to `after` at this second."""
         subject = after or before
         if subject is None:
             raise ValueError("an event needs a record before or after the change")
@@ -74,6 +76,7 @@ class Feed:
             self._visible.append(at + self.delay_seconds)
 
     def _record(self, subject_type: str, verb: str, at: int, subject: Record) -> Record:
+        """Return the feed's record of one event, without payloads."""
         key = _KEYS[subject_type]
         name = {"BillingMilestone": "billing_milestone"}.get(subject_type, subject_type.lower())
         return {
@@ -90,7 +93,7 @@ class Feed:
         }
 
     def visible(self, now: int) -> list[Record]:
-        """Return the events that can be read at `now`."""
+        """Return the feed's events that can be read at `now`."""
         return [
             event
             for moment, event in zip(self._visible, self.records, strict=True)

@@ -35,7 +35,7 @@ _PAYLOADS = ("previous_payload", "current_payload", "payload_changes")
 
 
 def present_milestone(store: Store, record: Record, included: tuple[str, ...]) -> Record:
-    """Add the id arrays of its includes to a milestone; they are absent otherwise."""
+    """Return a milestone as GET shows it: with the id arrays of its includes only."""
     id_ = record["id"]
     arrays: Record = {}
     if "external_references" in included:
@@ -46,7 +46,7 @@ def present_milestone(store: Store, record: Record, included: tuple[str, ...]) -
 
 
 def _side_loads(store: Store, rows: list[Record], included: tuple[str, ...]) -> Maps:
-    """Return the included records of milestones; each map is present even when it is empty."""
+    """Return what GET includes with milestones; each map is present even when it is empty."""
     maps: Maps = dict(store.extra_maps)
     if "external_references" in included:
         ids = (i for row in rows for i in store.references_of.get(row["id"], ()))
@@ -62,6 +62,7 @@ def _side_loads(store: Store, rows: list[Record], included: tuple[str, ...]) -> 
 
 
 def _pick(source: Mapping[str, Record], ids: Iterable[str]) -> dict[str, Record]:
+    """Return the records of these ids that GET side-loads: those that exist and are not deleted."""
     # Unknown; worst case: a deleted task is not side-loaded, while story_id still names it.
     records = {id_: source[id_] for id_ in dict.fromkeys(ids) if id_ in source}
     return {id_: row for id_, row in records.items() if row.get("deleted_at") is None}
@@ -102,6 +103,7 @@ def show_milestone(request: ApiRequest) -> ApiResponse:
 
 
 def _list(request: ApiRequest, key: str, lister: Lister, find: Mapping[str, Record]) -> ApiResponse:
+    """Return the response of GET for a list: the rows of the requested page."""
     page = read_window(request.query)
     ids = request.select_ids(
         key, lambda: [row["id"] for row in lister(request.account, request.query)]
@@ -113,7 +115,7 @@ def _list(request: ApiRequest, key: str, lister: Lister, find: Mapping[str, Reco
 def _response(
     request: ApiRequest, key: str, rows: list[Record], count: int, page: Window
 ) -> ApiResponse:
-    """Return the envelope of rows, with their milestones if the request includes them.
+    """Return GET's envelope of rows, with their milestones if the request includes them.
 
     A reference's milestone is its `subject`, and has no array.
     """
@@ -132,7 +134,7 @@ def _response(
 
 
 def _milestones_of(store: Store, key: str, rows: list[Record]) -> dict[str, list[str]]:
-    """Return the ids of the milestones of each row."""
+    """Return the ids of the milestones that GET includes with each row."""
     if key == "external_references":
         return {row["id"]: [str(row["subject_id"])] for row in rows}
     ids = [row["id"] for row in rows]
@@ -173,7 +175,7 @@ def list_references(request: ApiRequest) -> ApiResponse:
 
 
 def _show(request: ApiRequest, key: str, lister: Lister) -> ApiResponse:
-    """Return one row; default filters hide it as if it did not exist (API.md#one-milestone)."""
+    """Return one row for GET; default filters may hide it (API.md#one-milestone)."""
     query = {**request.query, "only": request.id}
     rows = lister(request.account, query)
     if not rows:
@@ -202,6 +204,7 @@ def show_me(request: ApiRequest) -> ApiResponse:
 
 
 def _need_feed(store: Store) -> None:
+    """Refuse GET for events unless the feed is enabled and the user is an administrator."""
     if not store.feed.enabled:
         raise forbidden("Subscribed Events are not enabled for this account.")
     if not store.user["account_administrator"]:
@@ -240,6 +243,7 @@ def list_events(request: ApiRequest) -> ApiResponse:
 
 
 def _sources(store: Store) -> dict[str, Mapping[str, Record]]:
+    """Return the records that subjects of events can be, by the name GET gives their list."""
     return {
         "billing_milestones": store.true_milestones,
         "invoices": store.invoices,
@@ -249,12 +253,13 @@ def _sources(store: Store) -> dict[str, Mapping[str, Record]]:
 
 
 def _subject_ref(store: Store, event: Record) -> Record | None:
-    """Return an event's subject; null once it is deleted, also in older events."""
+    """Return an event's subject as GET shows it; null once it is deleted, also in older events."""
     ref = event["subject_ref"]
     return ref if ref is not None and ref["id"] in _sources(store)[ref["key"]] else None
 
 
 def _subjects(store: Store, events: Iterable[Record]) -> Maps:
+    """Return the records that are the subjects of events, as GET side-loads them."""
     maps: Maps = {}
     for ref in (event["subject_ref"] for event in events if event["subject_ref"]):
         row = _sources(store)[ref["key"]][ref["id"]]

@@ -15,7 +15,7 @@ Check = Callable[[Record], bool]
 def select(
     rows: list[Record], checks: list[Check], query: Query, orders: tuple[str, ...], default: str
 ) -> list[Record]:
-    """Return the rows that pass all checks and `only`, in the requested order."""
+    """Return the list's rows that pass all checks and `only`, in the requested order."""
     only = q.only_ids(query)
     if only is not None:
         wanted = set(only)
@@ -28,10 +28,12 @@ def select(
 
 
 def _sort_key(value: object) -> float:
+    """Return the number by which a list's rows are sorted: a time's seconds, 0 for null."""
     return instant(value) if isinstance(value, str) else 0.0
 
 
 def _time_checks(query: Query, fields: tuple[str, ...]) -> Iterator[Check]:
+    """Yield the checks of a list's parameters such as `created_after` and `updated_before`."""
     for field in fields:
         stem = field.removesuffix("_at")
         after, before = (
@@ -45,16 +47,18 @@ def _time_checks(query: Query, fields: tuple[str, ...]) -> Iterator[Check]:
 
 
 def _since(field: str, bound: int) -> Check:
+    """Return the check that a list's row has a time after the bound."""
     # Whether the bound itself counts is unknown; worst case: changes of that second are left out.
     return lambda row: _sort_key(row[field]) > bound
 
 
 def _until(field: str, bound: int) -> Check:
+    """Return the check that a list's row has a time before the bound."""
     return lambda row: _sort_key(row[field]) < bound
 
 
 def workspaces(store: Store, query: Query) -> list[Record]:
-    """Select projects; archived ones only with `include_archived=true`."""
+    """Select the list of projects; archived ones only with `include_archived=true`."""
     checks = list(_time_checks(query, ("created_at", "updated_at")))
     checks.append(lambda row: store.sees(row["id"]))
     if not q.truthy(query.get("include_archived")):
@@ -64,7 +68,7 @@ def workspaces(store: Store, query: Query) -> list[Record]:
 
 
 def stories(store: Store, query: Query) -> list[Record]:
-    """Select tasks; archived, deleted and those of archived projects only if requested."""
+    """Select the list of tasks; archived, deleted and archived projects' ones only if requested."""
     checks: list[Check] = [lambda row: store.sees(row["workspace_id"])]
     if not q.truthy(query.get("show_archived")):
         checks.append(lambda row: not row["archived"])
@@ -79,7 +83,7 @@ def stories(store: Store, query: Query) -> list[Record]:
 
 
 def invoices(store: Store, query: Query) -> list[Record]:
-    """Select invoices, including drafts and cancelled ones."""
+    """Select the list of invoices, including drafts and cancelled ones."""
     checks = list(_time_checks(query, ("created_at", "updated_at")))
     if store.hidden:
         checks.append(lambda row: store.sees_invoice(row["id"]))
@@ -88,7 +92,7 @@ def invoices(store: Store, query: Query) -> list[Record]:
 
 
 def currencies(store: Store, query: Query) -> list[Record]:
-    """Select currencies, by id: they have no time of creation."""
+    """Select the list of currencies, by id: they have no time of creation."""
     only = q.only_ids(query)
     return [row for id_, row in store.currencies.items() if only is None or id_ in only]
 
@@ -100,7 +104,7 @@ _REFERENCE_FILTERS = (
 
 
 def external_references(store: Store, query: Query) -> list[Record]:
-    """Select external references of one `subject_type`; only milestones have any here."""
+    """Select the list of references of one `subject_type`; only milestones have any here."""
     checks = list(_time_checks(query, ("created_at", "updated_at", "last_synced_at")))
     checks += [_equals(name, query[name]) for name in _REFERENCE_FILTERS if query.get(name)]
     if store.hidden:
@@ -111,10 +115,12 @@ def external_references(store: Store, query: Query) -> list[Record]:
 
 
 def _equals(field: str, wanted: str) -> Check:
+    """Return the check that a list's row has this text in a field."""
     return lambda row: row[field] == wanted
 
 
 def _references_of(store: Store, query: Query) -> list[Record]:
+    """Return the references from which to select: of one milestone, or of all."""
     if query.get("subject_type") != "BillingMilestone":
         return []
     if subject := query.get("subject_id"):
@@ -123,13 +129,14 @@ def _references_of(store: Store, query: Query) -> list[Record]:
 
 
 def events(store: Store, query: Query) -> list[Record]:
-    """Select events of the last nine days that are visible by now."""
+    """Select the list of events of the last nine days that are visible by now."""
     rows = store.feed.visible(store.clock.now())
     checks = [*_time_checks(query, ("created_at",)), *_event_checks(store, query)]
     return _most_recent(select(rows, checks, query, ("created_at",), "created_at:desc"), query)
 
 
 def _event_checks(store: Store, query: Query) -> Iterator[Check]:
+    """Yield the checks that select events by their type, user and subject."""
     if store.hidden:
         yield lambda row: _sees_event(store, row)
     if wanted := q.csv(query.get("event_types", "")):
@@ -145,12 +152,14 @@ def _event_checks(store: Store, query: Query) -> Iterator[Check]:
 
 
 def _sees_event(store: Store, event: Record) -> bool:
+    """Return whether an event may be selected: the token's user can see its project."""
     if event["subject_type"] == "Workspace":
         return store.sees(str(event["subject_id"]))
     return store.sees(event["context_workspace_id"])
 
 
 def _most_recent(rows: list[Record], query: Query) -> list[Record]:
+    """Select the latest event of each subject, also by event type, if that is requested."""
     by_type = q.truthy(query.get("most_recent_by_event_type"))
     if not by_type and not q.truthy(query.get("most_recent")):
         return rows

@@ -18,12 +18,12 @@ _MAX_REFS = 200
 
 
 def restricted(store: Store, query: Query) -> bool:
-    """Return whether anything restricts the list; if not, its pages are slices of the index."""
+    """Return whether any filter restricts the milestones; if not, pages are slices of the index."""
     return only_ids(query) is not None or any(True for _ in _checks(store, query))
 
 
 def milestone_ids(store: Store, query: Query) -> list[str]:
-    """Return the ids of the milestones that match, in order."""
+    """Return the ids of the milestones that match the filters, in order."""
     descending = read_order(query, ("created_at",)).descending
     checks = list(_checks(store, query))
     few = _candidates(store, query)
@@ -36,7 +36,7 @@ def milestone_ids(store: Store, query: Query) -> list[str]:
 
 
 def _candidates(store: Store, query: Query) -> set[str] | None:
-    """Return ids that are easily found, so that not every milestone must be checked."""
+    """Return ids of milestones that filters find easily; None if all must be checked."""
     only = only_ids(query)
     if only is not None:
         return set(only)
@@ -47,12 +47,14 @@ def _candidates(store: Store, query: Query) -> set[str] | None:
 
 
 def _sorted(store: Store, ids: set[str], descending: bool) -> list[Record]:
+    """Return the milestones of filtered ids by time of creation, ties by id."""
     by_id = sorted((i for i in ids if i in store.true_milestones), key=int)
     rows = [store.true_milestones[i] for i in by_id]
     return sorted(rows, key=store.created, reverse=descending)
 
 
 def _checks(store: Store, query: Query) -> Iterator[Check]:
+    """Yield the checks of the milestone filters in a query."""
     if store.hidden:
         yield lambda row: store.sees(row["workspace_id"])
     for name, field in (("story_ids", "story_id"), ("workspace_ids", "workspace_id")):
@@ -63,10 +65,12 @@ def _checks(store: Store, query: Query) -> Iterator[Check]:
 
 
 def _one_of(field: str, wanted: frozenset[str]) -> Check:
+    """Return the filter by which a milestone's field has one of these values."""
     return lambda row: row[field] in wanted
 
 
 def _date_checks(text: str) -> Iterator[Check]:
+    """Yield the filter by which a milestone's date is in a range; none if it is invalid."""
     # Milestones without a date are left out (API.md#list-parameters). Unknown; worst case: an
     # invalid range is ignored.
     first, colon, last = text.partition(":")
@@ -75,6 +79,7 @@ def _date_checks(text: str) -> Iterator[Check]:
 
 
 def _reference_checks(store: Store, query: Query) -> Iterator[Check]:
+    """Yield the filters by which milestones have, or lack, certain external references."""
     # How several reference filters combine is unknown (API.md#unknowns, U8). Worst case: each
     # may be met by another reference of the milestone.
     for name, field in _REFERENCE_FIELDS.items():
@@ -96,6 +101,7 @@ def _reference_checks(store: Store, query: Query) -> Iterator[Check]:
 
 
 def _has(store: Store, field: str, wanted: frozenset[str]) -> Check:
+    """Return the filter by which a milestone has a reference with one of these values."""
     references = store.external_references
 
     def check(row: Record) -> bool:

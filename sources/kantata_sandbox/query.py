@@ -21,18 +21,18 @@ def parse_query(raw: str) -> dict[str, str]:
 
 
 def ruby_int(text: str) -> int:
-    """Read a text as Ruby's `to_i` does: its leading digits, otherwise 0."""
+    """Read a number in a query as Ruby's `to_i` does: its leading digits, otherwise 0."""
     found = _LEADING_INTEGER.match(text)
     return int(found.group()) if found else 0
 
 
 def csv(text: str) -> list[str]:
-    """Split a comma separated value; spaces and empty parts are dropped."""
+    """Split a query's comma separated value; spaces and empty parts are dropped."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def truthy(text: str | None) -> bool | None:
-    """Read a boolean as Brainstem does; None if the parameter is missing or empty.
+    """Read a boolean in a query as Brainstem does; None if it is missing or empty.
 
     Only true, TRUE, false and FALSE are understood. Any other text stays a text, and a text is
     true: `False`, as Python writes it, means true.
@@ -41,7 +41,7 @@ def truthy(text: str | None) -> bool | None:
 
 
 def read_moment(text: str | None) -> int | None:
-    """Read a time as seconds since 1970; None, meaning no restriction, if missing or unreadable."""
+    """Read a time in a query as seconds; None, meaning no restriction, if missing or unreadable."""
     try:
         return instant(text.replace(" ", "+")) if text else None  # an unquoted + arrives as space
     except ValueError:
@@ -49,7 +49,7 @@ def read_moment(text: str | None) -> int | None:
 
 
 def only_ids(query: Query) -> list[str] | None:
-    r"""Read the ids of `only`; None if it is missing or blank, which means everything.
+    r"""Read the ids of a query's `only`; None if it is missing or blank, which means everything.
 
     What is not a number is dropped, also a number next to a space: Brainstem's pattern is
     `\A\d+\z`.
@@ -61,21 +61,21 @@ def only_ids(query: Query) -> list[str] | None:
 
 
 def read_includes(query: Query, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Read the known associations of `include`, in their own order; unknown ones are dropped."""
+    """Read the known associations of a query's `include`, in their own order."""
     included = csv(query.get("include", ""))
     return tuple(name for name in known if name in included)
 
 
 @dataclass(frozen=True)
 class Order:
-    """A sort by one field; ties by id ascending, as a number, whatever the direction."""
+    """A query's sort by one field; ties by id ascending, as a number, whatever the direction."""
 
     field: str
     descending: bool
 
 
 def read_order(query: Query, known: tuple[str, ...], default: str = "created_at:desc") -> Order:
-    """Read the requested order; an unknown field means the default order, silently."""
+    """Read the order that a query requests; an unknown field means the default order."""
     field, _, direction = query.get("order", "").partition(":")
     if field not in known:
         field, _, direction = default.partition(":")
@@ -84,7 +84,7 @@ def read_order(query: Query, known: tuple[str, ...], default: str = "created_at:
 
 @dataclass(frozen=True)
 class Window:
-    """The rows of a response, and what `meta` says of them."""
+    """The rows that a query requests, and what `meta` says of them."""
 
     start: int
     stop: int | None
@@ -92,7 +92,7 @@ class Window:
     size: int
 
     def meta(self, count: int) -> dict[str, int]:
-        """Return the `meta` object. It describes pages even if there is only one."""
+        """Return the query's `meta` object. It describes pages even if there is only one."""
         if not count:
             return {"count": 0, "page_count": 0, "page_number": 0, "page_size": self.size}
         pages = -(-count // self.size)
@@ -105,7 +105,7 @@ class Window:
 
 
 def read_window(query: Query) -> Window:
-    """Read the requested rows: `only` (all), `limit` with `offset`, or `page` and `per_page`."""
+    """Read the rows a query requests by `only`, by `limit` and `offset`, or by page."""
     size = ruby_int(query.get("per_page", ""))
     size = DEFAULT_PAGE if size < 1 else min(size, MAX_PAGE)
     page = max(ruby_int(query.get("page", "")), 1)

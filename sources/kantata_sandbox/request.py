@@ -24,17 +24,17 @@ class ApiRequest:
 
     @property
     def pattern(self) -> str:
-        """The path with `{id}` for each number."""
+        """The request's path with `{id}` for each number."""
         return _NUMBER.sub("/{id}", self.path)
 
     @property
     def id(self) -> str:
-        """The first number of the path, without leading zeros; empty if there is none."""
+        """The first number of the request's path, without leading zeros; empty if there is none."""
         found = _NUMBER.search(self.path)
         return str(int(found.group()[1:])) if found else ""
 
     def select_ids(self, name: str, make: Callable[[], list[str]]) -> list[str]:
-        """Return the ids that a list query selects, cached until the account changes."""
+        """Return the ids that the request's query selects, cached until the account changes."""
         page = ("page", "per_page", "limit", "offset", "include", "optional_fields")
         filters = sorted((k, v) for k, v in self.query.items() if k not in page)
         key = (name, *filters)

@@ -34,7 +34,7 @@ def envelope(
     window: Window,
     side_loads: Maps | None = None,
 ) -> ApiResponse:
-    """Return rows of one page by id, and what they include; `count` is that of the query."""
+    """Return a response with a page of rows and what they include; `count` is the query's."""
     side_loads = side_loads or {}
     results = [{"key": key, "id": id_} for id_ in own]
     maps: dict[str, object] = {"count": count, "meta": window.meta(count), "results": results}
@@ -45,13 +45,13 @@ def envelope(
 
 
 def envelope_of_one(key: str, record: Record) -> ApiResponse:
-    """Return the envelope of one record without includes."""
+    """Return a response with one record, without includes."""
     return envelope(key, {record["id"]: record}, count=1, window=read_window({}))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One entry of `errors`."""
+    """One entry of `errors` in a response."""
 
     message: str
     field: str | None = None
@@ -59,7 +59,7 @@ class Problem:
     index: int | None = None
 
     def record(self) -> Record:
-        """Return the entry as JSON, `field` and `index` only where there is one."""
+        """Return an entry of a response's errors as JSON, `field` and `index` only if set."""
         entry = {"type": self.type, "message": self.message}
         extra = {"field": self.field, "index": self.index}
         return entry | {name: value for name, value in extra.items() if value is not None}
@@ -74,7 +74,7 @@ class ApiError(Exception):
         self.problems = problems
 
     def response(self) -> ApiResponse:
-        """Return the documented error body."""
+        """Return the response with the documented error body."""
         return errors(self.status, *self.problems)
 
 
@@ -84,25 +84,25 @@ def errors(status: int, *problems: Problem) -> ApiResponse:
 
 
 def not_found() -> ApiError:
-    """Return a 404, as for a missing time entry in the recorded responses of 2013."""
+    """Return a 404 response, as for a missing time entry in the recorded responses of 2013."""
     return ApiError(404, Problem("Not found", type="system"))
 
 
 def unauthorized() -> ApiError:
-    """Return a 401, documented."""
+    """Return a 401 response, documented."""
     return ApiError(401, Problem("Invalid OAuth 2 Request", type="oauth"))
 
 
 def forbidden(message: str) -> ApiError:
-    """Return a 403; its text is unknown."""
+    """Return a 403 response; its text is unknown."""
     return ApiError(403, Problem(message, type="system"))
 
 
 def bad_request(message: str) -> ApiError:
-    """Return a 400; its text is unknown."""
+    """Return a 400 response; its text is unknown."""
     return ApiError(400, Problem(message, type="system"))
 
 
 def invalid(*problems: Problem) -> ApiError:
-    """Return a 422, with a field for each problem."""
+    """Return a 422 response, with a field for each problem."""
     return ApiError(422, *problems)

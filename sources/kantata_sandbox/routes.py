@@ -37,7 +37,7 @@ _CACHED_BYTES = 256 * 1024 * 1024
 
 
 class Api:
-    """Answers requests from one account, and caches finished pages until it changes."""
+    """Routes requests to endpoints of one account, and caches finished pages until it changes."""
 
     def __init__(self, account: Account, token: str) -> None:
         self.account = account
@@ -50,7 +50,7 @@ class Api:
     def request(
         self, method: str, path: str, *, query: dict[str, str], body: bytes, content_type: str
     ) -> ApiRequest:
-        """Build a request to this account."""
+        """Build a request to this account, to be routed by its method and path."""
         return ApiRequest(
             account=self.account,
             method=method,
@@ -62,7 +62,7 @@ class Api:
         )
 
     def answer(self, request: ApiRequest, authorization: str) -> ApiResponse:
-        """Return the response, refusals included."""
+        """Return the response of the endpoint the request is routed to, refusals included."""
         with self.account.lock:
             try:
                 if authorization != self._bearer:
@@ -72,6 +72,7 @@ class Api:
                 return error.response()
 
     def _cached(self, request: ApiRequest) -> ApiResponse:
+        """Return the response to a GET request: the cached one, or that of its route."""
         if request.path.startswith("/subscribed_events"):  # changes with the time as well
             return _route(request)
         version = self.account.version
@@ -80,6 +81,7 @@ class Api:
 
 
 def _route(request: ApiRequest) -> ApiResponse:
+    """Return the response of the endpoint for the request's method and path; 404 without one."""
     endpoint = ENDPOINTS.get((request.method, request.pattern))
     if endpoint is None:
         raise not_found()

@@ -46,6 +46,7 @@ _T = TypeVar("_T")
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
+    """Turn the garbage collector off while the account is seeded."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -56,7 +57,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def seed_store(store: Store, *, milestones: int, seed: int, today: int) -> None:
-    """Fill an empty store with this many milestones, as of `today` (seconds since 1970)."""
+    """Seed an empty store with this many milestones, as of `today` (seconds since 1970)."""
     with _no_collection():
         seeder = _Seeder(store, Random(f"{seed}/{milestones}"), milestones, today)
         seeder.add_workspaces()
@@ -66,7 +67,7 @@ def seed_store(store: Store, *, milestones: int, seed: int, today: int) -> None:
 
 
 class _Event(NamedTuple):
-    """A milestone that was created or updated: when, and which of both."""
+    """A seeded milestone that was created or updated: when, and which of both."""
 
     moment: int
     verb: str
@@ -74,7 +75,7 @@ class _Event(NamedTuple):
 
 
 class _Seeder:
-    """Fills a store: projects with tasks, then milestones in the order of their creation."""
+    """Seeds a store: projects with tasks, then milestones in the order of their creation."""
 
     def __init__(self, store: Store, rng: Random, count: int, now: int) -> None:
         self.store = store
@@ -86,7 +87,7 @@ class _Seeder:
         self.open_invoice: dict[str, str] = {}
 
     def pick(self, items: tuple[_T, ...] | list[_T]) -> _T:
-        """Choose one of the items."""
+        """Choose one of the items by the seed's random numbers."""
         return items[int(self.draw() * len(items))]
 
     def moment(self, share: float) -> int:
@@ -94,7 +95,7 @@ class _Seeder:
         return self.begin + int((self.now - self.begin) * share)
 
     def add_workspaces(self) -> None:
-        """Add one project for every 40 milestones, and 4 more; old ones are often archived."""
+        """Seed one project for every 40 milestones, and 4 more; old ones are often archived."""
         total = 4 + self.count // 40
         for n in range(total):
             share = 0.98 * n / total
@@ -113,7 +114,7 @@ class _Seeder:
         return next(BY_CODE[code] for share, code in _CURRENCY_SHARE if drawn < share)
 
     def finish_workspace(self, record: Record, share: float, currency: Currency) -> None:
-        """Set a project's age, price and progress."""
+        """Seed a project's age, price and progress."""
         done = min(100, int((1 - share) * 400 * self.draw()))
         price = int(self.draw() * 500_000) * currency.units
         used = price * done // 100
@@ -127,7 +128,7 @@ class _Seeder:
         record["status"] = STATUS[2] if done == 100 else self.pick(STATUS)
 
     def add_story(self, workspace_id: str, share: float, position: int) -> str:
-        """Add a task of a project; a few are archived or deleted."""
+        """Seed a task of a project; a few are archived or deleted."""
         id_ = self.store.new_id("story")
         at = stamp(self.moment(share) + 60 * position)
         story = story_record(id_, workspace_id, f"{self.pick(_PHASES)} {position}", at)
@@ -141,7 +142,7 @@ class _Seeder:
         return id_
 
     def add_milestones(self) -> None:
-        """Add all milestones in order of creation, some in the same second as the one before."""
+        """Seed all milestones in order of creation, some in the same second as the last."""
         # Ids pass from six digits to seven (or from seven to eight) on the way, so that sorting
         # them as texts goes wrong; they have gaps, as if others had been deleted.
         number = (10**7 if self.count > 400_000 else 10**6) - self.count
@@ -162,7 +163,7 @@ class _Seeder:
         self.store.creation_order = CreationOrder(born)
 
     def milestone(self, id_: str, workspace: Record, place: int, moment: int) -> Record:
-        """Build one milestone, perhaps with a date, a task and an invoice."""
+        """Seed one milestone, perhaps with a date, a task and an invoice."""
         draw = self.draw
         created = stamp(moment)
         updated = created
@@ -200,7 +201,7 @@ class _Seeder:
         return (1 + int(self.draw() * 160)) * 500 * units
 
     def bill(self, record: Record, due: int) -> None:
-        """Put a milestone on its project's open invoice or on a new one."""
+        """Seed a milestone's link to its project's open invoice or to a new one."""
         workspace_id, store = record["workspace_id"], self.store
         invoice_id = self.open_invoice.get(workspace_id)
         if (
@@ -220,7 +221,7 @@ class _Seeder:
             invoice["balance_in_cents"] += record["amount_in_cents"]
 
     def add_invoice(self, record: Record, due: int) -> str:
-        """Add an invoice: paid, open, draft or cancelled."""
+        """Seed an invoice: paid, open, draft or cancelled."""
         id_ = self.store.new_id("invoice")
         at = stamp(min(due * _DAY + int(self.draw() * 60_000), self.now))
         invoice = invoice_record(id_, int(id_), BY_CODE[record["currency"]], at)
@@ -236,7 +237,7 @@ class _Seeder:
         return id_
 
     def add_references(self) -> None:
-        """Make about every eighth milestone known to another system, some to two."""
+        """Seed references of about every eighth milestone to another system, of some to two."""
         last = 1_000
         for id_, milestone in self.store.true_milestones.items():
             drawn = self.draw()
@@ -248,7 +249,7 @@ class _Seeder:
         self.store.reserve_ids("reference", last)
 
     def add_reference(self, id_: str, milestone: str, at: str, service: str, model: str) -> None:
-        """Add a reference; a few failed or are pending."""
+        """Seed a reference; a few failed or are pending."""
         reference = reference_record(id_, milestone, at)
         reference |= {
             "service_name": service,
@@ -262,7 +263,7 @@ class _Seeder:
         self.store.references_of[milestone].append(id_)
 
     def add_recent_events(self) -> None:
-        """Add the events of the milestones that were created or edited in the last nine days."""
+        """Seed the events of milestones created or edited in the last nine days."""
         horizon = stamp(self.now - 10 * _DAY)[:10]
         events: list[_Event] = []
         for milestone in self.store.true_milestones.values():

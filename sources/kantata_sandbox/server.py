@@ -24,15 +24,16 @@ _NO_LOG = 100  # above every level: what the server has to say is in its answers
 
 
 class _Protocol(H11Protocol):
-    """Passes the connection to the application, so that it can be cut off."""
+    """Passes the server's connection to the application, so that it can be cut off."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Pass the new connection of the server to the application."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
 
 class _Server(uvicorn.Server):
-    """Signals when it is listening, and stops at once.
+    """A server that signals when it is listening, and stops at once.
 
     Uvicorn checks only ten times a second whether it should stop, and waits for the requests it
     serves. Tests start hundreds of sandboxes, some with requests that are being delayed.
@@ -45,19 +46,22 @@ class _Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def leave(self) -> None:
-        """Stop serving; may be called from any thread."""
+        """Stop the server; may be called from any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._left.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the server, and signal that it is listening."""
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
         self.listening.set()
 
     async def main_loop(self) -> None:
+        """Wait until the server is to stop."""
         await self._left.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the server at once: abort its connections and cancel its requests."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
@@ -71,6 +75,7 @@ class _Server(uvicorn.Server):
 
 
 def _listen(port: int) -> socket.socket:
+    """Return a socket that listens for the server at this port; 0 is any free one."""
     # Named by its protocol, so that asyncio knows it and sends an answer's parts without delay.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -122,7 +127,7 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """The API's address, without a slash at the end."""
+        """The address of the API on the sandbox's server, without a slash at the end."""
         return f"http://{HOST}:{self._port}/api/v1"
 
     @property
@@ -132,15 +137,15 @@ class Sandbox:
 
     @property
     def requests(self) -> deque[Served]:
-        """The requests served so far, the last hundred thousand of them."""
+        """The requests the sandbox's server handled so far, the last hundred thousand of them."""
         return self._app.requests
 
     def misbehave(self, *faults: Fault) -> None:
-        """Add faults to those that are active."""
+        """Add faults to those that are active in the sandbox."""
         self._app.faults.add(*faults)
 
     def behave(self) -> None:
-        """End all faults."""
+        """End all faults of the sandbox."""
         self._app.faults.clear()
 
     def __enter__(self) -> Self:
@@ -206,7 +211,7 @@ def serve(
     token: str = "sandbox-token",  # noqa: S107 - it opens nothing
     on_ready: Callable[[str], object] | None = None,
 ) -> None:
-    """Run a sandbox in the foreground until SIGINT or SIGTERM.
+    """Run the sandbox's server in the foreground until SIGINT or SIGTERM.
 
     Args:
         port: 0 for any free one.

@@ -17,7 +17,7 @@ _ABSENT = object()
 
 
 class Store:
-    """Dictionaries under one lock. Reading them directly is fine; change them only by the mutators.
+    """The store: dictionaries under one lock, read directly, but changed only by the mutators.
 
     `version` increases with every change, so that responses can be cached until then.
     """
@@ -50,7 +50,7 @@ class Store:
 
     @contextmanager
     def change(self) -> Iterator[int]:
-        """Hold the lock, yield the time in seconds since 1970, and count the change."""
+        """Hold the store's lock, yield the time in seconds since 1970, and count the change."""
         with self.lock:
             try:
                 yield self.clock.now()
@@ -58,24 +58,24 @@ class Store:
                 self.version += 1
 
     def new_id(self, kind: str) -> str:
-        """Return an id of this kind that was never used before."""
+        """Return an id of this kind that the store never used before."""
         self._last_id[kind] += 1
         return str(self._last_id[kind])
 
     def reserve_ids(self, kind: str, last: int) -> None:
-        """Mark ids of this kind up to `last` as used."""
+        """Mark ids of this kind up to `last` as used in the store."""
         self._last_id[kind] = max(self._last_id[kind], last)
 
     @property
     def milestones(self) -> dict[str, Record]:
-        """Every milestone by id as the API shows it, without the arrays that `include` adds."""
+        """Every milestone in the store by id as the API shows it, without arrays of `include`."""
         with self.lock:
             if not self._disguised:
                 return self.true_milestones
             return {id_: self.shown(record) for id_, record in self.true_milestones.items()}
 
     def milestone(self, id_: str) -> Record:
-        """One milestone as the API shows it with all four includes."""
+        """One milestone in the store as the API shows it with all four includes."""
         with self.lock:
             arrays = {
                 "invoice_ids": list(self.invoices_of.get(id_, ())),
@@ -85,15 +85,16 @@ class Store:
 
     @property
     def events(self) -> list[Record]:
-        """Every event ever raised, oldest first, payloads included."""
+        """Every event ever raised in the store, oldest first, payloads included."""
         return self.feed.records
 
     @property
     def _disguised(self) -> bool:
+        """Whether the store shows any milestone differently from what it holds."""
         return bool(self._added or self._removed or self._raw)
 
     def shown(self, record: Record) -> Record:
-        """Return a milestone with the fields that were added, removed or set to another value."""
+        """Return a milestone as the store shows it: with fields added, removed or overridden."""
         if not self._disguised:
             return record
         extra = {n: rule(record) if callable(rule) else rule for n, rule in self._added.items()}
@@ -105,19 +106,19 @@ class Store:
         }
 
     def add_field(self, name: str, value: object | FieldRule) -> None:
-        """Add a field to every milestone: a value, or a function of the milestone."""
+        """Add a field to every milestone in the store: a value, or a function of the milestone."""
         with self.change():
             self._removed.discard(name)
             self._added[name] = value
 
     def remove_field(self, name: str) -> None:
-        """Remove a field from every milestone, as if a permission to see it were lost."""
+        """Remove a field from every milestone the store shows, as if a permission were lost."""
         with self.change():
             self._added.pop(name, None)
             self._removed.add(name)
 
     def restore_field(self, name: str) -> None:
-        """Undo add_field or remove_field."""
+        """Show a field in the store as it is again, after add_field or remove_field."""
         with self.change():
             self._added.pop(name, None)
             self._removed.discard(name)
@@ -132,7 +133,7 @@ class Store:
         self.set_raw(id, field, _ABSENT)
 
     def clear_raw(self, id: str) -> None:
-        """Show one milestone as it is again."""
+        """Show one milestone of the store as it is again."""
         with self.change():
             self._raw.pop(id, None)
 

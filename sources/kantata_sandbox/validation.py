@@ -18,6 +18,7 @@ Converter = Callable[[object], object]
 
 
 def _title(value: object) -> str:
+    """Check the title of a milestone: neither blank nor over 255 characters."""
     # The longest title is unknown; 255 is what Rails gives a string by default.
     text = "" if value is None else str(value)
     if not text.strip():
@@ -28,7 +29,7 @@ def _title(value: object) -> str:
 
 
 def _integer(value: object, name: str) -> int:
-    """Read a JSON integer or a text of digits, as Rails does; within int32, as declared."""
+    """Check for a JSON integer or a text of digits, as Rails does; within int32, as declared."""
     if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d+", str(value), re.ASCII):
         raise ValueError(f"{name} is not an integer")
     if abs(int(str(value))) > INT32:
@@ -37,15 +38,17 @@ def _integer(value: object, name: str) -> int:
 
 
 def _amount(value: object) -> int:
+    """Check the amount of a milestone: an integer of 32 bits."""
     return _integer(value, "Amount in cents")
 
 
 def _id(value: object) -> str | None:
+    """Check an id that is written: an integer of 32 bits, or null or empty for none."""
     return None if value in (None, "") else str(_integer(value, "Id"))
 
 
 def _date(value: object) -> str | None:
-    """Read a date; what is not a date becomes null silently: unknown, and the worst case."""
+    """Check a date; what is not a date becomes null silently: unknown, and the worst case."""
     try:
         return date.fromisoformat(str(value)[:10]).isoformat()
     except ValueError:
@@ -53,6 +56,7 @@ def _date(value: object) -> str | None:
 
 
 def _billing_type(value: object) -> str:
+    """Check the billing type of a milestone: one of the documented two."""
     if value not in _BILLING_TYPES:
         raise ValueError("Billing type is not included in the list")
     return str(value)
@@ -70,7 +74,7 @@ _FIELDS: dict[str, Converter] = {
 def check_milestone(
     store: Store, item: Record, existing: Record | None
 ) -> tuple[Record, list[Problem]]:
-    """Convert the writable fields of a body, and return the problems with them.
+    """Check the writable fields of a milestone, and return them with the problems found.
 
     Fields that cannot be written (currency, invoice_id, on update also workspace_id) are ignored.
     """
@@ -92,6 +96,7 @@ def check_milestone(
 
 
 def _put_workspace(store: Store, item: Record, fields: Record) -> list[Problem]:
+    """Check the project of a new milestone, and put it into the fields or return the problem."""
     try:
         id_ = _id(item.get("workspace_id"))
     except ValueError as error:
@@ -105,6 +110,7 @@ def _put_workspace(store: Store, item: Record, fields: Record) -> list[Problem]:
 
 
 def _story_problems(store: Store, record: Record) -> list[Problem]:
+    """Check a milestone's task: needed for `upon_completion`, and of the same project."""
     # That the task must be one of the same project is unknown (API.md#unknowns, U9), and likely.
     story_id = record.get("story_id")
     if story_id is None:
@@ -117,7 +123,7 @@ def _story_problems(store: Store, record: Record) -> list[Problem]:
 
 
 def check_reference(item: Record) -> tuple[Record, list[Problem]]:
-    """Convert the writable fields of a reference, and return the problems with them."""
+    """Check the writable fields of a reference, and return them with the problems found."""
     problems = [
         Problem(f"{name.replace('_', ' ').capitalize()} can't be blank", name)
         for name in _REFERENCE_NEEDS

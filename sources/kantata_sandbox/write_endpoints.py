@@ -35,6 +35,7 @@ def create_milestones(request: ApiRequest) -> ApiResponse:
 
 
 def _checked(request: ApiRequest, items: list[Record], single: bool) -> list[Record]:
+    """Return the milestones to write with checked fields; refuse all if one has a problem."""
     problems: list[Problem] = []
     checked: list[Record] = []
     for place, item in enumerate(items):
@@ -47,14 +48,14 @@ def _checked(request: ApiRequest, items: list[Record], single: bool) -> list[Rec
 
 
 def _created(request: ApiRequest, ids: list[str]) -> ApiResponse:
-    """Return a page of what was created: the newest first, even within a second."""
+    """Return a page of what a write created: the newest first, even within a second."""
     page = read_window({name: v for name, v in request.query.items() if name != "only"})
     rows = sorted(ids, key=int, reverse=read_order(request.query, ("created_at",)).descending)
     return milestones_response(request, rows[page.start : page.stop], len(rows), page)
 
 
 def _editable(request: ApiRequest) -> Record:
-    """Return the milestone of the path, unless it is on an invoice, even a draft.
+    """Return the milestone that may be written to: not on an invoice, not even a draft.
 
     Status and text of the refusal are unknown (API.md#unknowns, U5).
     """

@@ -27,7 +27,7 @@ class RejectedRecord(NamedTuple):
 
 @dataclass
 class Report:
-    """The report of what a run found.
+    """The report of what a run found, filled while the source is read, complete at the run's end.
 
     Args:
         mode: ``scan``, ``feed`` or ``touched``; ``undecided`` until the run has chosen.

@@ -75,12 +75,12 @@ class KantataReader:
 
     @property
     def server_time(self) -> datetime | None:
-        """Kantata's time before the first read, UTC; None if no answer stated it."""
+        """Kantata's time before the first answer to a read, UTC; None if no answer stated it."""
         return self._server_clock.first
 
     @property
     def server_now(self) -> datetime | None:
-        """Kantata's time now, by the latest read, UTC; None if no answer stated it."""
+        """Kantata's time now, by the latest answer to a read, UTC; None if none stated it."""
         return self._server_clock.now()
 
     def close(self) -> None:

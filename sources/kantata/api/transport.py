@@ -125,7 +125,7 @@ class Transport:
         return response
 
     def _session(self) -> requests.Session:
-        """Return the HTTP session of this thread: requests may not let threads share one."""
+        """Return this thread's HTTP session, since threads may not be able to share one."""
         session: requests.Session | None = getattr(self._sessions, "session", None)
         if session is None:
             session = self._sessions.session = requests.Session()

@@ -36,7 +36,7 @@ class FeedUnavailable(Exception):
 
 @dataclass
 class FeedChanges:
-    """Milestones and invoices that may have changed by the event feed.
+    """Milestones and invoices that may have changed, according to the event feed.
 
     Args:
         milestones: Ids of milestones.
@@ -146,7 +146,7 @@ class FeedReader:
                     changes.invoices.add(str(subject))
 
     def _read_invoices(self, since: str, changes: FeedChanges) -> None:
-        """Read for the feed the invoices changed since a time, and add their milestones."""
+        """Add invoices changed since a time, with their milestones, to what the feed names."""
         query: Parameters = {
             "updated_after": since,
             "order": "updated_at:asc",

@@ -233,7 +233,7 @@ class EventFeed:
         )
 
     def _is_first_today(self) -> bool:
-        """Return whether no event feed or scan was validated today, by Kantata's clock."""
+        """Return whether no run before this event feed was validated today, by Kantata's clock."""
         now, then = self._context.reader.server_time, self._context.request.cursor
         return now is None or then is None or now.date() != then.date()
 

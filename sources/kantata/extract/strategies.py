@@ -60,7 +60,7 @@ def read_account(
 
 
 def _touched_only(context: ExtractContext) -> EventFeed | None:
-    """Return the strategy for milestones just written to; None if more, or nothing, is to read."""
+    """Return the strategy for milestones just written to; None if none were, or more are due."""
     request, report = context.request, context.report
     if not request.touched or request.unfinished or request.cursor is None:
         return None
@@ -149,7 +149,7 @@ class FullScan:
         )
 
     def _unexpected(self, missing: list[str]) -> list[str]:
-        """Return missing milestones that were readable, and whose project is not deleted."""
+        """Return missing milestones that were readable, of projects not known as deleted."""
         index, projects = self._tables.index, self._context.request.deleted_projects
         unexpected = [id_ for id_ in missing if not index.is_access_lost(id_)]
         if not projects or not unexpected:
@@ -166,7 +166,7 @@ class FullScan:
         return missing > FEW_MISSING and missing > self._context.state.live_count() // 10
 
     def _resolve_rejects_of_gone(self) -> None:
-        """Resolve rejects of records gone by a full scan, since no later read can do so."""
+        """Resolve rejects of records that a full scan shows to be gone: no later read can."""
         tables, rejects, now = self._tables, self._tables.rejects, self._context.reader.now
         seen = set(map(storable, self._scan.seen)) if rejects.tables() else set()
         for id_ in rejects.open_ids(MILESTONES_PATH) - seen:

@@ -284,7 +284,7 @@ def test_answer_without_canary_deletes_nothing(job: Job) -> None:
         result = job.sync(sandbox)
         assert ids_where(job, "deleted_at is not null") == set()
         assert result.exit_code == 3
-        assert "nothing of them is marked" in result.run.warnings[0]
+        assert "none was marked as deleted" in result.run.warnings[0]
 
 
 def test_another_machine_continues(job: Job) -> None:

@@ -78,6 +78,7 @@ def push_changes(
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
             push is running.
     """
+    locks.ensure_supported()
     _check_enabled(settings)
     if why := missing_ledger_message(target.ledger_url):
         observer.note(f"nothing to push: {why}")

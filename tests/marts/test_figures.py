@@ -93,7 +93,7 @@ def test_version_that_cannot_be_read(job: Job) -> None:
         "update kantata.billing_milestone_versions set raw = 'no JSON', amount_in_cents = null "
         "where id = (select min(id) from kantata.billing_milestones)"
     )
-    with pytest.raises(WarehouseChecksFailed, match="cannot be built") as raised:
+    with pytest.raises(WarehouseChecksFailed, match="cannot be converted") as raised:
         rebuild_marts(job.target)
     assert raised.value.exit_code == 1
 

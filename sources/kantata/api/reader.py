@@ -169,7 +169,8 @@ class KantataReader:
     def _report_retry(self, state: RetryCallState) -> None:
         """Report why and when a failed read is tried again."""
         if self._on_retry and state.outcome and state.next_action:
+            reason = str(state.outcome.exception()).rstrip(".")
             self._on_retry(
-                f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.0f} s "
+                f"{reason}; trying again in {state.next_action.sleep:.0f} s "
                 f"({state.attempt_number + 1} of {self._attempts})"
             )

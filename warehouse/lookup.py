@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -100,9 +99,3 @@ def _column_by_id(
     """Look up one column of a raw table by id."""
     sql = f"select id, {column} from {DATASET}.{table} where id"
     return {row["id"]: row[column] for row in rows_by_id(reader, sql, ids)}
-
-
-def minor_units(reader: WarehouseReader) -> dict[str, Decimal]:
-    """Look up the value of one minor unit of each currency, by ISO code."""
-    sql = f"select iso_code, unit_per_subunit from {DATASET}.currencies"
-    return {code: Decimal(unit) for code, unit in reader.rows(sql) if unit is not None}

@@ -9,7 +9,8 @@ from decimal import Decimal
 
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import Change
-from warehouse.lookup import minor_units, project_titles
+from warehouse.lookup import project_titles
+from warehouse.raw.summary import minor_units
 from warehouse.reader import open_reader
 from warehouse.target import Target
 

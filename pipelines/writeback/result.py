@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipelines.runtime.exit_codes import ExitCode
 from sources.kantata.errors import KantataError
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import Change, Status
@@ -71,4 +72,4 @@ class PushResult:
         """Return the result's exit code: 0, 3 if action is required, or that of what stopped it."""
         if self.stopped is not None:
             return self.stopped.exit_code
-        return 3 if self.needs else 0
+        return ExitCode.ACTION_REQUIRED if self.needs else ExitCode.DONE

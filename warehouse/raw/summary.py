@@ -70,7 +70,7 @@ def totals_by_month(query: Query) -> list[MonthTotal]:
 
 def minor_units(query: Query) -> dict[str, Decimal]:
     """Return the value of one minor unit for the summary, by currency."""
-    return {code: Decimal(unit) for code, unit in query.rows(_UNITS)}
+    return {code: Decimal(unit) for code, unit in query.rows(_UNITS) if unit is not None}
 
 
 def count_milestones(database: Database) -> int:

@@ -11,6 +11,8 @@ CHOSEN = frozenset({
     "mode", "status", "action", "step", "level", "event", "phase", "severity", "check", "condition",
     "table", "method", "exit_code",
 })  # fmt: skip
+# Keys with random hexadecimal digits, which by chance are all decimal.
+_RANDOM = frozenset({"approved_digest", "change_id", "digest", "request_id", "run_id"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d.*")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -34,6 +36,8 @@ def _object(objects: list[Mapping[str, Any]]) -> dict[str, Any]:
     inner: dict[str, list[Any]] = {}
     for each in objects:
         for name, value in each.items():
+            if name in _RANDOM and isinstance(value, str):
+                value = "text"
             inner.setdefault("<currency>" if _CURRENCY.fullmatch(name) else name, []).append(value)
     optional = {
         name for name in inner if name != "<currency>" and any(name not in each for each in objects)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import dlt
 import pyarrow as pa
@@ -152,6 +152,9 @@ class Database:
         return tables
 
 
+# dlt's client of each destination: to resolve its configuration takes longer than to connect.
+_clients: WeakKeyDictionary[Destination[Any, Any], Any] = WeakKeyDictionary()
+
 _DLT_TYPES = {
     "varchar": "text",
     "character varying": "text",
@@ -175,7 +178,7 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
         WarehouseUnwritable: If the disk is full.
     """
     try:
-        client = dlt.dataset(destination, DATASET, dlt.Schema(DATASET)).sql_client
+        client = _sql_client(destination)
         client.open_connection()
     except Exception as error:  # each driver has its own errors
         message = f"no connection to the warehouse: {driver_message(error)}"
@@ -200,6 +203,16 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
         raise database_failure(f"the warehouse failed: {driver_message(error)}") from error
     finally:
         client.close_connection()
+
+
+def _sql_client(destination: Destination[Any, Any]) -> SqlClientBase[Any]:
+    """Return a new client of a database, which is not connected yet."""
+    if (known := _clients.get(destination)) is None:
+        known = dlt.dataset(destination, DATASET, dlt.Schema(DATASET)).destination_client
+        _clients[destination] = known
+    kind: Any = type(known)
+    client: SqlClientBase[Any] = kind(known.schema, known.config, known.capabilities).sql_client
+    return client
 
 
 def _is_database_error(error: BaseException) -> bool:

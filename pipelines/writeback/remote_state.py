@@ -9,11 +9,16 @@ from decimal import Decimal
 
 from sources.kantata import KantataReader
 from sources.kantata.api.envelope import Page, Record
-from sources.kantata.api.writer import MODEL, SERVICE
 from sources.kantata.errors import KantataIncomplete, KantataMoving
 from sources.kantata.extract.deletions import NOT_ALLOWED, fetch_one
 from sources.kantata.extract.scan import Scan
-from sources.kantata.settings import MILESTONE_INCLUDES, MILESTONES_PATH, PER_PAGE
+from sources.kantata.settings import (
+    MILESTONE_INCLUDES,
+    MILESTONES_PATH,
+    PER_PAGE,
+    REFERENCE_MODEL,
+    REFERENCE_SERVICE,
+)
 from warehouse.ledger.change import Action, Change, Units, Value
 
 from .account_state import AccountState, MilestoneState
@@ -253,8 +258,8 @@ def _find_by_reference(reader: KantataReader, change: Change, state: ProjectStat
     """Read Kantata's external references with a change's id; return whether the token may."""
     query: dict[str, str | int] = {
         "subject_type": "BillingMilestone",
-        "service_name": SERVICE,
-        "service_model": MODEL,
+        "service_name": REFERENCE_SERVICE,
+        "service_model": REFERENCE_MODEL,
         "service_model_ref": change.change_id,
         "per_page": PER_PAGE,
     }
@@ -272,7 +277,10 @@ def _add_reference(record: Record, state: ProjectState) -> None:
 
     Kantata may ignore filters, so each record is checked.
     """
-    is_ours = record.get("service_name") == SERVICE and record.get("service_model") == MODEL
+    is_ours = (
+        record.get("service_name") == REFERENCE_SERVICE
+        and record.get("service_model") == REFERENCE_MODEL
+    )
     if is_ours and record.get("subject_type") == "BillingMilestone":
         milestone_id = str(record.get("subject_id"))
         state.created.setdefault(str(record.get("service_model_ref")), set()).add(milestone_id)

@@ -1,4 +1,4 @@
-"""How Kantata is read: addresses, page sizes, timeouts, attempts."""
+"""Fixed values of Kantata's requests: addresses, page sizes, timeouts, attempts, references."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ ATTEMPTS = 5
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 190.0  # seconds: Kantata gives up on a request after three minutes
 BATCH_ROWS = 10_000  # tables of this size let dlt load as fast as Arrow can
-
-
 MILESTONES_PATH = "billing_milestones"
+# A created milestone carries an external reference to the change, by which it is found again.
+REFERENCE_SERVICE = "milestones"
+REFERENCE_MODEL = "change"

@@ -8,13 +8,10 @@ from typing import Any
 import orjson
 from requests.exceptions import RequestException
 
-from ..settings import MILESTONES_PATH
+from ..settings import MILESTONES_PATH, REFERENCE_MODEL, REFERENCE_SERVICE
 from .responses import created_id, write_result, write_without_response
 from .transport import OnRequest, RateLimiter, Transport
 
-# A created milestone carries an external reference to the change, by which it is found again.
-SERVICE = "milestones"
-MODEL = "change"
 _NUMBERS = ("workspace_id", "story_id")  # declared int32 in requests, text in answers
 
 
@@ -52,8 +49,8 @@ class KantataWriter:
             KantataError: As ``_send``; also ``KantataOutcomeUnknown`` for an answer without an id.
         """
         reference = {
-            "service_name": SERVICE,
-            "service_model": MODEL,
+            "service_name": REFERENCE_SERVICE,
+            "service_model": REFERENCE_MODEL,
             "service_model_ref": change_id,
         }
         body = _wire_fields(fields) | {"external_reference": reference}

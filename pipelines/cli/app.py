@@ -13,7 +13,7 @@ from pipelines.ops.parts import Part
 
 from . import changes
 from .help import GroupedCommands
-from .options import DestinationOption, JsonOption, LogFormat, WaitOption, Warehouse
+from .options import DestinationOption, JsonOption, LogFormat, ReasonOption, WaitOption, Warehouse
 from .output import replace_unencodable
 
 app = typer.Typer(
@@ -149,6 +149,18 @@ def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
     from . import commands
 
     commands.checks(destination, as_json)
+
+
+@app.command()
+def rebind(
+    reason: ReasonOption,
+    destination: DestinationOption = Warehouse.DUCKDB,
+    as_json: JsonOption = False,
+) -> None:
+    """Bind the warehouse and its ledger to the connected account, after the account has moved."""
+    from . import commands
+
+    commands.rebind(destination, reason=reason, as_json=as_json)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import kantata_settings, parse_duration
 from pipelines.config.targets import configured_target
 from pipelines.ops import marts, preflight
+from pipelines.ops import rebind as rebinding
 from pipelines.ops.job import JobResult, run_job
 from pipelines.ops.json_log import JsonLog
 from pipelines.ops.migrate import MigrationResult, migrate
@@ -171,6 +172,23 @@ def checks(destination: Warehouse, as_json: bool) -> None:
         else:
             render_runs.render_findings(findings)
         raise typer.Exit(marts.findings_exit_code(findings))
+
+
+def rebind(destination: Warehouse, *, reason: str, as_json: bool) -> None:
+    """Implement the command `rebind`: bind the warehouse and its ledger to the account."""
+    with handle_errors(as_json), stop_on_signals():
+        target, settings = configured_target(destination), kantata_settings()
+        rebound = rebinding.rebind(settings, target, reason, utc_now)
+        if as_json:
+            print_json({name: account and vars(account) for name, account in vars(rebound).items()})
+            return
+        print_out(f"the warehouse is now bound to {rebound.account}")
+        for what, before in (
+            ("warehouse", rebound.warehouse_before),
+            ("ledger", rebound.ledger_before),
+        ):
+            if before not in (None, rebound.account):
+                print_out(f"before, the {what} was bound to {before}")
 
 
 def move(as_json: bool) -> None:

@@ -34,6 +34,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Maintain the warehouse": {
         "models": "milestones models",
         "checks": "milestones checks --json",
+        "rebind": 'milestones rebind --reason "the account got a new address"',
         "move": "milestones move",
     },
 }

@@ -1,41 +1,25 @@
-"""Bind a ledger to one Kantata account, so that its changes are never written to another."""
+"""Bind a warehouse and its ledger to one Kantata account, so that two accounts are never mixed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from pipelines.config.settings import LOCAL_HOSTS
 from sources.kantata import KantataReader
-from sources.kantata.extract.deletions import NOT_ALLOWED
-from warehouse.errors import WarehouseMisconfigured
-from warehouse.ledger.account import AccountBinding, bind_account, bound_account
-from warehouse.ledger.store import Ledger
+from sources.kantata.errors import KantataForbidden, KantataRefused
+from sources.kantata.settings import MILESTONES_PATH
+from warehouse.account import AccountBinding
+from warehouse.errors import WarehouseError, WarehouseMisconfigured
+from warehouse.ledger import account_binding as ledger_binding
+from warehouse.ledger.push_lock import push_lock
+from warehouse.ledger.store import Ledger, connect_ledger, ledger_exists
+from warehouse.raw.account_binding import Origin
+from warehouse.target import Target
 
-
-def check_account(ledger: Ledger, reader: KantataReader, bind: bool) -> None:
-    """Check the account binding: that the ledger is bound to the connected account.
-
-    Args:
-        ledger: The ledger of changes.
-        reader: Connected to the account.
-        bind: Whether to bind a ledger that is not bound yet.
-
-    Raises:
-        KantataError: If the account does not answer.
-        WarehouseMisconfigured: If the ledger is bound to another account.
-    """
-    found, bound = connected_account(reader), bound_account(ledger)
-    if bound is None:
-        if bind:
-            bind_account(ledger, found)
-        return
-    ids = {found.account_id, bound.account_id} - {None}
-    if found.address != bound.address or len(ids) > 1:
-        raise WarehouseMisconfigured(
-            f"the ledger has changes for {_describe(bound)}, but the connected account is "
-            f"{_describe(found)}: nothing was written. Correct KANTATA_API_URL and the token, or "
-            "set LEDGER__URL to another ledger"
-        )
+LOCAL = "this machine"  # a sandbox gets another port each time it is started
 
 
 def connected_account(reader: KantataReader) -> AccountBinding:
@@ -44,20 +28,134 @@ def connected_account(reader: KantataReader) -> AccountBinding:
     Raises:
         KantataError: If no account answers.
     """
-    parts = urlsplit(reader.url)
-    host = str(parts.hostname)
-    address = f"{host}:{parts.port}" if parts.port else host
-    if host in LOCAL_HOSTS:
-        address = "this machine"  # a sandbox gets another port each time it is started
     try:
         page = reader.page("users/me", {})
         ids = [user.get("account_id") for user in page.records.values()]
-    except NOT_ALLOWED:
+    except (KantataForbidden, KantataRefused):
         ids = []
     account_id = next((str(id_) for id_ in ids if id_ is not None), None)
-    return AccountBinding(f"{address}{parts.path}", account_id)
+    return AccountBinding(_address(reader.url), account_id)
 
 
-def _describe(account: AccountBinding) -> str:
-    """Return an account binding as text: the account's id and its address."""
-    return f"account {account.account_id or 'unknown'} at {account.address}"
+def _address(url: str) -> str:
+    """Return the host and path of an account's API; every address of this machine is the same."""
+    parts = urlsplit(url)
+    host = str(parts.hostname)
+    address = f"{host}:{parts.port}" if parts.port else host
+    return f"{LOCAL if _is_loopback(host) else address}{parts.path}"
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether the host of an account's API is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_ledger_account(
+    ledger: Ledger, account: AccountBinding, *, bind: bool
+) -> AccountBinding | None:
+    """Check the account binding of a ledger; return the account that it is bound to, if any.
+
+    Args:
+        ledger: The ledger of changes.
+        account: The connected account.
+        bind: Whether to bind a ledger that is not bound yet, and to add the account's id.
+
+    Raises:
+        WarehouseMisconfigured: If the ledger is bound to another account.
+    """
+    bound = ledger_binding.bound_account(ledger)
+    if bound is not None and not bound.is_same_account(account):
+        raise WarehouseMisconfigured(
+            f"the ledger has changes for {bound}, but {account} is connected: nothing "
+            "was written. Correct KANTATA_API_URL and the token, or set LEDGER__URL to another "
+            "ledger. If the account itself has moved: milestones rebind --reason TEXT"
+        )
+    complete = account if bound is None else bound.completed(account)
+    if bind and bound != complete:
+        ledger_binding.bind_account(ledger, complete)
+    return bound
+
+
+def check_warehouse_account(
+    origin: Origin,
+    account: AccountBinding,
+    reader: KantataReader,
+    ledger_account: AccountBinding | None,
+) -> AccountBinding:
+    """Check the account binding of a warehouse; return the binding that it should have.
+
+    A warehouse that is not bound is judged by what it holds: its ledger's account, the accounts of
+    its projects, or else whether the account knows its milestones.
+
+    Args:
+        origin: What the warehouse says of its account.
+        account: The connected account.
+        reader: Connected to the account.
+        ledger_account: The account that the warehouse's ledger is bound to; None if unknown.
+
+    Raises:
+        KantataError: If the account does not answer.
+        WarehouseMisconfigured: If the warehouse was filled from another account.
+    """
+    bound = origin.binding or (ledger_account if origin.milestone_ids else None)
+    if bound is not None:
+        if not bound.is_same_account(account):
+            raise _another_account(str(bound), account)
+        return bound.completed(account)
+    if origin.account_ids and account.account_id:
+        if account.account_id not in origin.account_ids:
+            raise _another_account(f"account {' and '.join(sorted(origin.account_ids))}", account)
+    elif origin.milestone_ids and not _knows_any(reader, list(origin.milestone_ids)):
+        raise _another_account(f"an account with the milestone {origin.milestone_ids[0]}", account)
+    return account
+
+
+def _another_account(filled_from: str, account: AccountBinding) -> WarehouseMisconfigured:
+    """Return the error for a warehouse that is bound to another account than the connected one."""
+    return WarehouseMisconfigured(
+        f"this warehouse was filled from {filled_from}, but {account} is connected: "
+        "nothing was read or written. Use another folder or another database for this account, or "
+        "correct KANTATA_API_URL and the token. If the account itself has moved: "
+        "milestones rebind --reason TEXT"
+    )
+
+
+def bound_ledger_account(target: Target) -> AccountBinding | None:
+    """Return the account that the target's ledger is bound to; None if it cannot tell."""
+    with suppress(WarehouseError):  # commands that need the ledger report what is wrong with it
+        if ledger_exists(target.ledger_url):
+            with connect_ledger(target.ledger_url, lambda: datetime.now(UTC)) as ledger:
+                return ledger_binding.bound_account(ledger)
+    return None
+
+
+def _knows_any(reader: KantataReader, milestone_ids: list[str]) -> bool:
+    """Return whether the account to bind can read any of these milestones."""
+    return any(page.records for page in reader.only(MILESTONES_PATH, milestone_ids))
+
+
+def rebind_ledger(
+    target: Target, account: AccountBinding, now: Callable[[], datetime]
+) -> AccountBinding | None:
+    """Bind the target's ledger to another account, if there is one and it is bound.
+
+    Returns:
+        The account that it was bound to; None if nothing was changed.
+
+    Raises:
+        WarehouseError: If the ledger cannot be used.
+    """
+    if not ledger_exists(target.ledger_url):
+        return None
+    with connect_ledger(target.ledger_url, now) as ledger:
+        before = ledger_binding.bound_account(ledger)
+        if before is None or before == account:
+            return None
+        with push_lock(ledger):
+            ledger_binding.bind_account(ledger, account)
+        return before

@@ -6,6 +6,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipelines.config.account_binding import (
+    bound_ledger_account,
+    check_warehouse_account,
+    connected_account,
+)
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.exit_codes import ExitCode
 from sources.kantata import KantataReader
@@ -17,10 +22,13 @@ from warehouse.errors import (
     LocksUnsupported,
     WarehouseBusy,
     WarehouseError,
+    WarehouseMisconfigured,
     WarehouseUnwritable,
 )
 from warehouse.locks import file_lock
+from warehouse.raw.account_binding import read_origin
 from warehouse.raw.summary import count_milestones
+from warehouse.reader import open_reader
 from warehouse.target import Target
 
 # Where the records of an include are found.
@@ -57,6 +65,7 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
         yield _milestones(reader)
         yield _currencies(reader)
         yield _feed(reader)
+        yield _account(reader, target)
         yield from _probes(reader) if probe else ()
     yield _warehouse(target)
     if target.published:
@@ -116,6 +125,22 @@ def _feed(reader: KantataReader) -> CheckResult:
     except KantataError as error:
         return CheckResult("event feed", f"not readable, so every run is a full scan: {error}")
     return CheckResult("event feed", "readable: runs between full scans read only what changed")
+
+
+def _account(reader: KantataReader, target: Target) -> CheckResult:
+    """Check in the preflight that the warehouse belongs to the connected account."""
+    try:
+        account = connected_account(reader)
+        with open_reader(target) as warehouse:
+            origin = read_origin(warehouse)
+        check_warehouse_account(origin, account, reader, bound_ledger_account(target))
+    except WarehouseMisconfigured as error:
+        return CheckResult("account", str(error), error.exit_code)
+    except WarehouseError:  # there is no warehouse, or the check of it says what is wrong
+        return CheckResult("account", f"{account}")
+    except KantataError as error:
+        return CheckResult("account", str(error), error.exit_code)
+    return CheckResult("account", f"{account}; the warehouse was filled from it")
 
 
 def _warehouse(target: Target) -> CheckResult:

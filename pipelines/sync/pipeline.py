@@ -20,13 +20,16 @@ from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
 from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
+from warehouse.account import AccountBinding
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseUnproven
 from warehouse.models import build
 from warehouse.raw import proof, runs, schema
+from warehouse.raw.account_binding import Origin, bind_account, read_origin
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.raw.state import LoadedState
 
+from .account import CheckedAccount, check_account
 from .loader import load, reset_pipeline, root_cause, translate_errors
 from .options import SyncOptions
 from .session import WarehouseLock, ensure_locked, prepare_tables, publish_to_readers
@@ -70,6 +73,7 @@ def sync(
     options: SyncOptions,
     observer: RunObserver,
     now: Now = utc_now,
+    account: AccountBinding | None = None,
 ) -> SyncResult:
     """Sync once: read, load, validate, build and check the marts, publish.
 
@@ -79,20 +83,23 @@ def sync(
         options: The options of this run.
         observer: Informed of the run's progress.
         now: The clock of this machine; it only dates the run's row.
+        account: The connected account, if the caller has asked for it.
 
     Raises:
         KantataError: If the account cannot be read; nothing was loaded.
+        WarehouseMisconfigured: If the warehouse was filled from another account.
         WarehouseError: If loading fails, or the loaded totals differ from those read.
         Stopped: If a signal came; the next run starts again, with the same result.
     """
     target = lock.target
     with translate_errors(target):
-        pipeline = reset_pipeline(target)
-        run, history = _begin_run(pipeline, now)
-        job = _Job(lock=lock, pipeline=pipeline, run=run, history=history, observer=observer)
+        job = _begin(lock, observer, now)
+        run = job.run
         observer.began(run.run_id)
-        with _recorded_in_sync_runs(pipeline, run, now):
-            report = _read(job, kantata, _extract_request(options, history, kantata))
+        with _recorded_in_sync_runs(job.pipeline, run, now):
+            checked = check_account(job.origin, kantata, lock.target, observer, account)
+            report = _read(job, kantata, _extract_request(options, job.history, kantata))
+            _mark_loading(job, checked)
             _load(job)
             units = _validate(job, report)
             _build_marts(job)
@@ -117,6 +124,7 @@ class _Job:
         run: The run's row, which the steps fill.
         history: The history of earlier runs.
         observer: Informed of the run's progress.
+        origin: What the warehouse says of the account it was filled from.
     """
 
     lock: WarehouseLock
@@ -124,6 +132,7 @@ class _Job:
     run: Run
     history: RunHistory
     observer: RunObserver
+    origin: Origin
 
     def connect(self) -> AbstractContextManager[Database]:
         """Open a connection to the warehouse that a sync loads into."""
@@ -138,8 +147,9 @@ def build_context(run: Run, timezone: str) -> build.BuildContext:
     )
 
 
-def _begin_run(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, RunHistory]:
-    """Begin the run of a sync: insert its row; return it and the history of earlier runs."""
+def _begin(lock: WarehouseLock, observer: RunObserver, now: Now) -> _Job:
+    """Begin a sync: insert the row of its run, and read what earlier runs left."""
+    pipeline = reset_pipeline(lock.target)
     with connect(pipeline.destination) as database:
         prepare_tables(database)
         runs.end_killed_runs(database)
@@ -149,7 +159,14 @@ def _begin_run(pipeline: dlt.Pipeline, now: Now) -> tuple[Run, RunHistory]:
         run_id = runs.next_run_id(now(), history.last_run_id)
         run = Run(run_id=run_id, mode="undecided", why="", started_at=now())
         runs.insert_run(database, run)
-        return run, history
+        return _Job(
+            lock=lock,
+            pipeline=pipeline,
+            run=run,
+            history=history,
+            observer=observer,
+            origin=read_origin(database),
+        )
 
 
 def _extract_request(
@@ -205,14 +222,23 @@ def _status(cause: BaseException) -> RunStatus:
 
 
 def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Read what a sync needs into dlt's working folder, and save the figures in the run's row."""
+    """Read what a sync needs into dlt's working folder, and add the figures to its run."""
     job.observer.phase("reading")
     report = _extract(job, settings, request)
     pa.default_memory_pool().release_unused()  # leave the memory to DuckDB
     _fill_run(job.run, report, job.history)
-    with job.connect() as database:
-        runs.update_run(database, job.run)  # marks that rows may be half loaded from here on
     return report
+
+
+def _mark_loading(job: _Job, checked: CheckedAccount) -> None:
+    """Mark in the warehouse of a sync that rows may be half loaded, and from which account."""
+    job.run.requests += checked.requests
+    binding = checked.binding
+    with job.connect() as database:
+        runs.update_run(database, job.run)
+        if binding != job.origin.binding:
+            why = "the account's id became readable" if job.origin.binding else "the first load"
+            bind_account(database, binding, job.run.started_at, why)
 
 
 def _extract(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:

@@ -10,11 +10,17 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from pipelines.config.account_binding import check_account
+from pipelines.config.account_binding import (
+    check_ledger_account,
+    check_warehouse_account,
+    connected_account,
+)
 from sources.kantata import KantataReader
 from sources.kantata.errors import KantataError
+from warehouse.account import AccountBinding
 from warehouse.ledger.change import Change, Status, Units
 from warehouse.ledger.store import Ledger
+from warehouse.raw.account_binding import Origin
 
 from .account_state import AccountState
 from .remote_state import read_account_state, read_minor_units
@@ -34,26 +40,40 @@ class PushSession:
         ledger: The ledger of changes. The push lock must be held, except for a dry run.
         reader: Reads the account.
         reconcile_after: How long an unknown outcome is not read back, by Kantata's clock.
+        origin: What the warehouse says of the account it was filled from; None without one.
     """
 
-    def __init__(self, ledger: Ledger, reader: KantataReader, reconcile_after: timedelta) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        reader: KantataReader,
+        reconcile_after: timedelta,
+        origin: Origin | None = None,
+    ) -> None:
         self.ledger = ledger
         self.reader = reader
+        self.account: AccountBinding | None = None
         self.units: Units = {}
         self.result = PushResult()
         self._reconcile_after = reconcile_after
+        self._origin = origin
 
     def open(self, *, bind: bool = True) -> None:
-        """Open the session: check that the ledger is of this account, and read minor units.
+        """Open the session: check whose the ledger and warehouse are, and read minor units.
 
         Args:
             bind: Whether to bind a ledger to this account that is not bound to any yet.
 
         Raises:
             KantataError: If the account cannot be read.
-            WarehouseMisconfigured: If the ledger belongs to another account.
+            WarehouseMisconfigured: If the ledger or the warehouse belongs to another account.
         """
-        check_account(self.ledger, self.reader, bind)
+        self.account = account = connected_account(self.reader)
+        bound = check_ledger_account(self.ledger, account, bind=False)
+        if self._origin is not None:
+            check_warehouse_account(self._origin, account, self.reader, bound)
+        if bind:
+            check_ledger_account(self.ledger, account, bind=True)
         self.units = read_minor_units(self.reader)
 
     @contextmanager

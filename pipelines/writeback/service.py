@@ -27,6 +27,8 @@ from warehouse.ledger import mirror
 from warehouse.ledger.engine import missing_ledger_message
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.raw.account_binding import Origin, read_origin
+from warehouse.reader import open_reader
 from warehouse.target import Target
 
 from .dry_run import dry_run
@@ -50,7 +52,8 @@ def plan_changes(
         connect_ledger(target.ledger_url, now) as ledger,
         closing(kantata.reader(ATTEMPTS)) as reader,
     ):
-        return dry_run(_session(ledger, reader, settings), settings.max_changes)
+        origin = _warehouse_origin(target, None)
+        return dry_run(_session(ledger, reader, settings, origin), settings.max_changes)
 
 
 def push_changes(
@@ -84,16 +87,17 @@ def push_changes(
         observer.note(f"nothing to push: {why}")
         return PushResult()
     observer.phase("writing")
+    origin = _warehouse_origin(target, lock)
     with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger, wait):
         with (
             closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader,
             closing(_writer(kantata, settings, reader, observer)) as writer,
         ):
-            session = _session(ledger, reader, settings)
-            result = push(session, writer, settings.max_changes)
+            session = _session(ledger, reader, settings, origin)
+            push(session, writer, settings.max_changes)
         warehouse = nullcontext(lock) if lock else locked(target, wait, observer.note)
-        sync_back(result, ledger, kantata=kantata, warehouse=warehouse, observer=observer, now=now)
-    return result
+        sync_back(session, kantata=kantata, warehouse=warehouse, observer=observer, now=now)
+    return session.result
 
 
 def reconcile_changes(
@@ -113,13 +117,13 @@ def reconcile_changes(
     if why := missing_ledger_message(target.ledger_url):
         observer.note(f"nothing to reconcile: {why}")
         return PushResult()
+    origin = _warehouse_origin(target, None)
     with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger):
         with closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader:
-            result = reconcile(_session(ledger, reader, settings))
-        sync_back(
-            result, ledger, kantata=kantata, warehouse=locked(target), observer=observer, now=now
-        )
-    return result
+            session = _session(ledger, reader, settings, origin)
+            reconcile(session)
+        sync_back(session, kantata=kantata, warehouse=locked(target), observer=observer, now=now)
+    return session.result
 
 
 def _check_enabled(settings: PushSettings) -> None:
@@ -131,9 +135,24 @@ def _check_enabled(settings: PushSettings) -> None:
         )
 
 
-def _session(ledger: Ledger, reader: KantataReader, settings: PushSettings) -> PushSession:
+def _warehouse_origin(target: Target, lock: WarehouseLock | None) -> Origin:
+    """Return what the warehouse of a write-back says of its account.
+
+    Raises:
+        WarehouseError: If there is no warehouse, or it cannot be read.
+    """
+    if lock:
+        with open_existing(lock) as database:
+            return read_origin(database)
+    with open_reader(target) as reader:
+        return read_origin(reader)
+
+
+def _session(
+    ledger: Ledger, reader: KantataReader, settings: PushSettings, origin: Origin
+) -> PushSession:
     """Return a new push session for the write-back service."""
-    return PushSession(ledger, reader, timedelta(seconds=settings.reconcile_after))
+    return PushSession(ledger, reader, timedelta(seconds=settings.reconcile_after), origin)
 
 
 def _writer(
@@ -145,8 +164,7 @@ def _writer(
 
 
 def sync_back(
-    result: PushResult,
-    ledger: Ledger,
+    session: PushSession,
     *,
     kantata: KantataSettings,
     warehouse: AbstractContextManager[WarehouseLock],
@@ -157,11 +175,13 @@ def sync_back(
 
     What was written cannot be undone, so an error is only added to the result.
     """
+    result, ledger = session.result, session.ledger
     changes, events = ledger.changes(), ledger.events()
     try:
         with warehouse as lock:
             if result.touched:
-                synced = sync(kantata, lock, SyncOptions(touched=result.touched), observer, now)
+                options = SyncOptions(touched=result.touched)
+                synced = sync(kantata, lock, options, observer, now, session.account)
                 result.doubts += _warnings_about(synced, result.touched)
             with open_existing(lock) as database:
                 prepare_tables(database)

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
-from .blank_records import BY_CODE, Record, invoice_record, milestone_record, reference_record
+from .blank_records import (
+    BY_CODE,
+    Record,
+    account_id,
+    invoice_record,
+    milestone_record,
+    reference_record,
+)
 from .clock import Clock, instant, moment_of, stamp
 from .seed import DEFAULT_NOW, seed_store
 from .store import Store
@@ -22,7 +29,7 @@ class Account(Store):
         """Build the account of a services firm; the same arguments always give the same account."""
         start = None if now is None else moment_of(now)
         today = moment_of(DEFAULT_NOW) if start is None else start
-        account = cls(Clock(start, not_before=today))
+        account = cls(Clock(start, not_before=today), account_id(seed))
         seed_store(account, milestones=milestones, seed=seed, today=today)
         return account
 

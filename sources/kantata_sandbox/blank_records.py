@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 Record = dict[str, Any]
 """One object as the API shows it. Values are whatever JSON can hold, wrong types included."""
 
-ACCOUNT_ID = 4_711
+FIRST_ACCOUNT_ID = 4_711  # that of seed 1
 USER_ID = 1_001
 
 
@@ -51,14 +51,19 @@ def currency_records() -> dict[str, Record]:
     }
 
 
-def user_record() -> Record:
+def account_id(seed: int) -> int:
+    """Return the id of the account with this seed: each has its own."""
+    return FIRST_ACCOUNT_ID + seed - 1
+
+
+def user_record(account: int) -> Record:
     """Build the record of the token's user; `account_administrator` gives access to the feed."""
     return {
         "id": str(USER_ID),
         "full_name": "Robin Sandbox",
         "email_address": "robin@sandbox.example",
         "headline": "Integrations",
-        "account_id": ACCOUNT_ID,
+        "account_id": account,
         "account_administrator": True,
     }
 
@@ -88,12 +93,12 @@ STATUS = (
 )
 
 
-def workspace_record(id_: str, title: str, currency: Currency, at: str) -> Record:
+def workspace_record(id_: str, title: str, currency: Currency, at: str, account: int) -> Record:
     """Build a blank record of a project that starts on this day."""
     return {
         "id": id_,
         "title": title,
-        "account_id": ACCOUNT_ID,
+        "account_id": account,
         "archived": False,
         "access_level": "invitation",
         "budgeted": True,

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from .blank_records import ACCOUNT_ID, USER_ID, Record
+from .blank_records import USER_ID, Record
 from .clock import stamp
 
 RETENTION = 9 * 86400
@@ -47,7 +47,8 @@ class Feed:
     and appears `delay_seconds` later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, account_id: int) -> None:
+        self.account_id = account_id
         self.enabled = True
         self.delay_seconds = 0
         self.copies = 1
@@ -81,7 +82,7 @@ class Feed:
         name = {"BillingMilestone": "billing_milestone"}.get(subject_type, subject_type.lower())
         return {
             "id": str(8_000_001 + len(self.records)),
-            "account_id": ACCOUNT_ID,
+            "account_id": self.account_id,
             "context_workspace_id": subject.get("workspace_id"),
             "created_at": stamp(at),
             "event_type": f"{name}:{verb}",

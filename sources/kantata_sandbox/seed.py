@@ -103,7 +103,8 @@ class _Seeder:
             # The first four have one currency each, so that small accounts have all of them.
             currency = CURRENCIES[n] if n < len(CURRENCIES) else self.currency()
             title = f"{self.pick(_CLIENTS)}: {self.pick(_WORK)} {n + 1}"
-            workspace = workspace_record(id_, title, currency, stamp(self.moment(share)))
+            at = stamp(self.moment(share))
+            workspace = workspace_record(id_, title, currency, at, self.store.account_id)
             self.finish_workspace(workspace, share, currency)
             self.store.workspaces[id_] = workspace
             self.stories_of.append([self.add_story(id_, share, n) for n in range(1, 5)])

@@ -22,12 +22,13 @@ class Store:
     `version` increases with every change, so that responses can be cached until then.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, account_id: int) -> None:
         self.lock = RLock()
         self.version = 0
         self.clock = clock
-        self.user = user_record()
-        self.feed = Feed()
+        self.account_id = account_id
+        self.user = user_record(account_id)
+        self.feed = Feed(account_id)
         self.workspaces: dict[str, Record] = {}
         self.stories: dict[str, Record] = {}
         self.invoices: dict[str, Record] = {}

@@ -11,8 +11,9 @@ import psycopg2
 import pytest
 
 from tests.support.ledgers import Kind, create, draft
+from warehouse.account import AccountBinding
 from warehouse.errors import WarehouseUnwritable
-from warehouse.ledger.account import AccountBinding, bind_account, bound_account
+from warehouse.ledger.account_binding import bind_account, bound_account
 from warehouse.ledger.change import Status
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.schema import LEDGER_VERSION

@@ -14,7 +14,7 @@ from sources.kantata_sandbox import Fault, Sandbox
 from sources.kantata_sandbox.account import Account
 from tests.support.writing_desk import Desk
 from warehouse.errors import WarehouseBusy, WarehouseMisconfigured
-from warehouse.ledger.account import bound_account
+from warehouse.ledger.account_binding import bound_account
 from warehouse.ledger.change import Action, Status
 from warehouse.ledger.push_lock import push_lock
 

@@ -148,9 +148,7 @@ def prepare_ledger(connection: Connection) -> None:
     Raises:
         WarehouseMisconfigured: If a later release wrote the ledger.
     """
-    exists = sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection))
-    connection.rollback()
-    if not exists:
+    if not exists(connection):
         _create_tables(connection)
     with connection.begin():
         version = _stored_version(connection)
@@ -162,6 +160,13 @@ def prepare_ledger(connection: Connection) -> None:
             _create_triggers(connection, step)
         if version < LEDGER_VERSION:
             connection.execute(_version.update().values(version=LEDGER_VERSION))
+
+
+def exists(connection: Connection) -> bool:
+    """Return whether the ledger's schema exists in a database."""
+    found = sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection))
+    connection.rollback()
+    return found
 
 
 def _stored_version(connection: Connection) -> int:

@@ -10,7 +10,7 @@ import json
 import secrets
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -21,7 +21,7 @@ from warehouse.errors import ChangeRefused
 
 from . import schema
 from .change import OPEN, TRANSITIONS, Change, Draft, Event, Status
-from .engine import create_ledger_engine, ledger_failure
+from .engine import create_ledger_engine, ledger_failure, missing_ledger_message
 from .rows import change_from_row, draft_values, event_from_row
 
 
@@ -262,6 +262,24 @@ class Ledger:
         if self.is_postgres:
             values["db_user"] = sa.text("session_user")
         self.connection.execute(schema.events.insert().values(values))
+
+
+def ledger_exists(url: str) -> bool:
+    """Return whether there is a ledger at this URL, without creating it.
+
+    Raises:
+        WarehouseError: If its database cannot be asked.
+    """
+    if missing_ledger_message(url):
+        return False
+    engine = create_ledger_engine(url)
+    try:
+        with closing(engine.connect()) as connection:
+            return schema.exists(connection)
+    except DBAPIError as error:
+        raise ledger_failure(error, engine.url) from error
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -8,8 +8,10 @@ import pyarrow as pa
 
 from warehouse.database import DATASET, Database
 
+from .account_binding import TABLE
+
 # Our SQL writes these tables, not dlt.
-_TABLES_WRITTEN_BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs")
+_TABLES_WRITTEN_BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs", TABLE)
 _ROWS_PER_BATCH = 10_000
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from warehouse.database import DATASET, MARTS, Database
 from warehouse.errors import WarehouseMisconfigured
 
+from . import account_binding
+
 WAREHOUSE_VERSION = 3  # version of the tables
 _VERSIONS = "billing_milestone_versions"
 
@@ -47,6 +49,7 @@ _OWN_TABLES = (
         db_user text)""",
     # The alert state, by job.
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
+    account_binding.DDL,
 )
 _HISTORY = "billing_milestone_history"
 _INDEXED_COLUMNS = (

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
+
+from warehouse.account import AccountBinding
 
 from . import schema
 from .store import Ledger
-
-
-@dataclass(frozen=True)
-class AccountBinding:
-    """The account a ledger belongs to.
-
-    Args:
-        address: The host and path of its API.
-        account_id: Kantata's id of the account; None if it is not known.
-    """
-
-    address: str
-    account_id: str | None
 
 
 def bound_account(ledger: Ledger) -> AccountBinding | None:
@@ -31,7 +18,7 @@ def bound_account(ledger: Ledger) -> AccountBinding | None:
 
 
 def bind_account(ledger: Ledger, account: AccountBinding) -> None:
-    """Bind a ledger to an account, for good."""
+    """Bind a ledger to an account, instead of the one it is bound to, if any."""
     values = {
         "only_one": 1,
         "address": account.address,
@@ -39,4 +26,5 @@ def bind_account(ledger: Ledger, account: AccountBinding) -> None:
         "bound_at": ledger.now().isoformat(),
     }
     with ledger.connection.begin():
+        ledger.connection.execute(schema.account.delete())
         ledger.connection.execute(schema.account.insert().values(values))

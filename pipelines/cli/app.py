@@ -13,7 +13,7 @@ from pipelines.ops.parts import Part
 
 from . import changes
 from .help import GroupedCommands
-from .options import DestinationOption, JsonOption, LogFormat, ReasonOption, WaitOption, Warehouse
+from .options import DestinationOption, JsonOption, LogFormat, ReasonOption, WaitOption
 from .output import replace_unencodable
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ def _root(
 
 @app.command()
 def sync(
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     full: Annotated[
         bool, typer.Option("--full", help="Do a full scan, even if none is due.")
     ] = False,
@@ -87,7 +87,7 @@ def sync(
 
 @app.command()
 def run(
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     only: Annotated[Part | None, typer.Option("--only", help="Run only this part.")] = None,
     wait: WaitOption = 0,
     log_format: Annotated[
@@ -103,7 +103,7 @@ def run(
 
 @app.command()
 def check(
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     probe: Annotated[
         bool,
         typer.Option(
@@ -119,8 +119,16 @@ def check(
 
 
 @app.command()
+def config(as_json: JsonOption = False) -> None:
+    """Show all settings in effect, and where each comes from. Secrets are masked."""
+    from . import commands
+
+    commands.config(as_json)
+
+
+@app.command()
 def status(
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     fail_if_older_than: Annotated[
         str | None,
         typer.Option(
@@ -136,7 +144,7 @@ def status(
 
 
 @app.command()
-def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
+def models(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
     """Rebuild the marts from the last validated run. `sync` does it when something changed."""
     from . import commands
 
@@ -144,7 +152,7 @@ def models(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
 
 
 @app.command()
-def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
+def checks(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
     """Run the checks of the marts, and show the first rows that fail."""
     from . import commands
 
@@ -154,7 +162,7 @@ def checks(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOptio
 @app.command()
 def rebind(
     reason: ReasonOption,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bind the warehouse and its ledger to the connected account, after the account has moved."""

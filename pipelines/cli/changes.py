@@ -33,7 +33,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def changes(
     everything: Annotated[bool, typer.Option("--all", help="Include finished changes.")] = False,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the open changes, or all."""
@@ -74,7 +74,7 @@ def _render(found: list[Change], target: Target, as_json: bool) -> None:
 
 def show_one(
     change_id: ChangeArgument,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one change."""
@@ -105,7 +105,7 @@ def approve(
             help="Approve only if this is the digest of the change, as `changes` showed it.",
         ),
     ] = None,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Approve changes that somebody else proposed."""
@@ -126,7 +126,7 @@ def reject(
     change_ids: ChangesArgument,
     reason: ReasonOption,
     who: WhoOption = None,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reject proposed changes; give the reason."""
@@ -147,7 +147,7 @@ def withdraw(
     change_ids: ChangesArgument,
     reason: ReasonOption = "withdrawn",
     who: WhoOption = None,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Withdraw changes before they are sent."""
@@ -179,7 +179,7 @@ def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> N
         raise ChangeRefused("\n  ".join(result.refused.values()))
 
 
-def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False) -> None:
+def plan(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
     """Show what push would do now; write nothing."""
     from pipelines.runtime.signals import stop_on_signals
 
@@ -187,7 +187,7 @@ def plan(destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption 
         _plan(destination, as_json)
 
 
-def _plan(destination: Warehouse, as_json: bool) -> None:
+def _plan(destination: Warehouse | None, as_json: bool) -> None:
     """Print the plan of a push of the approved changes, as text or as JSON; write nothing."""
     from pipelines.config.settings import kantata_settings, push_settings
     from pipelines.config.targets import configured_target
@@ -212,7 +212,7 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan only, as `plan` does.")
     ] = False,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the approved changes to Kantata, each at most once."""
@@ -236,9 +236,7 @@ def push(
         _render_push(result, target, as_json)
 
 
-def reconcile(
-    destination: DestinationOption = Warehouse.DUCKDB, as_json: JsonOption = False
-) -> None:
+def reconcile(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
     """Find out whether writes without an answer took effect; send nothing to Kantata."""
     from pipelines.config.settings import kantata_settings, push_settings
     from pipelines.config.targets import configured_target
@@ -274,7 +272,7 @@ def _render_push(result: PushResult, target: Target, as_json: bool) -> None:
 
 def audit(
     change_id: ChangeArgument,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the history of a change: what happened, when, and who did it."""

@@ -17,6 +17,7 @@ from pipelines.ops.job import JobResult, run_job
 from pipelines.ops.json_log import JsonLog
 from pipelines.ops.migrate import MigrationResult, migrate
 from pipelines.ops.parts import Part
+from pipelines.ops.settings_in_effect import settings_in_effect
 from pipelines.ops.status import read_status
 from pipelines.runtime.clock import utc_now
 from pipelines.runtime.exit_codes import ExitCode
@@ -37,7 +38,7 @@ from .output import out, print_err, print_json, print_out
 from .progress import console_observer
 
 
-def sync(destination: Warehouse, options: SyncOptions, wait: float, as_json: bool) -> None:
+def sync(destination: Warehouse | None, options: SyncOptions, wait: float, as_json: bool) -> None:
     """Implement the command `sync`: sync once, and print the result."""
     with handle_errors(as_json), stop_on_signals():
         locks.ensure_supported()
@@ -55,7 +56,7 @@ def sync(destination: Warehouse, options: SyncOptions, wait: float, as_json: boo
 
 
 def run(
-    destination: Warehouse,
+    destination: Warehouse | None,
     *,
     part: Part | None,
     wait: float,
@@ -64,7 +65,7 @@ def run(
 ) -> None:
     """Implement the command `run`: run the scheduled job once, and print or log the result."""
     log = JsonLog() if log_format is LogFormat.JSON else None
-    with handle_errors(as_json, log), stop_on_signals():
+    with handle_errors(as_json, log, checks_settings=False), stop_on_signals():
         with console_observer() if log is None else nullcontext(log.observer()) as observer:
             result = run_job(destination, part=part, wait=wait, observer=observer)
         if log is not None:
@@ -115,7 +116,7 @@ def _render_job(result: JobResult, known: Labels) -> None:
         print_err(mask_secrets(f"milestones: {result.stopped}"))
 
 
-def check(destination: Warehouse, *, probe: bool, as_json: bool) -> None:
+def check(destination: Warehouse | None, *, probe: bool, as_json: bool) -> None:
     """Implement the command `check`: check the settings, the account and the warehouse."""
     with handle_errors(as_json), stop_on_signals():
         results = []
@@ -136,7 +137,7 @@ def _render_check(result: preflight.CheckResult) -> None:
     out.print(f"{mark} {escape(result.question)}: {escape(result.answer)}", soft_wrap=True)
 
 
-def status(destination: Warehouse, *, fail_if_older_than: str | None, as_json: bool) -> None:
+def status(destination: Warehouse | None, *, fail_if_older_than: str | None, as_json: bool) -> None:
     """Implement the command `status`: print the warehouse's status, and fail if it is too old."""
     with handle_errors(as_json):
         max_age = parse_duration(fail_if_older_than or "999999d", "--fail-if-older-than")
@@ -151,7 +152,7 @@ def status(destination: Warehouse, *, fail_if_older_than: str | None, as_json: b
             raise typer.Exit(ExitCode.FAILED)
 
 
-def models(destination: Warehouse, as_json: bool) -> None:
+def models(destination: Warehouse | None, as_json: bool) -> None:
     """Implement the command `models`: rebuild the marts, and print the warnings."""
     with handle_errors(as_json), stop_on_signals():
         warnings = marts.rebuild_marts(configured_target(destination))
@@ -163,7 +164,7 @@ def models(destination: Warehouse, as_json: bool) -> None:
         raise typer.Exit(code)
 
 
-def checks(destination: Warehouse, as_json: bool) -> None:
+def checks(destination: Warehouse | None, as_json: bool) -> None:
     """Implement the command `checks`: check the marts, and print the findings."""
     with handle_errors(as_json), stop_on_signals():
         findings = marts.check_marts(configured_target(destination))
@@ -174,7 +175,19 @@ def checks(destination: Warehouse, as_json: bool) -> None:
         raise typer.Exit(marts.findings_exit_code(findings))
 
 
-def rebind(destination: Warehouse, *, reason: str, as_json: bool) -> None:
+def config(as_json: bool) -> None:
+    """Implement the command `config`: print all settings in effect."""
+    with handle_errors(as_json):
+        settings = settings_in_effect()
+        if as_json:
+            print_json([vars(setting) for setting in settings])
+            return
+        width = max(len(setting.name) for setting in settings)
+        for setting in settings:
+            print_out(f"{setting.name:{width}}  {setting.value or '(none)'}  ({setting.origin})")
+
+
+def rebind(destination: Warehouse | None, *, reason: str, as_json: bool) -> None:
     """Implement the command `rebind`: bind the warehouse and its ledger to the account."""
     with handle_errors(as_json), stop_on_signals():
         target, settings = configured_target(destination), kantata_settings()
@@ -221,7 +234,7 @@ def sandbox(*, port: int, milestones: int, seed: int, latency: float, token: str
         print(f"export KANTATA_API_URL={url}")
         print(f"export KANTATA_ACCESS_TOKEN={token}", flush=True)
 
-    with handle_errors(as_json=False):
+    with handle_errors(as_json=False, checks_settings=False):
         try:
             serve(port, milestones, seed, latency, token, ready)
         except OSError as error:

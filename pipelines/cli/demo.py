@@ -44,7 +44,7 @@ _TRY = (
 
 def demo() -> None:
     """Run the demo: sync a sandbox, change it, sync again twice, and show what changed."""
-    with handle_errors(as_json=False), stop_on_signals():
+    with handle_errors(as_json=False, checks_settings=False), stop_on_signals():
         _demo()
 
 

@@ -26,19 +26,29 @@ ERROR_LOG = Path(".milestones/error.log")
 
 
 @contextmanager
-def handle_errors(as_json: bool, log: JsonLog | None = None) -> Iterator[None]:
-    """Report any error as one line or one JSON value, and exit with its code.
+def handle_errors(
+    as_json: bool, log: JsonLog | None = None, *, checks_settings: bool = True
+) -> Iterator[None]:
+    """Check the settings; report any error as one line or one JSON value, and exit with its code.
 
     Args:
         as_json: Whether to print JSON.
         log: The log that gets the line; None for stderr.
+        checks_settings: Whether the command uses the settings, so that they are checked first.
     """
+    from pipelines.config.providers import use_named_settings
+    from pipelines.config.settings import one_line_errors
+    from pipelines.config.start import check_settings
     from sources.kantata.errors import (
         KantataError,
     )  # here: it imports dlt, which --help does not need
 
     try:
         with on_forced_exit(partial(_report, as_json=as_json, log=log)):
+            with one_line_errors("the settings"):
+                use_named_settings()
+            if checks_settings:
+                check_settings()
             yield
     except (KantataError, WarehouseError, Stopped) as error:
         _fail(str(error), error.exit_code, as_json, log)

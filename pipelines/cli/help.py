@@ -15,6 +15,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Read the account": {
         "check": "milestones check --probe",
+        "config": "milestones config",
         "sync": "milestones sync --destination postgres",
         "status": "milestones status --fail-if-older-than 6h",
         "run": "milestones run --log-format json",

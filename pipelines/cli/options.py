@@ -23,7 +23,12 @@ class LogFormat(StrEnum):
 
 
 DestinationOption = Annotated[
-    Warehouse, typer.Option("--destination", help="The warehouse to use.")
+    Warehouse | None,
+    typer.Option(
+        "--destination",
+        help="The warehouse to use; by default the one in the setting WAREHOUSE__DESTINATION.",
+        show_default=False,
+    ),
 ]
 WaitOption = Annotated[
     float, typer.Option("--wait", help="Seconds to wait for another run to end.", min=0)

@@ -55,7 +55,7 @@ def propose_many(
         bool,
         typer.Option("--allow-duplicate", help="Create a milestone even if an equal one exists."),
     ] = False,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Propose many changes, unless a command for one change follows."""
@@ -107,7 +107,7 @@ def update(
     reason: ReasonOption,
     fields: SetOption = None,
     who: WhoOption = None,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Propose new values for the fields of a milestone."""
@@ -128,7 +128,7 @@ def create(
     allow_duplicate: Annotated[
         bool, typer.Option("--allow-duplicate", help="Create it even if an equal one exists.")
     ] = False,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Propose a new milestone; set at least workspace_id, title and amount_in_cents."""
@@ -148,7 +148,7 @@ def delete(
     milestone_id: Annotated[str, typer.Argument(metavar="ID")],
     reason: ReasonOption,
     who: WhoOption = None,
-    destination: DestinationOption = Warehouse.DUCKDB,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Propose to delete a milestone."""
@@ -163,7 +163,7 @@ def delete(
 
 def _propose_one(
     request: ChangeRequest,
-    destination: Warehouse,
+    destination: Warehouse | None,
     *,
     who: str | None,
     as_json: bool,
@@ -178,7 +178,7 @@ def _propose_one(
 
 
 def _propose(
-    destination: Warehouse,
+    destination: Warehouse | None,
     read_requests: Callable[[WarehouseReader], list[ChangeRequest]],
     *,
     who: str | None,

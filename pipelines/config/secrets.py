@@ -20,7 +20,7 @@ def _configured_secrets() -> list[str]:
     resolvers: tuple[Callable[[], str], ...] = (
         lambda: resolve_kantata().kantata_access_token,
         resolve_write_token,
-        lambda: setting("alerts.webhook_url", ""),  # it lets its holder write to the channel
+        lambda: setting("alerts.webhook_url"),  # it lets its holder write to the channel
     )
     found = []
     for resolve in resolvers:

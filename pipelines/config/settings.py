@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,11 @@ from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
 from sources.kantata import KantataReader
-from sources.kantata.api.transport import OnRequest, check_token
+from sources.kantata.api.transport import OnRequest, check_token, check_url
 from sources.kantata.errors import KantataMisconfigured
-from sources.kantata.settings import API_URL
+from sources.kantata.settings import MOST_IN_FLIGHT
+
+from .declared import DEFAULTS
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 # Hosts of this machine, where plain http is safe.
@@ -33,16 +36,37 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 class KantataSettings(BaseConfiguration):
     """The settings of ``[sources.kantata]``."""
 
-    kantata_api_url: str = API_URL
+    kantata_api_url: str = DEFAULTS["sources.kantata.kantata_api_url"]
     kantata_access_token: TSecretStrValue = ""
-    requests_in_flight: int = 4
-    requests_per_second: float = 0.0
-    backoff_seconds: float = 2.0
-    scan_every: str = "24h"
+    requests_in_flight: int = int(DEFAULTS["sources.kantata.requests_in_flight"])
+    requests_per_second: float = float(DEFAULTS["sources.kantata.requests_per_second"])
+    backoff_seconds: float = float(DEFAULTS["sources.kantata.backoff_seconds"])
+    scan_every: str = DEFAULTS["sources.kantata.scan_every"]
 
     def arguments(self) -> dict[str, Any]:
         """Return the Kantata settings that are arguments of the dlt source."""
         return {name: getattr(self, name) for name in self.__annotations__ if name != "scan_every"}
+
+    def check(self) -> None:
+        """Check the Kantata settings; the token may be missing.
+
+        Raises:
+            KantataError: If one is invalid.
+        """
+        self.longest_without_scan()
+        check_url(self.kantata_api_url)
+        if self.kantata_access_token:
+            check_token(self.kantata_access_token)
+        if not 1 <= self.requests_in_flight <= MOST_IN_FLIGHT:
+            raise KantataMisconfigured(
+                f"[sources.kantata] requests_in_flight is {self.requests_in_flight}; it must be 1 "
+                f"to {MOST_IN_FLIGHT}"
+            )
+        for name in ("requests_per_second", "backoff_seconds"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise KantataMisconfigured(
+                    f"[sources.kantata] {name} is {getattr(self, name)}; it must be 0 or more"
+                )
 
     def longest_without_scan(self) -> timedelta:
         """Return the setting ``scan_every`` as a timedelta.
@@ -76,8 +100,7 @@ def kantata_settings() -> KantataSettings:
             "no token: set KANTATA_ACCESS_TOKEN, or kantata_access_token under [sources.kantata] "
             "in .dlt/secrets.toml. To try milestones without a token: milestones demo"
         )
-    settings.longest_without_scan()
-    settings.reader()  # checks the address and the token before anything is created
+    settings.check()
     return settings
 
 
@@ -87,7 +110,7 @@ def resolve_kantata() -> KantataSettings:
     Raises:
         KantataMisconfigured: If they cannot be read.
     """
-    with _one_line_errors("[sources.kantata]"):
+    with one_line_errors("[sources.kantata]"):
         return resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
 
 
@@ -126,8 +149,8 @@ class PushSettings:
     """
 
     enabled: bool = False
-    max_changes: int = 1000
-    reconcile_after: int = 240
+    max_changes: int = int(DEFAULTS["push.max_changes"])
+    reconcile_after: int = int(DEFAULTS["push.reconcile_after"])
     write_token: str = ""
 
 
@@ -138,7 +161,7 @@ def push_settings() -> PushSettings:
         KantataMisconfigured: If a setting is invalid.
     """
     # Not resolved as a configspec: dlt would fall back to a bare ENABLED in the environment.
-    enabled = setting("push.enabled", "false").lower()
+    enabled = setting("push.enabled").lower()
     if enabled not in ("true", "false"):
         raise KantataMisconfigured(f"[push] enabled is {enabled!r}; write it as true or false")
     token = resolve_write_token()
@@ -158,14 +181,14 @@ def resolve_write_token() -> str:
     Raises:
         KantataMisconfigured: If the settings cannot be read.
     """
-    with _one_line_errors("[push]"):
+    with one_line_errors("[push]"):
         found = resolve_configuration(_WriteToken(), sections=("push",))
     return found.kantata_write_token or ""
 
 
 def _whole_number(name: str, minimum: int) -> int:
-    """Return a whole number of the settings ``[push]``, else the default of ``PushSettings``."""
-    text = setting(name, str(getattr(PushSettings, name.removeprefix("push."))))
+    """Return a whole number of the settings ``[push]``."""
+    text = setting(name)
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < minimum:
         raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {minimum}")
     return int(text)
@@ -190,10 +213,10 @@ def alert_settings() -> AlertSettings:
     Raises:
         KantataMisconfigured: If a setting is invalid.
     """
-    url = setting("alerts.webhook_url", "").strip()
+    url = setting("alerts.webhook_url")
     if url and not _is_safe(url):
         raise KantataMisconfigured("[alerts] webhook_url is not an https address")
-    after = parse_duration(setting("alerts.alert_after", "6h"), "[alerts] alert_after")
+    after = parse_duration(setting("alerts.alert_after"), "[alerts] alert_after")
     return AlertSettings(webhook_url=url, after=after)
 
 
@@ -210,19 +233,19 @@ def _is_safe(url: str) -> bool:
     )
 
 
-def setting(name: str, default: str) -> str:
-    """Return a setting of the environment, config.toml or secrets.toml, else the default.
+def setting(name: str) -> str:
+    """Return a setting of the environment, config.toml or secrets.toml, else its default.
 
     Raises:
         KantataMisconfigured: If one of the files cannot be read.
     """
-    with _one_line_errors(name):
+    with one_line_errors(name):
         value: object = dlt.config.get(name)
-    return default if value is None else str(value)
+    return DEFAULTS[name] if value is None else str(value).strip()
 
 
 @contextmanager
-def _one_line_errors(name: str) -> Iterator[None]:
+def one_line_errors(name: str) -> Iterator[None]:
     """Raise one line about a setting, or a file of settings, that cannot be read."""
     try:
         yield

@@ -17,13 +17,11 @@ from warehouse.ledger.engine import check_ledger_url
 from warehouse.postgres_url import check_postgres_url
 from warehouse.target import Target
 
+from .declared import DEFAULTS
 from .settings import setting
 
-LOADER_FILE = ".milestones/loader.duckdb"
-PUBLISHED_FILE = "milestones.duckdb"
-# By default DuckDB takes most of the memory and keeps it. A million rows merge as fast with this
-# limit on one thread; three million spill to disk.
-_MEMORY = "256MB"
+LOADER_FILE = DEFAULTS["destination.duckdb.credentials"]
+PUBLISHED_FILE = DEFAULTS["warehouse.publish_to"]
 _DUCKDB = {
     "allocator_background_threads": True,
     "threads": 1,
@@ -35,29 +33,68 @@ _POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
 
-def configured_target(destination: str) -> Target:
+def configured_target(destination: str | None = None) -> Target:
     """Return the configured target: the warehouse and its ledger.
 
     Args:
-        destination: ``duckdb`` or ``postgres``.
+        destination: ``duckdb`` or ``postgres``; None for the one in ``[warehouse] destination``.
 
     Raises:
         WarehouseMisconfigured: If a setting of it is invalid.
     """
-    timezone = setting("warehouse.reporting_timezone", "UTC")
+    timezone = _timezone()
+    if (destination or configured_destination()) == "postgres":
+        return replace(_postgres_target(), timezone=timezone)
+    loader = _duckdb_file(setting("destination.duckdb.credentials"))
+    return replace(duckdb_target(loader, _published_file()), timezone=timezone)
+
+
+def configured_destination() -> str:
+    """Return the kind of warehouse that is configured: ``duckdb`` or ``postgres``.
+
+    Raises:
+        WarehouseMisconfigured: If it is another one.
+    """
+    destination = setting("warehouse.destination")
+    if destination not in ("duckdb", "postgres"):
+        raise WarehouseMisconfigured(
+            f"[warehouse] destination is {destination!r}; write it as duckdb or postgres"
+        )
+    return destination
+
+
+def check_warehouse_settings() -> None:
+    """Check the values in ``[warehouse]`` and ``[ledger]``, whatever the target is.
+
+    Raises:
+        WarehouseMisconfigured: If one of them is invalid.
+    """
+    configured_destination()
+    _timezone()
+    _memory_limit()
+    _published_file()
+    if url := setting("ledger.url"):
+        check_ledger_url(url)
+
+
+def _timezone() -> str:
+    """Return the time zone in which the target's marts are built, checked."""
+    timezone = setting("warehouse.reporting_timezone")
     if timezone not in pendulum.timezones():
         raise WarehouseMisconfigured(
             f"[warehouse] reporting_timezone is {timezone!r}; write it as Europe/Berlin or UTC"
         )
-    if destination == "postgres":
-        return replace(_postgres_target(), timezone=timezone)
-    loader = _duckdb_file(setting("destination.duckdb.credentials", LOADER_FILE))
-    published = setting("warehouse.publish_to", PUBLISHED_FILE)
+    return timezone
+
+
+def _published_file() -> Path:
+    """Return the DuckDB target's file for readers, as configured."""
+    published = setting("warehouse.publish_to")
     if not published:
         raise WarehouseMisconfigured(
             f"WAREHOUSE__PUBLISH_TO is empty: set it to a file, or unset it for {PUBLISHED_FILE}"
         )
-    return replace(duckdb_target(loader, Path(published)), timezone=timezone)
+    return Path(published).expanduser()
 
 
 def duckdb_target(loader: Path, published: Path) -> Target:
@@ -92,7 +129,7 @@ def duckdb_target(loader: Path, published: Path) -> Target:
 
 def _memory_limit() -> str:
     """Return the memory limit of the DuckDB target, checked."""
-    limit = setting("warehouse.memory_limit", _MEMORY)
+    limit = setting("warehouse.memory_limit")
     if not re.fullmatch(r"[1-9][0-9]{0,5} ?[MG]B", limit):
         raise WarehouseMisconfigured(f"[warehouse] memory_limit is {limit!r}; write it as 512MB")
     return limit
@@ -119,8 +156,8 @@ def _check_file(path: Path, what: str, name: str) -> None:
 
 def _ledger_url(default: str | None) -> str:
     """Return the URL of a target's ledger: LEDGER__URL, the default, or the Postgres warehouse."""
-    if url := setting("ledger.url", ""):
-        return check_ledger_url(url)
+    if url := setting("ledger.url"):
+        return check_ledger_url(url.replace("sqlite:///~/", f"sqlite:///{Path.home()}/", 1))
     return default or _postgres_url()
 
 
@@ -167,4 +204,4 @@ def _duckdb_file(credentials: str) -> Path:
         raise WarehouseMisconfigured(
             f"[destination.duckdb] credentials is {credentials!r}; write the path of a file"
         )
-    return Path(path)
+    return Path(path).expanduser()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pipelines.config.declared import DEFAULTS
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import alert_settings, kantata_settings, push_settings
-from pipelines.config.targets import configured_target
+from pipelines.config.start import check_settings
+from pipelines.config.targets import configured_destination, configured_target
 from pipelines.runtime.clock import Now, utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
@@ -18,7 +20,7 @@ from pipelines.writeback.result import PushResult
 from pipelines.writeback.service import push_changes
 from sources.kantata.errors import KantataError
 from warehouse import locks
-from warehouse.errors import WarehouseError
+from warehouse.errors import WarehouseError, WarehouseMisconfigured
 from warehouse.target import Target
 
 from .alert_policy import JobOutcome
@@ -79,7 +81,7 @@ class JobResult:
 
 
 def run_job(
-    destination: str,
+    destination: str | None,
     *,
     part: Part | None = None,
     wait: float = 0.0,
@@ -89,7 +91,7 @@ def run_job(
     """Run the scheduled job once, and send an alert if its state changed.
 
     Args:
-        destination: ``duckdb`` or ``postgres``.
+        destination: ``duckdb`` or ``postgres``; None for the one in ``[warehouse] destination``.
         part: The part to run; None for all.
         wait: Seconds to wait for another run that has the lock.
         observer: Informed of the job's progress.
@@ -99,12 +101,13 @@ def run_job(
         KantataError, WarehouseError, Stopped: As ``sync`` and ``push_changes`` do.
     """
     settings, target = alert_settings(), None
+    kind = destination or _destination_for_alerts()
 
     def alert(outcome: JobOutcome, warehouse: Target | None) -> None:
         send_alert(
             settings,
             outcome,
-            destination=destination,
+            destination=kind,
             target=warehouse,
             job=part or "run",
             now=now(),
@@ -112,6 +115,7 @@ def run_job(
         )
 
     try:
+        check_settings()
         target = configured_target(destination)
         result = _run_parts(target, part, wait=wait, observer=observer, now=now)
     except Stopped as stopped:  # no warehouse: only seconds are left
@@ -122,6 +126,14 @@ def run_job(
         raise
     alert(result.outcome, target)
     return result
+
+
+def _destination_for_alerts() -> str:
+    """Return the kind of warehouse whose alert state counts, also if the job's setting is wrong."""
+    try:
+        return configured_destination()
+    except WarehouseMisconfigured:
+        return DEFAULTS["warehouse.destination"]
 
 
 def _run_parts(

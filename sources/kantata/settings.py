@@ -7,6 +7,7 @@ PER_PAGE = 200  # API.md#pagination: the largest page
 ONLY_PER_REQUEST = 100  # API.md#unknowns, U13: the limit is unknown, so the URL is kept short
 MILESTONE_INCLUDES = "workspace,story,invoices,external_references"
 ATTEMPTS = 5
+MOST_IN_FLIGHT = 200
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 190.0  # seconds: Kantata gives up on a request after three minutes
 BATCH_ROWS = 10_000  # tables of this size let dlt load as fast as Arrow can

@@ -20,7 +20,7 @@ from ..api.envelope import Page
 from ..api.reader import KantataReader
 from ..api.transport import Parameters
 from ..errors import KantataIncomplete, KantataMisconfigured, KantataMoving
-from ..settings import ATTEMPTS, MILESTONE_INCLUDES, MILESTONES_PATH, PER_PAGE
+from ..settings import ATTEMPTS, MILESTONE_INCLUDES, MILESTONES_PATH, MOST_IN_FLIGHT, PER_PAGE
 
 ORDER = "created_at:asc"
 SCAN_ATTEMPTS = 3
@@ -57,8 +57,10 @@ class Scan:
         progress: Progress | None = None,
         filters: Parameters | None = None,
     ) -> None:
-        if not 1 <= in_flight <= 200:
-            raise KantataMisconfigured(f"requests_in_flight is {in_flight}; it must be 1 to 200")
+        if not 1 <= in_flight <= MOST_IN_FLIGHT:
+            raise KantataMisconfigured(
+                f"requests_in_flight is {in_flight}; it must be 1 to {MOST_IN_FLIGHT}"
+            )
         self.seen: dict[str, int] = {}
         self._reader = reader
         self._in_flight = in_flight

@@ -1,0 +1,102 @@
+"""Refuse settings that do not exist: a misspelled one would otherwise have no effect."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from dlt.common.configuration.specs import known_sections
+
+from sources.kantata.errors import KantataMisconfigured
+
+from .declared import SECTIONS, SETTINGS
+from .providers import dlt_providers
+
+_OUR_VARIABLES = tuple(f"{section.upper().replace('.', '__')}__" for section in SECTIONS)
+_KUBERNETES = re.compile(r"KANTATA_(SERVICE_.*|PORT(_.*)?)")  # of a service called kantata
+_DLT_SECTIONS = frozenset(v for v in vars(known_sections).values() if isinstance(v, str))
+_SAME_SECTION = 2  # edits, up to which a section's name is taken for a misspelled one of ours
+
+
+def check_names() -> None:
+    """Check that every setting in our sections, of the environment or a file, exists.
+
+    Raises:
+        KantataMisconfigured: If one does not; it names the one that may be meant.
+    """
+    unknown = [*_unknown_variables(os.environ), *_unknown_in_files()]
+    if unknown:
+        raise KantataMisconfigured("; ".join(unknown))
+
+
+def _unknown_variables(environment: Iterable[str]) -> Iterator[str]:
+    """Yield a line about each variable in our sections that is no setting."""
+    known = [*dict.fromkeys(n for s in SETTINGS for n in (s.environment, s.sectioned_variable))]
+    for name in sorted(environment):
+        is_ours = name.upper().startswith((*_OUR_VARIABLES, "KANTATA_"))
+        if is_ours and name not in known and not _KUBERNETES.fullmatch(name):
+            yield f"{name} is not a setting: {_suggestion(name, known)}"
+
+
+def _unknown_in_files() -> Iterator[str]:
+    """Yield a line about each setting or section that is misspelled in the files dlt reads."""
+    files = dict.fromkeys(
+        path for provider in dlt_providers() for path in provider.present_locations
+    )
+    for path in map(Path, files):
+        if path.suffix == ".toml":
+            for line in _unknown_in_file(tomllib.loads(path.read_text(encoding="utf-8"))):
+                yield f"{path}: {line}"
+
+
+def _unknown_in_file(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line about each misspelled setting or section in the content of a file."""
+    bare = [setting.key for setting in SETTINGS if setting.variable]
+    for name, value in content.items():
+        if not isinstance(value, Mapping):
+            if name.startswith("kantata_") and name not in bare:
+                yield f"{name} is not a setting: {_suggestion(name, bare)}"
+        elif name == "sources":
+            yield from _unknown_sections(value, "sources.", ["kantata"], frozenset())
+        else:
+            sections = [section for section in SECTIONS if "." not in section] + ["sources"]
+            yield from _unknown_sections({name: value}, "", sections, _DLT_SECTIONS)
+
+
+def _unknown_sections(
+    sections: Mapping[str, Any], prefix: str, ours: Sequence[str], others: frozenset[str]
+) -> Iterator[str]:
+    """Yield a line about each section whose name or keys are misspelled."""
+    for name, content in sections.items():
+        section = f"{prefix}{name}"
+        if section in SECTIONS and isinstance(content, Mapping):
+            keys = [setting.key for setting in SETTINGS if setting.section == section]
+            for key in content.keys() - set(keys):
+                yield f"[{section}] {key} is not a setting: {_suggestion(key, keys)}"
+        elif name not in (*ours, *others):
+            near = [known for known in ours if _distance(name, known) <= _SAME_SECTION]
+            if near:
+                yield f"[{section}] is not a section of settings: use [{prefix}{near[0]}]"
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    """Return the words that name the known settings whose names are most like this one."""
+    ratios = {k: SequenceMatcher(None, name.lower(), k.lower()).ratio() for k in known}
+    best = max(ratios.values())
+    nearest = [k for k, ratio in ratios.items() if ratio > best - 0.05][:2]
+    return f"use {' or '.join(nearest)}, or remove it"
+
+
+def _distance(first: str, second: str) -> int:
+    """Return how many letters must be inserted, removed or replaced to make two names equal."""
+    row = list(range(len(second) + 1))
+    for i, letter in enumerate(first, 1):
+        left, row[0] = row[0], i
+        for j, other in enumerate(second, 1):
+            left, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, left + (letter != other))
+    return row[-1]

@@ -1,0 +1,61 @@
+"""The settings in effect: their values, with secrets masked, and where each comes from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pipelines.config.declared import SETTINGS, Setting
+from pipelines.config.providers import dlt_providers
+
+_MASK = "[secret]"
+_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)[^&\\s]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectiveSetting:
+    """A setting as a command would use it.
+
+    Args:
+        name: Its name in the environment.
+        value: Its value; secrets and passwords are masked. None if it has none.
+        origin: ``default``, ``environment``, or the file it was read from.
+    """
+
+    name: str
+    value: str | None
+    origin: str
+
+
+def settings_in_effect() -> list[EffectiveSetting]:
+    """Return every setting that exists, with its value in effect, in the order of REFERENCE."""
+    return [_in_effect(setting) for setting in SETTINGS]
+
+
+def _in_effect(setting: Setting) -> EffectiveSetting:
+    """Return one setting with its value in effect."""
+    value, origin = _configured(setting)
+    if value is None:
+        value, origin = setting.default or None, "default"
+    return EffectiveSetting(
+        name=setting.environment, value=value and _masked(setting, value), origin=origin
+    )
+
+
+def _configured(setting: Setting) -> tuple[str | None, str]:
+    """Return a setting's value and its origin, as dlt finds it; None if it is not set."""
+    sections = setting.section.split(".")
+    for provider in dlt_providers():
+        for known in (tuple(sections), tuple(sections[:1]), ()):
+            value, _ = provider.get_value(setting.key, str, None, *known)
+            if value is not None and not isinstance(value, dict):
+                place = provider.get_value_location(setting.key, None, *known)
+                return str(value).strip(), place or provider.name
+            if isinstance(value, dict):
+                return "set in parts: [" + ".".join((*known, setting.key)) + "]", provider.name
+    return None, ""
+
+
+def _masked(setting: Setting, value: str) -> str:
+    """Return a setting's value without what is secret in it."""
+    return _MASK if setting.is_secret else _PASSWORD.sub(_MASK, value)

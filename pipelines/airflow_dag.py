@@ -26,6 +26,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from airflow.sdk import DAG, BaseOperator, Connection, Variable
 from airflow.sdk.exceptions import (
@@ -40,6 +41,15 @@ _DONE, _ACTION_REQUIRED = 0, 3
 _TRY_AGAIN = (75, 130, 143)  # and codes below 0: ended by a signal
 _WAIT = 600  # seconds to wait for another run
 _STOP = 15.0  # seconds from SIGTERM to the end
+# The parameters of a connection to Postgres, as its documentation lists them.
+_LIBPQ = frozenset({
+    "application_name", "channel_binding", "client_encoding", "connect_timeout", "gssencmode",
+    "gsslib", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle",
+    "keepalives_interval", "krbsrvname", "load_balance_hosts", "options", "passfile",
+    "require_auth", "requirepeer", "service", "sslcert", "sslcompression", "sslcrl", "sslcrldir",
+    "sslkey", "sslmode", "sslpassword", "sslrootcert", "sslsni", "ssl_max_protocol_version",
+    "ssl_min_protocol_version", "target_session_attrs", "tcp_user_timeout",
+})  # fmt: skip
 _LEVELS = {"info": "info", "warning": "warning", "error": "error"}
 
 
@@ -65,11 +75,10 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
             AirflowException: If it failed, and trying again may help.
         """
         settings = _settings()
-        destination = "postgres" if "DESTINATION__POSTGRES__CREDENTIALS" in settings else "duckdb"
         if self.part == "push":
             _check_push(settings)
         command = [Variable.get("milestones_command", "milestones"), "run", "--only", self.part]
-        command += ["--destination", destination, "--wait", str(_WAIT), "--log-format", "json"]
+        command += ["--wait", str(_WAIT), "--log-format", "json"]
         folder = Path(Variable.get("milestones_folder", "milestones"))
         folder.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(  # noqa: S603 - from Airflow's own variables
@@ -121,10 +130,20 @@ def _settings() -> dict[str, str]:
     if write := _connection("kantata_write"):
         found["KANTATA_WRITE_TOKEN"] = write.password or ""
     if postgres := _connection("milestones_postgres"):
-        url = "postgresql://" + postgres.get_uri().partition("://")[2]
+        url = _postgres_url(postgres.get_uri())
         found |= {"DESTINATION__POSTGRES__CREDENTIALS": url}
         found.setdefault("LEDGER__URL", url)
+    if "DESTINATION__POSTGRES__CREDENTIALS" in found:
+        found.setdefault("WAREHOUSE__DESTINATION", "postgres")
     return found
+
+
+def _postgres_url(uri: str) -> str:
+    """Return the URL of an Airflow connection, without the extras that only Airflow knows."""
+    parts = urlsplit(uri)
+    known = [(name, value) for name, value in parse_qsl(parts.query) if name in _LIBPQ]
+    query = f"?{urlencode(known, quote_via=quote)}" if known else ""
+    return f"postgresql://{parts.netloc}{parts.path}{query}"
 
 
 def _connection(name: str) -> Connection | None:

@@ -30,8 +30,20 @@ _ROWS_PER_BATCH = 50_000
 _ROWS_PER_INSERT = 500
 _PERMISSION_ERRORS = ("read-only transaction", "permission denied")
 _MEMORY_ERRORS = ("Out of Memory Error", "could not allocate block")
-_CONFIGURATION_ERRORS = (
+_ENCODING = "UTF8"
+# What no later run can fix, in the words of libpq and of the server.
+_CONNECTION_ERRORS = (
     "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not support SSL",
+    "certificate",
+    "invalid sslmode value",
+    "unrecognized configuration parameter",
+    "is not currently accepting connections",
+)
+_CONFIGURATION_ERRORS = (
+    *_CONNECTION_ERRORS,
     "does not exist",
     "not a valid DuckDB",
     *_PERMISSION_ERRORS,
@@ -130,6 +142,21 @@ class Database:
         """Whether the database is Postgres, which needs indexes and statistics, and not DuckDB."""
         return self._client.capabilities.sqlglot_dialect == "postgres"
 
+    def check_load_connection(self) -> None:
+        """Check that the driver that loads rows can connect to the database, too.
+
+        Raises:
+            WarehouseError: If it cannot.
+        """
+        if not self.is_postgres:
+            return
+        from adbc_driver_postgresql import dbapi as adbc  # here: only `check` needs it
+
+        try:
+            adbc.connect(self._client.credentials.to_native_representation()).close()
+        except adbc.Error as error:
+            raise load_failure(error) from None
+
     def ensure_schema(self, name: str) -> None:
         """Create a schema in the database if it does not exist.
 
@@ -179,7 +206,10 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
     """
     try:
         client = _sql_client(destination)
-        client.open_connection()
+        _check_encoding(client.open_connection())
+    except WarehouseError:
+        client.close_connection()
+        raise
     except Exception as error:  # each driver has its own errors
         message = f"no connection to the warehouse: {driver_message(error)}"
         if isinstance(error, ConfigurationException):
@@ -215,6 +245,17 @@ def _sql_client(destination: Destination[Any, Any]) -> SqlClientBase[Any]:
     return client
 
 
+def _check_encoding(connection: Any) -> None:  # noqa: ANN401 - a driver's own
+    """Refuse a Postgres database whose encoding cannot hold every text."""
+    if hasattr(connection, "info"):
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != _ENCODING:
+            raise WarehouseMisconfigured(
+                f"the Postgres database has the encoding {encoding}, which cannot hold every name: "
+                "create one with ENCODING 'UTF8' TEMPLATE template0, and use that"
+            )
+
+
 def _is_database_error(error: BaseException) -> bool:
     """Return whether a database error is the cause of an error, also within a step of dlt."""
     cause: BaseException | None = error
@@ -229,6 +270,8 @@ def database_failure(message: str) -> WarehouseError:
         return WarehouseMisconfigured(
             f"{message}. Raise DuckDB's memory limit, for example WAREHOUSE__MEMORY_LIMIT=1GB"
         )
+    if any(words in message for words in _CONNECTION_ERRORS):
+        return WarehouseMisconfigured(message)
     if any(words in message for words in _PERMISSION_ERRORS):
         return WarehouseMisconfigured(
             f"{message}. The destination must be the primary server, and its role must own the "

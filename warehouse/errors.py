@@ -2,6 +2,8 @@
 
     WarehouseError             exit code
     |- WarehouseMisconfigured  2  the destination or the folder is wrong: correct the configuration
+    |  |- NoWarehouse         2  there is no warehouse here: sync first, or use its folder
+    |  '- WarehouseMoved      2  it was moved to Postgres: use it there
     |- WarehouseUnavailable   75  no connection, or it was lost: try again later
     |- WarehouseBusy          75  another run holds the lock: wait for it
     |  |- LocksUnsupported    2  this system has no file locks: run milestones in WSL or a container
@@ -29,6 +31,14 @@ class WarehouseMisconfigured(WarehouseError):
     """The configuration names no warehouse or ledger that this release can use."""
 
     exit_code = 2
+
+
+class NoWarehouse(WarehouseMisconfigured):
+    """No run has created a warehouse at this place."""
+
+
+class WarehouseMoved(WarehouseMisconfigured):
+    """The DuckDB warehouse was moved to Postgres, and nothing reads this one any more."""
 
 
 class WarehouseUnavailable(WarehouseError):

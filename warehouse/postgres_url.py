@@ -1,47 +1,75 @@
-"""Which texts are Postgres URLs: for the credentials of the warehouse, and for a ledger."""
+"""The ways to name a Postgres database, for warehouse and ledger: all that libpq takes."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from urllib.parse import quote
 
-import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError
+import psycopg2
+from psycopg2.extensions import parse_dsn
 
 from .errors import WarehouseMisconfigured
 
-POSTGRES_DRIVERS = ("postgresql", "postgres", "postgresql+psycopg2")
 POSTGRES_URL_FORM = (
     "postgresql://user:password@host:5432/database. In a password write @ as %40, / as %2F, "
     "? as %3F, # as %23, : as %3A and % as %25."
 )
-_HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")  # empty: the socket of this machine
+_SCHEME = re.compile(r"postgres(ql)?(\+psycopg2)?://")
+_UNKNOWN = re.compile(r'invalid (?:URI query parameter|connection option) ?"?:? ?"?([\w.]+)"')
+# A name, an address, or the folder of a socket. Empty: the socket of this machine.
+_HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.%]+|[/@].*")
 
 
 def check_postgres_url(url: str, setting: str) -> str:
-    """Return a Postgres URL unchanged if it is valid.
+    """Return the name of a Postgres database unchanged if libpq can read it.
 
     Args:
-        url: The URL. Messages never contain it, since any part of it may be a password.
+        url: A URL, or ``key=value`` pairs. Messages never contain it, since any part of it may be a
+            password.
         setting: The name of the setting it comes from, for the message.
 
     Raises:
-        WarehouseMisconfigured: If it is not a Postgres URL.
+        WarehouseMisconfigured: If libpq cannot read it, or does not know one of its parameters.
     """
-    if not is_postgres_url(url):
-        raise WarehouseMisconfigured(f"{setting} must have the form {POSTGRES_URL_FORM}")
+    postgres_parameters(url, setting)
     return url
 
 
-def is_postgres_url(url: str) -> bool:
-    """Return whether a text is a URL of a Postgres database."""
+def postgres_parameters(url: str, setting: str, other_form: str = "") -> dict[str, str]:
+    """Return libpq's parameters in the name of a Postgres database, decoded.
+
+    Args:
+        url: As of ``check_postgres_url``.
+        setting: As of ``check_postgres_url``.
+        other_form: Another form that the setting may have, for the message.
+
+    Raises:
+        WarehouseMisconfigured: As ``check_postgres_url`` does.
+    """
+    wrong = WarehouseMisconfigured(f"{setting} must have the form {other_form}{POSTGRES_URL_FORM}")
+    is_url = "://" in url
+    # A second @ in a URL belongs to the password, and then no host follows.
+    if not url or (is_url and (not _SCHEME.match(url) or url.count("@") > 1)):
+        raise wrong
     try:
-        parts = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        return False
-    return (
-        parts.drivername in POSTGRES_DRIVERS
-        and _HOST.fullmatch(parts.host or "") is not None
-        and 0 < (parts.port or 5432) < 65536
-        and "@" not in (parts.database or "")
-        and url.count("@") <= 1  # a second @ belongs to the password, and then no host follows
+        found: dict[str, str] = parse_dsn(_SCHEME.sub("postgresql://", url, count=1))
+    except psycopg2.ProgrammingError as error:
+        if unknown := _UNKNOWN.search(str(error)):
+            raise WarehouseMisconfigured(
+                f"{setting} has the parameter {unknown[1]}, which Postgres does not know: remove it"
+            ) from None
+        raise wrong from None
+    hosts, ports = found.get("host", "").split(","), found.get("port", "").split(",")
+    is_valid = all(_HOST.fullmatch(host) for host in hosts) and all(
+        not port or (port.isdecimal() and 0 < int(port) < 65536) for port in ports
     )
+    if not is_valid or "@" in found.get("dbname", ""):
+        raise wrong
+    return found
+
+
+def postgres_uri(parameters: Mapping[str, object]) -> str:
+    """Return a URI with these parameters that every version of libpq reads alike."""
+    pairs = (f"{name}={quote(str(value), safe='')}" for name, value in parameters.items())
+    return "postgresql:///?" + "&".join(pairs)

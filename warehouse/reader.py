@@ -12,7 +12,7 @@ import duckdb
 from dlt.destinations.exceptions import DatabaseException
 
 from warehouse.database import Database, QueryResult, connect, driver_message
-from warehouse.errors import WarehouseBusy, WarehouseError
+from warehouse.errors import NoWarehouse, WarehouseBusy, WarehouseError
 from warehouse.locks import file_lock
 
 from .target import Target
@@ -82,11 +82,15 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
         with connect(target.destination) as database:
             database.execute("begin isolation level repeatable read read only")
             if "billing_milestones" not in database.tables():
-                raise WarehouseError(f"Postgres {NO_MILESTONES_YET}")
+                raise no_warehouse(target)
             yield _PostgresReader(database)
         return
     if not target.loader.exists():
-        raise WarehouseError(f"there is no {target.loader} yet: run `milestones sync`")
+        check_exists(target)
+        assert target.published  # noqa: S101 - it exists
+        with _open_duckdb(target.published) as reader:
+            yield reader
+        return
     try:
         with file_lock(target.lock, shared=True), _open_duckdb(target.loader) as reader:
             yield reader
@@ -95,6 +99,34 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
             raise
         with _open_duckdb(target.published, f"{target.published} ({busy})") as reader:
             yield reader
+
+
+def no_warehouse(target: Target) -> NoWarehouse:
+    """Return the error for a target without a warehouse; it says where it was looked for."""
+    place = target.folder.absolute() if target.loader else "this Postgres database"
+    return NoWarehouse(
+        f"there is no warehouse in {place}: run `milestones sync`, which creates one, or "
+        + (
+            "start the command in the folder of your warehouse"
+            if target.loader
+            else "correct DESTINATION__POSTGRES__CREDENTIALS"
+        )
+    )
+
+
+def check_exists(target: Target) -> None:
+    """Check that there is a warehouse to read, without creating anything.
+
+    Raises:
+        NoWarehouse: If no run has created one.
+        WarehouseError: If Postgres does not answer.
+    """
+    if target.loader is None:
+        with connect(target.destination) as database:
+            if "sync_runs" not in database.tables():
+                raise no_warehouse(target)
+    elif not target.loader.exists() and not (target.published and target.published.exists()):
+        raise no_warehouse(target)
 
 
 class _PostgresReader:

@@ -27,6 +27,7 @@ class Target:
         published: The DuckDB file for readers; None for Postgres.
         timezone: ``reporting_timezone``: it decides which day is today in the marts, and where a
             month begins.
+        address: The server and database of Postgres, for people; empty for DuckDB.
     """
 
     destination: Destination[Any, Any]
@@ -37,6 +38,7 @@ class Target:
     loader: Path | None = None
     published: Path | None = None
     timezone: str = "UTC"
+    address: str = ""
 
     @cached_property
     def ledger_url(self) -> str:

@@ -50,10 +50,17 @@ def changes(
 
 
 def _has_no_ledger(target: Target, as_json: bool) -> bool:
-    """Return whether there is no ledger of changes yet; print that if so."""
+    """Return whether there is no warehouse, or no ledger of changes; print that if so."""
+    from warehouse.errors import NoWarehouse
     from warehouse.ledger.engine import missing_ledger_message
+    from warehouse.reader import check_exists
 
-    if why := missing_ledger_message(target.ledger_url):
+    why = ""
+    try:
+        check_exists(target)
+    except NoWarehouse as error:
+        why = str(error)
+    if why := why or missing_ledger_message(target.ledger_url):
         print_err(why)
         if as_json:
             print_json([])
@@ -193,11 +200,13 @@ def _plan(destination: Warehouse | None, as_json: bool) -> None:
     from pipelines.config.targets import configured_target
     from pipelines.runtime.clock import utc_now
     from pipelines.writeback import service
+    from warehouse.reader import check_exists
 
     from . import render_changes
     from .labels import labels
 
     target = configured_target(destination)
+    check_exists(target)
     if _has_no_ledger(target, as_json):
         return
     steps = service.plan_changes(kantata_settings(), push_settings(), target=target, now=utc_now)
@@ -281,9 +290,13 @@ def audit(
 
     from . import render_changes
 
-    with handle_errors(as_json), open_ledger(configured_target(destination)) as ledger:
-        ledger.change(change_id)
-        events = ledger.events(change_id)
+    with handle_errors(as_json):
+        target = configured_target(destination)
+        if _has_no_ledger(target, as_json):
+            return
+        with open_ledger(target) as ledger:
+            ledger.change(change_id)
+            events = ledger.events(change_id)
         if as_json:
             print_json([vars(event) for event in events])
         else:

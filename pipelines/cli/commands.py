@@ -207,7 +207,7 @@ def rebind(destination: Warehouse | None, *, reason: str, as_json: bool) -> None
 def move(as_json: bool) -> None:
     """Implement the command `move`: move the DuckDB warehouse and its ledger to Postgres."""
     with handle_errors(as_json), stop_on_signals():
-        source = configured_target(Warehouse.DUCKDB)
+        source = configured_target(Warehouse.DUCKDB, moved_too=True)
         target = configured_target(Warehouse.POSTGRES)
         with console_observer() as observer:
             moved = migrate(source, target, observer.phase, utc_now)
@@ -223,7 +223,7 @@ def _render_migration(moved: MigrationResult) -> None:
     print_out(f"moved: {rows}")
     if moved.changes is not None:
         print_out(f"moved {moved.changes:,} changes; the old ledger is now {moved.old_ledger}")
-    print_out("from now on: milestones run --destination postgres")
+    print_out("from now on: set WAREHOUSE__DESTINATION=postgres")
 
 
 def sandbox(*, port: int, milestones: int, seed: int, latency: float, token: str) -> None:

@@ -14,7 +14,9 @@ from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.ledger.engine import check_ledger_url
-from warehouse.postgres_url import check_postgres_url
+from warehouse.moved import check_not_moved
+from warehouse.postgres_destination import LibpqDestination
+from warehouse.postgres_url import check_postgres_url, postgres_parameters
 from warehouse.target import Target
 
 from .declared import DEFAULTS
@@ -33,20 +35,25 @@ _POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
 
-def configured_target(destination: str | None = None) -> Target:
+def configured_target(destination: str | None = None, *, moved_too: bool = False) -> Target:
     """Return the configured target: the warehouse and its ledger.
 
     Args:
         destination: ``duckdb`` or ``postgres``; None for the one in ``[warehouse] destination``.
+        moved_too: Whether a DuckDB warehouse may have been moved to Postgres.
 
     Raises:
         WarehouseMisconfigured: If a setting of it is invalid.
+        WarehouseMoved: If it was moved to Postgres.
     """
     timezone = _timezone()
     if (destination or configured_destination()) == "postgres":
         return replace(_postgres_target(), timezone=timezone)
     loader = _duckdb_file(setting("destination.duckdb.credentials"))
-    return replace(duckdb_target(loader, _published_file()), timezone=timezone)
+    target = replace(duckdb_target(loader, _published_file()), timezone=timezone)
+    if not moved_too:
+        check_not_moved(target)
+    return target
 
 
 def configured_destination() -> str:
@@ -181,19 +188,22 @@ def _postgres_credentials() -> object:
 def _postgres_target() -> Target:
     """Return the target of a Postgres warehouse."""
     credentials = _postgres_credentials()
+    address = ""
     if isinstance(credentials, str) and credentials:
-        check_postgres_url(credentials, _POSTGRES_CREDENTIALS)
+        found = postgres_parameters(credentials, _POSTGRES_CREDENTIALS)
+        address = f"{found.get('host', 'this machine')}/{found.get('dbname', '')}"
     if not credentials:
         raise WarehouseMisconfigured(
             "Postgres is not configured: set DESTINATION__POSTGRES__CREDENTIALS to postgresql://user:password@"
             "host:5432/database, or [destination.postgres] credentials in .dlt/secrets.toml"
         )
     return Target(
-        destination=dlt.destinations.postgres(),
+        destination=LibpqDestination(),
         name="postgres",
         find_ledger=partial(_ledger_url, None),
         folder=Path(LOADER_FILE).parent,
         stem="postgres",
+        address=address,
     )
 
 

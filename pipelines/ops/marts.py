@@ -9,6 +9,7 @@ from warehouse.errors import WarehouseError
 from warehouse.models import build
 from warehouse.models.build import Finding, Severity
 from warehouse.raw import runs
+from warehouse.reader import check_exists, open_reader
 from warehouse.target import Target
 
 
@@ -19,6 +20,7 @@ def rebuild_marts(target: Target) -> list[str]:
         WarehouseError: If no run was validated yet, a later run loaded rows without validating
             them, or a blocking check fails.
     """
+    check_exists(target)
     with locked(target) as lock:
         with open_existing(lock) as database:
             prepare_tables(database)
@@ -38,9 +40,15 @@ def rebuild_marts(target: Target) -> list[str]:
 def check_marts(target: Target) -> list[Finding]:
     """Run every check of the marts; return what they find.
 
+    A monitor on another machine may have only the published file, which is then checked.
+
     Raises:
         WarehouseError: If the marts do not exist.
     """
+    check_exists(target)
+    if target.loader and not target.loader.exists():
+        with open_reader(target) as reader:
+            return build.run_checks(reader)
     with locked(target) as lock, open_existing(lock) as database:
         if not build.are_built(database):
             raise WarehouseError("marts are missing: run `milestones sync`")

@@ -21,8 +21,10 @@ from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger, connect_ledger
 from warehouse.ledger.transfer import transfer_ledger
 from warehouse.models import build
+from warehouse.moved import Move, complete_move, mark_as_moved
 from warehouse.raw import export, proof, runs
 from warehouse.raw.summary import run_ids
+from warehouse.reader import check_exists
 from warehouse.target import Target
 
 
@@ -59,6 +61,7 @@ def migrate(
     Raises:
         WarehouseError: If there is nothing to move, or the target is not empty.
     """
+    check_exists(source)
     with locked(source) as source_lock, locked(target) as target_lock:
         with open_existing(source_lock) as old:
             phase("copying")
@@ -71,6 +74,7 @@ def migrate(
                 export.copy_by_sql(old, new)
         phase("building marts")
         _build_marts(target)
+        complete_move(source)
     return MigrationResult(rows=rows, changes=changes, old_ledger=retired)
 
 
@@ -82,7 +86,7 @@ def _check_target(old: Database, target: Target) -> None:
     if runs_there != runs_here[: len(runs_there)]:
         raise WarehouseMisconfigured(
             "this Postgres holds a warehouse already. If it was moved there, continue with: "
-            "milestones run --destination postgres. Else set DESTINATION__POSTGRES__CREDENTIALS "
+            "WAREHOUSE__DESTINATION=postgres. Else set DESTINATION__POSTGRES__CREDENTIALS "
             "to an empty database"
         )
 
@@ -114,10 +118,9 @@ def _build_marts(target: Target) -> None:
 
 def _ledger_file(source: Target, target: Target) -> Path | None:
     """Return the file of the ledger to migrate; None unless it moves from a file to a database."""
-    old_url, new_url = sa.make_url(source.ledger_url), target.ledger_url
-    if old_url.get_backend_name() != "sqlite" or new_url.startswith("sqlite"):
+    if not source.ledger_url.startswith("sqlite") or target.ledger_url.startswith("sqlite"):
         return None
-    return Path(old_url.database or "")
+    return Path(sa.make_url(source.ledger_url).database or "")
 
 
 def _retired_name(file: Path) -> Path:
@@ -161,6 +164,7 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
     """Migrate the ledger from a file to a database; return its changes, and the renamed file."""
     file = _ledger_file(source, target)
     if file is None:
+        _mark_as_moved(source, target, now, None)
         return None, None
     retired = _retired_name(file)
     _check_retired_ledger(source, target, now)  # again: copying takes long
@@ -168,13 +172,28 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
         new = stack.enter_context(connect_ledger(target.ledger_url, now))
         stack.enter_context(push_lock(new))
         if retired.exists():  # and this Postgres has it
+            _mark_as_moved(source, target, now, file)
             return len(new.changes()), retired
         if not file.exists():
+            _mark_as_moved(source, target, now, None)
             return None, None
         old = stack.enter_context(connect_ledger(source.ledger_url, now))
         stack.enter_context(push_lock(old))
         _copy_changes(new, old, file)
+        _mark_as_moved(source, target, now, file)  # first: a mark without a retired ledger is void
         return len(old.changes()), _retire(file, retired)
+
+
+def _mark_as_moved(source: Target, target: Target, now: Now, ledger: Path | None) -> None:
+    """Mark the DuckDB warehouse as migrated, so that nobody proposes or syncs there any more."""
+    move = Move(
+        moved_to=target.address,
+        moved_at=now().isoformat(),
+        is_complete=False,
+        ledger=str(ledger.absolute()) if ledger else None,
+        retired_ledger=str(_retired_name(ledger).absolute()) if ledger else None,
+    )
+    mark_as_moved(source, move)
 
 
 def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:

@@ -152,6 +152,7 @@ def _warehouse(target: Target) -> CheckResult:
                     "warehouse", f"{target.loader} does not exist yet; the first run creates it"
                 )
             with connect(target.destination) as database:
+                database.check_load_connection()
                 count = count_milestones(database)
     except LocksUnsupported as error:
         return CheckResult("warehouse", str(error), error.exit_code)

@@ -154,6 +154,8 @@ def _begin(lock: WarehouseLock, observer: RunObserver, now: Now) -> _Job:
         prepare_tables(database)
         runs.end_killed_runs(database)
         history = runs.run_history(database)
+        if history.last_run_id is None:
+            observer.note(f"creating a new warehouse in {lock.target.loader or 'Postgres'}")
         if history.has_unfinished_run:
             schema.remove_orphans(database)
         run_id = runs.next_run_id(now(), history.last_run_id)

@@ -11,9 +11,10 @@ from dlt.destinations.exceptions import DatabaseException
 from sources.kantata.schema import LOADED
 from warehouse import locks
 from warehouse.database import Database, connect, driver_message
-from warehouse.errors import WarehouseError, WarehouseUnavailable
+from warehouse.errors import WarehouseUnavailable
 from warehouse.publish import publish
 from warehouse.raw import schema
+from warehouse.reader import no_warehouse
 from warehouse.target import Target
 
 from .loader import translate_errors
@@ -83,14 +84,14 @@ def open_existing(lock: WarehouseLock) -> Iterator[Database]:
     """Open a session's connection to a warehouse that earlier runs have filled.
 
     Raises:
-        WarehouseError: If no run has filled it yet.
+        NoWarehouse: If no run has created it yet.
     """
     target = lock.target
     if target.loader and not target.loader.exists():
-        raise WarehouseError(f"there is no {target.loader} yet: run `milestones sync`")
+        raise no_warehouse(target)
     with connect(target.destination) as database:
         if "sync_runs" not in database.tables():
-            raise WarehouseError("there are no milestones yet: run `milestones sync`")
+            raise no_warehouse(target)
         yield database
 
 

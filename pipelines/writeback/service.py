@@ -28,7 +28,7 @@ from warehouse.ledger.engine import missing_ledger_message
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger, connect_ledger
 from warehouse.raw.account_binding import Origin, read_origin
-from warehouse.reader import open_reader
+from warehouse.reader import check_exists, open_reader
 from warehouse.target import Target
 
 from .dry_run import dry_run
@@ -83,6 +83,7 @@ def push_changes(
     """
     locks.ensure_supported()
     _check_enabled(settings)
+    check_exists(target)
     if why := missing_ledger_message(target.ledger_url):
         observer.note(f"nothing to push: {why}")
         return PushResult()
@@ -114,6 +115,7 @@ def reconcile_changes(
             push is running.
     """
     locks.ensure_supported()
+    check_exists(target)
     if why := missing_ledger_message(target.ledger_url):
         observer.note(f"nothing to reconcile: {why}")
         return PushResult()

@@ -153,7 +153,14 @@ def test_moving_to_postgres_takes_everything(
     )  # fmt: skip
     assert again.returncode == 2
     assert "holds a warehouse already" in again.stderr
-    assert "continue with: milestones run --destination postgres" in again.stderr
+    assert "continue with: WAREHOUSE__DESTINATION=postgres" in again.stderr
+    for words in (("sync",), ("changes",), ("status", "--json")):
+        refused = run_milestones(*words, env=os.environ)
+        assert refused.returncode == 2
+        assert "was moved to Postgres (127.0.0.1/" in refused.stderr + refused.stdout
+        assert "set WAREHOUSE__DESTINATION=postgres" in refused.stderr + refused.stdout
+    there = run_milestones("changes", env=os.environ | {"WAREHOUSE__DESTINATION": "postgres"})
+    assert there.returncode == 0
 
 
 def move_to(url: str) -> subprocess.CompletedProcess[str]:
@@ -190,6 +197,8 @@ def test_a_move_after_a_rehearsal_takes_the_ledger(
         assert (left.returncode, left.stdout) == (2, "")
         assert f"mv '{kept}' '{file}'" in left.stderr
         assert move_to(postgres_url).returncode == 0  # this database has it already
+        refused = run_milestones("changes", env=os.environ)
+        assert f"mv '{kept.absolute()}' '{file.absolute()}'" in refused.stderr
         another = desk.proposed(desk.draft(Action.UPDATE))
         two = move_to(real)
         assert (two.returncode, two.stdout) == (2, "")
@@ -197,6 +206,7 @@ def test_a_move_after_a_rehearsal_takes_the_ledger(
         assert desk.change(another) == another
         assert kept.read_bytes() == renamed
         kept.replace(file)
+        assert run_milestones("changes", env=os.environ).returncode == 0
         assert move_to(real).returncode == 0
         assert ledger_state(real) == before
         assert not file.exists()

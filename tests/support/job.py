@@ -57,7 +57,7 @@ class Job:
     @property
     def target(self) -> Target:
         """The warehouse that the job loads."""
-        return configured_target(self.name)
+        return configured_target(self.name, moved_too=True)
 
     def sync(self, sandbox: Sandbox, **options: Any) -> SyncResult:  # noqa: ANN401 - fields of SyncOptions
         """Run the job once against a sandbox: a full scan, unless the options differ."""

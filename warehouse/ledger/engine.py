@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from warehouse.errors import WarehouseMisconfigured, WarehouseUnavailable, WarehouseUnwritable
-from warehouse.postgres_url import POSTGRES_DRIVERS, POSTGRES_URL_FORM, is_postgres_url
+from warehouse.postgres_url import postgres_parameters, postgres_uri
 
 from .schema import SCHEMA
 
+_SQLITE_FORM = "sqlite:///path/to/ledger.sqlite or "
 _UNWRITABLE = ("readonly", "unable to open", "disk is full", "disk I/O")
 _MISCONFIGURED = (
     "authentication failed", "does not exist", "not a database", "permission denied",
@@ -28,11 +31,7 @@ def check_ledger_url(url: str) -> str:
         WarehouseMisconfigured: If it is not the URL of a SQLite file or of a Postgres database.
     """
     if not url.startswith("sqlite"):
-        if not is_postgres_url(url):
-            raise WarehouseMisconfigured(
-                "LEDGER__URL must have the form sqlite:///path/to/ledger.sqlite or "
-                f"{POSTGRES_URL_FORM}"
-            )
+        postgres_parameters(url, "LEDGER__URL", other_form=_SQLITE_FORM)
         return url
     try:
         database = sa.make_url(url).database or ""
@@ -60,19 +59,15 @@ def create_ledger_engine(url: str) -> sa.Engine:
         WarehouseMisconfigured: If the URL is invalid.
         WarehouseUnwritable: If the folder of the SQLite file cannot be created.
     """
-    try:
-        parsed = sa.make_url(url)
-    except ArgumentError:
-        parsed = URL.create("none")
-    if parsed.drivername in POSTGRES_DRIVERS:
-        parsed = parsed.set(drivername="postgresql+psycopg2")
-        return sa.create_engine(parsed, poolclass=NullPool, hide_parameters=True)
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite") or not parsed.database:
-        raise WarehouseMisconfigured(
-            "LEDGER__URL must be sqlite:///path/to/ledger.sqlite or "
-            "postgresql://user:password@host:5432/database"
-        )
-    return _create_sqlite_engine(parsed)
+    if check_ledger_url(url).startswith("sqlite"):
+        return _create_sqlite_engine(sa.make_url(url))
+    uri = postgres_uri(postgres_parameters(url, "LEDGER__URL"))
+    return sa.create_engine(
+        "postgresql+psycopg2://",
+        creator=partial(psycopg2.connect, uri),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
 
 
 def _create_sqlite_engine(url: URL) -> sa.Engine:

@@ -64,7 +64,7 @@ class Airflow:
             "AIRFLOW_VAR_MILESTONES_SETTINGS": json.dumps(settings),
         }
         if job.url:
-            environment["AIRFLOW_CONN_MILESTONES_POSTGRES"] = job.url
+            environment["AIRFLOW_CONN_MILESTONES_POSTGRES"] = f"{job.url}?__extra__=%7B%7D"
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         run = {"environment": environment, "timeout": timeout}

@@ -42,7 +42,7 @@ def changes(
 
     with handle_errors(as_json):
         target = configured_target(destination)
-        if _has_no_ledger(target, as_json):
+        if _has_no_warehouse(target, as_json) or _has_no_ledger(target, as_json):
             return
         with open_ledger(target) as ledger:
             found = ledger.changes(None if everything else OPEN)
@@ -50,17 +50,27 @@ def changes(
 
 
 def _has_no_ledger(target: Target, as_json: bool) -> bool:
-    """Return whether there is no warehouse, or no ledger of changes; print that if so."""
-    from warehouse.errors import NoWarehouse
+    """Return whether there is no ledger of changes yet; print that if so."""
     from warehouse.ledger.engine import missing_ledger_message
+
+    return _is_missing(missing_ledger_message(target.ledger_url), as_json)
+
+
+def _has_no_warehouse(target: Target, as_json: bool) -> bool:
+    """Return whether there is no warehouse, and so no changes; print that if so."""
+    from warehouse.errors import NoWarehouse
     from warehouse.reader import check_exists
 
-    why = ""
     try:
         check_exists(target)
     except NoWarehouse as error:
-        why = str(error)
-    if why := why or missing_ledger_message(target.ledger_url):
+        return _is_missing(str(error), as_json)
+    return False
+
+
+def _is_missing(why: str, as_json: bool) -> bool:
+    """Return whether there is a reason why there are no changes; print it if so."""
+    if why:
         print_err(why)
         if as_json:
             print_json([])
@@ -292,7 +302,7 @@ def audit(
 
     with handle_errors(as_json):
         target = configured_target(destination)
-        if _has_no_ledger(target, as_json):
+        if _has_no_warehouse(target, as_json):
             return
         with open_ledger(target) as ledger:
             ledger.change(change_id)

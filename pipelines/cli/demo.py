@@ -19,9 +19,9 @@ from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
 from warehouse import locks
 from warehouse.raw.history import (
-    MonthToInvoice,
+    PeriodToInvoice,
     VersionChange,
-    months_to_invoice,
+    periods_to_invoice,
     version_changes,
 )
 from warehouse.target import Target
@@ -36,9 +36,9 @@ PUBLISHED = Path("milestones-demo.duckdb")
 MILESTONES = 2_000
 
 _TRY = (
-    "select currency, count(*), sum(amount_in_cents * unit_per_subunit) as amount\n"
-    "from kantata.billing_milestones join kantata.currencies on iso_code = currency\n"
-    "where invoice_id is null group by currency;"
+    "select currency, count(*) as milestones, sum(amount) as amount\n"
+    "from kantata_marts.billing_milestones\n"
+    "where status <> 'invoiced' group by currency;"
 )
 
 
@@ -66,8 +66,10 @@ def _demo() -> None:
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
         out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
         out.print(_changes_table(version_changes(warehouse, last)))
-        out.print("\n[bold]5. USD still to be invoiced, by month[/]")
-        out.print(_chart(months_to_invoice(warehouse, "USD", "2026-11-01", limit=6)))
+        periods = periods_to_invoice(warehouse, "USD", months=6)
+        total = format_amount(sum(p.subunits for p in periods), periods[0].unit)
+        out.print(f"\n[bold]5. USD {total} still to be invoiced, by month[/]")
+        out.print(_chart(periods))
     out.print(f"\nEverything is in [bold]{PUBLISHED}[/]. Open it and try:\n")
     out.print(escape(_TRY), soft_wrap=True)
 
@@ -123,11 +125,12 @@ def _changed_fields(change: VersionChange) -> dict[str, tuple[str, str]]:
     return fields
 
 
-def _chart(months: list[MonthToInvoice]) -> Table:
-    """Return the demo's bar chart of amounts to invoice, a row for each month."""
+def _chart(periods: list[PeriodToInvoice]) -> Table:
+    """Return the demo's bar chart of amounts to invoice, a row for each period."""
     table = Table.grid(padding=(0, 2))
-    most = max((month.subunits for month in months), default=0)
-    for month in months:
-        bar = Bar(max(most, 1), 0, max(0, month.subunits), width=40, color="green")
-        table.add_row(month.month, f"{format_amount(month.subunits, month.unit):>14}", bar)
+    most = max((period.subunits for period in periods), default=0)
+    for period in periods:
+        colour = "red" if period.name == "overdue" else "green"
+        bar = Bar(max(most, 1), 0, max(0, period.subunits), width=40, color=colour)
+        table.add_row(period.name, f"{format_amount(period.subunits, period.unit):>14}", bar)
     return table

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pipelines.ops.status import Status
 from warehouse.raw.runs import Run, RunStatus
+from warehouse.raw.summary import MonthTotal
 
 from . import output
 from .output import exact_amount, format_amount
@@ -69,8 +70,9 @@ def _months_table(found: Status) -> Table:
         table.add_column(escape(currency), justify="right")
     sums: dict[str, dict[str, int]] = {}
     for month in found.months:
-        line = sums.setdefault(_period(month.due), {})
-        line[month.currency] = line.get(month.currency, 0) + month.subunits
+        for period, subunits in _periods(month).items():
+            line = sums.setdefault(period, {})
+            line[month.currency] = line.get(month.currency, 0) + subunits
     for name, line in sums.items():
         cells = (
             format_amount(line[c], found.units.get(c)) if c in line else "" for c in currencies
@@ -79,10 +81,19 @@ def _months_table(found: Status) -> Table:
     return table
 
 
-def _period(due: date | None) -> str:
-    """Return the name of a due date's line in the status: its month, earlier, later or no date."""
-    if due is None:
-        return "no date"
+def _periods(month: MonthTotal) -> dict[str, int]:
+    """Return the lines of the status to which a month's amount belongs, with its part of each."""
+    if month.due is not None:
+        return {_period(month.due): month.subunits}
+    parts = {
+        "unscheduled": month.subunits - month.invoiced,
+        "invoiced, without a date": month.invoiced,
+    }
+    return {name: subunits for name, subunits in parts.items() if subunits}
+
+
+def _period(due: date) -> str:
+    """Return the name of a due date's line in the status: its month, earlier or later."""
     today = pendulum.today("UTC").date()
     away = (due.year - today.year) * 12 + due.month - today.month
     if away < -_PAST:

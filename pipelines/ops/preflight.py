@@ -20,6 +20,7 @@ from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse.database import connect
 from warehouse.errors import (
     LocksUnsupported,
+    NoWarehouse,
     WarehouseBusy,
     WarehouseError,
     WarehouseMisconfigured,
@@ -134,10 +135,12 @@ def _account(reader: KantataReader, target: Target) -> CheckResult:
         with open_reader(target) as warehouse:
             origin = read_origin(warehouse)
         check_warehouse_account(origin, account, reader, bound_ledger_account(target))
+    except NoWarehouse:
+        return CheckResult("account", f"{account}; the first run binds the warehouse to it")
     except WarehouseMisconfigured as error:
         return CheckResult("account", str(error), error.exit_code)
-    except WarehouseError:  # there is no warehouse, or the check of it says what is wrong
-        return CheckResult("account", f"{account}")
+    except WarehouseError:  # the check of the warehouse says what is wrong
+        return CheckResult("account", str(account))
     except KantataError as error:
         return CheckResult("account", str(error), error.exit_code)
     return CheckResult("account", f"{account}; the warehouse was filled from it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -22,12 +22,13 @@ from pipelines.runtime.signals import Stopped, in_thread
 from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
 from warehouse.account import AccountBinding
 from warehouse.database import Database, connect
-from warehouse.errors import WarehouseError, WarehouseUnproven
+from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
 from warehouse.models import build
 from warehouse.raw import proof, runs, schema
 from warehouse.raw.account_binding import Origin, bind_account, read_origin
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.raw.state import LoadedState
+from warehouse.raw.summary import live_milestones_by_project
 
 from .account import CheckedAccount, check_account
 from .loader import load, reset_pipeline, root_cause, translate_errors
@@ -93,7 +94,7 @@ def sync(
     """
     target = lock.target
     with translate_errors(target):
-        job = _begin(lock, observer, now)
+        job = _begin(lock, options, observer, now)
         run = job.run
         observer.began(run.run_id)
         with _recorded_in_sync_runs(job.pipeline, run, now):
@@ -147,11 +148,16 @@ def build_context(run: Run, timezone: str) -> build.BuildContext:
     )
 
 
-def _begin(lock: WarehouseLock, observer: RunObserver, now: Now) -> _Job:
+def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now) -> _Job:
     """Begin a sync: insert the row of its run, and read what earlier runs left."""
     pipeline = reset_pipeline(lock.target)
     with connect(pipeline.destination) as database:
         prepare_tables(database)
+        for project, count in _deletions(database, options.deleted_projects).items():
+            observer.note(
+                f"project {project}: its {count} milestones will be marked as deleted, if it can "
+                "no longer be read"
+            )
         runs.end_killed_runs(database)
         history = runs.run_history(database)
         if history.last_run_id is None:
@@ -169,6 +175,22 @@ def _begin(lock: WarehouseLock, observer: RunObserver, now: Now) -> _Job:
             observer=observer,
             origin=read_origin(database),
         )
+
+
+def _deletions(database: Database, projects: Collection[str]) -> dict[str, int]:
+    """Return the number of milestones of each project that a sync was told is deleted.
+
+    Raises:
+        WarehouseMisconfigured: If the warehouse has no live milestone of one of them.
+    """
+    counts = live_milestones_by_project(database)
+    for project in sorted(projects):
+        if project not in counts:
+            raise WarehouseMisconfigured(
+                f"the warehouse has no milestone of project {project} that is not deleted: nothing "
+                "was marked. Correct the id"
+            )
+    return {project: counts[project] for project in sorted(projects)}
 
 
 def _extract_request(

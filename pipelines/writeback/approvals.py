@@ -1,12 +1,13 @@
 """Decisions on changes: approve, reject and withdraw.
 
-A change that is refused does not stop the others. The ledger makes sure that nobody approves what
-they proposed.
+If one of the changes is refused, none is decided on. The ledger makes sure that nobody approves
+what they proposed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from warehouse.errors import ChangeRefused
@@ -18,13 +19,17 @@ from .fields import check_text
 DIGEST_LENGTH = 12  # characters of a digest that are shown, and that identify it
 
 
+class _NotAll(Exception):
+    """A change was refused, so that no decision is committed."""
+
+
 @dataclass
 class DecisionResult:
     """The result of a decision on some changes.
 
     Args:
-        decided: The changes that were decided on, as they are now.
-        refused: The reason why each of the others could not be decided on, by its id.
+        decided: The changes that were decided on, as they are now; none if one is refused.
+        refused: The reason why a change could not be decided on, by its id.
     """
 
     decided: list[Change] = field(default_factory=list)
@@ -106,11 +111,15 @@ def _close_each(
 def _decide_each(
     ledger: Ledger, change_ids: Iterable[str], decide: Callable[[Change], Change]
 ) -> DecisionResult:
-    """Decide on each change once, in the given order: approve, reject or withdraw it."""
+    """Decide on all changes, in the given order, or on none: approve, reject or withdraw them."""
     result = DecisionResult()
-    for change_id in dict.fromkeys(change_ids):
-        try:
-            result.decided.append(decide(ledger.change(change_id)))
-        except ChangeRefused as error:
-            result.refused[change_id] = str(error)
+    with suppress(_NotAll), ledger.transaction():
+        for change_id in dict.fromkeys(change_ids):
+            try:
+                result.decided.append(decide(ledger.change(change_id)))
+            except ChangeRefused as error:
+                result.refused[change_id] = str(error)
+        if result.refused:
+            result.decided.clear()
+            raise _NotAll
     return result

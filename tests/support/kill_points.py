@@ -158,7 +158,9 @@ def die_at(function: str, call: int = 1) -> None:
 def move_until(function: str) -> None:
     """Move DuckDB to Postgres until a function is called, then die; runs in a child process."""
     die_at(function)
-    migrate(configured_target("duckdb"), configured_target("postgres"), print, utc_now)
+    migrate(
+        configured_target("duckdb", moved_too=True), configured_target("postgres"), print, utc_now
+    )
 
 
 def sync_until(warehouse: str, function: str, call: int, full: bool) -> None:

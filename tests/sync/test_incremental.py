@@ -14,6 +14,7 @@ from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.accounts import open_ids, smallest_project, versions
 from tests.support.equality import assert_equal, ids_where
 from tests.support.job import Job
+from warehouse.errors import WarehouseMisconfigured
 
 DAY = 86_400
 
@@ -241,7 +242,10 @@ def test_deleted_project_must_be_confirmed(job: Job) -> None:
         account.delete_workspace(project)
         assert job.sync(sandbox).exit_code == 3
         assert ids_where(job, "deleted_at is not null") == set()
+        with pytest.raises(WarehouseMisconfigured, match="no milestone of project 424242"):
+            job.sync(sandbox, deleted_projects=frozenset({project, "424242"}))
         result = job.sync(sandbox, full=False, deleted_projects=frozenset({project}))
+        assert f"project {project}: its {len(mine)} milestones" in "".join(job.notes)
         assert (result.exit_code, result.run.deleted) == (0, len(mine))
         assert ids_where(job, "deleted_at is not null") == mine
         assert job.sync(sandbox).exit_code == 0

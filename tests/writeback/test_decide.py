@@ -145,7 +145,7 @@ _ROWS = "select id from kantata.billing_milestones"
 @pytest.mark.long_on_postgres
 @on_duckdb
 def test_a_digest_binds_an_approval(office: Office) -> None:
-    """With a digest exactly that change is approved, or none; done and refused ones are listed."""
+    """With a digest exactly that change is approved, or none."""
     one, two, *_ = office.free()
     first, second = (
         office.json("propose", "delete", id_, "--reason", "r", "--as", "ann")["change_id"]
@@ -158,11 +158,28 @@ def test_a_digest_binds_an_approval(office: Office) -> None:
     assert _run("approve", first, second, "--digest", digests[first], "--as", "bob")[0] == 2
     assert {c["status"] for c in office.json("changes")} == {"proposed"}
     assert _run("approve", first, "--digest", digests[first][:12], "--as", "bob")[0] == 0
-    code, output = _run("approve", first, second, "nothing", "--as", "bob", "--json")
+
+
+@on_duckdb
+def test_a_decision_is_made_on_all_changes_or_on_none(office: Office) -> None:
+    """If one of several changes is refused, none is approved, rejected or withdrawn."""
+    first, second, third = (
+        office.json("propose", "delete", id_, "--reason", "r", "--as", "ann")["change_id"]
+        for id_ in office.free()[:3]
+    )
+    assert _run("approve", first, "--as", "bob")[0] == 0
+    before = office.json("changes")
+    code, output = _run("approve", second, first, "nothing", "--as", "bob", "--json")
     result = json.loads(output)
-    assert (code, result["exit_code"]) == (2, 2)
-    assert [change["change_id"] for change in result["changes"]] == [second]
+    assert (code, result["exit_code"], result["changes"]) == (2, 2, [])
     assert [refused["change_id"] for refused in result["refused"]] == [first, "nothing"]
+    for words in (["reject", "--reason", "no"], ["withdraw"], ["approve"]):
+        code, output = _run(*words, second, third, "nothing", "--as", "bob")
+        assert (code, "nothing" in output) == (2, True)
+    assert office.json("changes") == before
+    assert len(office.json("audit", second)) == 1
+    assert _run("approve", second, third, "--as", "bob")[0] == 0
+    assert {change["status"] for change in office.json("changes")} == {"approved"}
     assert _run("reject", first, "--reason", " ", "--as", "bob")[0] == 2
 
 

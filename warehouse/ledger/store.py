@@ -38,6 +38,15 @@ class Ledger:
         self.now = now
         self.is_postgres = connection.dialect.name == "postgresql"
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that the block does to the ledger, or nothing; blocks may be nested."""
+        if self.connection.in_transaction():
+            yield
+            return
+        with self.connection.begin():
+            yield
+
     def propose(self, drafts: Sequence[Draft]) -> list[str]:
         """Insert drafts into the ledger as proposed changes, all or none; return their ids.
 
@@ -47,7 +56,7 @@ class Ledger:
         """
         ids = []
         try:
-            with self.connection.begin():
+            with self.transaction():
                 for draft in drafts:
                     ids.append(self._insert(draft))
         except IntegrityError:
@@ -96,7 +105,7 @@ class Ledger:
         query = sa.select(schema.changes).order_by(schema.changes.c.number)
         if statuses is not None:
             query = query.where(schema.changes.c.status.in_(sorted(statuses)))
-        with self.connection.begin():
+        with self.transaction():
             return [change_from_row(row) for row in self.connection.execute(query).mappings()]
 
     def change(self, change_id: str) -> Change:
@@ -106,7 +115,7 @@ class Ledger:
             ChangeRefused: If there is none.
         """
         query = sa.select(schema.changes).where(schema.changes.c.change_id == change_id)
-        with self.connection.begin():
+        with self.transaction():
             row = self.connection.execute(query).mappings().first()
         if row is None:
             raise ChangeRefused(
@@ -119,7 +128,7 @@ class Ledger:
         query = sa.select(schema.events).order_by(schema.events.c.number)
         if change_id is not None:
             query = query.where(schema.events.c.change_id == change_id)
-        with self.connection.begin():
+        with self.transaction():
             return [event_from_row(row) for row in self.connection.execute(query).mappings()]
 
     def approve(self, change: Change, who: str) -> Change:
@@ -167,7 +176,7 @@ class Ledger:
                 f"See its history: milestones audit {change.change_id}"
             )
         values: dict[str, object] = {"status": status, "outcome": what, **columns}
-        with self.connection.begin():
+        with self.transaction():
             if not self._update(change.change_id, change.status, values):
                 raise ChangeRefused(
                     f"change {change.change_id} cannot become {status}: it is no longer "
@@ -222,7 +231,7 @@ class Ledger:
         Raises:
             ChangeRefused: If its status is no longer unknown.
         """
-        with self.connection.begin():
+        with self.transaction():
             if not self._update(change.change_id, Status.UNKNOWN, {"sent_at": at.isoformat()}):
                 raise ChangeRefused(f"change {change.change_id} is no longer unknown")
             self._add_remark(change, who, what)
@@ -230,7 +239,7 @@ class Ledger:
 
     def add_remark(self, change: Change, *, who: str, what: str) -> None:
         """Add an event to a change in the ledger without changing its status."""
-        with self.connection.begin():
+        with self.transaction():
             self._add_remark(change, who, what)
 
     def _add_remark(self, change: Change, who: str, what: str) -> None:

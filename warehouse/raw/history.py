@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from warehouse.database import DATASET
+from warehouse.database import DATASET, MARTS
 
 _CHANGES = f"""
 with numbered as (
@@ -25,10 +25,23 @@ where n.version > 1 or n.id::bigint > ?
 order by n.id::bigint
 """
 _TO_INVOICE = f"""
-select strftime(date_to_invoice, '%Y-%m'), sum(amount_in_cents)::bigint, unit_per_subunit
-from {DATASET}.billing_milestones join {DATASET}.currencies on iso_code = currency
-where currency = ? and invoice_id is null and date_to_invoice >= ?::date
-group by 1, 3 order by 1 limit ?
+with first_day as (
+    select date_trunc('month', min(date_to_invoice))::date as day from {MARTS}.billing_milestones
+    where status = 'scheduled'
+),
+named as (
+    select m.amount_in_cents, c.unit_per_subunit,
+        case when status <> 'scheduled' then status
+            when date_to_invoice >= day + to_months(?) then 'later'
+            else strftime(date_to_invoice, '%Y-%m') end as name
+    from {MARTS}.billing_milestones m
+    cross join first_day
+    join {DATASET}.currencies c on c.iso_code = m.currency
+    where m.currency = ? and status <> 'invoiced'
+)
+select name, sum(amount_in_cents)::bigint, unit_per_subunit
+from named group by name, unit_per_subunit
+order by name = 'unscheduled', name = 'later', name <> 'overdue', name
 """
 
 
@@ -52,10 +65,10 @@ class VersionChange(NamedTuple):
     invoice: str | None
 
 
-class MonthToInvoice(NamedTuple):
-    """The amount of one month that is not invoiced yet, in minor units of value ``unit``."""
+class PeriodToInvoice(NamedTuple):
+    """What is not invoiced yet of a month, or overdue, later or unscheduled, in minor units."""
 
-    month: str
+    name: str
     subunits: int
     unit: Decimal
 
@@ -71,9 +84,9 @@ def version_changes(warehouse: duckdb.DuckDBPyConnection, newest_id: int) -> lis
     return [VersionChange(*row) for row in rows]
 
 
-def months_to_invoice(
-    warehouse: duckdb.DuckDBPyConnection, currency: str, first_day: str, limit: int
-) -> list[MonthToInvoice]:
-    """Return the published amounts still to be invoiced, in the first months from a day on."""
-    rows = warehouse.execute(_TO_INVOICE, [currency, first_day, limit]).fetchall()
-    return [MonthToInvoice(*row) for row in rows]
+def periods_to_invoice(
+    warehouse: duckdb.DuckDBPyConnection, currency: str, months: int
+) -> list[PeriodToInvoice]:
+    """Return the published amounts still to be invoiced: the next months, and all that remains."""
+    rows = warehouse.execute(_TO_INVOICE, [months, currency]).fetchall()
+    return [PeriodToInvoice(*row) for row in rows]

@@ -7,20 +7,23 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Protocol
 
-from warehouse.database import DATASET, Database
+from warehouse.database import DATASET, MARTS, Database
 
 _BY_MONTH = f"""
 select
-    date_trunc('month', date_to_invoice)::date as due,
+    month,
     currency,
-    count(*),
-    sum(amount_in_cents),
-    sum(case when invoice_id is not null then amount_in_cents else 0 end)
-from {DATASET}.billing_milestones
-where deleted_at is null and access_lost_at is null
+    sum(milestones),
+    sum(subunits),
+    sum(case when status = 'invoiced' then subunits else 0 end)
+from {MARTS}.billing_schedule_monthly
 group by 1, 2
 order by 1, 2
 """
+_HAS_MART = (
+    "select 1 from information_schema.tables "
+    f"where table_schema = '{MARTS}' and table_name = 'billing_schedule_monthly'"
+)
 _UNITS = (
     f"select iso_code, unit_per_subunit from {DATASET}.currencies "
     "where unit_per_subunit is not null"
@@ -54,7 +57,13 @@ class MonthTotal:
 
 
 def totals_by_month(query: Query) -> list[MonthTotal]:
-    """Sum up live milestones by month and currency; those without a date last."""
+    """Sum up the mart of milestones by month and currency; those without a date last.
+
+    Returns:
+        The sums; none before the marts are built for the first time.
+    """
+    if not query.rows(_HAS_MART):
+        return []
     months = [
         MonthTotal(
             due=due,
@@ -78,6 +87,16 @@ def count_milestones(database: Database) -> int:
     if "billing_milestones" not in database.tables():
         return 0
     return int(database.rows(f"select count(*) from {DATASET}.billing_milestones")[0][0])
+
+
+def live_milestones_by_project(database: Database) -> dict[str, int]:
+    """Count the milestones of each project that are not deleted, by the project's id."""
+    return dict(
+        database.rows(
+            f"select workspace_id, count(*) from {DATASET}.billing_milestones "
+            "where deleted_at is null group by 1"
+        )
+    )
 
 
 def run_ids(database: Database) -> list[str]:

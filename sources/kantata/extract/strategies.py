@@ -69,7 +69,7 @@ def _touched_only(context: ExtractContext) -> EventFeed | None:
         changed = read_by_ids(context.reader, context.state, ids, any_may_be_gone=True)
     except FeedUnavailable:
         return None
-    report.mode, report.why = "touched", f"{len(ids)} milestones were written to"
+    report.mode, report.why = "touched", f"read again after a push: {len(ids)}"
     return EventFeed(context, changed)
 
 

@@ -13,6 +13,7 @@
 -- out_of_reach: The number of these whose project can no longer be read (access lost).
 -- rejected_records: The number of rejected records as of the last validated run; the marts show older values for them.
 -- first_scan_at: When the first validated full scan ended. Nothing is known of earlier times.
+-- age_minutes: Whole minutes from read_up_to to your query: the age of the figures that you read.
 select
     t.as_of,
     t.reporting_timezone,
@@ -28,6 +29,10 @@ select
     t.out_of_reach,
     t.rejected_records,
     (select min(finished_at) from kantata.sync_runs where status = 'proven' and mode = 'scan')
-        as first_scan_at
+        as first_scan_at,
+    floor(extract(epoch from current_timestamp - (
+        select max(cursor_at) from kantata.sync_runs
+        where status = 'proven' and mode <> 'touched'
+    )) / 60)::bigint as age_minutes
 from kantata_stg.today t
 left join kantata.sync_runs r on r.run_id = (select max(run_id) from kantata.sync_runs)

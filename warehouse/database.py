@@ -207,6 +207,7 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
     try:
         client = _sql_client(destination)
         _check_encoding(client.open_connection())
+        client.execute_sql("set timezone = 'UTC'")  # otherwise the server or its role decides
     except WarehouseError:
         client.close_connection()
         raise

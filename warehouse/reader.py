@@ -29,8 +29,10 @@ _READ_ONLY = {
     "autoload_known_extensions": False,
     "enable_external_access": False,
     "python_enable_replacements": False,
-    "lock_configuration": True,
 }
+# In every time zone of the machine, a query gives the same days. DuckDB accepts this setting only
+# when the connection is open, so the configuration is locked after it.
+_PINNED = "set timezone = 'UTC'; set lock_configuration = true"
 # A superuser's query could write files on the server; pg_read_all_data can only read tables.
 _DROP_SUPERUSER = (
     "select set_config('role', rolname, true) from pg_roles "
@@ -205,6 +207,7 @@ def _open_duckdb(path: Path, source: str = "") -> Iterator[WarehouseReader]:
         raise WarehouseError(f"cannot read {path}: {driver_message(error)}") from None
     try:
         with connection:
+            connection.execute(_PINNED)
             if not connection.execute(_HAS_MILESTONES).fetchall():
                 raise WarehouseError(f"{path} {NO_MILESTONES_YET}")
             yield _DuckDBReader(connection, source or str(path))

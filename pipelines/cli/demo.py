@@ -64,6 +64,7 @@ def _demo() -> None:
         out.print("\n[bold]3. A full scan, due once a day, finds the one without an event[/]")
         _sync(settings, target, full=True)
     with duckdb.connect(str(PUBLISHED), read_only=True) as warehouse:
+        warehouse.execute("set timezone = 'UTC'")  # TZ may name no time zone that Python knows
         out.print("\n[bold]4. What changed, from billing_milestone_versions[/]")
         out.print(_changes_table(version_changes(warehouse, last)))
         periods = periods_to_invoice(warehouse, "USD", months=6)

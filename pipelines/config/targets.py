@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import dlt
-import pendulum
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from warehouse.errors import WarehouseMisconfigured
@@ -21,6 +20,7 @@ from warehouse.target import Target
 
 from .declared import DEFAULTS
 from .settings import setting
+from .time_zones import check_time_zone
 
 LOADER_FILE = DEFAULTS["destination.duckdb.credentials"]
 PUBLISHED_FILE = DEFAULTS["warehouse.publish_to"]
@@ -86,12 +86,7 @@ def check_warehouse_settings() -> None:
 
 def _timezone() -> str:
     """Return the time zone in which the target's marts are built, checked."""
-    timezone = setting("warehouse.reporting_timezone")
-    if timezone not in pendulum.timezones():
-        raise WarehouseMisconfigured(
-            f"[warehouse] reporting_timezone is {timezone!r}; write it as Europe/Berlin or UTC"
-        )
-    return timezone
+    return check_time_zone(setting("warehouse.reporting_timezone"))
 
 
 def _published_file() -> Path:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import dlt
-import pendulum
 import pyarrow as pa
 
 from pipelines.config.settings import KantataSettings
@@ -24,6 +23,7 @@ from warehouse.account import AccountBinding
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
 from warehouse.models import build
+from warehouse.models.calendar import local_day
 from warehouse.raw import proof, runs, schema
 from warehouse.raw.account_binding import Origin, bind_account, read_origin
 from warehouse.raw.runs import Run, RunHistory, RunStatus
@@ -142,10 +142,8 @@ class _Job:
 
 def build_context(run: Run, timezone: str) -> build.BuildContext:
     """Return the context in which a sync builds the marts: today is Kantata's date at its start."""
-    moment = pendulum.instance(run.cursor_at or run.started_at)
-    return build.BuildContext(
-        run_id=run.run_id, as_of=moment.in_timezone(timezone).date(), timezone=timezone
-    )
+    as_of = local_day(run.cursor_at or run.started_at, timezone)
+    return build.BuildContext(run_id=run.run_id, as_of=as_of, timezone=timezone)
 
 
 def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now) -> _Job:

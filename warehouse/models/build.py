@@ -17,6 +17,7 @@ from dlt.destinations.exceptions import DatabaseException
 from warehouse.database import DATASET, MARTS, STAGING, Database, driver_message
 from warehouse.errors import WarehouseChecksFailed
 
+from .calendar import write_calendar
 from .ddl import define_mart, define_staging, ensure_indexes, has_all_relations
 from .findings import Finding, checked_by_indexes, run_checks
 from .refresh import fill_version_values, find_changed, refresh_mart
@@ -152,6 +153,8 @@ def _rebuild(
             continue
         if model.name in existing:
             refresh_mart(database, model, everything)
+        if model.kind is ModelKind.HISTORY:  # the marts after it need the months it spans
+            write_calendar(database, context.as_of, context.timezone)
         if database.is_postgres:
             ensure_indexes(database, model)
             database.execute(f"analyze {MARTS}.{model.name}")

@@ -21,7 +21,17 @@ _TODAY_COLUMNS = {
     "out_of_reach": "bigint",
     "rejected_records": "bigint",
 }
-_TABLES = {"today": _TODAY_COLUMNS, "changed": {"id": "text not null"}}
+_CALENDAR_COLUMNS = {  # in the order of calendar.Period
+    "period": "text not null",
+    "first_day": "date not null",
+    "starts_at": "timestamptz not null",
+    "ends_at": "timestamptz not null",
+}
+_TABLES = {
+    "today": _TODAY_COLUMNS,
+    "calendar": _CALENDAR_COLUMNS,
+    "changed": {"id": "text not null"},
+}
 _FORMER_VIEWS = ("changed_versions",)  # views of earlier releases
 
 

@@ -11,9 +11,9 @@
 -- invoiced: Milestones put on an invoice, at their amount on it, minus those taken off an invoice.
 -- deleted: Milestones deleted, minus those restored.
 -- closing: The backlog at the end of the month, or now.
-with recursive observed as not materialized (
+with observed as not materialized (
     select
-        date_trunc('month', h.valid_from at time zone t.reporting_timezone)::date as month,
+        h.valid_from as moment,
         h.change_type = 'deleted' as is_deleted,
         coalesce(h.previous_change_type = 'deleted', false) as was_deleted,
         h.currency,
@@ -34,7 +34,6 @@ with recursive observed as not materialized (
         -- For a milestone that the first scan found on an invoice, the month of billing is unknown.
         h.version = 1 and coalesce(h.valid_from <= f.ended_at, true) as is_stock
     from kantata_marts.billing_milestone_history h
-    cross join kantata_stg.today t
     cross join (
         select min(finished_at) as ended_at
         from kantata.sync_runs
@@ -45,7 +44,7 @@ with recursive observed as not materialized (
 -- What each version changed, in its currency and in the currency before.
 moved as (
     select
-        month,
+        moment,
         currency,
         previous_currency is null as is_new,
         case
@@ -62,13 +61,13 @@ moved as (
     from observed
     where not is_deleted
     union all
-    select month, previous_currency, false, -worth_before, -billed_before, 0
+    select moment, previous_currency, false, -worth_before, -billed_before, 0
     from observed
     where not is_deleted and currency <> previous_currency
     union all
     -- A milestone is deleted and restored with the values it had before.
     select
-        month,
+        moment,
         previous_currency,
         false,
         0,
@@ -78,9 +77,10 @@ moved as (
     where is_deleted <> was_deleted
 ),
 
-movements as (
+-- All changes of one moment are one row, since a run observes many at once.
+moved_at as (
     select
-        month,
+        moment,
         currency,
         sum(case when is_new then worth else 0 end) as new,
         sum(case when not is_new and worth > 0 then worth else 0 end) as increased,
@@ -93,17 +93,30 @@ movements as (
     group by 1, 2
 ),
 
-months as (
+movements as (
     select
-        currency,
-        min(month) as month,
-        greatest(
-            max(month), (select date_trunc('month', as_of)::date from kantata_stg.today)
-        ) as last
-    from movements
-    group by currency
-    union all
-    select currency, (month + interval '1 month')::date, last from months where month < last
+        k.first_day as month,
+        m.currency,
+        sum(m.new) as new,
+        sum(m.increased) as increased,
+        sum(m.decreased) as decreased,
+        sum(m.invoiced) as invoiced,
+        sum(m.deleted) as deleted,
+        sum(m.net) as net
+    from moved_at m
+    join kantata_stg.calendar k
+        on k.period = 'month' and m.moment >= k.starts_at and m.moment < k.ends_at
+    group by 1, 2
+),
+
+months as (
+    select k.first_day as month, c.currency
+    from (select currency, min(month) as first, max(month) as last from movements group by 1) c
+    cross join kantata_stg.today t
+    join kantata_stg.calendar k
+        on k.period = 'month'
+        and k.first_day >= c.first
+        and k.first_day <= greatest(c.last, t.as_of)
 ),
 
 closings as (

@@ -12,11 +12,13 @@ from pipelines.config.account_binding import (
     connected_account,
 )
 from pipelines.config.settings import KantataSettings
+from pipelines.runtime.clock import utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from sources.kantata import KantataReader
 from sources.kantata.api.transport import Parameters
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import MILESTONE_INCLUDES
+from warehouse import time_zones
 from warehouse.database import connect
 from warehouse.errors import (
     LocksUnsupported,
@@ -69,6 +71,7 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
         yield _account(reader, target)
         yield from _probes(reader) if probe else ()
     yield _warehouse(target)
+    yield _time_zone(target)
     if target.published:
         yield _published(target)
 
@@ -164,6 +167,35 @@ def _warehouse(target: Target) -> CheckResult:
     except WarehouseError as error:
         return CheckResult("warehouse", str(error), error.exit_code)
     return CheckResult("warehouse", f"{target.loader or 'Postgres'} has {count:,} milestones")
+
+
+def _time_zone(target: Target) -> CheckResult:
+    """Check in the preflight that databases and Python agree on the reporting time zone."""
+    zone, now = target.timezone, utc_now()
+    names = ["Python", "DuckDB"]
+    try:
+        different = time_zones.first_difference(time_zones.InMemoryDuckDB(), zone, now, "DuckDB")
+        if different is None and target.loader is None:
+            names.append("Postgres")
+            with connect(target.destination) as database:
+                different = time_zones.first_difference(database, zone, now, "Postgres")
+    except WarehouseMisconfigured as error:
+        return CheckResult("time zone", str(error), error.exit_code)
+    except WarehouseError as error:
+        return CheckResult("time zone", f"not compared with Postgres: {error}", error.exit_code)
+    if different:
+        return CheckResult(
+            "time zone",
+            f"{zone}: at {different.moment:%Y-%m-%d %H:%M:%S} UTC it is "
+            f"{different.expected:%Y-%m-%d %H:%M} in Python and {different.found:%Y-%m-%d %H:%M} "
+            f"in {names[-1]}. Update the older time zone data: tzdata of the system and of Python, "
+            f"or {names[-1]}",
+            WarehouseMisconfigured.exit_code,
+        )
+    coming = time_zones.changes(zone, now)
+    listed = " and ".join([", ".join(names[:-1]), names[-1]])
+    until = f"; next change {coming[0]:%Y-%m-%d %H:%M} UTC" if coming else ""
+    return CheckResult("time zone", f"{listed} agree on {zone}{until}")
 
 
 def _published(target: Target) -> CheckResult:

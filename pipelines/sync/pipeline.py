@@ -19,6 +19,7 @@ from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
 from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
+from warehouse import time_zones
 from warehouse.account import AccountBinding
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
@@ -150,6 +151,7 @@ def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now
     """Begin a sync: insert the row of its run, and read what earlier runs left."""
     pipeline = reset_pipeline(lock.target)
     with connect(pipeline.destination) as database:
+        time_zones.ensure_known(database, lock.target.timezone)
         prepare_tables(database)
         for project, count in _deletions(database, options.deleted_projects).items():
             observer.note(

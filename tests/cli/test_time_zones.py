@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import os
 import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,3 +79,47 @@ def test_a_query_gives_the_same_days_on_every_machine(job: Job) -> None:
     assert {change["milestone_id"]: change["after"]["title"] for change in changes} == {
         id_: moment.date().isoformat() for id_, moment in moments.items()
     }
+
+
+def zone_data(folder: Path, **zones: str) -> str:
+    """A folder with time zone data for Python, in which zones have the rules of others."""
+    for name, other in zones.items():
+        file = folder / name.replace("__", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with importlib.resources.files("tzdata.zoneinfo").joinpath(other).open("rb") as rules:
+            file.write_bytes(rules.read())
+    return str(folder)
+
+
+def time_zone_line(checked: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The line of `check` about the time zone."""
+    (line,) = (line for line in json.loads(checked.stdout) if line["question"] == "time zone")
+    return line
+
+
+def test_check_compares_the_time_zone_of_all_databases(job: Job, tmp_path: Path) -> None:
+    """If Python has other rules than a database, or only it knows a zone, check ends with 2."""
+    data = zone_data(
+        tmp_path / "zones", Europe__Paris="Africa/Lagos", Europe__Atlantis="Europe/Berlin"
+    )
+    with Sandbox(milestones=20) as sandbox:
+        job.synced(sandbox)
+
+        def checked(zone: str, **more: str) -> dict[str, Any]:
+            words = {"WAREHOUSE__REPORTING_TIMEZONE": zone} | more
+            return time_zone_line(milestones(job, "check", "--json", **words))
+
+        fine = checked("Europe/Berlin")
+        assert fine["exit_code"] == 0
+        assert ("Postgres" in fine["answer"]) == (job.name == "postgres")
+        assert "agree on Europe/Berlin; next change " in fine["answer"]
+        outdated = {"PYTHONTZPATH": data, "TZ": "UTC"}
+        differs = checked("Europe/Paris", **outdated)  # only in summer
+        assert differs["exit_code"] == 2
+        assert "in Python and" in differs["answer"]
+        unknown = milestones(
+            job, "sync", WAREHOUSE__REPORTING_TIMEZONE="Europe/Atlantis", **outdated
+        )
+        assert unknown.returncode == 2
+        assert "Europe/Atlantis, which" in unknown.stderr
+    assert job.rows("select count(*) from kantata.sync_runs") == [(1,)]

@@ -19,6 +19,7 @@ from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
 from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
+from sources.kantata.loaded_state import LoadedState
 from warehouse import time_zones
 from warehouse.account import AccountBinding
 from warehouse.database import Database, connect
@@ -28,7 +29,6 @@ from warehouse.models.calendar import local_day
 from warehouse.raw import proof, runs, schema
 from warehouse.raw.account_binding import Origin, bind_account, read_origin
 from warehouse.raw.runs import Run, RunHistory, RunStatus
-from warehouse.raw.state import LoadedState
 from warehouse.raw.summary import live_milestones_by_project
 
 from .account import CheckedAccount, check_account

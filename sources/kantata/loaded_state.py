@@ -1,19 +1,17 @@
-"""The state of the raw tables that the source compares with: keys, hashes, rejects, values."""
+"""The state of the raw tables in a database: keys, hashes, rejects and values, read by SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
-
-from warehouse.database import DATASET, Database
 
 # Each milestone with its latest version and its links. Each table may have ids that another lacks,
 # since dlt loads them one after another, and a crash may happen in between. With `distinct on`,
 # DuckDB needed more than 256 MB for a million milestones; this query needs less than 100 MB.
-_MILESTONE_HASHES = f"""
+_MILESTONE_HASHES = """
 select
     id,
     case
@@ -24,22 +22,22 @@ select
     coalesce(v.version, 0) as version,
     case when v.change_type = 'deleted' then 'deleted' else v.row_hash end as version_hash,
     coalesce(l.links, '') as links
-from (select * from {DATASET}.billing_milestones where {{m}}) m
+from (select * from {dataset}.billing_milestones where {m}) m
 full join (
     select id, version, row_hash, change_type
-    from {DATASET}.billing_milestone_versions
+    from {dataset}.billing_milestone_versions
     join (
         select id, max(version) as version
-        from {DATASET}.billing_milestone_versions
-        where {{v}}
+        from {dataset}.billing_milestone_versions
+        where {v}
         group by id
     ) latest using (id, version)
-    where {{v}}
+    where {v}
 ) v using (id)
 full join (
     select billing_milestone_id as id, string_agg(invoice_id, ',') as links
-    from {DATASET}.billing_milestone_invoices
-    where removed_at is null and {{l}}
+    from {dataset}.billing_milestone_invoices
+    where removed_at is null and {l}
     group by billing_milestone_id
 ) l using (id)
 """
@@ -47,15 +45,30 @@ _LIVE = "deleted_at is null and access_lost_at is null"
 _IDS_PER_QUERY = 1000
 
 
+class Database(Protocol):
+    """A connection to the database of the raw tables."""
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; the values replace its ``%s``."""
+
+    def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query in bounded batches; the values replace its ``%s``."""
+
+    def tables(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the columns of every table of the dataset: dlt types by table and column."""
+
+
 class LoadedState:
-    """The state of a warehouse, as ``sources.kantata.WarehouseState`` defines it.
+    """The state of raw tables in DuckDB or Postgres, as ``WarehouseState`` defines it.
 
     Args:
         database: A connection, open as long as this object is used.
+        dataset: The schema of the raw tables, quoted if it needs to be.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, dataset: str = "kantata") -> None:
         self._database = database
+        self._dataset = dataset
         self.columns = database.tables()
 
     def milestone_hashes(self, ids: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -68,20 +81,23 @@ class LoadedState:
             ids: The milestones; None for all.
         """
         if ids is None:
-            yield from self._database.batches(
-                _MILESTONE_HASHES.format(m="true", v="true", l="true")
-            )
+            yield from self._database.batches(self._milestone_hashes("true", "true"))
             return
         for chunk, marks in _chunks(ids):
             own, link = f"id in ({marks})", f"billing_milestone_id in ({marks})"
-            sql = _MILESTONE_HASHES.format(m=own, v=own, l=link)
+            sql = self._milestone_hashes(own, link)
             yield from self._database.batches(sql, *chunk, *chunk, *chunk, *chunk)
+
+    def _milestone_hashes(self, own: str, link: str) -> str:
+        """Return the query of the state of milestones, with a condition for each kind of table."""
+        return _MILESTONE_HASHES.format(dataset=self._dataset, m=own, v=own, l=link)
 
     def live_count(self) -> int:
         """Return the number of live milestones in the loaded state, also rejected ones."""
         sql = (
-            f"select count(*) from (select id from {DATASET}.billing_milestones where {_LIVE} "
-            f"union select id from {DATASET}.rejected_records "
+            "select count(*) from ("
+            f"select id from {self._dataset}.billing_milestones where {_LIVE} "
+            f"union select id from {self._dataset}.rejected_records "
             "where table_name = 'billing_milestones' and resolved_at is null) live"
         )
         return int(self._database.rows(sql)[0][0])
@@ -89,7 +105,7 @@ class LoadedState:
     def recent_ids(self, most: int) -> list[str]:
         """Return the ids of up to ``most`` live milestones in the state, those observed last."""
         sql = (
-            f"select id from {DATASET}.billing_milestones where {_LIVE} "
+            f"select id from {self._dataset}.billing_milestones where {_LIVE} "
             f"order by observed_at desc limit {most:d}"
         )
         return [row[0] for row in self._database.rows(sql)]
@@ -98,7 +114,7 @@ class LoadedState:
         """Return the last record in the state of each of these milestones, by id, as JSON text."""
         return dict(
             self._rows_by_id(
-                f"select distinct on (id) id, raw from {DATASET}.billing_milestone_versions "
+                f"select distinct on (id) id, raw from {self._dataset}.billing_milestone_versions "
                 "where raw is not null and id in ({}) order by id, version desc",
                 ids,
             )
@@ -107,25 +123,28 @@ class LoadedState:
     def milestones_on_invoices(self, invoice_ids: Sequence[str]) -> list[str]:
         """Return the ids of milestones in the loaded state that are on these invoices."""
         sql = (
-            f"select billing_milestone_id from {DATASET}.billing_milestone_invoices "
+            f"select billing_milestone_id from {self._dataset}.billing_milestone_invoices "
             "where removed_at is null and invoice_id in ({})"
         )
         return [row[0] for row in self._rows_by_id(sql, invoice_ids)]
 
     def draft_invoices(self) -> list[str]:
         """Return the ids of invoices in the loaded state that were drafts when last read."""
-        sql = f"select id from {DATASET}.invoices where draft and status is distinct from 'deleted'"
+        sql = (
+            f"select id from {self._dataset}.invoices "
+            "where draft and status is distinct from 'deleted'"
+        )
         return [row[0] for row in self._database.rows(sql)]
 
     def unlinked_invoices(self) -> list[str]:
         """Return the ids of invoices in the state whose last milestone was unlinked since read."""
         sql = f"""
-            select i.id from {DATASET}.invoices i
+            select i.id from {self._dataset}.invoices i
             where exists (
-                select 1 from {DATASET}.billing_milestone_invoices l
+                select 1 from {self._dataset}.billing_milestone_invoices l
                 where l.invoice_id = i.id and l.removed_at >= i.observed_at
             ) and not exists (
-                select 1 from {DATASET}.billing_milestone_invoices l
+                select 1 from {self._dataset}.billing_milestone_invoices l
                 where l.invoice_id = i.id and l.removed_at is null
             ) and i.status is distinct from 'deleted'
             order by i.id
@@ -135,7 +154,7 @@ class LoadedState:
     def access_lost_by_project(self) -> dict[str | None, int]:
         """Return the number of milestones with access lost in the loaded state, by project."""
         sql = (
-            f"select workspace_id, count(*) from {DATASET}.billing_milestones "
+            f"select workspace_id, count(*) from {self._dataset}.billing_milestones "
             "where access_lost_at is not null and deleted_at is null group by 1 order by 1"
         )
         return dict(self._database.rows(sql))
@@ -143,14 +162,15 @@ class LoadedState:
     def row_hashes(self, table: str, key: str) -> Iterator[pa.RecordBatch]:
         """Yield the loaded state of a raw table: the key and row hash of every row."""
         if table in self.columns:
-            sql = f'select "{key}", row_hash from {DATASET}."{table}"'
+            sql = f'select "{key}", row_hash from {self._dataset}."{table}"'
             yield from self._database.batches(sql)
 
     def open_rejects(self) -> list[dict[str, Any]]:
         """Return the rejects in the loaded state: rows of ``rejected_records`` not resolved."""
         columns = ("table_name", "id", "row_hash", "reason", "raw", "observed_at", "resolved_at")
         rows = self._database.rows(
-            f"select {', '.join(columns)} from {DATASET}.rejected_records where resolved_at is null"
+            f"select {', '.join(columns)} from {self._dataset}.rejected_records "
+            "where resolved_at is null"
         )
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
@@ -163,7 +183,7 @@ class LoadedState:
         names = ", ".join(
             f'"{name}"' for name in selected
         )  # quoted, since a field may be named order or group
-        sql = f'select {names} from {DATASET}."{table}" where "{key}" in ({{}})'
+        sql = f'select {names} from {self._dataset}."{table}" where "{key}" in ({{}})'
         rows = self._rows_by_id(sql, ids) if existing else []
         values = {name: [row[n] for row in rows] for n, name in enumerate(selected)}
         nulls = [None] * len(rows)
@@ -171,7 +191,7 @@ class LoadedState:
 
     def currency_units(self) -> dict[str, Decimal]:
         """Return the value of one minor unit in the loaded state, by currency."""
-        sql = f"select iso_code, unit_per_subunit from {DATASET}.currencies"
+        sql = f"select iso_code, unit_per_subunit from {self._dataset}.currencies"
         return {code: Decimal(unit) for code, unit in self._database.rows(sql)}
 
     def _rows_by_id(self, sql: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:

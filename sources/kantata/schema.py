@@ -193,12 +193,24 @@ LOADED: dict[str, tuple[dict[str, Kind], tuple[str, ...]]] = {
     "billing_milestone_invoices": (LINKS, ("billing_milestone_id", "invoice_id")),
     "rejected_records": (REJECTS, ("table_name", "id", "row_hash")),
 }
+# What only makes sense where earlier loads are kept: a load that replaces tables leaves it out.
+HISTORY_TABLES = frozenset({"billing_milestone_versions"})
+_HISTORY_COLUMNS: dict[str, frozenset[str]] = {
+    "billing_milestones": frozenset(GONE_COLUMNS),
+    "billing_milestone_invoices": frozenset({"removed_at"}),
+    "rejected_records": frozenset({"resolved_at"}),
+}
 _UNDECLARED: dict[str, Kind] = {"id": _ID} | OUR_COLUMNS
 
 
 def columns_and_key(table: str) -> tuple[dict[str, Kind], tuple[str, ...]]:
     """Return the columns a raw table has from the start, and the key of its merge."""
     return LOADED.get(table, (_UNDECLARED, ("id",)))
+
+
+def history_columns(table: str) -> frozenset[str]:
+    """Return the columns of a raw table that are about earlier loads of it."""
+    return _HISTORY_COLUMNS.get(table, frozenset())
 
 
 def undeclared_table(name: str) -> Table:

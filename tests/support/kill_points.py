@@ -86,14 +86,14 @@ FIRST_RUN = [
 ]
 SCAN = [
     Point("sources.kantata.extract.scan:Scan._read_page", 2),
-    Point("sources.kantata.extract.strategies:FullScan.batches", 2),
+    Point("sources.kantata.extract.strategies:FullScan.chunks", 2),
     Point("sources.kantata.extract.deletions:judge_missing"),
     Point("sources.kantata.transform.milestone_diff:MilestoneDiff.mark_deleted"),
     Point("warehouse.models.refresh:refresh_mart", 4),
 ]
 INCREMENTAL_RUN = [
     Point("sources.kantata.extract.feed:FeedReader.changes"),
-    Point("sources.kantata.extract.strategies:EventFeed.batches", 2),
+    Point("sources.kantata.extract.strategies:EventFeed.chunks", 2),
     Point("sources.kantata.extract.deletions:judge_missing"),
     Point("sources.kantata.transform.milestone_diff:MilestoneDiff.mark_deleted"),
     Point("warehouse.models.refresh:refresh_mart", 4),

@@ -1,4 +1,4 @@
-"""Reads the account as batches to load: by the event feed, or by a full scan."""
+"""Reads the account as chunks to load: by the event feed, or by a full scan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from .scan import Progress, Scan
 from .side_reads import SideReads
 from .tables import ExtractTables
 
+Chunk = list[Batch]
+"""Batches of several raw tables that belong together."""
 _CANARIES = 20
+# The first pages are flushed in growing chunks, so that a scan cut short is a sample of all tables.
+_FLUSHED_PAGES = frozenset({1, 2, 4, 8, 16, 32})
 
 
 def read_account(
@@ -30,7 +34,7 @@ def read_account(
     requests_in_flight: int = 4,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[Chunk]:
     """Read the account by one of the strategies; the report is complete when the iterator ends.
 
     Args:
@@ -52,7 +56,7 @@ def read_account(
         )
         if note:
             note(f"{context.report.mode}: {context.report.why}")
-        yield from strategy.batches()
+        yield from filter(None, strategy.chunks())
     finally:
         context.reader.pace.stop()  # ends workers that wait for a retry
         if collecting:
@@ -103,19 +107,19 @@ class FullScan:
         )
         self._deletions_held_back = False
 
-    def batches(self) -> Iterator[Batch]:
+    def chunks(self) -> Iterator[Chunk]:
         """Read every page in a full scan, then mark the known milestones that are gone."""
         tables, side_reads = self._tables, SideReads(self._context, self._tables)
-        for page in self._scan.pages():
-            yield from tables.compare(page)
-        yield from tables.milestones.flush()
+        for number, page in enumerate(self._scan.pages(), start=1):
+            yield [*tables.compare(page), *(tables.flush() if number in _FLUSHED_PAGES else ())]
+        yield [*tables.milestones.flush()]
         self._check_required_fields()
-        yield from self._settle_missing()
-        yield from side_reads.projects()
-        yield from side_reads.currencies()
-        yield from side_reads.unlinked_invoices()
+        yield [*self._settle_missing()]
+        yield [*side_reads.projects()]
+        yield [*side_reads.currencies()]
+        yield [*side_reads.unlinked_invoices()]
         self._resolve_rejects_of_gone()
-        yield from tables.finish(len(self._scan.seen))
+        yield [*tables.finish(len(self._scan.seen))]
 
     def _check_required_fields(self) -> None:
         """Stop the full scan if every record lacks a required field."""
@@ -204,21 +208,21 @@ class EventFeed:
         self._changed = changed
         self._tables = ExtractTables(context, changed.index, changed.rejects)
 
-    def batches(self) -> Iterator[Batch]:
+    def chunks(self) -> Iterator[Chunk]:
         """Load the milestones the event feed names, then mark those that are gone."""
         tables, side_reads = self._tables, SideReads(self._context, self._tables)
         seen: dict[str, None] = {}
         for page in self._changed.pages:
             seen |= dict.fromkeys(page.records)
-            yield from tables.compare(page)
-        yield from tables.milestones.flush()
-        yield from self._settle_not_found(list(seen))
-        yield from side_reads.projects()
-        yield from side_reads.unlinked_invoices()
+            yield [*tables.compare(page)]
+        yield [*tables.milestones.flush()]
+        yield [*self._settle_not_found(list(seen))]
+        yield [*side_reads.projects()]
+        yield [*side_reads.unlinked_invoices()]
         if self._is_first_today() or self._has_unknown_currency():
-            yield from side_reads.currencies()
+            yield [*side_reads.currencies()]
         self._context.report.ids = tables.index.ids()
-        yield from tables.finish(len(seen))
+        yield [*tables.finish(len(seen))]
 
     def _settle_not_found(self, seen: list[str]) -> Iterator[Batch]:
         """Mark the event feed's missing milestones as deleted; if never typed, resolve rejects."""

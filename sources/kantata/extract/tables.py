@@ -97,14 +97,19 @@ class ExtractTables:
             self._side_names[side_load] = table.name
         return self.sides[self._side_names[side_load]]
 
+    def flush(self) -> Iterator[Batch]:
+        """Yield the rows compared so far of milestones and side-loaded records."""
+        yield from self.milestones.flush()
+        for side in self.sides.values():
+            yield from side.flush()
+
     def finish(self, read: int) -> Iterator[Batch]:
         """Yield the remaining batches of all raw tables, then complete the report.
 
         Args:
             read: Number of milestones read.
         """
-        for side in self.sides.values():
-            yield from side.flush()
+        yield from self.flush()
         yield from self.milestones.missing_versions(self._context.reader.now())
         yield from self.rejects.flush()
         self._fill_report(read)

@@ -1,0 +1,211 @@
+"""What the running dlt pipeline has loaded already, asked of its destination."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+from weakref import WeakSet
+
+import dlt
+import pyarrow as pa
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+from dlt.common.storages.load_package import TLoadPackage
+from dlt.destinations.sql_client import SqlClientBase
+
+from .errors import KantataMisconfigured
+from .loaded_state import LoadedState
+from .report import Report
+from .request import ExtractRequest
+from .schema import HISTORY_TABLES, LOADED
+from .state import EmptyState, WarehouseState
+
+AUTO: Literal["auto"] = "auto"
+_ASKABLE = ("duckdb", "postgres")  # destinations whose SQL LoadedState speaks
+_LAST_RUN = "last_run"  # key in the state that dlt keeps for the source
+_ROWS_PER_BATCH = 50_000
+_DLT_TYPES = {
+    "varchar": "text",
+    "character varying": "text",
+    "boolean": "bool",
+    "double precision": "double",
+    "timestamp with time zone": "timestamp",
+    "numeric": "decimal",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a read starts from.
+
+    Args:
+        state: What is loaded already.
+        request: What to read.
+        keeps_history: Whether rows are merged into what is loaded, or replace it.
+        load_id: The load package in which the read's end is remembered; None for nowhere.
+    """
+
+    state: WarehouseState
+    request: ExtractRequest
+    keeps_history: bool = True
+    load_id: str | None = None
+
+    def remember(self, report: Report) -> None:
+        """Remember a complete read in dlt's state: the next one continues where it began.
+
+        Args:
+            report: The report of the read.
+        """
+        at = report.server_time
+        if self.load_id is None or at is None or report.mode not in ("scan", "feed"):
+            return
+        scanned_at = at if report.mode == "scan" else self.request.scanned_at
+        dlt.current.source_state()[_LAST_RUN] = {
+            "load_id": self.load_id,
+            "cursor": at.isoformat(),
+            "scanned_at": scanned_at and scanned_at.isoformat(),
+        }
+
+
+@contextmanager
+def start_of(
+    state: WarehouseState | Literal["auto"] | None, request: ExtractRequest
+) -> Iterator[Start]:
+    """Open what a read starts from, as long as it reads.
+
+    Args:
+        state: What is loaded already; ``auto`` to ask the destination, None to replace it.
+        request: What to read.
+
+    Raises:
+        KantataMisconfigured: If the pipeline has no destination, or versions would be lost.
+    """
+    package = _load_package()
+    if not (state is None or state == AUTO):
+        yield Start(state=state, request=request)
+    elif package is None:  # iterated without a pipeline
+        yield Start(state=EmptyState(), request=request, keeps_history=state == AUTO)
+    elif state is None or not _can_be_asked():
+        _check_no_history(package)
+        yield Start(state=EmptyState(), request=request, keeps_history=False)
+    else:
+        with _sql_client() as client, closing(DestinationDatabase(client)) as database:
+            yield _start_from(database, request, package)
+
+
+def _load_package() -> TLoadPackage | None:
+    """Return the load package that the running pipeline extracts to; None if none is running."""
+    with suppress(CurrentLoadPackageStateNotAvailable):
+        return dlt.current.load_package_state()
+    return None
+
+
+def _can_be_asked() -> bool:
+    """Return whether the running pipeline's destination can say what it holds."""
+    pipeline = dlt.current.pipeline()
+    if pipeline.destination is None:
+        raise KantataMisconfigured(
+            f"the pipeline {pipeline.pipeline_name} has no destination to ask what is loaded: "
+            "name one, or read everything with kantata(state=None)"
+        )
+    return pipeline.destination.destination_type.rpartition(".")[2] in _ASKABLE
+
+
+def _emptied_tables(package: TLoadPackage) -> set[str]:
+    """Return the tables that dlt drops or empties before it loads, since it was asked to."""
+    state: dict[str, Any] = dict(package["state"])
+    emptied = [*(state.get("dropped_tables") or ()), *(state.get("truncated_tables") or ())]
+    return {table["name"] for table in emptied}
+
+
+def _check_no_history(package: TLoadPackage) -> None:
+    """Refuse to replace tables next to which earlier loads have kept versions."""
+    schema = dlt.current.source_schema()
+    names = {schema.naming.normalize_tables_path(table) for table in HISTORY_TABLES}
+    loaded = {table["name"] for table in schema.data_tables(seen_data_only=True)}
+    if names & loaded - _emptied_tables(package):
+        raise KantataMisconfigured(
+            f"dataset {dlt.current.pipeline().dataset_name} has versions of milestones, and "
+            "state=None would replace the tables they belong to: load into another dataset, or "
+            'drop them with refresh="drop_sources"'
+        )
+
+
+def _sql_client() -> SqlClientBase[Any]:
+    """Return dlt's client of the destination, for the dataset that the pipeline loads into."""
+    pipeline, schema = dlt.current.pipeline(), dlt.current.source_schema().name
+    return pipeline.sql_client(schema) if schema in pipeline.schemas else pipeline.sql_client()
+
+
+def _start_from(
+    database: DestinationDatabase, request: ExtractRequest, package: TLoadPackage
+) -> Start:
+    """Return the start of a read that continues where the last complete one of all tables began."""
+    naming = dlt.current.source_schema().naming
+    emptied = _emptied_tables(package)
+    state = LoadedState(
+        database, database.dataset, naming=naming.normalize_tables_path, ignored=emptied
+    )
+    last: dict[str, str] = dlt.current.source_state().get(_LAST_RUN) or {}
+    if last and not emptied and request.cursor is None and state.has_load(last["load_id"]):
+        request = replace(
+            request,
+            cursor=datetime.fromisoformat(last["cursor"]),
+            scanned_at=datetime.fromisoformat(last["scanned_at"]),
+            has_validated_run=True,
+        )
+    is_complete = dlt.current.source().resources.selected.keys() >= LOADED.keys()
+    return Start(state=state, request=request, load_id=package["load_id"] if is_complete else None)
+
+
+class DestinationDatabase:
+    """The dataset of a pipeline, as ``LoadedState`` reads it.
+
+    Args:
+        client: dlt's SQL client, opened.
+    """
+
+    def __init__(self, client: SqlClientBase[Any]) -> None:
+        self._client = client
+        self._read: WeakSet[Generator[pa.RecordBatch, None, None]] = WeakSet()
+        self.dataset = client.fully_qualified_dataset_name()
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; the values replace its ``%s``."""
+        with self._client.execute_query(sql, *values) as cursor:
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query in bounded batches, until this object is closed."""
+        batches = self._batches(sql, *values)
+        self._read.add(batches)
+        return batches
+
+    def _batches(self, sql: str, *values: object) -> Generator[pa.RecordBatch, None, None]:
+        """Yield the rows of a query as Arrow batches of bounded size."""
+        with (
+            self._client.execute_query(sql, *values) as cursor,
+            closing(cursor.iter_arrow(chunk_size=_ROWS_PER_BATCH)) as tables,
+        ):
+            for table in tables:
+                yield from table.to_batches()
+
+    def close(self) -> None:
+        """Close batches not read to their end: an error's traceback may keep them, and the file."""
+        for batches in tuple(self._read):
+            batches.close()
+
+    def tables(self) -> dict[str, dict[str, str]]:
+        """Return the columns of every table of the dataset: dlt types by table and column."""
+        tables: dict[str, dict[str, str]] = {}
+        for table, column, data_type in self.rows(
+            "select table_name, column_name, data_type from information_schema.columns "
+            "where table_schema = %s and table_catalog = current_database() "
+            "order by table_name, ordinal_position",
+            self._client.dataset_name,
+        ):
+            name = data_type.lower().partition("(")[0]
+            tables.setdefault(table, {})[column] = _DLT_TYPES.get(name, name)
+        return tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -108,6 +109,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("long_on_postgres") and "postgres" in kinds.params.values():
             item.add_marker("long")
     items.sort(key=lambda item: not item.name.startswith(_LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what is imported from garbage collections, each of which would walk through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -25,15 +25,17 @@ from typing import Any
 FILES = 3  # sent with each request: for standard output, standard error, and the exit code
 # Everything that a command imports, early or late, so that no child has to.
 _IMPORTS = (
-    "adbc_driver_postgresql.dbapi", "dlt._workspace._plugins", "dlt.common.configuration.plugins",
-    "dlt.common.libs.pyarrow", "dlt.destinations.impl.duckdb.duck",
+    "adbc_driver_postgresql.dbapi", "dlt._workspace._plugins", "dlt._workspace.cli._plugins",
+    "dlt.common.configuration.plugins", "dlt.common.libs.pyarrow",
+    "dlt.common.libs.sql_alchemy_compat", "dlt.destinations.impl.duckdb.duck",
     "dlt.destinations.impl.postgres.postgres", "dlt.extract.extract", "dlt.load.load",
-    "dlt.normalize.normalize", "dlt.sources.helpers.requests", "pipelines.cli.app",
-    "pipelines.cli.commands", "pipelines.cli.demo", "pipelines.cli.labels",
-    "pipelines.cli.render_changes", "pipelines.writeback.proposals",
-    "pipelines.writeback.service", "psycopg2",
-    "pyarrow.parquet", "pytz", "rich.markdown", "sqlalchemy.dialects.postgresql.psycopg2",
-    "sqlalchemy.dialects.sqlite", "typer._adapters", "typer.rich_utils",
+    "dlt.normalize.normalize", "dlt.sources.helpers.requests", "pendulum.locales.en.locale",
+    "pipelines.cli.app", "pipelines.cli.commands", "pipelines.cli.demo", "pipelines.cli.labels",
+    "pipelines.cli.render_changes", "pipelines.writeback.actor",
+    "pipelines.writeback.ledger_access", "pipelines.writeback.proposals",
+    "pipelines.writeback.service", "psycopg2", "pyarrow.parquet", "pydantic.plugin._loader", "pytz",
+    "rich._emoji_codes", "rich.markdown", "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.dialects.sqlite", "sqlite3", "typer._adapters", "typer.rich_utils", "tzdata",
 )  # fmt: skip
 
 

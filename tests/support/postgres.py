@@ -27,8 +27,11 @@ from tests.support.run_folder import one_at_a_time, run_folder
 
 _NOBODY = 65534
 _PATIENCE = "300"  # seconds
-# No data has to survive a loss of power; jit would cost more than the short queries save.
-_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "jit=off")
+# No data has to survive a loss of power; jit would cost more than the short queries save, and
+# autovacuum more than tables save that are dropped within seconds.
+_FAST = (
+    "fsync=off", "synchronous_commit=off", "full_page_writes=off", "jit=off", "autovacuum=off",
+)  # fmt: skip
 
 
 def binaries() -> Path:

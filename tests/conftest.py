@@ -106,8 +106,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark long tests, and start the longest first, so that all cores finish at the same time."""
     for item in items:
         kinds = getattr(item, "callspec", None)
-        if item.get_closest_marker("long_on_postgres") and "postgres" in kinds.params.values():
-            item.add_marker("long")
+        for name in ("duckdb", "postgres"):
+            if item.get_closest_marker(f"long_on_{name}") and name in kinds.params.values():
+                item.add_marker("long")
     items.sort(key=lambda item: not item.name.startswith(_LONGEST))
 
 

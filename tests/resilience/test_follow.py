@@ -38,7 +38,7 @@ from tests.support.job import Job
 from tests.support.kill_points import EVERY_RUN, Point, died
 from tests.support.sampling import seed
 
-FEW = 11
+FEW = 5
 EXAMPLES = int(os.environ.get("MILESTONES_EXAMPLES", FEW))
 MILESTONES = 45
 TRIED: Counter[str] = Counter()
@@ -440,9 +440,9 @@ def test_the_warehouse_follows(
     """
     monkeypatch.setattr(Histories, "job", job, raising=False)
     TRIED.clear()
-    on_postgres = -(-EXAMPLES // 4)
+    on_postgres = -(-EXAMPLES // 4) if EXAMPLES > FEW else FEW // 2
     if EXAMPLES <= FEW:
-        hypothesis.seed(seed())(Histories)
+        hypothesis.seed(f"{seed()} {job.name}")(Histories)
     run_state_machine_as_test(
         Histories,
         settings=settings(

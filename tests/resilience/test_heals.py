@@ -26,20 +26,21 @@ def _content(job: Job, id_: str) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.long_on_postgres
 def test_absent_then_null(job: Job) -> None:
     """A missing field that returns as null becomes null, which makes a version."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        id_ = open_ids(account)[0]
-        account.update_milestone(id_, date_to_invoice="2026-03-03")
-        job.sync(sandbox)
+        id_ = next(i for i in open_ids(account) if account.milestones[i]["date_to_invoice"])
+        last = account.milestones[id_]["date_to_invoice"]
+        job.synced(sandbox)
         account.remove_field("date_to_invoice")
+        job.sync(sandbox)
+        kept = _content(job, id_)
         for _ in range(2):
             job.sync(sandbox)
-            kept = _content(job, id_)
-            job.sync(sandbox)
             assert _content(job, id_) == kept  # not rewritten while the field is missing
-            assert str(kept[0][1]) == "2026-03-03"  # type: ignore[index]
+        assert str(kept[0][1]) == last  # type: ignore[index]
         account.restore_field("date_to_invoice")
         account.silently_update_milestone(id_, date_to_invoice=None)
         assert job.sync(sandbox, full=True).run.changed >= 1
@@ -47,6 +48,7 @@ def test_absent_then_null(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_hashes_of_an_earlier_release_stay_valid(job: Job) -> None:
     """Rows without missing fields keep their hash: nothing is rewritten or versioned."""
     with Sandbox(milestones=30) as sandbox:
@@ -83,9 +85,10 @@ def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
     )
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
+        job.synced(sandbox)
         id_ = open_ids(account)[0]
         invoice = account.invoice_milestone(id_, draft=True)
-        job.sync(sandbox)
+        job.sync(sandbox, full=False)
         account.leave_out(id_, "invoice_ids")
         job.sync(sandbox)
         assert job.rows(links.format(id_)) == [(invoice,)]
@@ -94,11 +97,13 @@ def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
         assert job.rows(links.format(id_)) == []
 
 
+@pytest.mark.long_on_postgres
 def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
     """Scans do not rewrite a milestone with several invoices, in any order the database returns."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_ = open_ids(account)[0]
+        job.synced(sandbox)
         account.set_raw(id_, "invoice_ids", ["7"])
         job.sync(sandbox)
         account.set_raw(id_, "invoice_ids", ["10", "7"])
@@ -109,14 +114,15 @@ def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_unlinked_invoice_is_read_again(job: Job, full: bool) -> None:
     """An invoice that lost its link becomes cancelled or deleted in the warehouse, too."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         one, two = open_ids(account)[:2]
+        job.synced(sandbox)
         invoice, draft = account.invoice_milestone(one), account.invoice_milestone(two, draft=True)
-        job.sync(sandbox)
+        job.sync(sandbox, full=False)
         account.cancel_invoice(invoice)
         with account.change():
             account.invoices_of[one].remove(invoice)
@@ -135,6 +141,7 @@ def test_fields_named_like_sql_keywords(job: Job) -> None:
     """The column of a field called order or group can be read like any other."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
+        job.synced(sandbox)
         for name in ("order", "group", "user", "end", "limit"):
             account.add_field(name, 3)
         for project in account.workspaces.values():
@@ -154,6 +161,7 @@ def test_fields_named_like_ours(job: Job) -> None:
     """A field called deleted_at gets a column of another name, and marks nothing as deleted."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
+        job.synced(sandbox)
         for name in ("deleted_at", "access_lost_at", "_dlt_id", "observed_at", "row_hash"):
             account.add_field(name, "2026-01-01")
         job.sync(sandbox)
@@ -175,6 +183,7 @@ def test_fields_named_like_ours(job: Job) -> None:
 def test_nul_in_an_id_is_rejected(job: Job) -> None:
     """An id that no database can store is rejected, until its record is deleted."""
     with Sandbox(milestones=30) as sandbox:
+        job.synced(sandbox)
         sandbox.account.side_load("things", {"a\0b": {"id": "a\0b", "x": 1}})
         for _ in range(2):
             assert [row[:2] for row in job.sync(sandbox).rejected] == [("things", "a\ufffdb")]
@@ -236,6 +245,7 @@ def test_side_rejects_are_resolved(job: Job) -> None:
     """A rejected reference is resolved when it is good again, and when it is deleted."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
+        job.synced(sandbox)
         one, two = open_ids(account)[:2]
         repaired, deleted = (
             account.save_reference(one, _REFERENCE),
@@ -291,7 +301,7 @@ def lose_version(job: Job, sandbox: Sandbox, id_: str, state: str) -> None:
 
 
 @pytest.mark.long_on_postgres
-@pytest.mark.parametrize("state", ["deleted", "access lost"])
+@pytest.mark.parametrize("state", [pytest.param("deleted", marks=pytest.mark.long), "access lost"])
 def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
     """A version that a crash prevented is made from its row, even if the milestone is lost."""
     with Sandbox(milestones=30) as sandbox:
@@ -317,7 +327,7 @@ def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
 
 
 @pytest.mark.long_on_postgres
-@pytest.mark.parametrize("state", ["deleted", "access lost"])
+@pytest.mark.parametrize("state", ["deleted", pytest.param("access lost", marks=pytest.mark.long)])
 def test_invoice_removed_before_its_version_was_loaded(job: Job, state: str) -> None:
     """The version that is made from such a row keeps its nulls."""
     with Sandbox(milestones=30) as sandbox:

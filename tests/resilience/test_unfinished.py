@@ -16,11 +16,12 @@ _KILLED = (
 )
 
 
+@pytest.mark.long_on_postgres
 def test_failed_runs_do_not_make_up_for_a_killed_one(job: Job) -> None:
     """After a run died between two tables and others failed to read, the next one scans."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
-        job.sync(sandbox)
+        job.synced(sandbox)
         id_ = open_ids(account)[0]
         account.silently_update_milestone(id_, amount_in_cents=5)
         job.sync(sandbox)
@@ -41,7 +42,7 @@ def test_failed_runs_do_not_make_up_for_a_killed_one(job: Job) -> None:
 def test_a_run_of_a_few_milestones_does_not_make_up_for_a_killed_one(job: Job) -> None:
     """A killed run is followed by a scan, even if only a few milestones were requested."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         job.sync(sandbox, full=False, touched=frozenset(open_ids(sandbox.account)[:2]))
         job.run(_KILLED)
         touched = frozenset(open_ids(sandbox.account)[:2])
@@ -49,13 +50,14 @@ def test_a_run_of_a_few_milestones_does_not_make_up_for_a_killed_one(job: Job) -
 
 
 @pytest.mark.long_on_postgres
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version: int) -> None:
     """A version lost in a crash is made again once, from the row, while the record is rejected."""
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         id_ = open_ids(account)[0]
-        for _ in range(version):
+        job.synced(sandbox)
+        for _ in range(version - 1):
             account.update_milestone(
                 id_, amount_in_cents=account.milestones[id_]["amount_in_cents"] + 5
             )
@@ -75,6 +77,7 @@ def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_leftovers_of_a_first_load_are_removed(job: Job) -> None:
     """Versions and links without rows are removed, even if access to their milestones is lost."""
     with Sandbox(milestones=60) as sandbox:
@@ -100,7 +103,7 @@ def test_leftovers_of_a_first_load_are_removed(job: Job) -> None:
 def test_versions_outlive_removed_rows(job: Job) -> None:
     """A version that a mart has shown stays, even if the rows were deleted."""
     with Sandbox(milestones=30) as sandbox:
-        job.sync(sandbox)
+        job.synced(sandbox)
         all_versions = "select * from kantata.billing_milestone_versions order by id, version"
         before = job.rows(all_versions)
         job.run("delete from kantata.billing_milestones")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing as mp
+import json
 import os
 import resource
-from dataclasses import dataclass
+import subprocess
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from multiprocessing.connection import Connection
+from tempfile import TemporaryFile
 
-_FORKS = mp.get_context("forkserver")  # each run is a process; imports are paid once
-_FORKS.set_forkserver_preload(["pipelines.ops.job", "dlt.destinations.impl.duckdb.duckdb"])
+from pipelines.ops.job import run_job
+from pipelines.runtime.observer import RunObserver
+from tests.support.processes import start_function
 
 
 @dataclass(frozen=True)
@@ -41,37 +43,32 @@ def hour(
         settings: The environment.
         killed_after: Seconds after which it is killed; None never kills it.
     """
-    mine, its = _FORKS.Pipe(duplex=False)
-    process = _FORKS.Process(target=_run, args=(its, os.getcwd(), destination, now, settings))
-    process.start()
-    its.close()
-    try:
-        if mine.poll(killed_after):
-            return Hour(*mine.recv())
-    except EOFError:
-        raise AssertionError(f"the run of {now} ended without a result") from None
-    finally:
-        process.kill()
-        process.join()
-        process.close()
-        mine.close()
-    return Hour(None)
+    with TemporaryFile() as result:
+        process = start_function(
+            "tests.support.hourly:run_once", destination, now.isoformat(),
+            env=os.environ | settings, stdout=result, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with process:
+            try:
+                process.wait(killed_after)
+            except subprocess.TimeoutExpired:
+                return Hour(None)
+        assert process.returncode == 0, f"the run of {now} ended without a result"
+        result.seek(0)
+        ended = json.loads(result.read())
+    needs, happened = tuple(ended.pop("needs")), tuple(ended.pop("happened"))
+    return Hour(needs=needs, happened=happened, **ended)
 
 
-def _run(
-    result: Connection, folder: str, destination: str, now: datetime, settings: dict[str, str]
-) -> None:
-    os.chdir(folder)
-    os.environ.update(settings)
-    from pipelines.ops.job import run_job
-    from pipelines.runtime.observer import RunObserver
-
+def run_once(destination: str, now: str) -> None:
+    """Run the job, and print how it ended; runs in a child process."""
+    moment = datetime.fromisoformat(now)
     needs: tuple[str, ...] = ()
     happened: tuple[str, ...] = ()
     try:
-        ran = run_job(destination, observer=RunObserver(), now=lambda: now)
+        ran = run_job(destination, observer=RunObserver(), now=lambda: moment)
         code, needs, happened = ran.exit_code, tuple(ran.needs), tuple(ran.happened)
     except Exception as error:
         code, needs = getattr(error, "exit_code", 1), (repr(error),)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    result.send((code, needs, memory, happened))
+    os.write(1, json.dumps(asdict(Hour(code, needs, memory, happened))).encode())

@@ -51,7 +51,7 @@ FAULTS = [
 @pytest.mark.parametrize(
     "every",
     [
-        pytest.param({"sqlite": 4, "postgres": 12}, id="some"),
+        pytest.param({"sqlite": 8, "postgres": 24}, id="some"),
         pytest.param({"sqlite": 1, "postgres": 1}, id="all", marks=_LONG),
     ],
 )
@@ -163,7 +163,7 @@ ALL = FEW + [Case(action, sends, fault) for action in Action for sends, fault in
 @pytest.mark.parametrize(
     ("cases", "every"),
     [
-        pytest.param(FEW, {"sqlite": 47, "postgres": 97}, id="some"),
+        pytest.param(FEW, {"sqlite": 97, "postgres": 149}, id="some"),
         pytest.param(ALL, {"sqlite": 1, "postgres": 7}, id="all", marks=_LONG),
     ],
 )
@@ -193,4 +193,4 @@ def test_killed_at_every_line(
     about = f"one line in {step}, chosen by {seed()[:12]}"
     record_property("killed", f"{fell.total()} lines ({about}) of {len(reached)} functions")
     print(f"killed at {fell.total()} lines ({about}): done at most once, ledger and account agree")
-    assert fell.total() > 20
+    assert fell.total() >= len(cases)

@@ -22,6 +22,7 @@ from tests.support.job import Job
 from tests.support.kill_points import DIED
 from tests.support.postgres import binaries, empty_database
 from tests.support.processes import run_milestones, start_function
+from tests.support.sampling import sample
 from tests.support.writing_desk import Desk
 from warehouse.ledger.change import Action, Change, Event, Status
 from warehouse.ledger.store import connect_ledger
@@ -212,7 +213,7 @@ def test_a_move_after_a_rehearsal_takes_the_ledger(
         assert not file.exists()
 
 
-@pytest.mark.parametrize("where", ["here", "there", "both"])
+@pytest.mark.parametrize("where", ["here", pytest.param("there", marks=pytest.mark.long), "both"])
 def test_ledger_changes_after_an_interrupted_move_are_kept(
     sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -256,8 +257,9 @@ def interrupt_move(url: str, function: str) -> None:
     assert process.returncode == DIED, (function, log)
 
 
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.long)], ids=["one", "all"])
 def test_an_interrupted_move_can_be_repeated(
-    sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     """A move killed before, during or after its copies can be run again."""
     old = Job("duckdb")
@@ -271,7 +273,7 @@ def test_an_interrupted_move_can_be_repeated(
         "warehouse.raw.export:copy_by_sql",
         "warehouse.models.build:build_marts",  # all but the marts is copied
     ]
-    for point in points:
+    for point in sample(points, every).items:
         interrupt_move(postgres_url, point)
     old.sync(sandbox)  # a schedule that was not stopped
     shell("\n".join(commands("milestones move").splitlines()[1:2]))

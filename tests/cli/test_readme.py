@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from pipelines.cli.app import app
 from sources.kantata.schema import LOADED
 from sources.kantata_sandbox import Sandbox
+from tests.support.job import Job
 from tests.support.processes import run_milestones
 from warehouse.models import build
 
@@ -62,7 +63,8 @@ def test_commands_of_writing_back_work() -> None:
         account = sandbox.account
         free = next(i for i in account.milestones if not account.invoices_of.get(i))
         change_id = ""
-        for line in [".venv/bin/milestones sync", *lines]:
+        Job("duckdb").synced(sandbox)
+        for line in lines:
             command = line.replace("4711", free).replace("CHANGE_ID", change_id)
             settings, words = simple_command(command)
             result = run_milestones(*words, env=os.environ | access | settings)

@@ -132,6 +132,8 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     """If the log's disk is full, the run still loads, publishes and exits with its own code."""
     job = Job("duckdb")
     with Sandbox(milestones=10) as sandbox, open("/dev/full", "w") as full:
+        job.synced(sandbox)
+        sandbox.account.create_milestone(title="new")
         for token, code in ((sandbox.token, 0), ("bad", 2)):
             settings = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": token}
             run = start_milestones(
@@ -142,9 +144,11 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_push_alone_and_sync_alone(job: Job) -> None:
     """`--only` runs one part; push is refused while it is off."""
     with Sandbox(milestones=10) as sandbox:
+        job.synced(sandbox)
         sync = ("run", "--only", "sync", "--log-format", "json")
         assert finish(start(job, sandbox, *sync, PUSH__ENABLED="true"))[0] == 0
         push = ("run", "--only", "push", "--log-format", "json")
@@ -153,9 +157,12 @@ def test_push_alone_and_sync_alone(job: Job) -> None:
         assert finish(start(job, sandbox, *push, PUSH__ENABLED="true"))[0] == 0
 
 
+@pytest.mark.long_on_postgres
 def test_overlapping_runs(job: Job) -> None:
     """A second run names the first and its start time, or waits for it and succeeds."""
     with Sandbox(milestones=300) as sandbox:
+        job.synced(sandbox)
+        sandbox.account.advance(2 * 86_400)  # so that a scan is due
         sandbox.misbehave(Fault("delay", seconds=15, path="billing_milestones", times=1))
         first = start(job, sandbox, "run")
         assert first.stderr is not None
@@ -168,10 +175,19 @@ def test_overlapping_runs(job: Job) -> None:
         assert finish(waiting)[0] == 0
         assert first.communicate()[1] is not None
         assert first.returncode == 0
-    assert job.rows("select status from kantata.sync_runs") == [("proven",)] * 2
+    assert job.rows("select status from kantata.sync_runs") == [("proven",)] * 3
 
 
-@pytest.mark.parametrize("when", ["writing", "waiting"])
+@pytest.mark.parametrize(
+    ("job", "when"),
+    [
+        ("duckdb", "writing"),
+        ("postgres", "waiting"),
+        pytest.param("duckdb", "waiting", marks=pytest.mark.long),
+        pytest.param("postgres", "writing", marks=pytest.mark.long),
+    ],
+    indirect=["job"],
+)
 def test_sigterm_ends_a_run_in_time(job: Job, when: str) -> None:
     """A stopped run exits with 143 at once; the next runs reconcile what was being sent."""
     url = job.url or f"sqlite:///{Path.cwd() / 'ledger.sqlite'}"
@@ -205,6 +221,7 @@ def test_sigterm_ends_a_run_in_time(job: Job, when: str) -> None:
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_status_fails_if_the_warehouse_is_too_old(job: Job) -> None:
     """Exits with 0 while the last validated run is recent, else with 1; a push does not count."""
     with Sandbox(milestones=10) as sandbox:

@@ -24,9 +24,7 @@ ROOT = Path(__file__).parents[2]
 def sandbox() -> Iterator[Sandbox]:
     """An account, synced into a warehouse by a system with file locks."""
     with Sandbox(milestones=40) as sandbox:
-        newest = max(sandbox.account.milestones, key=int)
-        sandbox.account.update_milestone(newest, title="Übergabe → 完了")
-        assert Job("duckdb").sync(sandbox).exit_code == 0
+        Job("duckdb").synced(sandbox)
         yield sandbox
 
 
@@ -75,6 +73,8 @@ def test_check_says_what_cannot_run(tmp_path: Path, sandbox: Sandbox) -> None:
 def test_changes_are_proposed_and_shown(tmp_path: Path, sandbox: Sandbox) -> None:
     """The ledger works, as it has its own locks; characters outside the code page are escaped."""
     newest = max(sandbox.account.milestones, key=int)
+    sandbox.account.update_milestone(newest, title="Übergabe → 完了")
+    Job("duckdb").sync(sandbox, full=False)
     proposed = milestones(
         tmp_path, "propose", "update", newest, "--set", "title=Abnahme", "--reason", "as agreed"
     )
@@ -91,7 +91,13 @@ def test_changes_are_proposed_and_shown(tmp_path: Path, sandbox: Sandbox) -> Non
     assert "proposed -> approved" in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["sync", "run", "push", "reconcile", "models", "demo"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("run", "push"),
+        *(pytest.param(c, marks=pytest.mark.long) for c in ("sync", "reconcile", "models", "demo")),
+    ],
+)
 def test_commands_that_need_a_lock_name_where_they_run(
     tmp_path: Path, sandbox: Sandbox, command: str
 ) -> None:

@@ -46,6 +46,7 @@ def test_feed_brings_every_change(job: Job) -> None:
         assert versions(job, three) == ["created", "updated", "updated"]
 
 
+@pytest.mark.long_on_postgres
 def test_feed_run_of_deletes_alone(job: Job) -> None:
     """A canary, fetched only to confirm deletes, is not loaded and gets no version."""
     versions_sql = "select id, version, change_type, raw from kantata.billing_milestone_versions"
@@ -70,6 +71,7 @@ def test_feed_run_of_deletes_alone(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 def test_unchanged_account_costs_little(job: Job) -> None:
     """An incremental sync of an unchanged account takes at most five requests, writes no row."""
     with Sandbox(milestones=300) as sandbox:
@@ -124,8 +126,8 @@ def _many(sandbox: Sandbox) -> None:
         (_feed_off, "not enabled"),
         (_no_administrator, "administrator"),
         (_a_day_later, "the last validated scan began"),
-        (_types_unreadable, "no feed"),
-        (_events_fail, "no feed"),
+        pytest.param(_types_unreadable, "no feed", marks=pytest.mark.long),
+        pytest.param(_events_fail, "no feed", marks=pytest.mark.long),
         (_no_invoices, "no feed"),
         (_event_delayed, "accounts for"),
         (_many, "missing at once"),
@@ -145,7 +147,7 @@ def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why
             assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cursor older than the feed's retention leads to a scan, even if none is due."""
     monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "30d")
@@ -189,7 +191,7 @@ def test_silent_changes_wait_for_the_scan(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("full", [pytest.param(True, marks=pytest.mark.long), False])
 def test_deleted_and_restored(job: Job, full: bool) -> None:
     """A deleted milestone keeps its last values; one that comes back is restored."""
     with Sandbox(milestones=60) as sandbox:
@@ -232,7 +234,7 @@ def test_access_lost_is_not_deleted(job: Job) -> None:
         assert versions(job, next(iter(mine))) == ["created"]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_deleted_project_must_be_confirmed(job: Job) -> None:
     """Milestones of a deleted project count as deleted once a person confirms the project."""
     with Sandbox(milestones=300) as sandbox:
@@ -252,7 +254,7 @@ def test_deleted_project_must_be_confirmed(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_deletion_guard(job: Job) -> None:
     """If many milestones are missing at once, none is marked until a person allows it."""
     with Sandbox(milestones=300) as sandbox:
@@ -305,6 +307,7 @@ def test_another_machine_continues(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on_postgres
 def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
     """Records of an undeclared type get their own table, which is reported once."""
     with Sandbox(milestones=30) as sandbox:
@@ -318,7 +321,7 @@ def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
         assert (again.run.schema_changes, again.run.side_rows) == ([], {})
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_field_that_disappears_is_reported_once(job: Job) -> None:
     """A field missing from every record keeps its last values and is reported by one run."""
     with Sandbox(milestones=30) as sandbox:

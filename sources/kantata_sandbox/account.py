@@ -226,6 +226,14 @@ class Account(Store):
         with self.change():
             self.hidden.add(self.workspaces[id]["id"])
 
+    def unlist_milestones(self, *ids: str) -> None:
+        """Leave milestones out of every list, and only these from now on, as a stale index might.
+
+        Unknown. Worst case: the counts agree with what is left, and each can be read by its id.
+        """
+        with self.change():
+            self.unlisted = set(ids)
+
     def show_workspace(self, id: str) -> None:
         """Let the token's user see a project again."""
         with self.change():

@@ -42,6 +42,8 @@ class Store:
         self.references_of: defaultdict[str, list[str]] = defaultdict(list)
         self.hidden: set[str] = set()
         """Workspaces which the token's user may not see."""
+        self.unlisted: set[str] = set()
+        """Milestones that lists leave out, though each can be read by its id."""
         self.extra_maps: dict[str, dict[str, Record]] = {}
         """Records side-loaded with every page of milestones, by their type."""
         self._last_id: dict[str, int] = defaultdict(lambda: 1_000)

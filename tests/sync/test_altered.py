@@ -153,3 +153,32 @@ def test_invalid_ids_reject_their_records(job: Job) -> None:
             account.clear_raw(id_)
         assert job.sync(sandbox).exit_code == 0
         assert_equal(job, account)
+
+
+@pytest.mark.long_on_postgres
+def test_milestones_left_out_of_lists_are_not_deleted(job: Job) -> None:
+    """If some that are missing from lists exist, no other is believed to be deleted unseen."""
+    with Sandbox(milestones=400) as sandbox:
+        account = sandbox.account
+        job.synced(sandbox)
+        newest = sorted(open_ids(account), key=int, reverse=True)
+        hidden, deleted = newest[:30], newest[30:35]
+        for id_ in deleted:
+            account.delete_milestone(id_)
+        account.unlist_milestones(*hidden)
+        result = job.sync(sandbox)
+        assert result.run.deleted == len(deleted)
+        assert ids_where(job, "deleted_at is not null") == set(deleted)
+        assert_equal(job, account)
+
+
+@pytest.mark.long_on_postgres
+def test_many_left_out_of_lists_are_left_alone(job: Job) -> None:
+    """If they are too many to look up, none is marked, and the run asks for action."""
+    with Sandbox(milestones=400) as sandbox:
+        job.synced(sandbox)
+        sandbox.account.unlist_milestones(*sorted(sandbox.account.milestones)[:240])
+        result = job.sync(sandbox, allow_deletes=True)
+        assert (result.exit_code, result.run.deleted) == (3, 0)
+        assert "220 milestones are missing from lists" in "".join(result.run.warnings)
+        assert ids_where(job, "deleted_at is not null") == set()

@@ -2,9 +2,10 @@
 
 Absence alone proves nothing. A milestone is marked as deleted only if its project can be read, a
 request by ids that returns a milestone known to exist (a canary) leaves it out, and it is 404 by
-itself (checked for the first 20). If its project cannot be read, access is lost: a permission was
-taken away, or the whole project was deleted, which Kantata does not distinguish. In doubt nothing
-is marked.
+itself (checked for 20 of them). If one of the 20 exists after all, lists cannot be believed: then
+each is looked up by itself, or, if they are many, none is marked. If its project cannot be read,
+access is lost: a permission was taken away, or the whole project was deleted, which Kantata does
+not distinguish. In doubt nothing is marked.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from .context import ExtractContext
 from .tables import ExtractTables
 
 NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
-_MOST_SINGLE_LOOKUPS = 20
+_SAMPLED_LOOKUPS = 20  # requests
+_MOST_LOOKUPS = 200  # requests, if lists cannot be believed
 _CANARIES = 3
 
 
@@ -34,7 +36,7 @@ class IndividualLookups(StrEnum):
     """Which milestones that may be deleted are looked up one by one, to see a 404 for each."""
 
     NONE = "none"  # they were looked up already
-    SOME = "some"  # the first ones, after a request by ids left them out
+    SOME = "some"  # a sample, after a request by ids left them out
     ALL = "all"  # no milestone is left that could be a canary
 
 
@@ -140,13 +142,13 @@ def judge_missing(
     ids = [id_ for id_, project in projects.items() if project in readable]
     if lookups is IndividualLookups.ALL:
         verdict.deleted = ids
-        _look_up_individually(reader, verdict, len(ids))
+        _look_up_individually(reader, verdict, ids)
         return verdict
     size = ONLY_PER_REQUEST - 1
     for start in range(0, len(ids), size):
         _look_up_with_canary(reader, ids[start : start + size], canaries, verdict)
     if lookups is IndividualLookups.SOME:
-        _look_up_individually(reader, verdict, _MOST_SINGLE_LOOKUPS)
+        _look_up_sample(reader, verdict)
     return verdict
 
 
@@ -184,9 +186,32 @@ def _look_up_with_canary(
     )
 
 
-def _look_up_individually(reader: KantataReader, verdict: DeletionVerdict, most: int) -> None:
-    """Look up the first milestones judged as deleted; those that are not 404 are not deleted."""
-    for id_ in verdict.deleted[:most]:
+def _look_up_sample(reader: KantataReader, verdict: DeletionVerdict) -> None:
+    """Look up a sample of the milestones judged as deleted; if one exists, believe none unseen."""
+    missing = list(verdict.deleted)
+    step = max(1, len(missing) // _SAMPLED_LOOKUPS)
+    sample = missing[::step][:_SAMPLED_LOOKUPS]
+    _look_up_individually(reader, verdict, sample)
+    found = [id_ for id_ in sample if id_ not in verdict.deleted]
+    if not found:
+        return
+    others = [id_ for id_ in missing if id_ not in sample]
+    if len(others) <= _MOST_LOOKUPS:
+        _look_up_individually(reader, verdict, others)
+    else:
+        verdict.deleted = [id_ for id_ in verdict.deleted if id_ in sample]
+        verdict.doubts.append(
+            f"{len(others)} milestones are missing from lists, but others that are missing, too, "
+            f"exist ({', '.join(found[:5])}): none of the {len(others)} was marked as deleted. "
+            "Kantata's lists are incomplete; the next full scan tries again"
+        )
+
+
+def _look_up_individually(
+    reader: KantataReader, verdict: DeletionVerdict, ids: Sequence[str]
+) -> None:
+    """Look up milestones judged as deleted one by one; those that are not 404 are not deleted."""
+    for id_ in list(ids):
         try:
             page = fetch_one(reader, id_)
         except NOT_ALLOWED as error:

@@ -172,6 +172,23 @@ def rebind(
 
 
 @app.command()
+def restore(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="published|loader|FILE", help="The copy to use from now on."
+        ),
+    ],
+    reason: ReasonOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Use one copy of the DuckDB warehouse from now on, and publish it: a backup, for example."""
+    from . import commands
+
+    commands.restore(source, reason=reason, as_json=as_json)
+
+
+@app.command()
 def move(as_json: JsonOption = False) -> None:
     """Move the DuckDB warehouse, with all versions, and its ledger to an empty Postgres."""
     from . import commands

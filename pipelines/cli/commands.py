@@ -13,6 +13,7 @@ from pipelines.config.settings import kantata_settings, parse_duration
 from pipelines.config.targets import configured_target
 from pipelines.ops import marts, preflight
 from pipelines.ops import rebind as rebinding
+from pipelines.ops import restore as restoring
 from pipelines.ops.job import JobResult, run_job
 from pipelines.ops.json_log import JsonLog
 from pipelines.ops.migrate import MigrationResult, migrate
@@ -202,6 +203,19 @@ def rebind(destination: Warehouse | None, *, reason: str, as_json: bool) -> None
         ):
             if before not in (None, rebound.account):
                 print_out(f"before, the {what} was bound to {before}")
+
+
+def restore(source: str, *, reason: str, as_json: bool) -> None:
+    """Implement the command `restore`: use a copy of the warehouse, and publish it."""
+    with handle_errors(as_json), stop_on_signals():
+        target = configured_target(Warehouse.DUCKDB)
+        restored = restoring.restore(target, source, reason, utc_now)
+        if as_json:
+            print_json(vars(restored))
+            return
+        print_out(f"restored from {restored.source}: its last run is {restored.last_run_id}")
+        if restored.replaced_run_id not in (None, restored.last_run_id):
+            print_out(f"before, the last published run was {restored.replaced_run_id}")
 
 
 def move(as_json: bool) -> None:

@@ -52,6 +52,7 @@ def _demo() -> None:
     """Run the steps of the demo in a new folder, and print what each of them shows."""
     locks.ensure_supported()
     shutil.rmtree(FOLDER, ignore_errors=True)
+    PUBLISHED.unlink(missing_ok=True)
     target = duckdb_target(FOLDER / "loader.duckdb", PUBLISHED)
     with Sandbox(milestones=MILESTONES) as sandbox:
         settings = KantataSettings()

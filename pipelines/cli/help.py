@@ -36,6 +36,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "models": "milestones models",
         "checks": "milestones checks --json",
         "rebind": 'milestones rebind --reason "the account got a new address"',
+        "restore": 'milestones restore --from backup/warehouse.duckdb --reason "disk failure"',
         "move": "milestones move",
     },
 }

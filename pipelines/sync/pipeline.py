@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from warehouse import time_zones
 from warehouse.account import AccountBinding
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
+from warehouse.lineage import EmptyLoader, ensure_not_older, restore_from_published
 from warehouse.models import build
 from warehouse.models.calendar import local_day
 from warehouse.raw import proof, runs, schema
@@ -95,7 +96,7 @@ def sync(
     """
     target = lock.target
     with translate_errors(target):
-        job = _begin(lock, options, observer, now)
+        job = _begin_on_newest(lock, options, observer, now)
         run = job.run
         observer.began(run.run_id)
         with _recorded_in_sync_runs(job.pipeline, run, now):
@@ -127,6 +128,7 @@ class _Job:
         history: The history of earlier runs.
         observer: Informed of the run's progress.
         origin: What the warehouse says of the account it was filled from.
+        restored: That the loader's file was restored, for people; None if it was not.
     """
 
     lock: WarehouseLock
@@ -135,6 +137,7 @@ class _Job:
     history: RunHistory
     observer: RunObserver
     origin: Origin
+    restored: str | None = None
 
     def connect(self) -> AbstractContextManager[Database]:
         """Open a connection to the warehouse that a sync loads into."""
@@ -147,12 +150,30 @@ def build_context(run: Run, timezone: str) -> build.BuildContext:
     return build.BuildContext(run_id=run.run_id, as_of=as_of, timezone=timezone)
 
 
+def _begin_on_newest(
+    lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now
+) -> _Job:
+    """Begin a sync on the loader's file, which is restored first if it is missing or empty."""
+    restored, loader = None, lock.target.loader
+    if loader and (not loader.exists() or not loader.stat().st_size):
+        restored = restore_from_published(lock.target)
+    try:
+        job = _begin(lock, options, observer, now)
+    except EmptyLoader:
+        restored = restore_from_published(lock.target)
+        job = _begin(lock, options, observer, now)
+    if restored:
+        observer.note(restored)
+    return replace(job, restored=restored)
+
+
 def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now) -> _Job:
     """Begin a sync: insert the row of its run, and read what earlier runs left."""
     pipeline = reset_pipeline(lock.target)
     with connect(pipeline.destination) as database:
         time_zones.ensure_known(database, lock.target.timezone)
         prepare_tables(database)
+        ensure_not_older(database, lock.target)
         for project, count in _deletions(database, options.deleted_projects).items():
             observer.note(
                 f"project {project}: its {count} milestones will be marked as deleted, if it can "
@@ -304,6 +325,7 @@ def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
             )
         job.run.totals = proof.live_totals(database)
         state = LoadedState(database)
+        job.run.warnings += [job.restored] if job.restored else []
         job.run.warnings += _access_lost_warnings(state.access_lost_by_project())
         return state.currency_units()
 

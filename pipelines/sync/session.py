@@ -11,7 +11,8 @@ from dlt.destinations.exceptions import DatabaseException
 from sources.kantata.schema import LOADED
 from warehouse import locks
 from warehouse.database import Database, connect, driver_message
-from warehouse.errors import WarehouseUnavailable
+from warehouse.errors import WarehouseError, WarehouseUnavailable
+from warehouse.lineage import EmptyLoader, ensure_not_older
 from warehouse.publish import publish
 from warehouse.raw import schema
 from warehouse.reader import no_warehouse
@@ -85,6 +86,7 @@ def open_existing(lock: WarehouseLock) -> Iterator[Database]:
 
     Raises:
         NoWarehouse: If no run has created it yet.
+        WarehouseError: If the published file knows more, so that it must not be replaced.
     """
     target = lock.target
     if target.loader and not target.loader.exists():
@@ -92,6 +94,13 @@ def open_existing(lock: WarehouseLock) -> Iterator[Database]:
     with connect(target.destination) as database:
         if "sync_runs" not in database.tables():
             raise no_warehouse(target)
+        try:
+            ensure_not_older(database, target)
+        except EmptyLoader:
+            raise WarehouseError(
+                f"{target.loader} is empty, but {target.published} is not: run `milestones sync`, "
+                "which restores it"
+            ) from None
         yield database
 
 

@@ -6,12 +6,20 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from warehouse import lineage
 from warehouse.database import DATASET, Database
 
 from .account_binding import TABLE
 
 # Our SQL writes these tables, not dlt.
-_TABLES_WRITTEN_BY_SQL = ("change_requests", "change_events", "alerts", "sync_runs", TABLE)
+_TABLES_WRITTEN_BY_SQL = (
+    "change_requests",
+    "change_events",
+    "alerts",
+    "sync_runs",
+    TABLE,
+    lineage.TABLE,
+)
 _ROWS_PER_BATCH = 10_000
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from warehouse import lineage
 from warehouse.database import DATASET, MARTS, Database
 from warehouse.errors import WarehouseMisconfigured
 
@@ -50,6 +51,7 @@ _OWN_TABLES = (
     # The alert state, by job.
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
     account_binding.DDL,
+    lineage.DDL,
 )
 _HISTORY = "billing_milestone_history"
 _INDEXED_COLUMNS = (

@@ -1,0 +1,125 @@
+"""What cannot be read again from Kantata is never replaced by a copy that knows less."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines.ops.marts import rebuild_marts
+from pipelines.ops.restore import restore
+from pipelines.runtime.clock import utc_now
+from sources.kantata_sandbox import Sandbox
+from tests.support.accounts import open_ids
+from tests.support.job import Job
+from warehouse.errors import WarehouseError
+
+HISTORY = (
+    "select count(*), count(case when version > 1 then 1 end) "
+    "from kantata.billing_milestone_versions"
+)
+PUBLISHED = Path("milestones.duckdb")
+LOADER = Path(".milestones/loader.duckdb")
+
+
+def _change(sandbox: Sandbox) -> None:
+    sandbox.account.update_milestone(open_ids(sandbox.account)[0], title=f"title {utc_now()}")
+
+
+def _published_runs() -> int:
+    with duckdb.connect(str(PUBLISHED), read_only=True) as connection:
+        return int(connection.execute("select count(*) from kantata.sync_runs").fetchall()[0][0])
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A small account."""
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    with Sandbox(milestones=20) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def synced(sandbox: Sandbox) -> Job:
+    """A DuckDB warehouse with a second version of a milestone."""
+    job = Job("duckdb")
+    job.synced(sandbox)
+    _change(sandbox)
+    job.sync(sandbox, full=False)
+    return job
+
+
+@pytest.mark.parametrize("loss", ["missing", "no bytes", "no runs"])
+def test_a_lost_loader_is_restored(sandbox: Sandbox, synced: Job, loss: str) -> None:
+    """The next run restores it from the published file, with all versions, and ends with 3 once."""
+    before = synced.rows(HISTORY)
+    if loss == "missing":
+        shutil.rmtree(".milestones")
+    else:
+        LOADER.write_bytes(b"")
+    if loss == "no runs":
+        LOADER.unlink()
+        duckdb.connect(str(LOADER)).close()
+    with pytest.raises(WarehouseError, match="sync|exists, but it is not"):
+        rebuild_marts(synced.target)
+    result = synced.sync(sandbox, full=False)
+    assert result.exit_code == 3
+    assert "was restored from milestones.duckdb" in result.run.warnings[0]
+    assert synced.rows(HISTORY) == before
+    assert _published_runs() == 3
+    assert synced.sync(sandbox, full=False).exit_code == 0
+
+
+def test_an_older_loader_is_refused(sandbox: Sandbox, synced: Job) -> None:
+    """Nothing is published from it until a person says which copy to use."""
+    shutil.copy(LOADER, "old.duckdb")
+    _change(sandbox)
+    synced.sync(sandbox, full=False)
+    newest = synced.rows(HISTORY)
+    shutil.copy("old.duckdb", LOADER)
+    for command in (lambda: synced.sync(sandbox), lambda: rebuild_marts(synced.target)):
+        with pytest.raises(WarehouseError, match="does not know; its last run is") as refused:
+            command()
+        assert refused.value.exit_code == 1
+    assert _published_runs() == 3
+    restored = restore(synced.target, "published", "disk failure", utc_now)
+    assert restored.last_run_id == restored.replaced_run_id
+    assert synced.rows(HISTORY) == newest
+    assert synced.sync(sandbox, full=False).exit_code == 0
+
+
+def test_an_old_backup_can_be_restored_on_purpose(sandbox: Sandbox, synced: Job) -> None:
+    """It is published, its reason is kept, and the next run continues from it."""
+    shutil.copy(PUBLISHED, "backup.duckdb")
+    before = synced.rows(HISTORY)
+    _change(sandbox)
+    synced.sync(sandbox, full=False)
+    with pytest.raises(WarehouseError, match="no file nowhere"):
+        restore(synced.target, "nowhere.duckdb", "test", utc_now)
+    Path("text.duckdb").write_text("no database")
+    with pytest.raises(WarehouseError, match="cannot restore text"):
+        restore(synced.target, "text.duckdb", "test", utc_now)
+    restored = restore(synced.target, "backup.duckdb", "test of the backup", utc_now)
+    assert str(restored.replaced_run_id) > restored.last_run_id
+    assert synced.rows(HISTORY) == before
+    assert synced.rows("select source, reason from kantata.restores") == [
+        ("backup.duckdb", "test of the backup")
+    ]
+    assert _published_runs() == 2
+    assert synced.sync(sandbox, full=False).exit_code == 0
+    assert synced.rows(HISTORY)[0][0] == before[0][0] + 1
+
+
+def test_starting_over(sandbox: Sandbox, synced: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the loader's file, another time zone is refused; without both files all is new."""
+    shutil.rmtree(".milestones")
+    monkeypatch.setenv("WAREHOUSE__REPORTING_TIMEZONE", "Asia/Tokyo")
+    with pytest.raises(WarehouseError, match="reporting time zone UTC, not Asia/Tokyo"):
+        synced.sync(sandbox)
+    PUBLISHED.unlink()
+    assert synced.sync(sandbox).exit_code == 0
+    assert _published_runs() == 1

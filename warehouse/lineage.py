@@ -1,0 +1,184 @@
+"""Which copy of a DuckDB warehouse knows more: the loader's file, or the published one.
+
+Versions, deletions and runs cannot be read again from Kantata. So a file that knows them is never
+replaced by one that does not, unless a person says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from .database import DATASET, MARTS, Database, driver_message
+from .errors import WarehouseError, WarehouseUnwritable
+from .target import Target
+
+TABLE = "restores"
+DDL = f"""create table if not exists {DATASET}.{TABLE} (
+    restored_at timestamptz not null, source text not null, reason text not null,
+    last_run_id text, replaced_run_id text)"""
+_LAST_RUN = f"select max(run_id) from {DATASET}.sync_runs where status = 'proven'"
+_TIME_ZONE = f"select reporting_timezone from {MARTS}.data_freshness"
+
+
+class EmptyLoader(Exception):
+    """The loader's file holds no run, and the published file holds some."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedState:
+    """What the published file holds.
+
+    Args:
+        last_run_id: Its last validated run.
+        timezone: The reporting time zone of its marts; None if it has none.
+    """
+
+    last_run_id: str
+    timezone: str | None
+
+
+def published_state(target: Target) -> PublishedState | None:
+    """Return what the target's published file holds; None if it is missing, or no warehouse."""
+    if target.published is None or not target.published.exists():
+        return None
+    return _state_of(target.published)
+
+
+def _state_of(file: Path) -> PublishedState | None:
+    """Return the state of a file of the lineage; None if it has no validated run."""
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            last = connection.execute(_LAST_RUN).fetchall()[0][0]
+            if last is None:
+                return None
+            try:
+                timezone = connection.execute(_TIME_ZONE).fetchall()[0][0]
+            except (duckdb.Error, IndexError):
+                timezone = None
+    except duckdb.Error:
+        return None
+    return PublishedState(last_run_id=last, timezone=timezone)
+
+
+def ensure_not_older(database: Database, target: Target) -> None:
+    """Check that the loader's file knows the last run of the published one.
+
+    Args:
+        database: A connection to the loader's file.
+        target: Its warehouse.
+
+    Raises:
+        EmptyLoader: If it holds no run at all.
+        WarehouseError: If it does not, and holds other runs.
+    """
+    if (published := published_state(target)) is None:
+        return
+    known = database.rows(
+        f"select count(*), max(run_id), count(case when run_id = %s then 1 end) "
+        f"from {DATASET}.sync_runs",
+        published.last_run_id,
+    )
+    ((count, last, has_published),) = known
+    if has_published:
+        return
+    if not count:
+        raise EmptyLoader
+    raise WarehouseError(
+        f"{target.published} has the run {published.last_run_id}, which {target.loader} does not "
+        f"know; its last run is {last}. Nothing was changed. Keep one of them: milestones restore "
+        "--from published --reason TEXT, or --from loader. To start over, remove both files"
+    )
+
+
+def restore_from_published(target: Target) -> str | None:
+    """Replace a missing or empty loader's file by a copy of the published one, if there is one.
+
+    Returns:
+        A line for people; None if there is nothing to restore.
+
+    Raises:
+        WarehouseError: If the published marts have another reporting time zone.
+        WarehouseUnwritable: If the copy cannot be written.
+    """
+    if (published := published_state(target)) is None:
+        return None
+    assert target.loader  # noqa: S101 - only DuckDB publishes
+    assert target.published  # noqa: S101 - it was read
+    if published.timezone not in (None, target.timezone):
+        raise WarehouseError(
+            f"{target.loader} is missing, and {target.published}, from which it could be restored, "
+            f"has the reporting time zone {published.timezone}, not {target.timezone}. Set "
+            "WAREHOUSE__REPORTING_TIMEZONE to that one for the next run; or, to start over, remove "
+            f"{target.published}"
+        )
+    replace_loader(target, target.published)
+    return (
+        f"{target.loader} was missing or empty, so it was restored from {target.published}, with "
+        f"all runs up to {published.last_run_id}. Find out why it was lost: a container without "
+        "its volume, for example"
+    )
+
+
+def replace_loader(target: Target, source: Path) -> None:
+    """Replace the loader's file by a copy of another warehouse file, in one step.
+
+    Raises:
+        WarehouseUnwritable: If the copy cannot be written.
+    """
+    assert target.loader  # noqa: S101 - only for DuckDB
+    new = target.loader.with_name(f".{target.loader.name}.{os.getpid()}.new")
+    try:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, new)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        target.loader.with_name(f"{target.loader.name}.wal").unlink(missing_ok=True)
+        new.replace(target.loader)
+    except OSError as error:
+        raise WarehouseUnwritable(
+            f"cannot restore {target.loader} from {source}: {error.strerror or error}"
+        ) from None
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def check_restorable(file: Path) -> str:
+    """Check that a file is a warehouse that can be restored; return its last validated run.
+
+    Raises:
+        WarehouseError: If it is not.
+    """
+    if not file.is_file():
+        raise WarehouseError(f"there is no file {file} to restore")
+    try:
+        duckdb.connect(str(file), read_only=True).close()
+    except duckdb.Error as error:
+        raise WarehouseError(f"cannot restore {file}: {driver_message(error)}") from None
+    if (state := _state_of(file)) is None:
+        raise WarehouseError(f"cannot restore {file}: it is no warehouse with a validated run")
+    return state.last_run_id
+
+
+def record_restore(
+    database: Database, *, at: datetime, source: str, reason: str, replaced_run_id: str | None
+) -> None:
+    """Record in the warehouse that a person restored it.
+
+    Args:
+        database: A connection; the caller must hold the lock.
+        at: The time, UTC.
+        source: What it was restored from.
+        reason: Why, for people.
+        replaced_run_id: The last validated run of the file that was replaced.
+    """
+    last = database.rows(_LAST_RUN)[0][0]
+    database.insert(
+        f"{DATASET}.{TABLE} (restored_at, source, reason, last_run_id, replaced_run_id)",
+        [(at, source, reason, last, replaced_run_id)],
+    )

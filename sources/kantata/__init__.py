@@ -60,7 +60,7 @@ def kantata(
         state: What is loaded already, so that only changes are loaded. ``auto`` asks the
             destination of the running pipeline. With None, tables are replaced, without history.
         request: What this run should do, if not what is due.
-        report: Is filled with what the run found.
+        report: Is filled with what the run found. Without it, dlt logs its warnings and rejects.
         progress: Called after each page of a scan.
         note: Called with one line of text: the kind of run and why, and each retry.
         on_request: Called after each request.
@@ -87,7 +87,7 @@ def kantata(
         new_reader=new_reader,
         state=state,
         request=request or ExtractRequest(),
-        report=Report() if report is None else report,
+        report=report,
         requests_in_flight=requests_in_flight,
         progress=progress,
         note=note,

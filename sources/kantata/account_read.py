@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import dlt
+from dlt.common import logger
 
 from .api.reader import KantataReader
 from .destination import start_of
@@ -27,7 +28,7 @@ class AccountRead:
         new_reader: Makes a reader of the account.
         state: What is loaded already; ``auto`` to ask the destination, None to replace it.
         request: What to read.
-        report: Is filled with what the read found.
+        report: Is filled with what the read found; if None, warnings are logged.
         requests_in_flight: Concurrent requests of a full scan.
         progress: Called after each page of a scan.
         note: Called with one line of text: the kind of run, and why.
@@ -36,7 +37,7 @@ class AccountRead:
     new_reader: Callable[[], KantataReader]
     state: WarehouseState | Literal["auto"] | None
     request: ExtractRequest
-    report: Report
+    report: Report | None
     requests_in_flight: int
     progress: Progress | None
     note: Callable[[str], None] | None
@@ -45,7 +46,8 @@ class AccountRead:
         """Read the account, and yield its rows; if it is not read to the end, it is a sample."""
         source = dlt.current.source()
         tables = len(source.resources.selected)
-        vars(self.report).update(vars(Report()))  # the same source may be extracted twice
+        report = Report() if self.report is None else self.report
+        vars(report).update(vars(Report()))  # the same source may be extracted twice
         with start_of(self.state, self.request) as start:
             set_dispositions(source, keeps_history=start.keeps_history)
             items = ItemBuilder(keeps_history=start.keeps_history)
@@ -53,7 +55,7 @@ class AccountRead:
                 reader=self.new_reader(),
                 state=start.state,
                 request=start.request,
-                report=self.report,
+                report=report,
             )
             for batches in read_account(
                 context,
@@ -65,4 +67,7 @@ class AccountRead:
                 # dlt takes turns between this read and handing an item to each table. Without
                 # these turns it would read on, and keep several items in memory.
                 yield from [None] * (tables - 1)
-            start.remember(self.report)
+            start.remember(report)
+            if self.report is None:
+                for line in [*report.warnings, *report.rejected]:
+                    logger.warning(str(line))

@@ -92,6 +92,7 @@ def start_of(
         yield Start(state=EmptyState(), request=request, keeps_history=False)
     else:
         with _sql_client() as client, closing(DestinationDatabase(client)) as database:
+            _check_names(database)
             yield _start_from(database, request, package)
 
 
@@ -139,6 +140,16 @@ def _sql_client() -> SqlClientBase[Any]:
     return pipeline.sql_client(schema) if schema in pipeline.schemas else pipeline.sql_client()
 
 
+def _check_names(database: DestinationDatabase) -> None:
+    """Refuse a DuckDB file named like the dataset, before the account is read in vain."""
+    ((catalog,),) = database.rows("select current_database()")
+    if database.is_duckdb and catalog.lower() == database.name.lower():
+        raise KantataMisconfigured(
+            f"the DuckDB file cannot be named like the dataset, {database.name}: DuckDB confuses "
+            "them. Give the pipeline or the dataset another name"
+        )
+
+
 def _start_from(
     database: DestinationDatabase, request: ExtractRequest, package: TLoadPackage
 ) -> Start:
@@ -170,7 +181,9 @@ class DestinationDatabase:
     def __init__(self, client: SqlClientBase[Any]) -> None:
         self._client = client
         self._read: WeakSet[Generator[pa.RecordBatch, None, None]] = WeakSet()
+        self.name = client.dataset_name
         self.dataset = client.fully_qualified_dataset_name()
+        self.is_duckdb = client.capabilities.sqlglot_dialect == "duckdb"
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query; the values replace its ``%s``."""
@@ -204,7 +217,7 @@ class DestinationDatabase:
             "select table_name, column_name, data_type from information_schema.columns "
             "where table_schema = %s and table_catalog = current_database() "
             "order by table_name, ordinal_position",
-            self._client.dataset_name,
+            self.name,
         ):
             name = data_type.lower().partition("(")[0]
             tables.setdefault(table, {})[column] = _DLT_TYPES.get(name, name)

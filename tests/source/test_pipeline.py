@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,14 +32,24 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(autouse=True)
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What dlt logs as a warning or an error: nothing, unless a test takes it away."""
-    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+    for name in list(os.environ):  # which the connector sets for itself
+        if name.startswith(("NORMALIZE__", "LOAD__")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "WARNING")
     messages: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("dlt")
-    logger.addHandler(handler)
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            messages.append(record.getMessage())
+        return True
+
+    logger = logging.getLogger("dlt")  # a filter, since dlt removes the handlers of others
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(note)
     yield messages
-    logger.removeHandler(handler)
+    logger.removeFilter(note)
+    logger.setLevel(level or logging.CRITICAL)
     assert messages == []
 
 
@@ -50,9 +61,11 @@ def destination(request: pytest.FixtureRequest) -> object:
     return dlt.destinations.postgres(request.getfixturevalue("postgres_url"))
 
 
-def pipeline_to(destination: object, name: str = "plain", dataset: str = "ours") -> dlt.Pipeline:
+def pipeline_to(
+    destination: object, name: str = "plain", dataset: str = "ours", folder: str = "dlt"
+) -> dlt.Pipeline:
     """A pipeline as somebody writes it who has read only dlt's documentation."""
-    return dlt.pipeline(name, destination=destination, dataset_name=dataset, pipelines_dir="dlt")  # type: ignore[call-overload,no-any-return]
+    return dlt.pipeline(name, destination=destination, dataset_name=dataset, pipelines_dir=folder)  # type: ignore[call-overload,no-any-return]
 
 
 def source_of(sandbox: Sandbox, **arguments: Any) -> DltSource:  # noqa: ANN401 - of the source
@@ -113,7 +126,9 @@ def test_every_run_loads_the_difference(sandbox: Sandbox, destination: object) -
     assert run(pipeline, source_of(sandbox, request=FULL, report=report)) == {}
     assert report.warnings == [w for w in report.warnings if changed in w] != []
     sandbox.behave()
-    assert run(pipeline, source) == both
+    elsewhere = pipeline_to(destination, folder="elsewhere")  # dlt restores its state
+    assert run(elsewhere, source) == both
+    assert (report.mode, report.deleted) == ("feed", 1)
     live = "select title, deleted_at is null, count(*) from billing_milestones group by 1, 2"
     assert ("Changed", False, 1) in rows(pipeline, live)
     assert sum(count for _, is_live, count in rows(pipeline, live) if is_live) == 449
@@ -168,7 +183,7 @@ def test_other_names(
     """Another dataset and another naming convention make no difference."""
     monkeypatch.setenv("SCHEMA__NAMING", f"tests.source.{naming}" if "upper" in naming else naming)
     monkeypatch.setenv("DESTINATION__ENABLE_DATASET_NAME_NORMALIZATION", "false")
-    pipeline = pipeline_to(destination, dataset="Our Data")
+    pipeline = pipeline_to(destination, dataset="OurData")
     assert run(pipeline, source_of(sandbox)).keys() == SCAN_TABLES
     assert run(pipeline, source_of(sandbox, request=FULL)) == {}
     sandbox.account.update_milestone(open_milestone(sandbox), title="Changed")
@@ -228,6 +243,26 @@ def test_history_is_not_replaced(sandbox: Sandbox, logged: list[str]) -> None:
     tables = run(pipeline, without, refresh="drop_sources").keys()
     assert tables == SCAN_TABLES - {"billing_milestone_versions"}
     assert run(pipeline, source_of(sandbox)) == {"billing_milestone_versions": 450}
+    logged.clear()
+
+
+def test_rejects_are_logged(sandbox: Sandbox, logged: list[str]) -> None:
+    """Somebody who passes no report learns of a record that could not be loaded."""
+    bad = open_milestone(sandbox)
+    sandbox.account.set_raw(bad, "amount_in_cents", 1.5)
+    pipeline = pipeline_to(dlt.destinations.duckdb("account.duckdb"))
+    assert run(pipeline, source_of(sandbox))["rejected_records"] == 1
+    (message,) = logged
+    assert message.startswith(f"billing_milestones {bad} is rejected")
+    logged.clear()
+
+
+def test_file_named_like_the_dataset_is_refused(sandbox: Sandbox, logged: list[str]) -> None:
+    """DuckDB would confuse them after everything was read."""
+    pipeline = pipeline_to("duckdb", name="ours")
+    assert "cannot be named like the dataset, ours" in refused(
+        lambda: pipeline.run(source_of(sandbox))
+    )
     logged.clear()
 
 

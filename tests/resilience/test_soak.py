@@ -260,5 +260,7 @@ def test_soak(job: Job, record_property: Callable[[str, object], None]) -> None:
     print(summary)
     memory = [ended.memory for ended in soak.hours if ended.exit_code in (0, 3)]
     assert max(memory[-5:]) < 1.2 * max(memory[:5])
+    if HOURS <= FEW:
+        return  # a few hours have the files of the first kill and of the first change request
     files = [count for count, _ in soak.disk]
     assert files[-1] <= max(files[: len(files) // 3])

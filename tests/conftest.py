@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from xdist.scheduler import LoadScheduling
+from xdist.workermanage import WorkerController
 
 pytest.register_assert_rewrite("tests.support")  # so that a failed comparison shows what differs
 
@@ -21,6 +23,7 @@ from tests.support.usage import Usage
 ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
 _VERSION = "version of Postgres"
 _USAGE = pytest.StashKey[Usage]()
+_SHARED = "tests/surface/test_snapshot.py"  # its tests share one life, which takes seconds
 _LONGEST = ("test_the_warehouse_follows", "test_soak", "test_killed")
 _OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
 
@@ -99,6 +102,25 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _USAGE in config.stash:
         stop_shared_server()
         remove_run_folder()
+
+
+class _Scheduling(LoadScheduling):
+    """Send the tests that share a life to one worker, so that it is not lived again in another."""
+
+    def _send_tests(self, node: WorkerController, num: int) -> None:
+        while num > 0 and self._shares(num - 1) and self._shares(num):
+            num += 1
+        super()._send_tests(node, num)
+
+    def _shares(self, place: int) -> bool:
+        waiting = self.pending[place : place + 1]
+        return any((self.collection or [])[number].startswith(_SHARED) for number in waiting)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScheduling | None:
+    """Schedule tests as `--dist load` does, but for those that share a life."""
+    return _Scheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.hookimpl(tryfirst=True)

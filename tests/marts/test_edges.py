@@ -171,6 +171,7 @@ HISTORIES: list[list[dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.long_on_duckdb
 def test_slippage(job: Job) -> None:
     """Slippage compares the first with the present date and amount, and counts the moves."""
     histories = Histories()
@@ -266,6 +267,7 @@ def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
     assert sum(row[2] for row in rows) == 2 ** len(moments) - 1
 
 
+@pytest.mark.long_on_postgres
 def test_times_never_go_back(job: Job) -> None:
     """Versions that were observed by a clock that was set back still follow each other."""
     moments = [NOON + timedelta(hours=hours) for hours in (10, 5, 7, 20)]

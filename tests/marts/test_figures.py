@@ -40,8 +40,9 @@ def dated(account: Account, currency: str = "USD") -> dict[str, Any]:
 @pytest.mark.parametrize(
     "field",
     [
-        "date_to_invoice",
-        *(pytest.param(f, marks=pytest.mark.long_on_postgres) for f in ("invoice_id", "title")),
+        pytest.param("date_to_invoice", marks=pytest.mark.long_on_postgres),
+        pytest.param("invoice_id", marks=pytest.mark.long_on_duckdb),
+        pytest.param("title", marks=pytest.mark.long),
     ],
 )
 def test_absent_field_moves_nothing(job: Job, field: str) -> None:
@@ -98,6 +99,7 @@ def test_version_that_cannot_be_read(job: Job) -> None:
     assert raised.value.exit_code == 1
 
 
+@pytest.mark.long_on_postgres
 def test_unproven_rows_are_not_built(job: Job) -> None:
     """Rows of a killed run are neither built nor published, nor counted in data_freshness."""
     counts = "select milestones, last_run_status from kantata_marts.data_freshness"
@@ -145,6 +147,7 @@ def test_lock_that_is_lost_before_the_marts(
         assert job.rows(built) == [(61,)]
 
 
+@pytest.mark.long_on_postgres
 def test_rejects_are_counted_though_nothing_is_built(job: Job) -> None:
     """data_freshness counts a rejected record until it is good again."""
     rejected = "select rejected_records, models_run_id from kantata_marts.data_freshness"
@@ -161,6 +164,7 @@ def test_rejects_are_counted_though_nothing_is_built(job: Job) -> None:
         assert job.rows(rejected) == [(0, built)]
 
 
+@pytest.mark.long_on_duckdb
 def test_invoiced_is_what_was_billed(job: Job) -> None:
     """Invoiced is net: with a changed amount, after a cancellation, or invoiced when first read."""
     with Sandbox(milestones=60) as sandbox:

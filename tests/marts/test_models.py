@@ -22,7 +22,7 @@ def test_marts_show_the_account(job: Job) -> None:
     """After a sync the mart shows each milestone with its project, task and invoice."""
     with Sandbox(milestones=300) as sandbox:
         account = sandbox.account
-        assert job.sync(sandbox).exit_code == 0
+        job.synced(sandbox)
         rows = job.rows(
             "select id, project, task, invoice_status, invoice_is_draft, currency, amount, status, "
             "date_to_invoice, (select as_of from kantata_marts.data_freshness) "
@@ -66,6 +66,7 @@ def test_every_column_is_documented(job: Job) -> None:
 def test_amounts_are_read_in_every_notation(job: Job) -> None:
     """The history has whole amounts, even if records write them as 1200.0 or 1e15."""
     with Sandbox(milestones=30) as sandbox:
+        job.synced(sandbox)
         first, second = open_ids(sandbox.account)[:2]
         sandbox.account.update_milestone(first, amount_in_cents=1200.0)
         sandbox.account.update_milestone(second, amount_in_cents=1e15)
@@ -75,6 +76,7 @@ def test_amounts_are_read_in_every_notation(job: Job) -> None:
             assert dict(rows).items() >= {first: 1200, second: 10**15}.items()
 
 
+@pytest.mark.long_on_postgres
 def test_marts_are_built_only_if_something_changed(job: Job) -> None:
     """A run without changes does not rebuild the marts; on the next day a run rebuilds them."""
     built = "select run_id, as_of from kantata_stg.today"
@@ -93,6 +95,7 @@ def test_marts_are_built_only_if_something_changed(job: Job) -> None:
         assert job.rows(built)[0][1] == second[0][1] + timedelta(days=1)
 
 
+@pytest.mark.long_on_postgres
 def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
     """Rows that a killed run loaded are in the marts after the next run, which loads none."""
     with Sandbox(milestones=60) as sandbox:
@@ -184,10 +187,12 @@ def test_blocking_checks_of_sums(job: Job) -> None:
                 assert build.run_checks(database) == []
 
 
+@pytest.mark.long_on_postgres
 def test_warning_requires_action_until_it_is_fixed(job: Job) -> None:
     """Every run reports an unknown currency, even a run that builds nothing."""
     with Sandbox(milestones=60) as sandbox:
         account = sandbox.account
+        job.synced(sandbox)
         id_ = open_ids(account)[0]
         account.set_raw(id_, "currency", "XTS")
         for full in (True, False):

@@ -32,7 +32,13 @@ def test_every_kill_point_is_a_function(point: Point) -> None:
 @pytest.mark.parametrize(
     "every", [100, pytest.param(1, marks=pytest.mark.long)], ids=["one", "all"]
 )
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(name, marks=() if "incremental" in name else pytest.mark.long_on_postgres)
+        for name in SCENARIOS
+    ],
+)
 def test_killed_runs_are_redone(
     job: Job, scenario: str, every: int, record_property: pytest.RecordProperty
 ) -> None:

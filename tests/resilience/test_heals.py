@@ -26,7 +26,7 @@ def _content(job: Job, id_: str) -> tuple[object, ...]:
     )
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_absent_then_null(job: Job) -> None:
     """A missing field that returns as null becomes null, which makes a version."""
     with Sandbox(milestones=30) as sandbox:
@@ -113,7 +113,7 @@ def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
         assert _content(job, id_) == before
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 @pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_unlinked_invoice_is_read_again(job: Job, full: bool) -> None:
     """An invoice that lost its link becomes cancelled or deleted in the warehouse, too."""
@@ -208,7 +208,7 @@ def test_dates_beyond_the_calendar_are_rejected(job: Job) -> None:
         assert (result.run.deleted, result.exit_code) == (3, 0)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_all_deletions_can_be_allowed(job: Job) -> None:
     """With allow_deletes, an empty account marks every milestone as deleted."""
     with Sandbox(milestones=5) as sandbox:
@@ -222,7 +222,7 @@ def test_all_deletions_can_be_allowed(job: Job) -> None:
         assert job.sync(sandbox).exit_code == 0
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_reject_of_a_restored_and_deleted_milestone_is_resolved(job: Job) -> None:
     """The reject of a milestone that was restored spoiled, then deleted again, is resolved."""
     with Sandbox(milestones=30) as sandbox:
@@ -240,7 +240,7 @@ def test_reject_of_a_restored_and_deleted_milestone_is_resolved(job: Job) -> Non
         assert job.sync(sandbox).exit_code == 0
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_side_rejects_are_resolved(job: Job) -> None:
     """A rejected reference is resolved when it is good again, and when it is deleted."""
     with Sandbox(milestones=30) as sandbox:
@@ -300,7 +300,7 @@ def lose_version(job: Job, sandbox: Sandbox, id_: str, state: str) -> None:
     job.sync(sandbox, allow_deletes=True)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 @pytest.mark.parametrize("state", [pytest.param("deleted", marks=pytest.mark.long), "access lost"])
 def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
     """A version that a crash prevented is made from its row, even if the milestone is lost."""
@@ -326,7 +326,7 @@ def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 @pytest.mark.parametrize("state", ["deleted", pytest.param("access lost", marks=pytest.mark.long)])
 def test_invoice_removed_before_its_version_was_loaded(job: Job, state: str) -> None:
     """The version that is made from such a row keeps its nulls."""

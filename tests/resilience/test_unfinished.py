@@ -16,7 +16,7 @@ _KILLED = (
 )
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_failed_runs_do_not_make_up_for_a_killed_one(job: Job) -> None:
     """After a run died between two tables and others failed to read, the next one scans."""
     with Sandbox(milestones=30) as sandbox:
@@ -38,7 +38,7 @@ def test_failed_runs_do_not_make_up_for_a_killed_one(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_a_run_of_a_few_milestones_does_not_make_up_for_a_killed_one(job: Job) -> None:
     """A killed run is followed by a scan, even if only a few milestones were requested."""
     with Sandbox(milestones=30) as sandbox:
@@ -49,7 +49,7 @@ def test_a_run_of_a_few_milestones_does_not_make_up_for_a_killed_one(job: Job) -
         assert job.sync(sandbox, full=False, touched=touched).run.mode == "scan"
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 @pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version: int) -> None:
     """A version lost in a crash is made again once, from the row, while the record is rejected."""
@@ -77,7 +77,7 @@ def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_leftovers_of_a_first_load_are_removed(job: Job) -> None:
     """Versions and links without rows are removed, even if access to their milestones is lost."""
     with Sandbox(milestones=60) as sandbox:
@@ -113,7 +113,7 @@ def test_versions_outlive_removed_rows(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_a_missing_field_that_returned_is_reported_once(job: Job) -> None:
     """The run after a killed one reports that a field was missing and is there again."""
     with Sandbox(milestones=30) as sandbox:

@@ -53,6 +53,7 @@ def test_a_change_from_proposal_to_audit(office: Office) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.long_on_duckdb
 def test_a_sync_after_a_push_misses_nothing(office: Office) -> None:
     """The sync after a push still finds the changes that others made before it."""
     first, second, third, *_ = office.free()

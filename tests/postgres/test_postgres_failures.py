@@ -145,7 +145,11 @@ def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
     assert statuses[-1] == ("proven",)
 
 
-@pytest.mark.parametrize("point", [COPY, MERGE, MART], ids=lambda point: point.name)
+@pytest.mark.parametrize(
+    "point",
+    [MERGE, *(pytest.param(point, marks=pytest.mark.long) for point in (COPY, MART))],
+    ids=lambda point: point.name,
+)
 def test_statement_timeout(postgres: Job, point: Point) -> None:
     """A cancelled statement is reported and recorded in sync_runs; the next run succeeds."""
     name = postgres.url.rpartition("/")[2]

@@ -13,7 +13,8 @@ import pytest
 
 from sources.kantata.errors import KantataUnauthorized, KantataUnavailable
 from sources.kantata_sandbox import Fault, Sandbox
-from tests.support.processes import Forked, run_milestones, start_milestones
+from tests.support.job import Job
+from tests.support.processes import Forked, start_milestones
 from tests.support.writing_desk import WRITES, Desk
 from warehouse.errors import WarehouseBusy
 from warehouse.ledger.change import Action, Status
@@ -229,8 +230,15 @@ def test_an_unexpected_value_after_a_write_is_reported(desk: Desk) -> None:
     assert "amount is 0.06 USD instead of 0.05 USD" in result.doubts[0]
 
 
-@pytest.mark.parametrize("troubled", [False, True], ids=["quiet", "troubled"])
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    ("kind", "troubled"),
+    [
+        pytest.param("sqlite", False, id="sqlite-quiet"),
+        pytest.param("postgres", True, id="postgres-troubled"),
+        pytest.param("sqlite", True, id="sqlite-troubled", marks=pytest.mark.long),
+        pytest.param("postgres", False, id="postgres-quiet", marks=pytest.mark.long),
+    ],
+)
 def test_three_pushes_at_once(
     kind: str,
     troubled: bool,
@@ -254,7 +262,7 @@ def test_three_pushes_at_once(
         monkeypatch.setenv("PUSH__ENABLED", "true")
         monkeypatch.setenv("PUSH__RECONCILE_AFTER", "0")
         if not troubled:
-            assert run_milestones("sync").returncode == 0
+            Job("duckdb").synced(sandbox)
         changes = [desk.approved(desk.draft(action)) for action in [*Action] * 8]
         pushes: list[Forked] = []
         if troubled:

@@ -64,7 +64,7 @@ def test_a_lost_loader_is_restored(sandbox: Sandbox, synced: Job, loss: str) -> 
     if loss == "no runs":
         LOADER.unlink()
         duckdb.connect(str(LOADER)).close()
-    with pytest.raises(WarehouseError, match="sync|exists, but it is not"):
+    with pytest.raises(WarehouseError, match=r"sync|exists, but it is not"):
         rebuild_marts(synced.target)
     result = synced.sync(sandbox, full=False)
     assert result.exit_code == 3

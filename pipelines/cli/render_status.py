@@ -20,8 +20,8 @@ _PAST, _COMING = 3, 9  # months shown one by one; the others are summed
 
 def render_status(found: Status) -> None:
     """Print the status of the warehouse."""
-    if found.proven and found.proven.finished_at:
-        finished = pendulum.instance(found.proven.finished_at)
+    if found.proven and found.validated_at:
+        finished = pendulum.instance(found.validated_at)
         live = sum(count for count, _ in found.proven.totals.values())
         line = f"[green]validated {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
         output.out.print(f"{line}, {live:,} milestones; {escape(found.source)}")

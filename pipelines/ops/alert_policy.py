@@ -137,8 +137,9 @@ class _News:
 
 def _compare(before: AlertState, outcome: JobOutcome, after: timedelta, now: datetime) -> _News:
     """Compare a run's outcome with the last alert; return what is new."""
-    last_success = now if outcome.succeeded else before.last_success or now
-    is_late = now - _lateness_start(before, last_success) > after
+    # A time to come was written while this machine's clock was wrong.
+    last_success = now if outcome.succeeded else min(before.last_success or now, now)
+    is_late = now - min(_lateness_start(before, last_success), now) > after
     was = Condition(before.condition or Condition.WELL)
     condition, matters = _next_condition(was, before, outcome, is_late)
     # What happened in a push may last: then the next sync reports it as a matter.

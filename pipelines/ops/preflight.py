@@ -12,7 +12,7 @@ from pipelines.config.account_binding import (
     connected_account,
 )
 from pipelines.config.settings import KantataSettings
-from pipelines.runtime.clock import utc_now
+from pipelines.runtime.clock import CLOCK_TOLERANCE, clock_difference, utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from sources.kantata import KantataReader
 from sources.kantata.api.transport import Parameters
@@ -69,6 +69,7 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
         yield _currencies(reader)
         yield _feed(reader)
         yield _account(reader, target)
+        yield _clock(reader)
         yield from _probes(reader) if probe else ()
     yield _warehouse(target)
     yield _time_zone(target)
@@ -129,6 +130,16 @@ def _feed(reader: KantataReader) -> CheckResult:
     except KantataError as error:
         return CheckResult("event feed", f"not readable, so every run is a full scan: {error}")
     return CheckResult("event feed", "readable: runs between full scans read only what changed")
+
+
+def _clock(reader: KantataReader) -> CheckResult:
+    """Check in the preflight that this machine's clock agrees with Kantata's."""
+    ahead = reader.machine_is_ahead
+    if ahead is None:
+        return CheckResult("clock", "Kantata does not state its time")
+    if abs(ahead) <= CLOCK_TOLERANCE:
+        return CheckResult("clock", "agrees with Kantata's")
+    return CheckResult("clock", f"{clock_difference(ahead)}: correct it", ExitCode.ACTION_REQUIRED)
 
 
 def _account(reader: KantataReader, target: Target) -> CheckResult:

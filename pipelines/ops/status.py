@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import duckdb
 
+from pipelines.runtime.clock import CLOCK_TOLERANCE
 from warehouse.errors import WarehouseError
 from warehouse.raw import runs, summary
 from warehouse.raw.runs import Run
@@ -34,10 +35,19 @@ class Status:
     months: list[MonthTotal]
     units: dict[str, Decimal]
 
+    @property
+    def validated_at(self) -> datetime | None:
+        """When the last validated run ended, by Kantata's clock if it stated one."""
+        if self.proven is None:
+            return None
+        if self.proven.cursor_at is None:
+            return self.proven.finished_at
+        return self.proven.cursor_at + timedelta(seconds=self.proven.duration_seconds)
+
     def is_fresh(self, max_age: timedelta, now: datetime) -> bool:
-        """Return whether the status's last validated run is no older than this."""
-        finished = self.proven.finished_at if self.proven else None
-        return finished is not None and now - finished <= max_age
+        """Return whether the status's last validated run is no older than this, and not to come."""
+        validated = self.validated_at
+        return validated is not None and -CLOCK_TOLERANCE <= now - validated <= max_age
 
 
 def read_status(target: Target) -> Status:

@@ -11,7 +11,9 @@ from pipelines.config.account_binding import (
     connected_account,
 )
 from pipelines.config.settings import KantataSettings
+from pipelines.runtime.clock import CLOCK_TOLERANCE, clock_difference
 from pipelines.runtime.observer import RunObserver
+from sources.kantata import KantataReader
 from sources.kantata.settings import ATTEMPTS
 from warehouse.account import AccountBinding
 from warehouse.raw.account_binding import Origin
@@ -55,4 +57,12 @@ def check_account(
     with closing(settings.reader(ATTEMPTS, observer.on_request)) as reader:
         account = account or connected_account(reader)
         binding = check_warehouse_account(origin, account, reader, ledger_account)
+        _report_clock(reader, observer)
         return CheckedAccount(binding, reader.requests)
+
+
+def _report_clock(reader: KantataReader, observer: RunObserver) -> None:
+    """Report that this machine's clock differs from the account's by some minutes, if it does."""
+    ahead = reader.machine_is_ahead
+    if ahead is not None and abs(ahead) > CLOCK_TOLERANCE:
+        observer.note(f"{clock_difference(ahead)}: correct it")

@@ -218,9 +218,13 @@ def undeclared_table(name: str) -> Table:
     return Table(name, "id", {"id": Kind.ID})
 
 
+POSTGRES_SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+
+
 def reserved_columns(table: str) -> frozenset[str]:
     """Return the names in a raw table that no field of Kantata's can have, since they are ours."""
     declared = {mirrored.name: mirrored.columns for mirrored in MIRRORED}.get(
         table, {"id": Kind.ID}
     )
-    return frozenset(columns_and_key(table)[0]) - frozenset(declared) | {"_dlt_id", "_dlt_load_id"}
+    ours = frozenset(columns_and_key(table)[0]) - frozenset(declared)
+    return ours | {"_dlt_id", "_dlt_load_id"} | POSTGRES_SYSTEM_COLUMNS

@@ -27,12 +27,14 @@ class Altered:
         token: The sandbox's token.
         change: How answers are altered.
         date: The Date header; None leaves it out, empty keeps the sandbox's.
+        bytes_instead: Bytes of a body, and what to send instead of them.
     """
 
     url: str
     token: str
     change: Change = lambda _, body: body
     date: str | None = ""
+    bytes_instead: tuple[bytes, bytes] = (b"", b"")
 
 
 @contextmanager
@@ -51,6 +53,8 @@ def altered(sandbox: Sandbox) -> Iterator[Altered]:
             bearer = {"Authorization": self.headers["Authorization"]}
             answer = requests.get(origin + self.path, headers=bearer, timeout=120)
             body = json.dumps(between.change(self.path, answer.json())).encode()
+            if between.bytes_instead[0]:
+                body = body.replace(*between.bytes_instead)
             self.send_response_only(answer.status_code)
             date = answer.headers["Date"] if between.date == "" else between.date
             if date is not None:

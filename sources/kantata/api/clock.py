@@ -1,10 +1,17 @@
-"""The two clocks of a run: times of observation on this machine, and the time Kantata states."""
+"""The two clocks of a run: that of this machine, for observations, and Kantata's to correct it.
+
+A machine's clock can be wrong by years, and a version keeps its time for good. The dates of
+Kantata's responses are exact to a second only, so they correct the machine's clock if both differ
+by more.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+
+_TOLERANCE = 60_000_000  # microseconds
 
 
 class ObservationClock:
@@ -14,6 +21,16 @@ class ObservationClock:
         self._start, self._zero = time.time_ns() // 1000, time.monotonic_ns() // 1000
         self._last = 0
         self._lock = threading.Lock()
+
+    def correct(self, date: datetime | None) -> None:
+        """Correct the clock by the date of a response that just came, if they differ much."""
+        if date is None:
+            return
+        with self._lock:
+            now = self._start + time.monotonic_ns() // 1000 - self._zero
+            difference = int(date.timestamp()) * 1_000_000 - now
+            if abs(difference) > _TOLERANCE:
+                self._start += difference
 
     def next(self) -> datetime:
         """Return the clock's time now in UTC, later than every time it returned before."""
@@ -25,10 +42,15 @@ class ObservationClock:
 
 
 class ServerClock:
-    """Kantata's clock, by the Date headers of its responses."""
+    """Kantata's clock, by the Date headers of its responses.
+
+    ``first`` is the date of the first response, and ``machine_is_ahead`` by how much this machine's
+    clock was ahead of it; both are None before it.
+    """
 
     def __init__(self) -> None:
         self.first: datetime | None = None
+        self.machine_is_ahead: timedelta | None = None
         self._latest: tuple[datetime, float] | None = None
         self._lock = threading.Lock()
 
@@ -37,7 +59,9 @@ class ServerClock:
         if date is None:
             return
         with self._lock:
-            self.first = self.first or date
+            if self.first is None:
+                self.first = date
+                self.machine_is_ahead = datetime.now(UTC) - date
             self._latest = date, time.monotonic()
 
     def now(self) -> datetime | None:

@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from requests.exceptions import RequestException
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
@@ -79,6 +79,11 @@ class KantataReader:
         return self._server_clock.first
 
     @property
+    def machine_is_ahead(self) -> timedelta | None:
+        """By how much this machine's clock is ahead of Kantata's; None if no answer stated it."""
+        return self._server_clock.machine_is_ahead
+
+    @property
     def server_now(self) -> datetime | None:
         """Kantata's time now, by the latest answer to a read, UTC; None if none stated it."""
         return self._server_clock.now()
@@ -148,7 +153,9 @@ class KantataReader:
 
     def _count(self, response: HttpResponse) -> None:
         """Count one response to a read, and record its date and its request id."""
-        self._server_clock.set(response_date(response))
+        date = response_date(response)
+        self._server_clock.set(date)
+        self._observations.correct(date)
         with self._lock:
             self.requests += 1
             self.request_id = response.request_id

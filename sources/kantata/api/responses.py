@@ -30,6 +30,7 @@ from ..errors import (
     KantataUnavailable,
 )
 from .envelope import error_messages
+from .lenient_json import parse_leniently
 from .transport import HttpResponse
 
 _AMBIGUOUS = (408,)  # the server stopped waiting, perhaps after doing it
@@ -222,10 +223,14 @@ def _reasons(error: BaseException) -> Iterator[BaseException]:
 
 
 def _parse_json(response: HttpResponse) -> object:
-    """Return the JSON of a response's body; None if it is not JSON."""
+    """Return the JSON of a response's body, if need be leniently; None if it is not JSON."""
     try:
         return orjson.loads(response.content)
     except orjson.JSONDecodeError:
+        pass
+    try:
+        return parse_leniently(response.content)
+    except ValueError:
         return None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from ..api.lenient_json import UNREADABLE
 from ..schema import Table
 from .conversion import convert_column, shown
 from .records import ObservedRecord, Reject
@@ -57,6 +58,12 @@ class DeclaredColumns:
             if value is not None and str(value) != observed.id:
                 self._add_reason(row, f"{name} is not {shown(observed.id)}")
 
+    def add_unreadable(self, records: Sequence[ObservedRecord]) -> None:
+        """Add the reason why a record could not be read exactly, declared columns or not."""
+        for row, observed in enumerate(records):
+            if UNREADABLE in observed.record:
+                self._add_reason(row, str(observed.record[UNREADABLE]))
+
     def add(self, name: str, table: Table, records: Sequence[ObservedRecord]) -> None:
         """Convert one declared column, and add the reasons why records do not fit."""
         if name in table.required:
@@ -73,6 +80,7 @@ class DeclaredColumns:
 def convert_declared(table: Table, records: Sequence[ObservedRecord]) -> DeclaredColumns:
     """Convert the declared columns of these records."""
     columns = DeclaredColumns()
+    columns.add_unreadable(records)
     for name in table.columns:
         columns.add(name, table, records)
     return columns

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import orjson
 
 from ..api.envelope import Record
+from ..api.lenient_json import storable_record
 
 HASH_VERSION = "1:"  # so that a later release can distinguish its hashes from these
 OF_A_ROW = "row "  # before the hash of a version made of a row instead of a record
 DIGEST_BYTES = 16
+
+
+class Content(NamedTuple):
+    """A record that can be stored, and its digest.
+
+    Args:
+        record: The record; if the one received cannot be stored, a copy marked as unreadable.
+        digest: Of its content.
+    """
+
+    record: Record
+    digest: bytes
+
+
+def content_of(record: Record) -> Content:
+    """Return a record as it can be stored, and its digest."""
+    try:
+        return Content(record, digest(record))
+    except TypeError:  # for example nested too deeply
+        record = storable_record(record)
+        return Content(record, digest(record))
 
 
 def digest(record: Record) -> bytes:

@@ -19,7 +19,7 @@ from ..schema import LINKS, VALUES, Kind
 from ..settings import BATCH_ROWS, MILESTONES_PATH
 from .batch_reads import BatchReads, group_reads
 from .conversion import convert, table_of
-from .fingerprint import digest
+from .fingerprint import content_of
 from .links import link_changes, linked_invoices
 from .milestone_index import ACCESS_LOST, DELETED, MilestoneIndex
 from .records import ObservedRecord
@@ -84,7 +84,8 @@ class MilestoneDiff:
     def _compare(self, id_: str, record: Record, position: int, at: datetime) -> None:
         """Compare one milestone with the index, and keep it for the next batch if it differs."""
         index = self._index
-        content, before = digest(record), index.digest(position)
+        record, content = content_of(record)
+        before = index.digest(position)
         if self._rows.is_same(record, content, before):
             if id_ in self._buffered:
                 return

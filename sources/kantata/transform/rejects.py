@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from ..api.lenient_json import UNREADABLE
 from ..report import RejectedRecord
 from ..schema import REJECTS
 from .conversion import table_of
@@ -45,7 +46,9 @@ class Rejects:
             "id": key[1],
             "row_hash": row_hash(observed.digest),
             "reason": reject.reason,
-            "raw": orjson.dumps(observed.record, default=str).decode(),
+            "raw": orjson.dumps(
+                {name: v for name, v in observed.record.items() if name != UNREADABLE}, default=str
+            ).decode(),
             "observed_at": observed.observed_at,
             "resolved_at": None,
         }

@@ -26,7 +26,7 @@ from .fingerprint import digest, row_hash
 from .records import ObservedRecord, Reject
 from .schema_drift import SchemaDrift
 from .stored_rows import LastValues, StoredRows, null_gone_columns
-from .undeclared import UndeclaredColumns
+from .undeclared import FURTHER, UndeclaredColumns
 
 Batch = tuple[str, pa.Table]
 """The name of a raw table, and rows of it."""
@@ -104,9 +104,15 @@ class RowBuilder:
     ) -> TypedRows:
         """Complete typed rows with all columns that are not declared."""
         fields = {name: None for observed in records for name in observed.record}
+        further: list[str] = []
         for name in (name for name in fields if name not in self.table.columns):
+            if self._undeclared.is_further(name):
+                further.append(name)
+                continue
             values = [observed.record.get(name) for observed in records]
             arrays |= self._undeclared.arrays(name, values)
+        if further:
+            arrays |= self._undeclared.arrays(FURTHER, _further_fields(records, further))
         self._note_nested(records)
         filled = self._carry_forward.fill(records, arrays)
         arrays["row_hash"] = pa.array([row_hash(observed.row_digest) for observed in filled])
@@ -134,7 +140,9 @@ class RowBuilder:
             name: self._undeclared.column_name(name)
             for observed in records
             for name, value in observed.record.items()
-            if type(value) is dict and name not in self.table.columns
+            if type(value) is dict
+            and name not in self.table.columns
+            and not self._undeclared.is_further(name)
         }
         return {name: c for name, c in columns.items() if c in self._undeclared.known}
 
@@ -158,3 +166,11 @@ class RowBuilder:
             [ObservedRecord(id_, record, digest(record), at) for id_, record in records.items()]
         )
         return [stored] if typed.table is None else [stored, typed.table]
+
+
+def _further_fields(records: Sequence[ObservedRecord], names: Sequence[str]) -> list[object]:
+    """Return for each row an object of the fields that have no column; None if it has none."""
+    values = [
+        {name: o.record[name] for name in names if o.record.get(name) is not None} for o in records
+    ]
+    return [value or None for value in values]

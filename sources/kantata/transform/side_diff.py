@@ -12,7 +12,7 @@ from datetime import datetime
 from ..api.envelope import Record
 from ..settings import BATCH_ROWS
 from .batch_reads import group_reads
-from .fingerprint import digest, row_hash
+from .fingerprint import content_of, row_hash
 from .milestone_index import DELETED
 from .records import ObservedRecord
 from .rejects import Rejects, storable
@@ -60,8 +60,9 @@ class SideTableDiff:
         self._always_load |= records.keys() if load_unchanged else set()
         if self.unseen_rejects:
             self.unseen_rejects.difference_update(map(storable, records))
-        for id_, record in records.items():
-            content, before = digest(record), self._digests.get(id_, b"")
+        for id_, received in records.items():
+            record, content = content_of(received)
+            before = self._digests.get(id_, b"")
             if self.rows.is_same(record, content, before) and id_ not in self._always_load:
                 if id_ not in self._buffered:
                     self._rejects.resolve(self.name, id_, observed_at)

@@ -13,6 +13,8 @@ from .conversion import Misfit, arrow_type, as_text, convert, kind_of
 from .schema_drift import SchemaDrift
 
 VARIANT = "__v_text"
+FURTHER = "further_fields"  # the JSON of fields beyond the columns that a table may have
+MOST_COLUMNS = 200  # of undeclared fields; Postgres and DuckDB fail with some hundreds more
 _MOST_SHAPES = 1_000  # different sets of fields to remember
 _PLAIN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -52,11 +54,16 @@ class UndeclaredColumns:
 
     def column_name(self, field: str) -> str:
         """Return the name of this table's column for an undeclared field."""
-        return column_name(field, self._reserved)
+        return FURTHER if self.is_further(field) else column_name(field, self._reserved)
+
+    def is_further(self, field: str) -> bool:
+        """Return whether an undeclared field gets no column any more, since there are so many."""
+        is_full = len(self.kinds) >= MOST_COLUMNS
+        return is_full and column_name(field, self._reserved) not in self.kinds
 
     def arrays(self, field: str, values: list[object]) -> dict[str, pa.Array]:
         """Return an undeclared field's column, and its variant if a value does not fit."""
-        name = self.column_name(field)
+        name = field if field == FURTHER else self.column_name(field)
         kind = self.kinds.get(name)
         if kind is None:
             first = next((value for value in values if value is not None), None)
@@ -75,6 +82,7 @@ class UndeclaredColumns:
 
     def _add(self, name: str, kind: Kind) -> Kind:
         """Add a new column of an undeclared field, and report it as new."""
+        self._columns_of.clear()  # the next field may be one too many
         self.kinds[name] = self._drift.new_columns[name] = kind
         return kind
 

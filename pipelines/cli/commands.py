@@ -6,7 +6,6 @@ from collections import Counter
 from contextlib import nullcontext
 
 import typer
-from rich.markup import escape
 
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import kantata_settings, parse_duration
@@ -35,7 +34,7 @@ from . import render_changes, render_runs, render_status
 from .errors import handle_errors
 from .labels import Labels, labels
 from .options import LogFormat, Warehouse
-from .output import out, print_err, print_json, print_out
+from .output import out, print_err, print_json, print_out, safe_markup
 from .progress import console_observer
 
 
@@ -135,7 +134,10 @@ def check(destination: Warehouse | None, *, probe: bool, as_json: bool) -> None:
 def _render_check(result: preflight.CheckResult) -> None:
     """Print one result of the command `check`, with a mark for passed or failed."""
     mark = "[red]✗[/]" if result.exit_code else "[green]✓[/]"
-    out.print(f"{mark} {escape(result.question)}: {escape(result.answer)}", soft_wrap=True)
+    out.print(
+        f"{mark} {safe_markup(result.question)}: {safe_markup(mask_secrets(result.answer))}",
+        soft_wrap=True,
+    )
 
 
 def status(destination: Warehouse | None, *, fail_if_older_than: str | None, as_json: bool) -> None:

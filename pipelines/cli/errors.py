@@ -56,8 +56,20 @@ def handle_errors(
         raise
     except Exception as error:  # a bug is still reported in one line
         where = _save_traceback(traceback.format_exc())
-        message = f"{type(error).__name__}: {error}".splitlines()[0] + where
+        message = _described(error) + where
         _fail(message, ExitCode.FAILED, as_json, log)
+
+
+def _described(error: BaseException) -> str:
+    """Return an unexpected error of a command in one line, with its innermost cause."""
+    innermost = error
+    while (inner := innermost.__cause__ or innermost.__context__) is not None:
+        innermost = inner
+    lines = [
+        f"{type(each).__name__}: {each}".splitlines()[0]
+        for each in dict.fromkeys((error, innermost))
+    ]
+    return ", because of ".join(lines)
 
 
 def _fail(message: str, exit_code: int, as_json: bool, log: JsonLog | None) -> None:

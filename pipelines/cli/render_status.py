@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 
 import pendulum
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines.ops.status import Status
@@ -13,7 +12,7 @@ from warehouse.raw.runs import Run, RunStatus
 from warehouse.raw.summary import MonthTotal
 
 from . import output
-from .output import exact_amount, format_amount
+from .output import exact_amount, format_amount, safe_markup
 
 _PAST, _COMING = 3, 9  # months shown one by one; the others are summed
 
@@ -24,12 +23,12 @@ def render_status(found: Status) -> None:
         finished = pendulum.instance(found.validated_at)
         live = sum(count for count, _ in found.proven.totals.values())
         line = f"[green]validated {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
-        output.out.print(f"{line}, {live:,} milestones; {escape(found.source)}")
+        output.out.print(f"{line}, {live:,} milestones; {safe_markup(found.source)}")
     else:
-        output.out.print(f"[yellow]no run was validated yet[/]; {escape(found.source)}")
+        output.out.print(f"[yellow]no run was validated yet[/]; {safe_markup(found.source)}")
     output.out.print(_runs_table(found.runs))
     for line, when in _messages(found.runs).items():
-        output.out.print(f"[yellow]{when}[/] {escape(line)}", soft_wrap=True)
+        output.out.print(f"[yellow]{when}[/] {safe_markup(line)}", soft_wrap=True)
     output.out.print(_months_table(found))
 
 
@@ -67,7 +66,7 @@ def _months_table(found: Status) -> Table:
     currencies = sorted({month.currency for month in found.months})
     table = Table("due", box=None, title="billing milestones by month", title_justify="left")
     for currency in currencies:
-        table.add_column(escape(currency), justify="right")
+        table.add_column(safe_markup(currency), justify="right")
     sums: dict[str, dict[str, int]] = {}
     for month in found.months:
         for period, subunits in _periods(month).items():

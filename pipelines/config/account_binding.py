@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from sources.kantata import KantataReader
+from sources.kantata.api.transport import is_loopback
 from sources.kantata.errors import KantataForbidden, KantataRefused
 from sources.kantata.settings import MILESTONES_PATH
 from warehouse.account import AccountBinding
@@ -42,17 +42,7 @@ def _address(url: str) -> str:
     parts = urlsplit(url)
     host = str(parts.hostname)
     address = f"{host}:{parts.port}" if parts.port else host
-    return f"{LOCAL if _is_loopback(host) else address}{parts.path}"
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether the host of an account's API is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return f"{LOCAL if is_loopback(host) else address}{parts.path}"
 
 
 def check_ledger_account(

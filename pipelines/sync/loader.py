@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -23,7 +24,16 @@ def reset_pipeline(target: Target) -> dlt.Pipeline:
     folder and another machine make no difference.
     """
     shutil.rmtree(target.working, ignore_errors=True)
+    with suppress(OSError):  # dlt reports a folder that cannot be written
+        target.working.parent.mkdir(parents=True, exist_ok=True)
+        target.working.mkdir(mode=0o700)
     return target.pipeline()
+
+
+def remove_trace(pipeline: dlt.Pipeline) -> None:
+    """Remove dlt's trace of a run: after a failure it contains the secrets it resolved."""
+    for file in Path(pipeline.working_dir).glob("trace.pickle*"):
+        file.unlink(missing_ok=True)
 
 
 def load(pipeline: dlt.Pipeline) -> None:

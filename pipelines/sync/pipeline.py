@@ -13,6 +13,7 @@ from pathlib import Path
 import dlt
 import pyarrow as pa
 
+from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.clock import Now, utc_now
 from pipelines.runtime.exit_codes import ExitCode
@@ -33,7 +34,7 @@ from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.raw.summary import live_milestones_by_project
 
 from .account import CheckedAccount, check_account
-from .loader import load, reset_pipeline, root_cause, translate_errors
+from .loader import load, remove_trace, reset_pipeline, root_cause, translate_errors
 from .options import SyncOptions
 from .session import WarehouseLock, ensure_locked, prepare_tables, publish_to_readers
 
@@ -243,10 +244,12 @@ def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterat
         yield
     except BaseException as error:
         cause = root_cause(error)
-        run.status, run.error = _status(cause), str(cause)
+        run.status, run.error = _status(cause), mask_secrets(str(cause))
         with suppress(WarehouseError):  # the first error is the one to report
             _end_run(pipeline, run, began, now)
         raise
+    finally:
+        remove_trace(pipeline)
     run.status = RunStatus.PROVEN
     _end_run(pipeline, run, began, now)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from sources.kantata.api.reader import is_long_wait
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import (
     KantataError,
@@ -115,7 +116,8 @@ class Pusher:
             self._execute(step)
         except (_StaleState, KantataThrottled, KantataNeverArrived) as error:
             self._failures += 1
-            if self._failures < (STALE_ATTEMPTS if isinstance(error, _StaleState) else ATTEMPTS):
+            most = STALE_ATTEMPTS if isinstance(error, _StaleState) else ATTEMPTS
+            if self._failures < most and not is_long_wait(error):
                 self._back_off(error)
                 return False
             self._give_up(step.change, error)
@@ -233,7 +235,7 @@ class Pusher:
             return
         wait = error.retry_after if isinstance(error, KantataThrottled) else None
         reader = self._session.reader
-        reader.pace.hold(reader.backoff(self._failures) if wait is None else wait)
+        reader.pace.hold(wait or reader.backoff(self._failures))
 
     def _give_up(self, change: Change, error: Exception) -> None:
         """Leave a change approved, to the next push.

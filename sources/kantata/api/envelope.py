@@ -86,14 +86,15 @@ def _read_page(body: Any, key: str, observed_at: datetime) -> Page:  # noqa: ANN
     if not all(type(record) is dict for record in records.values()):
         raise TypeError("a record is not an object")
     maps, odd = _side_loaded(body, frozenset({key, "meta", "results"}))
+    count, size = int(body["count"]), max(1, int(meta.get("page_size", len(records) or 1)))
     return Page(
         records=records,
         side_loaded=maps,
         odd=tuple(odd),
-        count=int(body["count"]),
+        count=count,
         number=int(meta.get("page_number", 1)),
-        pages=int(meta.get("page_count", 1)),
-        size=int(meta.get("page_size", len(records) or 1)),
+        pages=min(int(meta.get("page_count", 1)), max(1, -(-count // size))),  # never without end
+        size=size,
         observed_at=observed_at,
     )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from requests.exceptions import RequestException
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
-from ..errors import KantataThrottled, KantataUnavailable
-from ..settings import ATTEMPTS, ONLY_PER_REQUEST, PER_PAGE
+from ..errors import KantataError, KantataThrottled, KantataUnavailable
+from ..settings import ATTEMPTS, LONGEST_READ, LONGEST_WAIT, ONLY_PER_REQUEST, PER_PAGE
 from .clock import ObservationClock, ServerClock
 from .envelope import Page, read_page
 from .responses import ReadResponse, read_without_response, response_date
@@ -62,6 +63,7 @@ class KantataReader:
         self._on_retry = on_retry
         self._lock = threading.Lock()
         self._is_api = False
+        self._began = time.monotonic()
         self._observations = ObservationClock()
         self._server_clock = ServerClock()
         self.pace = RateLimiter(requests_per_second)
@@ -130,7 +132,7 @@ class KantataReader:
         """
         retrying = Retrying(
             stop=stop_after_attempt(self._attempts),
-            retry=retry_if_exception_type(KantataUnavailable),
+            retry=retry_if_exception(_may_pass_soon),
             wait=self._seconds_to_wait,
             before_sleep=self._report_retry,
             sleep=self.pace.sleep,
@@ -141,13 +143,20 @@ class KantataReader:
     def _read_once(self, path: str, parameters: Parameters) -> ObservedJson:
         """Read the JSON of a path with one request, when the rate limiter allows it."""
         self.pace.wait()
+        if time.monotonic() - self._began > LONGEST_READ:
+            raise KantataUnavailable(
+                f"reading took more than {LONGEST_READ / 3600:.0f} hours, so the run ended"
+            )
         try:
             response = self._transport.send("GET", path, parameters=parameters)
         except RequestException as error:
-            raise read_without_response(error, self.url) from None
+            raise self._transport.masked(read_without_response(error, self.url)) from None
         self._count(response)
         read = ReadResponse(response=response, url=self.url, path=path, is_api=self._is_api)
-        body = read.body()
+        try:
+            body = read.body()
+        except KantataError as error:
+            raise self._transport.masked(error) from None
         self._is_api = True
         return ObservedJson(body, self._observations.next())
 
@@ -169,7 +178,7 @@ class KantataReader:
         error = state.outcome.exception() if state.outcome else None
         backoff = self.backoff(state.attempt_number)
         if isinstance(error, KantataThrottled):
-            backoff = backoff if error.retry_after is None else error.retry_after
+            backoff = error.retry_after or backoff  # not at once, whatever Kantata says
             self.pace.hold(backoff)
         return backoff
 
@@ -181,3 +190,13 @@ class KantataReader:
                 f"{reason}; trying again in {state.next_action.sleep:.0f} s "
                 f"({state.attempt_number + 1} of {self._attempts})"
             )
+
+
+def is_long_wait(error: BaseException) -> bool:
+    """Return whether Kantata asks to wait longer than any reader or writer should."""
+    return isinstance(error, KantataThrottled) and (error.retry_after or 0) > LONGEST_WAIT
+
+
+def _may_pass_soon(error: BaseException) -> bool:
+    """Return whether a read is repeated: Kantata is unavailable, and asks for no long wait."""
+    return isinstance(error, KantataUnavailable) and not is_long_wait(error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from ..errors import (
     KantataUnauthorized,
     KantataUnavailable,
 )
+from ..settings import LONGEST_WAIT
 from .envelope import error_messages
 from .lenient_json import parse_leniently
 from .transport import HttpResponse
@@ -74,6 +75,11 @@ class ReadResponse:
     def _error(self, body: object) -> KantataError:
         """Return the error that a failed response to a read means, by its status."""
         status, reason = self.response.status, error_messages(body)
+        if status in (401, 403) and not _has_errors(body):
+            return KantataUnavailable(
+                f"{self._where} answered {status} with {_content_type(self.response)} that is not "
+                "Kantata's: a gateway or proxy on the way refuses"
+            )
         if status == 401:
             return KantataUnauthorized(
                 f"Kantata refused the token (401: {reason}). "
@@ -86,9 +92,8 @@ class ReadResponse:
                 "Ask a Kantata administrator for the permission."
             )
         if status == 429:
-            return KantataThrottled(
-                f"Kantata is throttling {self._where} (429)", retry_after(self.response)
-            )
+            wait = retry_after(self.response)
+            return KantataThrottled(f"Kantata is throttling {self._where} (429){until(wait)}", wait)
         if status >= 500:
             return KantataUnavailable(f"{self._where} answered {status}{_after_colon(reason)}")
         if 300 <= status < 400:
@@ -143,7 +148,8 @@ def write_result(method: str, response: HttpResponse) -> dict[str, Any]:
     if _is_success(response) and isinstance(body, dict) and not has_errors:
         return body
     if status == 429:
-        raise KantataThrottled("Kantata is throttling (429)", retry_after(response))
+        wait = retry_after(response)
+        raise KantataThrottled(f"Kantata is throttling (429){until(wait)}", wait)
     reason = error_messages(body) or "no reason given"
     if has_errors and status == 401:
         raise KantataUnauthorized(
@@ -194,6 +200,17 @@ def retry_after(response: HttpResponse) -> float | None:
     return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
+def until(wait: float | None) -> str:
+    """Return until when a response asks to wait, if that is long; else nothing."""
+    if wait is None or wait <= LONGEST_WAIT:
+        return ""
+    if wait > timedelta(days=3650).total_seconds():
+        return ", and asks to wait for years"
+    return (
+        f", and asks to wait until {datetime.now(UTC) + timedelta(seconds=wait):%Y-%m-%d %H:%M} UTC"
+    )
+
+
 def response_date(response: HttpResponse) -> datetime | None:
     """Return the server's time by the response's Date header, UTC; None if it is unreadable."""
     return _parse_http_date(response.headers.get("Date", ""))
@@ -240,8 +257,8 @@ def _is_success(response: HttpResponse) -> bool:
 
 
 def _has_errors(body: object) -> bool:
-    """Return whether the body of a response is an object with ``errors``."""
-    return isinstance(body, dict) and "errors" in body
+    """Return whether the body of a response is an object with errors, as Kantata sends them."""
+    return isinstance(body, dict) and ("errors" in body or "error_message" in body)
 
 
 def _content_type(response: HttpResponse) -> str:

@@ -11,13 +11,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from ipaddress import ip_address
+from urllib.parse import quote, quote_plus, urlsplit
 
 import requests
 from requests.auth import AuthBase
 
-from ..errors import KantataMisaddressed, KantataMisconfigured, KantataUnavailable
-from ..settings import CONNECT_TIMEOUT, READ_TIMEOUT
+from ..errors import (
+    KantataError,
+    KantataMisaddressed,
+    KantataMisconfigured,
+    KantataUnavailable,
+)
+from ..settings import CONNECT_TIMEOUT, MOST_BYTES, READ_TIMEOUT, REQUEST_DEADLINE
+from .deadline import DeadlineAdapter, read_body
 
 Parameters = Mapping[str, str | int]
 
@@ -83,13 +90,33 @@ class Transport:
         url: The API's address.
         token: The bearer token.
         on_request: Called after each request.
+        deadline: Seconds that one request may take as a whole.
+        most_bytes: The most bytes of one response, decompressed.
     """
 
-    def __init__(self, url: str, token: str, on_request: OnRequest | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        on_request: OnRequest | None = None,
+        deadline: float = REQUEST_DEADLINE,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self.url = check_url(url)
-        self._auth = BearerAuth(check_token(token))
+        self._token = check_token(token)
+        self._auth = BearerAuth(self._token)
         self._on_request = on_request
+        self._deadline = deadline
+        self._most_bytes = most_bytes
         self._sessions = threading.local()
+
+    def masked(self, error: KantataError) -> KantataError:
+        """Return an error without the token, which a server or proxy may repeat in its message."""
+        text = str(error)
+        for form in {self._token, quote(self._token, safe=""), quote_plus(self._token)}:
+            text = text.replace(form, "[secret]")
+        error.args = (text, *error.args[1:])
+        return error
 
     def send(
         self,
@@ -113,11 +140,13 @@ class Transport:
                 data=body,
                 headers={} if method == "GET" else {"Content-Type": "application/json"},
                 auth=self._auth,
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                timeout=(CONNECT_TIMEOUT, min(READ_TIMEOUT, self._deadline)),
                 allow_redirects=False,
+                stream=True,
             )
+            body_ = read_body(answer, until=began + self._deadline, most_bytes=self._most_bytes)
             response = HttpResponse(
-                status=answer.status_code, headers=answer.headers, content=answer.content
+                status=answer.status_code, headers=answer.headers, content=body_
             )
         finally:
             if self._on_request:
@@ -130,6 +159,10 @@ class Transport:
         if session is None:
             session = self._sessions.session = requests.Session()
             session.headers["Accept"] = "application/json"
+            if is_loopback(str(urlsplit(self.url).hostname)):
+                session.trust_env = False  # no proxy of the environment may see the token
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, DeadlineAdapter(self._deadline))
         return session
 
     def close(self) -> None:
@@ -210,13 +243,25 @@ def check_url(url: str) -> str:
         parts.port  # noqa: B018 - reading it checks it
     except ValueError:
         raise wrong from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    # Libraries disagree about which host a backslash or a user name in it means.
+    is_ambiguous = "\\" in url or "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not parts.hostname or is_ambiguous:
         raise wrong
-    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise KantataMisaddressed(
             f"kantata_api_url is {url!r}: over http the token would be sent unencrypted. Use https."
         )
     return url.strip().rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address' host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def check_token(token: str, name: str = "KANTATA_ACCESS_TOKEN") -> str:

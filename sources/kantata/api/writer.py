@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from requests.exceptions import RequestException
 
+from ..errors import KantataError
 from ..settings import MILESTONES_PATH, REFERENCE_MODEL, REFERENCE_SERVICE
 from .responses import created_id, write_result, write_without_response
 from .transport import OnRequest, RateLimiter, Transport
@@ -95,9 +96,12 @@ class KantataWriter:
                 method, path, body=None if body is None else orjson.dumps(body)
             )
         except RequestException as error:
-            raise write_without_response(error) from None
+            raise self._transport.masked(write_without_response(error)) from None
         self.request_id = response.request_id
-        return write_result(method, response)
+        try:
+            return write_result(method, response)
+        except KantataError as error:
+            raise self._transport.masked(error) from None
 
 
 def _wire_fields(fields: Mapping[str, str | int | None]) -> dict[str, object]:

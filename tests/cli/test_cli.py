@@ -204,6 +204,7 @@ def test_sandbox_on_a_taken_port() -> None:
     assert f"port {port}" in result.stderr
 
 
+@pytest.mark.long
 def test_readers_do_not_block_a_run() -> None:
     """A reader with the published file open keeps its copy; the next run replaces the file."""
     with Sandbox(milestones=50) as sandbox:

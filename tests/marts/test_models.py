@@ -63,6 +63,7 @@ def test_every_column_is_documented(job: Job) -> None:
         assert [row[0] for row in job.rows(columns.format(model.name))] == list(model.columns)
 
 
+@pytest.mark.long_on_duckdb
 def test_amounts_are_read_in_every_notation(job: Job) -> None:
     """The history has whole amounts, even if records write them as 1200.0 or 1e15."""
     with Sandbox(milestones=30) as sandbox:
@@ -95,7 +96,7 @@ def test_marts_are_built_only_if_something_changed(job: Job) -> None:
         assert job.rows(built)[0][1] == second[0][1] + timedelta(days=1)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
     """Rows that a killed run loaded are in the marts after the next run, which loads none."""
     with Sandbox(milestones=60) as sandbox:

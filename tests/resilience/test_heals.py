@@ -97,7 +97,7 @@ def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
         assert job.rows(links.format(id_)) == []
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
     """Scans do not rewrite a milestone with several invoices, in any order the database returns."""
     with Sandbox(milestones=30) as sandbox:
@@ -157,6 +157,7 @@ def test_fields_named_like_sql_keywords(job: Job) -> None:
         assert job.rows('select distinct "order" from kantata.billing_milestones') == [(3,)]
 
 
+@pytest.mark.long_on_duckdb
 def test_fields_named_like_ours(job: Job) -> None:
     """A field called deleted_at gets a column of another name, and marks nothing as deleted."""
     with Sandbox(milestones=30) as sandbox:
@@ -222,7 +223,7 @@ def test_all_deletions_can_be_allowed(job: Job) -> None:
         assert job.sync(sandbox).exit_code == 0
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_reject_of_a_restored_and_deleted_milestone_is_resolved(job: Job) -> None:
     """The reject of a milestone that was restored spoiled, then deleted again, is resolved."""
     with Sandbox(milestones=30) as sandbox:
@@ -326,8 +327,8 @@ def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_duckdb
-@pytest.mark.parametrize("state", ["deleted", pytest.param("access lost", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("state", ["deleted", "access lost"])
 def test_invoice_removed_before_its_version_was_loaded(job: Job, state: str) -> None:
     """The version that is made from such a row keeps its nulls."""
     with Sandbox(milestones=30) as sandbox:

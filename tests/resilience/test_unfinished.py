@@ -38,7 +38,7 @@ def test_failed_runs_do_not_make_up_for_a_killed_one(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_a_run_of_a_few_milestones_does_not_make_up_for_a_killed_one(job: Job) -> None:
     """A killed run is followed by a scan, even if only a few milestones were requested."""
     with Sandbox(milestones=30) as sandbox:
@@ -113,7 +113,7 @@ def test_versions_outlive_removed_rows(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_a_missing_field_that_returned_is_reported_once(job: Job) -> None:
     """The run after a killed one reports that a field was missing and is there again."""
     with Sandbox(milestones=30) as sandbox:

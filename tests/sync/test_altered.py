@@ -42,7 +42,13 @@ def test_list_without_page_counts(job: Job) -> None:
 
 
 @pytest.mark.long_on_duckdb
-@pytest.mark.parametrize("change", [_without_type, _only_created, _without_meta])
+@pytest.mark.parametrize(
+    "change",
+    [
+        _without_type,
+        *(pytest.param(c, marks=pytest.mark.long) for c in (_only_created, _without_meta)),
+    ],
+)
 def test_incomplete_events_lead_to_a_scan(job: Job, change: Change) -> None:
     """If events have no type, or only creations have events, a scan finds the changes."""
     with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
@@ -57,7 +63,9 @@ def test_incomplete_events_lead_to_a_scan(job: Job, change: Change) -> None:
 
 
 @pytest.mark.long_on_duckdb
-@pytest.mark.parametrize("path", ["subscribed_events$", "invoices$"])
+@pytest.mark.parametrize(
+    "path", ["subscribed_events$", pytest.param("invoices$", marks=pytest.mark.long)]
+)
 def test_short_answer_of_the_feed_leads_to_a_scan(job: Job, path: str) -> None:
     """If events or invoices are counted and not returned, the run scans instead."""
     with Sandbox(milestones=30) as sandbox:

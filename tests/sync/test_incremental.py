@@ -46,7 +46,7 @@ def test_feed_brings_every_change(job: Job) -> None:
         assert versions(job, three) == ["created", "updated", "updated"]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_feed_run_of_deletes_alone(job: Job) -> None:
     """A canary, fetched only to confirm deletes, is not loaded and gets no version."""
     versions_sql = "select id, version, change_type, raw from kantata.billing_milestone_versions"

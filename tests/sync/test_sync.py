@@ -269,7 +269,7 @@ def test_temporary_faults_are_retried(job: Job, fault: str) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_local_folder_may_be_lost(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dlt's working folder, or in another folder, the next run has the same result."""
     with Sandbox(milestones=300) as sandbox:

@@ -12,6 +12,7 @@ from .account_read import AccountRead
 from .api.reader import KantataReader
 from .api.transport import OnRequest, RequestLog
 from .destination import AUTO
+from .errors import KantataMisconfigured
 from .extract.scan import Progress
 from .report import RejectedRecord, Report
 from .request import ExtractRequest
@@ -83,6 +84,10 @@ def kantata(
         )
 
     new_reader()  # checks the address and the token before anything runs
+    if isinstance(state, str) and state != AUTO:
+        raise KantataMisconfigured(
+            f'state is "{state}"; it must be "auto", None or an object with the state'
+        )
     read = AccountRead(
         new_reader=new_reader,
         state=state,

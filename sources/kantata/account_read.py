@@ -50,7 +50,7 @@ class AccountRead:
         vars(report).update(vars(Report()))  # the same source may be extracted twice
         with start_of(self.state, self.request) as start:
             set_dispositions(source, keeps_history=start.keeps_history)
-            items = ItemBuilder(keeps_history=start.keeps_history)
+            items = ItemBuilder(keeps_history=start.keeps_history, load_id=start.load_id)
             context = ExtractContext(
                 reader=self.new_reader(),
                 state=start.state,

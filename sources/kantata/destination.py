@@ -44,13 +44,15 @@ class Start:
         state: What is loaded already.
         request: What to read.
         keeps_history: Whether rows are merged into what is loaded, or replace it.
-        load_id: The load package in which the read's end is remembered; None for nowhere.
+        load_id: The load package that dlt extracts to, if it is asked of dlt.
+        remembers: Whether a complete read is remembered for the next one.
     """
 
     state: WarehouseState
     request: ExtractRequest
     keeps_history: bool = True
     load_id: str | None = None
+    remembers: bool = False
 
     def remember(self, report: Report) -> None:
         """Remember a complete read in dlt's state: the next one continues where it began.
@@ -59,7 +61,7 @@ class Start:
             report: The report of the read.
         """
         at = report.server_time
-        if self.load_id is None or at is None or report.mode not in ("scan", "feed"):
+        if not self.remembers or at is None or report.mode not in ("scan", "feed"):
             return
         scanned_at = at if report.mode == "scan" else self.request.scanned_at
         dlt.current.source_state()[_LAST_RUN] = {
@@ -89,7 +91,9 @@ def start_of(
         yield Start(state=EmptyState(), request=request, keeps_history=state == AUTO)
     elif state is None or not _can_be_asked():
         _check_no_history(package)
-        yield Start(state=EmptyState(), request=request, keeps_history=False)
+        yield Start(
+            state=EmptyState(), request=request, keeps_history=False, load_id=package["load_id"]
+        )
     else:
         with _sql_client() as client, closing(DestinationDatabase(client)) as database:
             _check_names(database)
@@ -167,8 +171,12 @@ def _start_from(
             scanned_at=datetime.fromisoformat(last["scanned_at"]),
             has_validated_run=True,
         )
-    is_complete = dlt.current.source().resources.selected.keys() >= LOADED.keys()
-    return Start(state=state, request=request, load_id=package["load_id"] if is_complete else None)
+    return Start(
+        state=state,
+        request=request,
+        load_id=package["load_id"],
+        remembers=dlt.current.source().resources.selected.keys() >= LOADED.keys(),
+    )
 
 
 class DestinationDatabase:

@@ -111,10 +111,12 @@ class ItemBuilder:
 
     Args:
         keeps_history: Whether rows are merged into what earlier loads left, or replace it.
+        load_id: The load package to name in each row, as ``milestones sync`` has dlt do.
     """
 
-    def __init__(self, *, keeps_history: bool) -> None:
+    def __init__(self, *, keeps_history: bool, load_id: str | None = None) -> None:
         self._keeps_history = keeps_history
+        self._load_id = load_id
         self._seen: dict[str, set[tuple[object, ...]]] = {}  # keys, by table
 
     def item(self, batches: Iterable[Batch]) -> ReadItem:
@@ -123,6 +125,9 @@ class ItemBuilder:
         for table, rows in batches:
             if not self._keeps_history:
                 rows = self._new_rows(table, rows)
+            if self._load_id:
+                load_ids = pa.repeat(pa.scalar(self._load_id), rows.num_rows)
+                rows = rows.append_column("_dlt_load_id", load_ids)
             if table not in HISTORY_TABLES or self._keeps_history:
                 tables.setdefault(table, []).append(with_required_keys(table, rows))
         return ReadItem(tables, self._keeps_history)

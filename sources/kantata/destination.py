@@ -89,15 +89,14 @@ def start_of(
         yield Start(state=state, request=request)
     elif package is None:  # iterated without a pipeline
         yield Start(state=EmptyState(), request=request, keeps_history=state == AUTO)
-    elif state is None or not _can_be_asked():
+    elif state == AUTO and _can_be_asked():
+        with _loaded(package) as loaded:
+            yield _start_from(loaded, request, package)
+    else:
         _check_no_history(package)
         yield Start(
             state=EmptyState(), request=request, keeps_history=False, load_id=package["load_id"]
         )
-    else:
-        with _sql_client() as client, closing(DestinationDatabase(client)) as database:
-            _check_names(database)
-            yield _start_from(database, request, package)
 
 
 def _load_package() -> TLoadPackage | None:
@@ -109,13 +108,13 @@ def _load_package() -> TLoadPackage | None:
 
 def _can_be_asked() -> bool:
     """Return whether the running pipeline's destination can say what it holds."""
-    pipeline = dlt.current.pipeline()
-    if pipeline.destination is None:
+    destination = dlt.current.pipeline().destination
+    if destination is None:
         raise KantataMisconfigured(
-            f"the pipeline {pipeline.pipeline_name} has no destination to ask what is loaded: "
-            "name one, or read everything with kantata(state=None)"
+            "the pipeline has no destination yet, and the source asks it what is loaded: name the "
+            "destination when you create the pipeline"
         )
-    return pipeline.destination.destination_type.rpartition(".")[2] in _ASKABLE
+    return destination.destination_type.rpartition(".")[2] in _ASKABLE
 
 
 def _emptied_tables(package: TLoadPackage) -> set[str]:
@@ -127,21 +126,36 @@ def _emptied_tables(package: TLoadPackage) -> set[str]:
 
 def _check_no_history(package: TLoadPackage) -> None:
     """Refuse to replace tables next to which earlier loads have kept versions."""
-    schema = dlt.current.source_schema()
-    names = {schema.naming.normalize_tables_path(table) for table in HISTORY_TABLES}
-    loaded = {table["name"] for table in schema.data_tables(seen_data_only=True)}
-    if names & loaded - _emptied_tables(package):
+    if _can_be_asked():
+        with _loaded(package) as loaded:
+            has_versions = loaded.has_versions()
+    else:
+        schema = dlt.current.source_schema()
+        names = {schema.naming.normalize_tables_path(table) for table in HISTORY_TABLES}
+        seen = {table["name"] for table in schema.data_tables(seen_data_only=True)}
+        has_versions = bool(names & (seen - _emptied_tables(package)))
+    if has_versions:
         raise KantataMisconfigured(
-            f"dataset {dlt.current.pipeline().dataset_name} has versions of milestones, and "
-            "state=None would replace the tables they belong to: load into another dataset, or "
-            'drop them with refresh="drop_sources"'
+            f"dataset {dlt.current.pipeline().dataset_name} has versions of milestones, and the "
+            "tables they belong to would be replaced: load into another dataset, or drop them "
+            'with refresh="drop_sources"'
         )
 
 
-def _sql_client() -> SqlClientBase[Any]:
-    """Return dlt's client of the destination, for the dataset that the pipeline loads into."""
-    pipeline, schema = dlt.current.pipeline(), dlt.current.source_schema().name
-    return pipeline.sql_client(schema) if schema in pipeline.schemas else pipeline.sql_client()
+@contextmanager
+def _loaded(package: TLoadPackage) -> Iterator[LoadedState]:
+    """Ask the destination, with dlt's client, what the pipeline's dataset has loaded."""
+    pipeline, schema = dlt.current.pipeline(), dlt.current.source_schema()
+    is_known = schema.name in pipeline.schemas
+    client = pipeline.sql_client(schema.name) if is_known else pipeline.sql_client()
+    with client, closing(DestinationDatabase(client)) as database:
+        _check_names(database)
+        yield LoadedState(
+            database,
+            database.dataset,
+            naming=schema.naming.normalize_tables_path,
+            ignored=_emptied_tables(package),
+        )
 
 
 def _check_names(database: DestinationDatabase) -> None:
@@ -154,17 +168,11 @@ def _check_names(database: DestinationDatabase) -> None:
         )
 
 
-def _start_from(
-    database: DestinationDatabase, request: ExtractRequest, package: TLoadPackage
-) -> Start:
+def _start_from(loaded: LoadedState, request: ExtractRequest, package: TLoadPackage) -> Start:
     """Return the start of a read that continues where the last complete one of all tables began."""
-    naming = dlt.current.source_schema().naming
-    emptied = _emptied_tables(package)
-    state = LoadedState(
-        database, database.dataset, naming=naming.normalize_tables_path, ignored=emptied
-    )
     last: dict[str, str] = dlt.current.source_state().get(_LAST_RUN) or {}
-    if last and not emptied and request.cursor is None and state.has_load(last["load_id"]):
+    may_continue = request.cursor is None and not _emptied_tables(package)
+    if last and may_continue and loaded.has_load(last["load_id"]):
         request = replace(
             request,
             cursor=datetime.fromisoformat(last["cursor"]),
@@ -172,7 +180,7 @@ def _start_from(
             has_validated_run=True,
         )
     return Start(
-        state=state,
+        state=loaded,
         request=request,
         load_id=package["load_id"],
         remembers=dlt.current.source().resources.selected.keys() >= LOADED.keys(),

@@ -258,6 +258,11 @@ class LoadedState:
         sql = f"select 1 from {self._table(_LOADS)} loads where load_id = %s and status = 0"
         return bool(self._database.rows(sql, load_id))
 
+    def has_versions(self) -> bool:
+        """Return whether the dataset has any version of a milestone."""
+        sql = f"select 1 from {self._table('billing_milestone_versions')} versions limit 1"
+        return bool(self._database.rows(sql))
+
     def currency_units(self) -> dict[str, Decimal]:
         """Return the value of one minor unit in the loaded state, by currency."""
         sql = f"select iso_code, unit_per_subunit from {self._table('currencies')} currencies"

@@ -68,12 +68,12 @@ def pipeline_to(
     destination: object, name: str = "plain", dataset: str = "ours", folder: str = "dlt"
 ) -> dlt.Pipeline:
     """A pipeline as somebody writes it who has read only dlt's documentation."""
-    return dlt.pipeline(name, destination=destination, dataset_name=dataset, pipelines_dir=folder)  # type: ignore[call-overload,no-any-return]
+    return dlt.pipeline(name, destination=destination, dataset_name=dataset, pipelines_dir=folder)
 
 
 def source_of(sandbox: Sandbox, **arguments: Any) -> DltSource:  # noqa: ANN401 - of the source
     """The source, reading from the sandbox."""
-    return kantata(sandbox.url, sandbox.token, **arguments)  # type: ignore[no-any-return,return-value]
+    return kantata(sandbox.url, sandbox.token, **arguments)
 
 
 def run(pipeline: dlt.Pipeline, source: DltSource, **options: Any) -> dict[str, int]:  # noqa: ANN401
@@ -258,6 +258,8 @@ def test_history_is_not_replaced(sandbox: Sandbox, logged: list[str]) -> None:
     run(pipeline, source_of(sandbox))
     without, source = source_of(sandbox, state=None), source_of(sandbox)
     assert "dataset ours has versions" in refused(lambda: pipeline.run(without))
+    other = pipeline_to(dlt.destinations.duckdb("account.duckdb"), name="other")
+    assert "dataset ours has versions" in refused(lambda: other.run(without))
     message = refused(lambda: pipeline.run(source, write_disposition="replace"))
     assert message.startswith("the write disposition of billing_milestones cannot be set")
     assert run(pipeline, source_of(sandbox)) == {}

@@ -10,6 +10,7 @@
     |  '- LockUnopened         1  the lock file belongs to another user: correct the folder's rights
     |- WarehouseUnwritable     1  no space, or no right to write: make room, or correct the rights
     |- WarehouseUnproven       1  what was loaded differs from what was read: nothing is published
+    |- MinorUnitChanged        3  amounts would be worth something else: a person must accept it
     |- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
     '- ChangeRefused           2  the change request or decision is not allowed: see its message
 
@@ -71,6 +72,12 @@ class WarehouseUnwritable(WarehouseError):
 
 class WarehouseUnproven(WarehouseError):
     """The totals in the warehouse differ from those that were read."""
+
+
+class MinorUnitChanged(WarehouseError):
+    """Kantata gives another minor unit for a currency; nothing is loaded until it is accepted."""
+
+    exit_code = 3
 
 
 class WarehouseChecksFailed(WarehouseError):

@@ -63,6 +63,15 @@ def sync(
             "the milestones of projects that were deleted and can no longer be read.",
         ),
     ] = False,
+    accept_minor_unit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-minor-unit",
+            metavar="CURRENCY",
+            help="Accept that Kantata changed the minor unit of a currency, such as EUR, for what "
+            "is read from now on. Repeat it for each currency.",
+        ),
+    ] = None,
     projects: Annotated[
         list[str] | None,
         typer.Argument(metavar="PROJECT", help="Ids of deleted projects, for --allow-deletes."),
@@ -81,6 +90,7 @@ def sync(
         full=full,
         allow_deletes=allow_deletes and not projects,
         deleted_projects=frozenset(projects or ()),
+        accepted_minor_units=frozenset(map(str.upper, accept_minor_unit or ())),
     )
     commands.sync(destination, options, wait, as_json)
 

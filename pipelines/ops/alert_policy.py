@@ -27,6 +27,8 @@ class Condition(StrEnum):
 
 
 _DONE = (Condition.WELL, Condition.PERSON)
+# Exit codes of failed runs that fail again until someone acts.
+_UNTIL_SOMEONE_ACTS = (ExitCode.FAILED, ExitCode.MISCONFIGURED, ExitCode.ACTION_REQUIRED)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class JobOutcome:
     @property
     def succeeded(self) -> bool:
         """Return whether the job's run published the data it read."""
-        return self.exit_code in SUCCEEDED
+        return self.exit_code in SUCCEEDED and not self.kind
 
     @property
     def cause(self) -> str:
@@ -170,7 +172,7 @@ def _next_condition(
     """Return the condition that decides on an alert, and the matters that identify it."""
     if outcome.succeeded:
         return (Condition.PERSON if outcome.matters else Condition.WELL), outcome.matters
-    if outcome.exit_code in (ExitCode.FAILED, ExitCode.MISCONFIGURED):
+    if outcome.exit_code in _UNTIL_SOMEONE_ACTS:
         if was is Condition.LATE and outcome.cause in before.matters:
             return was, before.matters  # its alert came before it was late
         return Condition.FAILED, (outcome.cause,)

@@ -60,7 +60,7 @@ def read_status(target: Target) -> Status:
         try:
             latest = runs.recent_runs(reader)
             proven = runs.last_whole_account_run(reader)
-            months, units = summary.totals_by_month(reader), summary.minor_units(reader)
+            months, units = summary.totals_by_month(reader), summary.uniform_minor_units(reader)
         except duckdb.CatalogException:
             raise WarehouseError(f"{reader.source} {NO_MILESTONES_YET}") from None
     return Status(source=reader.source, runs=latest, proven=proven, months=months, units=units)

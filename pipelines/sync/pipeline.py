@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -24,12 +24,18 @@ from sources.kantata.loaded_state import LoadedState
 from warehouse import time_zones
 from warehouse.account import AccountBinding
 from warehouse.database import Database, connect
-from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
+from warehouse.errors import (
+    MinorUnitChanged,
+    WarehouseError,
+    WarehouseMisconfigured,
+    WarehouseUnproven,
+)
 from warehouse.lineage import EmptyLoader, ensure_not_older, restore_from_published
 from warehouse.models import build
 from warehouse.models.calendar import local_day
-from warehouse.raw import proof, runs, schema
+from warehouse.raw import minor_units, proof, runs, schema, summary
 from warehouse.raw.account_binding import Origin, bind_account, read_origin
+from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.raw.summary import live_milestones_by_project
 
@@ -103,7 +109,8 @@ def sync(
         with _recorded_in_sync_runs(job.pipeline, run, now):
             checked = check_account(job.origin, kantata, lock.target, observer, account)
             report = _read(job, kantata, _extract_request(options, job.history, kantata))
-            _mark_loading(job, checked)
+            changes = _minor_unit_changes(job, report, options.accepted_minor_units)
+            _mark_loading(job, report, checked, changes)
             _load(job)
             units = _validate(job, report)
             _build_marts(job)
@@ -232,6 +239,7 @@ def _extract_request(
         unfinished=history.has_unfinished_run,
         allow_deletes=options.allow_deletes,
         deleted_projects=options.deleted_projects,
+        read_currencies=bool(options.accepted_minor_units) or not history.is_last_run_proven,
         touched=options.touched,
     )
 
@@ -270,23 +278,52 @@ def _status(cause: BaseException) -> RunStatus:
 
 
 def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Read what a sync needs into dlt's working folder, and add the figures to its run."""
+    """Read what a sync needs into dlt's working folder; return what was read."""
     job.observer.phase("reading")
     report = _extract(job, settings, request)
     pa.default_memory_pool().release_unused()  # leave the memory to DuckDB
-    _fill_run(job.run, report, job.history)
     return report
 
 
-def _mark_loading(job: _Job, checked: CheckedAccount) -> None:
-    """Mark in the warehouse of a sync that rows may be half loaded, and from which account."""
+def _mark_loading(
+    job: _Job, report: Report, checked: CheckedAccount, changes: Iterable[MinorUnitChange]
+) -> None:
+    """Mark in the warehouse of a sync that rows may be half loaded, and what they rest on."""
+    _fill_run(job.run, report, job.history)
     job.run.requests += checked.requests
     binding = checked.binding
     with job.connect() as database:
         runs.update_run(database, job.run)
+        for change in changes:
+            minor_units.accept(database, change)
         if binding != job.origin.binding:
             why = "the account's id became readable" if job.origin.binding else "the first load"
             bind_account(database, binding, job.run.started_at, why)
+
+
+def _minor_unit_changes(job: _Job, report: Report, accepted: Set[str]) -> list[MinorUnitChange]:
+    """Return the changes of minor units that a sync has read, if all of them are accepted.
+
+    Raises:
+        MinorUnitChanged: If one is not; nothing is loaded then.
+    """
+    with job.connect() as database:
+        changes = minor_units.find_changes(
+            database,
+            listed=report.minor_units,
+            base_units=report.base_units,
+            read=report.totals,
+        )
+    if refused := [change for change in changes if change.currency not in accepted]:
+        options = " ".join(f"--accept-minor-unit {change.currency}" for change in refused)
+        raise MinorUnitChanged(
+            f"{'; '.join(map(str, refused))}. Nothing was loaded or published. If Kantata is "
+            "wrong, correct it there. If it is right, accept it for what is read from now on: "
+            f"milestones sync {options}"
+        )
+    for code in sorted(accepted - {change.currency for change in changes}):
+        job.observer.note(f"{code}: there is no other minor unit to accept")
+    return changes
 
 
 def _extract(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
@@ -330,7 +367,7 @@ def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
         state = LoadedState(database)
         job.run.warnings += [job.restored] if job.restored else []
         job.run.warnings += _access_lost_warnings(state.access_lost_by_project())
-        return state.currency_units()
+        return summary.uniform_minor_units(database)
 
 
 def _build_marts(job: _Job) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -262,11 +261,6 @@ class LoadedState:
         """Return whether the dataset has any version of a milestone."""
         sql = f"select 1 from {self._table('billing_milestone_versions')} versions limit 1"
         return bool(self._database.rows(sql))
-
-    def currency_units(self) -> dict[str, Decimal]:
-        """Return the value of one minor unit in the loaded state, by currency."""
-        sql = f"select iso_code, unit_per_subunit from {self._table('currencies')} currencies"
-        return {code: Decimal(unit) for code, unit in self._database.rows(sql)}
 
     def _rows_by_id(self, sql: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return the state's rows of a query for these ids; placeholders replace its ``{}``."""

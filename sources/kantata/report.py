@@ -45,6 +45,9 @@ class Report:
         totals: Number and sum in minor units, by currency, of the milestones read and accepted.
         unproven: Live milestones that ``totals`` leaves out: not read, or rejected.
         ids: The milestones an incremental sync looked at; None after a scan, which looks at all.
+        minor_units: How many minor units a currency has, as listed in this run; empty if the list
+            was not read.
+        base_units: The same by currency, as the projects and invoices say that were read.
         requests: Requests sent.
         server_time: Kantata's time before the first request, UTC.
     """
@@ -64,5 +67,7 @@ class Report:
     totals: dict[str, tuple[int, int]] = field(default_factory=dict)
     unproven: list[str] = field(default_factory=list)
     ids: list[str] | None = None
+    minor_units: dict[str, int] = field(default_factory=dict)
+    base_units: dict[str, set[int]] = field(default_factory=dict)
     requests: int = 0
     server_time: datetime | None = None

@@ -20,6 +20,7 @@ class ExtractRequest:
         unfinished: Whether a run since the last validated one ended while it was loading.
         allow_deletes: Whether any number of milestones may be marked as deleted at once.
         deleted_projects: Projects known to be deleted, so that their milestones are, too.
+        read_currencies: Whether to read the currencies even if none is due.
         touched: Milestones that were just written to: read only these, if that is enough.
     """
 
@@ -32,4 +33,5 @@ class ExtractRequest:
     unfinished: bool = False
     allow_deletes: bool = False
     deleted_projects: frozenset[str] = frozenset()
+    read_currencies: bool = False
     touched: frozenset[str] = frozenset()

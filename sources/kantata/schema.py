@@ -156,6 +156,9 @@ VALUES: dict[str, Kind] = {
         "title", "workspace_id", "currency", "amount_in_cents", "date_to_invoice", "invoice_id",
     )
 }  # fmt: skip
+# The value of one minor unit when the version was observed. It is null as long as `currencies` has
+# that value: whoever accepts another minor unit sets it in all earlier versions.
+MINOR_UNIT = "minor_unit"
 VERSIONS: dict[str, Kind] = {
     "id": _ID,
     "version": _B,
@@ -164,6 +167,7 @@ VERSIONS: dict[str, Kind] = {
     "row_hash": _T,
     "raw": _T,
     **VALUES,
+    MINOR_UNIT: Kind.UNIT,
 }
 LINKS: dict[str, Kind] = {
     "billing_milestone_id": _ID,

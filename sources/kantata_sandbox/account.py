@@ -145,6 +145,7 @@ class Account(Store):
             invoice = invoice_record(
                 invoice_id, int(invoice_id), BY_CODE[record["currency"]], stamp(now)
             )
+            invoice["currency_base_unit"] = self._minor_units(record["currency"])
             invoice |= {"draft": draft, "balance_in_cents": record["amount_in_cents"]}
             self.invoices[invoice_id] = invoice
             record["invoice_id"] = invoice_id
@@ -218,8 +219,28 @@ class Account(Store):
         with self.change() as now:
             workspace = self.workspaces[id]
             before = dict(workspace)
+            if "currency" in fields:
+                workspace["currency_base_unit"] = self._minor_units(str(fields["currency"]))
             workspace.update({"updated_at": stamp(now)} | fields)
             self.feed.emit("Workspace", "updated", now, before=before, after=dict(workspace))
+
+    def _minor_units(self, iso_code: str) -> int | None:
+        """Return how many minor units a currency of the account has; None if it has no record."""
+        records = self.currencies.values()
+        return next((c["subunit_to_unit"] for c in records if c["iso_code"] == iso_code), None)
+
+    def update_currency(self, iso_code: str, subunit_to_unit: int) -> None:
+        """Change how many minor units a currency has, also in projects and invoices.
+
+        Milestones do not change, and no event reports it.
+        """
+        with self.change():
+            for currency in self.currencies.values():
+                if currency["iso_code"] == iso_code:
+                    currency["subunit_to_unit"] = subunit_to_unit
+            for record in (*self.workspaces.values(), *self.invoices.values()):
+                if record["currency"] == iso_code:
+                    record["currency_base_unit"] = subunit_to_unit
 
     def hide_workspace(self, id: str) -> None:
         """Remove the token's user from a project: it and its rows disappear without an error."""

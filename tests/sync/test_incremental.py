@@ -399,8 +399,8 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
         history = job.rows(versions_sql)
         assert {row[1] for row in history} == {1, 2, 3}
         job.run("alter table kantata.sync_runs drop column access_lost")
-        job.run("drop view kantata_stg.received_versions")
-        for column in values.split(", "):
+        job.run("drop view kantata_stg.received_versions; drop view kantata_stg.billing_milestones")
+        for column in (*values.split(", "), "minor_unit"):
             job.run(f"alter table kantata.billing_milestone_versions drop column {column}")
         job.run("update kantata.warehouse_version set version = 1")
         rebuild_marts(job.target)
@@ -411,7 +411,7 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
         account.update_milestone(changed, amount_in_cents=815)
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.run.changed) == ("feed", 1)
-        assert job.rows("select version from kantata.warehouse_version") == [(3,)]
+        assert job.rows("select version from kantata.warehouse_version") == [(4,)]
         assert job.rows("select count(*), count(access_lost) from kantata.sync_runs") == [(4, 1)]
         now = job.rows(versions_sql)
         assert ([row for row in now if row in history], len(now)) == (history, len(history) + 1)

@@ -14,6 +14,7 @@ NOW = datetime(2027, 1, 2, 12, tzinfo=UTC)
 AFTER = timedelta(hours=6)
 WELL, PERSON, FAILED, LATE = Condition.WELL, Condition.PERSON, Condition.FAILED, Condition.LATE
 
+UNIT = "MinorUnitChanged: one EUR"
 DISK = "WarehouseUnwritable: no space on /data"
 TOKEN = "KantataUnauthorized: the token is wrong"  # noqa: S105 - no token
 
@@ -129,6 +130,9 @@ CASES = {
     ),
     "wrong configuration is a failure, too": (
         was(WELL), failed(TOKEN, 2), Outcome(FAILED, ("token",), matters=(TOKEN,), success=1),
+    ),
+    "a failure that a person must accept is a failure, too": (
+        was(WELL), failed(UNIT, 3), Outcome(FAILED, ("EUR",), matters=(UNIT,), success=1),
     ),
     "the first run of all that fails counts time from now": (
         AlertState(), failed(DISK), Outcome(FAILED, ("no space",), matters=(DISK,)),

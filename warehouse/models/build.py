@@ -16,6 +16,7 @@ from dlt.destinations.exceptions import DatabaseException
 
 from warehouse.database import DATASET, MARTS, STAGING, Database, driver_message
 from warehouse.errors import WarehouseChecksFailed
+from warehouse.raw.minor_units import keep_units_of_deleted
 
 from .calendar import write_calendar
 from .ddl import define_mart, define_staging, ensure_indexes, has_all_relations
@@ -143,6 +144,7 @@ def _rebuild(
         define_staging(database)
     _write_context(database, context)
     had_no_values = fill_version_values(database)
+    keep_units_of_deleted(database)
     everything = always or had_no_values or _amounts_changed(database, last)
     find_changed(database, everything)
     existing = database.tables(MARTS)

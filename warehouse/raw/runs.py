@@ -121,6 +121,7 @@ class RunHistory:
         has_unfinished_run: Whether a run since the last validated one ended while or after it
             loaded rows.
         has_proven_run: Whether any run was validated.
+        is_last_run_proven: Whether the last run was.
         reported_schema_changes: The schema changes of validated runs, oldest first.
         unreported_schema_changes: The schema changes of later runs, which failed before they could
             report them.
@@ -131,6 +132,7 @@ class RunHistory:
     scanned_at: datetime | None
     has_unfinished_run: bool
     has_proven_run: bool
+    is_last_run_proven: bool
     reported_schema_changes: tuple[str, ...]
     unreported_schema_changes: tuple[str, ...]
 
@@ -138,6 +140,7 @@ class RunHistory:
 def run_history(database: Database) -> RunHistory:
     """Return from ``sync_runs`` what the next run must know of earlier runs."""
     last_proven = _latest_value(database, "run_id", "status = 'proven'")
+    last_run_id = _latest_value(database, "run_id", "true")
     changes = database.rows(
         f"select schema_changes, run_id, status from {DATASET}.sync_runs "
         "where schema_changes <> '[]' order by run_id"
@@ -145,11 +148,12 @@ def run_history(database: Database) -> RunHistory:
     reported = [text for text, _, status in changes if status == RunStatus.PROVEN]
     unreported = [text for text, run_id, _ in changes if run_id > (last_proven or "")]
     return RunHistory(
-        last_run_id=_latest_value(database, "run_id", "true"),
+        last_run_id=last_run_id,
         cursor=_latest_value(database, "cursor_at", _WHOLE_ACCOUNT),
         scanned_at=_latest_value(database, "cursor_at", f"{_WHOLE_ACCOUNT} and mode = 'scan'"),
         has_unfinished_run=_has_unfinished_run(database),
         has_proven_run=last_proven is not None,
+        is_last_run_proven=last_run_id is None or last_run_id == last_proven,
         reported_schema_changes=_lines(reported),
         unreported_schema_changes=_lines(unreported),
     )

@@ -11,7 +11,7 @@ from warehouse.errors import WarehouseMisconfigured
 
 from . import account_binding
 
-WAREHOUSE_VERSION = 3  # version of the tables
+WAREHOUSE_VERSION = 4  # version of the tables
 _VERSIONS = "billing_milestone_versions"
 
 
@@ -115,7 +115,12 @@ def _index_statements(declared: RawTables) -> list[str]:
         f"create index if not exists {name}_{column} on {DATASET}.{name} ({column})"
         for name, column in _INDEXED_COLUMNS
     ]
-    return unique + others
+    # So that it takes no time to find that no version has another minor unit than its currency.
+    few = (
+        f"create index if not exists {_VERSIONS}_minor_unit on {DATASET}.{_VERSIONS} (id) "
+        "where minor_unit is not null"
+    )
+    return [*unique, *others, few]
 
 
 def _bring_up_to_date(database: Database, declared: RawTables) -> None:
@@ -141,8 +146,8 @@ def _migrate_to_2(database: Database, _declared: RawTables) -> None:
     database.execute(f"alter table {DATASET}.sync_runs add column access_lost bigint")
 
 
-def _migrate_to_3(database: Database, declared: RawTables) -> None:
-    """Add value columns to versions in the raw schema; ``fill_version_values`` fills older ones."""
+def _add_version_columns(database: Database, declared: RawTables) -> None:
+    """Add the columns that versions in the raw schema lack."""
     existing = database.tables().get(_VERSIONS, {})
     for column, kind in declared[_VERSIONS].columns.items():
         if existing and column not in existing:
@@ -153,7 +158,8 @@ def _migrate_to_3(database: Database, declared: RawTables) -> None:
 
 _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
     2: _migrate_to_2,
-    3: _migrate_to_3,
+    3: _add_version_columns,  # of values; fill_version_values fills older ones
+    4: _add_version_columns,  # of the minor unit; null means that of the currency
 }
 
 

@@ -39,6 +39,7 @@ class SideReads:
             for page in self._reader.only(WORKSPACES.name, ids, include_archived="true"):
                 shown |= page.records.keys()
                 yield from side.compare(page.records, page.observed_at)
+                self._tables.note_base_units(page.records.values())
         except NOT_ALLOWED as error:
             self._report.warnings.append(str(error))
             side.unseen_rejects.clear()
@@ -56,6 +57,7 @@ class SideReads:
             for page in self._reader.only(INVOICES.name, sorted(ids)):
                 missing -= page.records.keys()
                 yield from side.compare(page.records, page.observed_at, load_unchanged=True)
+                self._tables.note_base_units(page.records.values())
             some = sorted(missing)[:_MOST_SINGLE_INVOICES]
             deleted = [id_ for id_ in some if self._is_deleted(id_)]
         except NOT_ALLOWED as error:
@@ -77,7 +79,13 @@ class SideReads:
         side = self._tables.add_side_table(CURRENCIES)
         try:
             for page in self._currency_pages():
-                yield from side.compare(_currencies_by_code(page), page.observed_at)
+                currencies = _currencies_by_code(page)
+                yield from side.compare(currencies, page.observed_at)
+                self._report.minor_units |= {
+                    code: record["subunit_to_unit"]
+                    for code, record in currencies.items()
+                    if type(record.get("subunit_to_unit")) is int
+                }
         except NOT_ALLOWED as error:
             self._report.warnings.append(
                 f"currencies cannot be read, so amounts have no unit: {error}"

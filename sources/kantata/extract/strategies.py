@@ -219,7 +219,7 @@ class EventFeed:
         yield [*self._settle_not_found(list(seen))]
         yield [*side_reads.projects()]
         yield [*side_reads.unlinked_invoices()]
-        if self._is_first_today() or self._has_unknown_currency():
+        if self._must_read_currencies():
             yield [*side_reads.currencies()]
         self._context.report.ids = tables.index.ids()
         yield [*tables.finish(len(seen))]
@@ -235,6 +235,11 @@ class EventFeed:
         yield from mark_missing(
             self._context, tables, live, canaries=canaries, lookups=IndividualLookups.NONE
         )
+
+    def _must_read_currencies(self) -> bool:
+        """Return whether this event feed reads the currencies, too."""
+        is_requested = self._context.request.read_currencies
+        return is_requested or self._is_first_today() or self._has_unknown_currency()
 
     def _is_first_today(self) -> bool:
         """Return whether no run before this event feed was validated today, by Kantata's clock."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ..api.envelope import Page
+from ..api.envelope import Page, Record
 from ..schema import (
     BILLING_MILESTONES,
     LOADED,
@@ -79,6 +79,7 @@ class ExtractTables:
         yield from self.milestones.compare(page)
         for name, records in page.side_loaded.items():
             yield from self._side_table(name).compare(records, page.observed_at)
+            self.note_base_units(records.values())
         self._odd_maps |= set(page.odd)
         projects = page.side_loaded.get(WORKSPACES.name, {})
         self.readable_projects |= projects.keys()
@@ -86,6 +87,13 @@ class ExtractTables:
             project = record.get("workspace_id")
             if is_id(project) and str(project) not in projects:
                 self.projects_without_record.add(str(project))
+
+    def note_base_units(self, records: Iterable[Record]) -> None:
+        """Note in the report the minor units that projects and invoices give for currencies."""
+        for record in records:
+            currency, units = record.get("currency"), record.get("currency_base_unit")
+            if type(currency) is str and type(units) is int:
+                self._context.report.base_units.setdefault(currency, set()).add(units)
 
     def _side_table(self, side_load: str) -> SideTableDiff:
         """Return the raw table of a side-loaded type; a type not seen before gets a new table."""

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ..schema import VALUES, VERSIONS
-from .conversion import table_of
+from ..schema import MINOR_UNIT, VALUES, VERSIONS
+from .conversion import arrow_type, table_of
 from .fingerprint import OF_A_ROW, row_hash
 from .milestone_index import DELETED, MilestoneIndex
 from .records import ObservedRecord
@@ -86,7 +86,9 @@ def with_values(versions: list[Version], rows: pa.Table) -> pa.Table:
     table = table_of({name: VERSIONS[name] for name in versions[0]}, versions)
     for name in VALUES:
         table = table.append_column(name, rows.column(name))
-    return table
+    return table.append_column(
+        MINOR_UNIT, pa.nulls(table.num_rows, arrow_type(VERSIONS[MINOR_UNIT]))
+    )
 
 
 def with_values_of(versions: list[Version], rows: Sequence[pa.Table]) -> pa.Table:

@@ -18,18 +18,19 @@ with observed as not materialized (
         coalesce(h.previous_change_type = 'deleted', false) as was_deleted,
         h.currency,
         h.previous_currency,
-        -- The amount counts if the milestone has a date or an invoice.
+        -- The amount counts if the milestone has a date or an invoice. It is in money, since two
+        -- versions may have different minor units.
         case
-            when h.invoice_id is not null or h.date_to_invoice is not null then h.amount_in_cents
+            when h.invoice_id is not null or h.date_to_invoice is not null then h.amount
             else 0
         end as worth,
         case
             when h.previous_invoice_id is not null or h.previous_date_to_invoice is not null
-            then h.previous_amount_in_cents
+            then h.previous_amount
             else 0
         end as worth_before,
-        case when h.invoice_id is not null then h.amount_in_cents else 0 end as billed,
-        case when h.previous_invoice_id is not null then h.previous_amount_in_cents else 0 end
+        case when h.invoice_id is not null then h.amount else 0 end as billed,
+        case when h.previous_invoice_id is not null then h.previous_amount else 0 end
             as billed_before,
         -- For a milestone that the first scan found on an invoice, the month of billing is unknown.
         h.version = 1 and coalesce(h.valid_from <= f.ended_at, true) as is_stock
@@ -57,7 +58,7 @@ moved as (
             when currency is distinct from previous_currency then billed
             else billed - billed_before
         end as billed,
-        0::bigint as deleted -- on DuckDB the column gets this type
+        0::decimal(38, 6) as deleted -- on DuckDB the column gets this type
     from observed
     where not is_deleted
     union all
@@ -137,12 +138,12 @@ closings as (
 select
     b.month,
     b.currency,
-    (b.closing - b.net)::decimal(26, 0) * c.unit_per_subunit as opening,
-    b.new::decimal(26, 0) * c.unit_per_subunit as new,
-    b.increased::decimal(26, 0) * c.unit_per_subunit as increased,
-    b.decreased::decimal(26, 0) * c.unit_per_subunit as decreased,
-    b.invoiced::decimal(26, 0) * c.unit_per_subunit as invoiced,
-    b.deleted::decimal(26, 0) * c.unit_per_subunit as deleted,
-    b.closing::decimal(26, 0) * c.unit_per_subunit as closing
+    case when c.unit_per_subunit is not null then (b.closing - b.net)::decimal(38, 6) end as opening,
+    case when c.unit_per_subunit is not null then b.new::decimal(38, 6) end as new,
+    case when c.unit_per_subunit is not null then b.increased::decimal(38, 6) end as increased,
+    case when c.unit_per_subunit is not null then b.decreased::decimal(38, 6) end as decreased,
+    case when c.unit_per_subunit is not null then b.invoiced::decimal(38, 6) end as invoiced,
+    case when c.unit_per_subunit is not null then b.deleted::decimal(38, 6) end as deleted,
+    case when c.unit_per_subunit is not null then b.closing::decimal(38, 6) end as closing
 from closings b
 left join kantata.currencies c on c.iso_code = b.currency

@@ -21,6 +21,7 @@
 -- previous_amount_in_cents: The amount of the version before, in minor units of its currency.
 -- previous_date_to_invoice: The date_to_invoice of the version before.
 -- previous_invoice_id: The invoice_id of the version before.
+-- previous_amount: The amount of the version before, in money.
 select
     v.id,
     v.version,
@@ -35,14 +36,16 @@ select
     v.workspace_id,
     v.currency,
     v.amount_in_cents,
-    v.amount_in_cents::decimal(20, 0) * c.unit_per_subunit as amount,
+    v.amount_in_cents::decimal(20, 0) * coalesce(v.minor_unit, c.unit_per_subunit) as amount,
     v.date_to_invoice,
     v.invoice_id,
     lag(v.change_type) over versions_of as previous_change_type,
     lag(v.currency) over versions_of as previous_currency,
     lag(v.amount_in_cents) over versions_of as previous_amount_in_cents,
     lag(v.date_to_invoice) over versions_of as previous_date_to_invoice,
-    lag(v.invoice_id) over versions_of as previous_invoice_id
+    lag(v.invoice_id) over versions_of as previous_invoice_id,
+    lag(v.amount_in_cents::decimal(20, 0) * coalesce(v.minor_unit, c.unit_per_subunit))
+        over versions_of as previous_amount
 from kantata.billing_milestone_versions v
 left join kantata.currencies c on c.iso_code = v.currency
 where v.id in (select id from kantata_stg.changed)

@@ -19,6 +19,7 @@ with moves as (
     select
         id,
         min(case when version = 1 then amount_in_cents end) as first_amount_in_cents,
+        min(case when version = 1 then amount end) as first_amount,
         min(case when version = 1 then currency end) as first_currency,
         count(
             case
@@ -54,9 +55,8 @@ select
     m.amount_in_cents,
     case
         when h.first_currency = m.currency
-        then (m.amount_in_cents - h.first_amount_in_cents)::decimal(20, 0) * c.unit_per_subunit
+        then (m.amount - h.first_amount)::decimal(32, 6)
     end as amount_change,
     h.amount_moves
 from kantata_marts.billing_milestones m
 join moves h on h.id = m.id
-left join kantata.currencies c on c.iso_code = m.currency

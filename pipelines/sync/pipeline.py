@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -21,28 +21,25 @@ from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
 from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
 from sources.kantata.loaded_state import LoadedState
-from warehouse import time_zones
 from warehouse.account import AccountBinding
-from warehouse.database import Database, connect
+from warehouse.database import connect
 from warehouse.errors import (
-    MinorUnitChanged,
     WarehouseError,
-    WarehouseMisconfigured,
     WarehouseUnproven,
 )
-from warehouse.lineage import EmptyLoader, ensure_not_older, restore_from_published
 from warehouse.models import build
 from warehouse.models.calendar import local_day
-from warehouse.raw import minor_units, proof, runs, schema, summary
-from warehouse.raw.account_binding import Origin, bind_account, read_origin
+from warehouse.raw import minor_units, proof, runs, summary
+from warehouse.raw.account_binding import bind_account
 from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
-from warehouse.raw.summary import live_milestones_by_project
 
 from .account import CheckedAccount, check_account
-from .loader import load, remove_trace, reset_pipeline, root_cause, translate_errors
+from .begin import SyncJob, begin_sync
+from .loader import load, remove_trace, root_cause, translate_errors
+from .minor_units import check_minor_units
 from .options import SyncOptions
-from .session import WarehouseLock, ensure_locked, prepare_tables, publish_to_readers
+from .session import WarehouseLock, ensure_locked, publish_to_readers
 
 _MAX_REJECTS = 10  # listed one by one
 
@@ -103,13 +100,13 @@ def sync(
     """
     target = lock.target
     with translate_errors(target):
-        job = _begin_on_newest(lock, options, observer, now)
+        job = begin_sync(lock, options, observer, now)
         run = job.run
         observer.began(run.run_id)
         with _recorded_in_sync_runs(job.pipeline, run, now):
             checked = check_account(job.origin, kantata, lock.target, observer, account)
             report = _read(job, kantata, _extract_request(options, job.history, kantata))
-            changes = _minor_unit_changes(job, report, options.accepted_minor_units)
+            changes = check_minor_units(job, report, options.accepted_minor_units)
             _mark_loading(job, report, checked, changes)
             _load(job)
             units = _validate(job, report)
@@ -125,101 +122,10 @@ def sync(
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What every step of one run uses.
-
-    Args:
-        lock: The lock of the warehouse.
-        pipeline: The dlt pipeline that loads into it.
-        run: The run's row, which the steps fill.
-        history: The history of earlier runs.
-        observer: Informed of the run's progress.
-        origin: What the warehouse says of the account it was filled from.
-        restored: That the loader's file was restored, for people; None if it was not.
-    """
-
-    lock: WarehouseLock
-    pipeline: dlt.Pipeline
-    run: Run
-    history: RunHistory
-    observer: RunObserver
-    origin: Origin
-    restored: str | None = None
-
-    def connect(self) -> AbstractContextManager[Database]:
-        """Open a connection to the warehouse that a sync loads into."""
-        return connect(self.pipeline.destination)
-
-
 def build_context(run: Run, timezone: str) -> build.BuildContext:
     """Return the context in which a sync builds the marts: today is Kantata's date at its start."""
     as_of = local_day(run.cursor_at or run.started_at, timezone)
     return build.BuildContext(run_id=run.run_id, as_of=as_of, timezone=timezone)
-
-
-def _begin_on_newest(
-    lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now
-) -> _Job:
-    """Begin a sync on the loader's file, which is restored first if it is missing or empty."""
-    restored, loader = None, lock.target.loader
-    if loader and (not loader.exists() or not loader.stat().st_size):
-        restored = restore_from_published(lock.target)
-    try:
-        job = _begin(lock, options, observer, now)
-    except EmptyLoader:
-        restored = restore_from_published(lock.target)
-        job = _begin(lock, options, observer, now)
-    if restored:
-        observer.note(restored)
-    return replace(job, restored=restored)
-
-
-def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now) -> _Job:
-    """Begin a sync: insert the row of its run, and read what earlier runs left."""
-    pipeline = reset_pipeline(lock.target)
-    with connect(pipeline.destination) as database:
-        time_zones.ensure_known(database, lock.target.timezone)
-        prepare_tables(database)
-        ensure_not_older(database, lock.target)
-        for project, count in _deletions(database, options.deleted_projects).items():
-            observer.note(
-                f"project {project}: its {count} milestones will be marked as deleted, if it can "
-                "no longer be read"
-            )
-        runs.end_killed_runs(database)
-        history = runs.run_history(database)
-        if history.last_run_id is None:
-            observer.note(f"creating a new warehouse in {lock.target.loader or 'Postgres'}")
-        if history.has_unfinished_run:
-            schema.remove_orphans(database)
-        run_id = runs.next_run_id(now(), history.last_run_id)
-        run = Run(run_id=run_id, mode="undecided", why="", started_at=now())
-        runs.insert_run(database, run)
-        return _Job(
-            lock=lock,
-            pipeline=pipeline,
-            run=run,
-            history=history,
-            observer=observer,
-            origin=read_origin(database),
-        )
-
-
-def _deletions(database: Database, projects: Collection[str]) -> dict[str, int]:
-    """Return the number of milestones of each project that a sync was told is deleted.
-
-    Raises:
-        WarehouseMisconfigured: If the warehouse has no live milestone of one of them.
-    """
-    counts = live_milestones_by_project(database)
-    for project in sorted(projects):
-        if project not in counts:
-            raise WarehouseMisconfigured(
-                f"the warehouse has no milestone of project {project} that is not deleted: nothing "
-                "was marked. Correct the id"
-            )
-    return {project: counts[project] for project in sorted(projects)}
 
 
 def _extract_request(
@@ -277,7 +183,7 @@ def _status(cause: BaseException) -> RunStatus:
     return RunStatus.UNPROVEN if isinstance(cause, WarehouseUnproven) else RunStatus.FAILED
 
 
-def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
+def _read(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Report:
     """Read what a sync needs into dlt's working folder; return what was read."""
     job.observer.phase("reading")
     report = _extract(job, settings, request)
@@ -286,7 +192,7 @@ def _read(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Repo
 
 
 def _mark_loading(
-    job: _Job, report: Report, checked: CheckedAccount, changes: Iterable[MinorUnitChange]
+    job: SyncJob, report: Report, checked: CheckedAccount, changes: Iterable[MinorUnitChange]
 ) -> None:
     """Mark in the warehouse of a sync that rows may be half loaded, and what they rest on."""
     _fill_run(job.run, report, job.history)
@@ -301,32 +207,7 @@ def _mark_loading(
             bind_account(database, binding, job.run.started_at, why)
 
 
-def _minor_unit_changes(job: _Job, report: Report, accepted: Set[str]) -> list[MinorUnitChange]:
-    """Return the changes of minor units that a sync has read, if all of them are accepted.
-
-    Raises:
-        MinorUnitChanged: If one is not; nothing is loaded then.
-    """
-    with job.connect() as database:
-        changes = minor_units.find_changes(
-            database,
-            listed=report.minor_units,
-            base_units=report.base_units,
-            read=report.totals,
-        )
-    if refused := [change for change in changes if change.currency not in accepted]:
-        options = " ".join(f"--accept-minor-unit {change.currency}" for change in refused)
-        raise MinorUnitChanged(
-            f"{'; '.join(map(str, refused))}. Nothing was loaded or published. If Kantata is "
-            "wrong, correct it there. If it is right, accept it for what is read from now on: "
-            f"milestones sync {options}"
-        )
-    for code in sorted(accepted - {change.currency for change in changes}):
-        job.observer.note(f"{code}: there is no other minor unit to accept")
-    return changes
-
-
-def _extract(job: _Job, settings: KantataSettings, request: ExtractRequest) -> Report:
+def _extract(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Report:
     """Extract the rows of a sync with dlt's pipeline; return the report of what was read."""
     report = Report()
     job.pipeline.sync_destination()
@@ -344,14 +225,14 @@ def _extract(job: _Job, settings: KantataSettings, request: ExtractRequest) -> R
     return report
 
 
-def _load(job: _Job) -> None:
+def _load(job: SyncJob) -> None:
     """Load the extracted rows of a sync, in a thread that receives no signals."""
     ensure_locked(job.lock)
     job.observer.phase("loading")
     in_thread(partial(load, job.pipeline))
 
 
-def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
+def _validate(job: SyncJob, report: Report) -> dict[str, Decimal]:
     """Validate the loaded run of a sync: compare totals; return the minor units by currency."""
     job.observer.phase("proving")
     with job.connect() as database:
@@ -370,7 +251,7 @@ def _validate(job: _Job, report: Report) -> dict[str, Decimal]:
         return summary.uniform_minor_units(database)
 
 
-def _build_marts(job: _Job) -> None:
+def _build_marts(job: SyncJob) -> None:
     """Build the marts of a sync's run, and add the warnings of their checks to it."""
     job.observer.phase("building marts")
     ensure_locked(job.lock)

@@ -1,0 +1,115 @@
+"""Begin a sync: the row of its run, what earlier runs left, and the newest copy to load into."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import dlt
+
+from pipelines.runtime.clock import Now
+from pipelines.runtime.observer import RunObserver
+from warehouse import time_zones
+from warehouse.database import Database, connect
+from warehouse.errors import WarehouseMisconfigured
+from warehouse.lineage import EmptyLoader, ensure_not_older, restore_from_published
+from warehouse.raw import runs, schema
+from warehouse.raw.account_binding import Origin, read_origin
+from warehouse.raw.runs import Run, RunHistory
+from warehouse.raw.summary import live_milestones_by_project
+
+from .loader import reset_pipeline
+from .options import SyncOptions
+from .session import WarehouseLock, prepare_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncJob:
+    """What every step of one run uses.
+
+    Args:
+        lock: The lock of the warehouse.
+        pipeline: The dlt pipeline that loads into it.
+        run: The run's row, which the steps fill.
+        history: The history of earlier runs.
+        observer: Informed of the run's progress.
+        origin: What the warehouse says of the account it was filled from.
+        restored: That the loader's file was restored, for people; None if it was not.
+    """
+
+    lock: WarehouseLock
+    pipeline: dlt.Pipeline
+    run: Run
+    history: RunHistory
+    observer: RunObserver
+    origin: Origin
+    restored: str | None = None
+
+    def connect(self) -> AbstractContextManager[Database]:
+        """Open a connection to the warehouse that a sync loads into."""
+        return connect(self.pipeline.destination)
+
+
+def begin_sync(
+    lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now
+) -> SyncJob:
+    """Begin a sync on the loader's file, which is restored first if it is missing or empty."""
+    restored, loader = None, lock.target.loader
+    if loader and (not loader.exists() or not loader.stat().st_size):
+        restored = restore_from_published(lock.target)
+    try:
+        job = _begin(lock, options, observer, now)
+    except EmptyLoader:
+        restored = restore_from_published(lock.target)
+        job = _begin(lock, options, observer, now)
+    if restored:
+        observer.note(restored)
+    return replace(job, restored=restored)
+
+
+def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now) -> SyncJob:
+    """Begin a sync: insert the row of its run, and read what earlier runs left."""
+    pipeline = reset_pipeline(lock.target)
+    with connect(pipeline.destination) as database:
+        time_zones.ensure_known(database, lock.target.timezone)
+        prepare_tables(database)
+        ensure_not_older(database, lock.target)
+        for project, count in _deletions(database, options.deleted_projects).items():
+            observer.note(
+                f"project {project}: its {count} milestones will be marked as deleted, if it can "
+                "no longer be read"
+            )
+        runs.end_killed_runs(database)
+        history = runs.run_history(database)
+        if history.last_run_id is None:
+            observer.note(f"creating a new warehouse in {lock.target.loader or 'Postgres'}")
+        if history.has_unfinished_run:
+            schema.remove_orphans(database)
+        run_id = runs.next_run_id(now(), history.last_run_id)
+        run = Run(run_id=run_id, mode="undecided", why="", started_at=now())
+        runs.insert_run(database, run)
+        return SyncJob(
+            lock=lock,
+            pipeline=pipeline,
+            run=run,
+            history=history,
+            observer=observer,
+            origin=read_origin(database),
+        )
+
+
+def _deletions(database: Database, projects: Collection[str]) -> dict[str, int]:
+    """Return the number of milestones of each project that a sync was told is deleted.
+
+    Raises:
+        WarehouseMisconfigured: If the warehouse has no live milestone of one of them.
+    """
+    counts = live_milestones_by_project(database)
+    for project in sorted(projects):
+        if project not in counts:
+            raise WarehouseMisconfigured(
+                f"the warehouse has no milestone of project {project} that is not deleted: nothing "
+                "was marked. Correct the id"
+            )
+    return {project: counts[project] for project in sorted(projects)}

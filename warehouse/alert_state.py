@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .database import DATASET, Database
 from .errors import WarehouseUnwritable
+from .private_files import make_private_folder
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def write_file(path: Path, state: AlertState) -> None:
         WarehouseUnwritable: If there is no space or no permission.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         new = path.with_suffix(".new")
         new.write_text(_to_json(state))
         new.replace(path)

@@ -16,6 +16,7 @@ import duckdb
 
 from .database import DATASET, MARTS, Database, driver_message
 from .errors import WarehouseError, WarehouseUnwritable
+from .private_files import make_private_file, make_private_folder
 from .target import Target
 
 TABLE = "restores"
@@ -134,7 +135,8 @@ def replace_loader(target: Target, source: Path) -> None:
     assert target.loader  # noqa: S101 - only for DuckDB
     new = target.loader.with_name(f".{target.loader.name}.{os.getpid()}.new")
     try:
-        new.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(new.parent)
+        make_private_file(new)
         shutil.copyfile(source, new)
         with new.open("rb") as file:
             os.fsync(file.fileno())

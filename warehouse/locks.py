@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .database import Database
 from .errors import LocksUnsupported, LockUnopened, WarehouseBusy, WarehouseUnwritable
+from .private_files import make_private_folder
 
 try:
     import fcntl
@@ -87,7 +88,7 @@ def file_lock(
     """
     ensure_supported()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         if shared and isinstance(error, PermissionError):

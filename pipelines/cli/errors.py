@@ -16,6 +16,7 @@ import typer
 from pipelines.runtime.exit_codes import STOPPED_BY_SIGNAL, ExitCode
 from pipelines.runtime.signals import Stopped, on_forced_exit
 from warehouse.errors import WarehouseError
+from warehouse.private_files import make_private_file, make_private_folder
 
 from .output import print_err, print_json
 
@@ -99,7 +100,8 @@ def _save_traceback(trace: str) -> str:
     from pipelines.config.secrets import mask_secrets  # here: it imports dlt
 
     try:
-        ERROR_LOG.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(ERROR_LOG.parent)
+        make_private_file(ERROR_LOG)
         ERROR_LOG.write_text(mask_secrets(trace), encoding="utf-8")
     except OSError:
         return ""

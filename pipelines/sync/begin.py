@@ -14,6 +14,7 @@ from warehouse import time_zones
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.lineage import EmptyLoader, ensure_not_older, restore_from_published
+from warehouse.private_files import make_private
 from warehouse.raw import runs, schema
 from warehouse.raw.account_binding import Origin, read_origin
 from warehouse.raw.runs import Run, RunHistory
@@ -56,6 +57,7 @@ def begin_sync(
 ) -> SyncJob:
     """Begin a sync on the loader's file, which is restored first if it is missing or empty."""
     restored, loader = None, lock.target.loader
+    is_new = loader is not None and not loader.exists()
     if loader and (not loader.exists() or not loader.stat().st_size):
         restored = restore_from_published(lock.target)
     try:
@@ -63,6 +65,8 @@ def begin_sync(
     except EmptyLoader:
         restored = restore_from_published(lock.target)
         job = _begin(lock, options, observer, now)
+    if loader and is_new:
+        make_private(loader)
     if restored:
         observer.note(restored)
     return replace(job, restored=restored)
@@ -105,6 +109,8 @@ def _deletions(database: Database, projects: Collection[str]) -> dict[str, int]:
     Raises:
         WarehouseMisconfigured: If the warehouse has no live milestone of one of them.
     """
+    if not projects:
+        return {}
     counts = live_milestones_by_project(database)
     for project in sorted(projects):
         if project not in counts:

@@ -14,6 +14,7 @@ from pipelines.runtime.signals import Stopped
 from sources.kantata.errors import KantataError
 from warehouse.database import driver_message, is_disk_full, load_failure
 from warehouse.errors import WarehouseError, WarehouseUnwritable
+from warehouse.private_files import make_private_folder
 from warehouse.target import Target
 
 
@@ -25,8 +26,8 @@ def reset_pipeline(target: Target) -> dlt.Pipeline:
     """
     shutil.rmtree(target.working, ignore_errors=True)
     with suppress(OSError):  # dlt reports a folder that cannot be written
-        target.working.parent.mkdir(parents=True, exist_ok=True)
-        target.working.mkdir(mode=0o700)
+        make_private_folder(target.working.parent)
+        make_private_folder(target.working)
     return target.pipeline()
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from warehouse.errors import WarehouseMisconfigured, WarehouseUnavailable, WarehouseUnwritable
 from warehouse.postgres_url import postgres_parameters, postgres_uri
+from warehouse.private_files import make_private_file, make_private_folder
 
 from .schema import SCHEMA
 
@@ -74,7 +75,8 @@ def _create_sqlite_engine(url: URL) -> sa.Engine:
     """Return the SQLAlchemy engine of a ledger's SQLite file, whose folder it creates."""
     path = Path(url.database or "")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
+        make_private_file(path)
     except OSError as error:
         raise WarehouseUnwritable(
             f"cannot create the ledger's folder {path.parent}: {error.strerror}"

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from requests.exceptions import RequestException
@@ -46,9 +46,10 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(30)
 
 
 def drip_body(connection: socket.socket) -> None:
@@ -72,8 +73,11 @@ def test_a_dripping_answer_ends(drip: Callable[[socket.socket], None]) -> None:
     """One request has a deadline as a whole, however often a byte comes."""
     with server(drip) as url:
         began = time.monotonic()
-        with pytest.raises(RequestException):
-            Transport(url, TOKEN, deadline=1.0).send("GET", LIST)
+        with (
+            closing(Transport(url, TOKEN, deadline=1.0)) as transport,
+            pytest.raises(RequestException),
+        ):
+            transport.send("GET", LIST)
         assert time.monotonic() - began < 6
 
 
@@ -85,8 +89,12 @@ def test_a_bomb_is_not_unpacked() -> None:
         length = f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         connection.sendall(HEAD + length + body)
 
-    with server(bomb) as url, pytest.raises(RequestException, match="larger than 1,000,000"):
-        Transport(url, TOKEN, most_bytes=1_000_000).send("GET", LIST)
+    with (
+        server(bomb) as url,
+        closing(Transport(url, TOKEN, most_bytes=1_000_000)) as transport,
+        pytest.raises(RequestException, match="larger than 1,000,000"),
+    ):
+        transport.send("GET", LIST)
 
 
 @pytest.mark.parametrize(

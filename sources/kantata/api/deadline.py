@@ -110,6 +110,7 @@ class _Deadline:
         finally:
             timer.cancel()
         if self.is_late:
+            response.close()
             raise TimeoutError("the answer took too long")
         return response
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dlt.common.configuration.providers import EnvironProvider
+from dlt.common.configuration.providers.provider import ConfigProvider
+
 from pipelines.config.declared import SETTINGS, Setting
 from pipelines.config.providers import dlt_providers
 
 _MASK = "[secret]"
-_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)[^&\\s]+", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)('(\\.|[^'])*'|[^&\s]+)", re.IGNORECASE)
+_ENVIRONMENT = EnvironProvider().name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +54,15 @@ def _configured(setting: Setting) -> tuple[str | None, str]:
             value, _ = provider.get_value(setting.key, str, None, *known)
             if value is not None and not isinstance(value, dict):
                 place = provider.get_value_location(setting.key, None, *known)
-                return str(value).strip(), place or provider.name
+                return str(value).strip(), place or _origin(provider)
             if isinstance(value, dict):
-                return "set in parts: [" + ".".join((*known, setting.key)) + "]", provider.name
+                return "set in parts: [" + ".".join((*known, setting.key)) + "]", _origin(provider)
     return None, ""
+
+
+def _origin(provider: ConfigProvider) -> str:
+    """Return the name of the place where a setting's provider looks."""
+    return "environment" if provider.name == _ENVIRONMENT else provider.name
 
 
 def _masked(setting: Setting, value: str) -> str:

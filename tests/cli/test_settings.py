@@ -130,6 +130,7 @@ def test_config_shows_settings_and_hides_secrets() -> None:
     assert shown["PUSH__MAX_CHANGES"] | {"name": ""} == {
         "name": "", "value": "5", "origin": "config.toml",
     }  # fmt: skip
+    assert shown["KANTATA_ACCESS_TOKEN"]["origin"] == "environment"
     assert shown["WAREHOUSE__DESTINATION"]["origin"] == "default"
     assert shown["LEDGER__URL"]["value"] == "postgresql://ann:[secret]@db/x"
     text = milestones("config", **environment)[1]

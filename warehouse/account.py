@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+TABLE = "account_bindings"  # in schema kantata; the last row counts
+_HAS_TABLE = (
+    "select 1 from information_schema.tables "
+    f"where table_schema = 'kantata' and table_name = '{TABLE}'"
+)
+_LAST = f"select address, account_id from kantata.{TABLE} order by bound_at desc limit 1"
+
+
+class Queryable(Protocol):
+    """A connection to a warehouse, or a reader of it."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query on the account."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +49,9 @@ class AccountBinding:
 
     def __str__(self) -> str:
         return f"account {self.account_id or 'unknown'} at {self.address}"
+
+
+def bound_account(warehouse: Queryable) -> AccountBinding | None:
+    """Return the account that a warehouse is bound to; None if it is not bound."""
+    rows = warehouse.rows(_LAST) if warehouse.rows(_HAS_TABLE) else []
+    return AccountBinding(*rows[0]) if rows else None

@@ -39,6 +39,7 @@ _CONNECTION_ERRORS = (
     "does not support SSL",
     "certificate",
     "invalid sslmode value",
+    "invalid value for parameter",
     "unrecognized configuration parameter",
     "is not currently accepting connections",
 )
@@ -142,6 +143,31 @@ class Database:
         """Whether the database is Postgres, which needs indexes and statistics, and not DuckDB."""
         return self._client.capabilities.sqlglot_dialect == "postgres"
 
+    def check_rights(self) -> None:
+        """Check that a run could create its schemas in the database, if they do not exist yet.
+
+        Raises:
+            WarehouseMisconfigured: If it could not.
+        """
+        if not self.is_postgres or self.tables():
+            return
+        ((may_create, is_read_only),) = self.rows(
+            "select has_database_privilege(current_database(), 'create'), "
+            "current_setting('transaction_read_only') = 'on'"
+        )
+        if is_read_only:
+            raise WarehouseMisconfigured("the Postgres server or role only allows reading")
+        if not may_create and not self._has_schema(DATASET):
+            raise WarehouseMisconfigured(
+                "the Postgres role may not create schemas: grant create on database NAME to ROLE, "
+                "or run warehouse/roles.sql, which creates the schemas and their owner"
+            )
+
+    def _has_schema(self, name: str) -> bool:
+        """Return whether a schema exists in the database."""
+        query = "select 1 from information_schema.schemata where schema_name = %s"
+        return bool(self.rows(query, name))
+
     def check_load_connection(self) -> None:
         """Check that the driver that loads rows can connect to the database, too.
 
@@ -162,8 +188,7 @@ class Database:
 
         ``create schema if not exists`` needs a privilege even when the schema exists.
         """
-        query = "select 1 from information_schema.schemata where schema_name = %s"
-        if not self.rows(query, name):
+        if not self._has_schema(name):
             self.execute(f"create schema {name}")
 
     def tables(self, schema: str = DATASET) -> dict[str, dict[str, str]]:
@@ -220,6 +245,8 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
             ) from None
         if any(words in message for words in _CONFIGURATION_ERRORS):
             raise WarehouseMisconfigured(message) from None
+        if "Permission denied" in message:
+            raise WarehouseUnwritable(message) from None
         raise WarehouseUnavailable(message) from None
     try:
         with closing(Database(client)) as database:

@@ -11,11 +11,13 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
+from .account import AccountBinding, bound_account
 from .database import DATASET, MARTS, Database, driver_message
-from .errors import WarehouseError, WarehouseUnwritable
+from .errors import WarehouseError, WarehouseMisconfigured, WarehouseUnwritable
 from .private_files import make_private_file, make_private_folder
 from .target import Target
 
@@ -24,6 +26,10 @@ DDL = f"""create table if not exists {DATASET}.{TABLE} (
     restored_at timestamptz not null, source text not null, reason text not null,
     last_run_id text, replaced_run_id text)"""
 _LAST_RUN = f"select max(run_id) from {DATASET}.sync_runs where status = 'proven'"
+_SCHEMAS = (
+    "select distinct table_schema from information_schema.tables "
+    "where table_catalog = current_database()"
+)
 _TIME_ZONE = f"select reporting_timezone from {MARTS}.data_freshness"
 
 
@@ -38,10 +44,12 @@ class PublishedState:
     Args:
         last_run_id: Its last validated run.
         timezone: The reporting time zone of its marts; None if it has none.
+        account: The account it was filled from; None if it does not say so.
     """
 
     last_run_id: str
     timezone: str | None
+    account: AccountBinding | None = None
 
 
 def published_state(target: Target) -> PublishedState | None:
@@ -62,9 +70,55 @@ def _state_of(file: Path) -> PublishedState | None:
                 timezone = connection.execute(_TIME_ZONE).fetchall()[0][0]
             except (duckdb.Error, IndexError):
                 timezone = None
+            account = bound_account(_Reader(connection))
     except duckdb.Error:
         return None
-    return PublishedState(last_run_id=last, timezone=timezone)
+    return PublishedState(last_run_id=last, timezone=timezone, account=account)
+
+
+class _Reader:
+    """Reads a file of the lineage.
+
+    Args:
+        connection: An open connection to it.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query on the file."""
+        return self._connection.execute(sql).fetchall()
+
+
+def check_files(target: Target) -> None:
+    """Check that the files of a DuckDB warehouse, if they exist, are of a warehouse of ours.
+
+    Raises:
+        WarehouseMisconfigured: If one belongs to something else, and would be overwritten.
+    """
+    for file, setting in (
+        (target.published, "WAREHOUSE__PUBLISH_TO"),
+        (target.loader, "DESTINATION__DUCKDB__CREDENTIALS"),
+    ):
+        if file is not None and file.is_file() and file.stat().st_size and _is_foreign(file):
+            raise WarehouseMisconfigured(
+                f"{file} exists and is no warehouse of milestones, so it is not overwritten: set "
+                f"{setting} to another file"
+            )
+
+
+def _is_foreign(file: Path) -> bool:
+    """Return whether a file has content of others: no DuckDB file, or one without our tables."""
+    with file.open("rb") as opened:
+        if opened.read(12)[8:] != b"DUCK":
+            return True
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            schemas = {name for (name,) in connection.execute(_SCHEMAS).fetchall()}
+    except duckdb.Error:
+        return False  # damaged, or in use: what opens it next says so
+    return bool(schemas) and DATASET not in schemas
 
 
 def ensure_not_older(database: Database, target: Target) -> None:
@@ -90,6 +144,12 @@ def ensure_not_older(database: Database, target: Target) -> None:
         return
     if not count:
         raise EmptyLoader
+    own, other = bound_account(database), published.account
+    if own and other and not own.is_same_account(other):
+        raise WarehouseMisconfigured(
+            f"{target.published} was filled from {other}, and this warehouse from {own}: set "
+            "WAREHOUSE__PUBLISH_TO to another file"
+        )
     raise WarehouseError(
         f"{target.published} has the run {published.last_run_id}, which {target.loader} does not "
         f"know; its last run is {last}. Nothing was changed. Keep one of them: milestones restore "
@@ -150,6 +210,12 @@ def replace_loader(target: Target, source: Path) -> None:
         new.unlink(missing_ok=True)
 
 
+def accounts_of(*files: Path | None) -> list[AccountBinding | None]:
+    """Return the account each file was filled from; None if it does not exist or does not say."""
+    states = [_state_of(file) if file and file.exists() else None for file in files]
+    return [state.account if state else None for state in states]
+
+
 def check_restorable(file: Path) -> str:
     """Check that a file is a warehouse that can be restored; return its last validated run.
 
@@ -157,7 +223,7 @@ def check_restorable(file: Path) -> str:
         WarehouseError: If it is not.
     """
     if not file.is_file():
-        raise WarehouseError(f"there is no file {file} to restore")
+        raise WarehouseMisconfigured(f"there is no file {file} to restore")
     try:
         duckdb.connect(str(file), read_only=True).close()
     except duckdb.Error as error:

@@ -14,7 +14,7 @@ from pipelines.ops.parts import Part
 from . import changes
 from .help import GroupedCommands
 from .options import DestinationOption, JsonOption, LogFormat, ReasonOption, WaitOption
-from .output import replace_unencodable
+from .output import discard_broken_output, replace_unencodable
 
 app = typer.Typer(
     cls=GroupedCommands,
@@ -236,4 +236,7 @@ changes.add_commands(app)
 def main() -> None:
     """Run the app `milestones`: the command line with all its commands."""
     replace_unencodable()
-    app()
+    try:
+        app()
+    finally:
+        discard_broken_output()

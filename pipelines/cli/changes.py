@@ -193,7 +193,8 @@ def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> N
     if as_json or result.decided:
         _render(result.decided, target, as_json)
     if result.refused:
-        raise ChangeRefused("\n  ".join(result.refused.values()))
+        refused = "\n  ".join(result.refused.values())
+        raise ChangeRefused(f"nothing was decided on:\n  {refused}")
 
 
 def plan(destination: DestinationOption = None, as_json: JsonOption = False) -> None:

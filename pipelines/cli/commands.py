@@ -210,7 +210,7 @@ def rebind(destination: Warehouse | None, *, reason: str, as_json: bool) -> None
 def restore(source: str, *, reason: str, as_json: bool) -> None:
     """Implement the command `restore`: use a copy of the warehouse, and publish it."""
     with handle_errors(as_json), stop_on_signals():
-        target = configured_target(Warehouse.DUCKDB)
+        target = configured_target()
         restored = restoring.restore(target, source, reason, utc_now)
         if as_json:
             print_json(vars(restored))

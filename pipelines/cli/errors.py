@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pipelines.runtime.signals import Stopped, on_forced_exit
 from warehouse.errors import WarehouseError
 from warehouse.private_files import make_private_file, make_private_folder
 
-from .output import print_err, print_json
+from .output import discard_broken_output, print_err, print_json
 
 if TYPE_CHECKING:
     from pipelines.ops.json_log import JsonLog
@@ -92,7 +91,7 @@ def _report(message: str, exit_code: int, as_json: bool, log: JsonLog | None) ->
         print_json({"error": message, "exit_code": exit_code})
     elif log is None:
         print_err(f"milestones: {message}")
-    sys.stdout.flush()
+    discard_broken_output()
 
 
 def _save_traceback(trace: str) -> str:

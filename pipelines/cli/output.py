@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
 import sys
+from contextlib import suppress
 from decimal import Decimal
 
 from rich.console import Console
@@ -13,9 +15,18 @@ from rich.markup import escape
 
 from pipelines.runtime.text import visible
 
+
 # No emoji: a title such as `:100:` is shown as it is.
-out = Console(highlight=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
+class _Console(Console):
+    """The output to a terminal, file or pipe; a pipe that nobody reads any more changes nothing."""
+
+    def on_broken_pipe(self) -> None:
+        """Discard the rest of the output; what the command does, and its exit code, stay."""
+        discard_broken_output()
+
+
+out = _Console(highlight=False, emoji=False)
+err = _Console(stderr=True, highlight=False, emoji=False)
 # ASCII for characters of our messages that a code page such as cp1252 lacks.
 _ASCII = {"→": "->", "✓": "ok", "✗": "x", "…": "...", "•": "*"}
 _BLOCKS = {chr(code): "#" for code in range(0x2588, 0x2590)}  # of a bar chart
@@ -48,6 +59,18 @@ def _ascii_form(error: UnicodeError) -> tuple[str, int]:
     return "".join(forms), error.end
 
 
+def discard_broken_output() -> None:
+    """Discard the output that is left for a pipe that nobody reads any more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            with suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, stream.fileno())
+                os.close(null)
+
+
 def print_err(line: str) -> None:
     """Print one or more lines of output on stderr without wrapping them."""
     for each in line.split("\n"):
@@ -76,4 +99,7 @@ def safe_markup(text: str) -> str:
 
 def print_json(value: object) -> None:
     """Print one JSON value as output on stdout."""
-    print(json.dumps(value, indent=2, default=str))
+    try:
+        print(json.dumps(value, indent=2, default=str), flush=True)
+    except BrokenPipeError:
+        discard_broken_output()

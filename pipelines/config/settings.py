@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 
 import dlt
 from dlt.common.configuration import configspec, resolve_configuration
-from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.configuration.exceptions import (
+    ConfigurationException,
+    ConfigValueCannotBeCoercedException,
+)
 from dlt.common.configuration.providers.toml import TomlProviderReadException
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
@@ -253,7 +256,12 @@ def one_line_errors(name: str) -> Iterator[None]:
         paths = [path for path in error.full_paths if Path(path).exists()] or error.full_paths
         raise KantataMisconfigured(
             f"cannot read the settings in {' or '.join(paths)}: "
-            f"{str(error).strip().splitlines()[-1]}. Correct the file."
+            f"{str(error).strip().splitlines()[-1]}. Correct the file; it must be UTF-8 without a "
+            "byte order mark."
+        ) from None
+    except ConfigValueCannotBeCoercedException as error:
+        raise KantataMisconfigured(
+            f"{name} {error.field_name} is {error.field_value!r}: write a number"
         ) from None
     except (ConfigurationException, ValueError) as error:
         raise KantataMisconfigured(f"{name}: {str(error).strip().splitlines()[0]}") from None

@@ -96,7 +96,7 @@ def _published_file() -> Path:
         raise WarehouseMisconfigured(
             f"WAREHOUSE__PUBLISH_TO is empty: set it to a file, or unset it for {PUBLISHED_FILE}"
         )
-    return Path(published).expanduser()
+    return _path(published, "WAREHOUSE__PUBLISH_TO")
 
 
 def duckdb_target(loader: Path, published: Path) -> Target:
@@ -209,4 +209,18 @@ def _duckdb_file(credentials: str) -> Path:
         raise WarehouseMisconfigured(
             f"[destination.duckdb] credentials is {credentials!r}; write the path of a file"
         )
-    return Path(path).expanduser()
+    return _path(path, "DESTINATION__DUCKDB__CREDENTIALS")
+
+
+def _path(text: str, name: str) -> Path:
+    """Return the path of a target's file; ``~`` is the home folder.
+
+    Raises:
+        WarehouseMisconfigured: If it is written for another system, or has a variable.
+    """
+    is_foreign = "://" in text or text.startswith("md:") or re.match(r"[A-Za-z]:\\", text)
+    if (is_foreign and os.name == "posix") or "$" in text:
+        raise WarehouseMisconfigured(
+            f"{name} is {text!r}: write the path of a file on this machine, without variables"
+        )
+    return Path(text).expanduser()

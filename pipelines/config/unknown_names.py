@@ -18,7 +18,13 @@ from .declared import SECTIONS, SETTINGS
 from .providers import dlt_providers
 
 _OUR_VARIABLES = tuple(f"{section.upper().replace('.', '__')}__" for section in SECTIONS)
-_KUBERNETES = re.compile(r"KANTATA_(SERVICE_.*|PORT(_.*)?)")  # of a service called kantata
+# Of services in Kubernetes called kantata or kantata-something.
+_KUBERNETES = re.compile(r"KANTATA_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\w+)?)")
+_ONE_UNDERSCORE = {
+    setting.sectioned_variable.replace("__", "_"): setting.sectioned_variable
+    for setting in SETTINGS
+    if not setting.variable
+}
 _DLT_SECTIONS = frozenset(v for v in vars(known_sections).values() if isinstance(v, str))
 _SAME_SECTION = 2  # edits, up to which a section's name is taken for a misspelled one of ours
 
@@ -41,6 +47,8 @@ def _unknown_variables(environment: Iterable[str]) -> Iterator[str]:
         is_ours = name.upper().startswith((*_OUR_VARIABLES, "KANTATA_"))
         if is_ours and name not in known and not _KUBERNETES.fullmatch(name):
             yield f"{name} is not a setting: {_suggestion(name, known)}"
+        elif name in _ONE_UNDERSCORE:
+            yield f"{name} is not a setting: use {_ONE_UNDERSCORE[name]}, with two underscores"
 
 
 def _unknown_in_files() -> Iterator[str]:
@@ -59,8 +67,10 @@ def _unknown_in_file(content: Mapping[str, Any]) -> Iterator[str]:
     bare = [setting.key for setting in SETTINGS if setting.variable]
     for name, value in content.items():
         if not isinstance(value, Mapping):
-            if name.startswith("kantata_") and name not in bare:
+            if name.lower().startswith("kantata_") and name not in bare:
                 yield f"{name} is not a setting: {_suggestion(name, bare)}"
+        elif name.lower() == "kantata":
+            yield f"[{name}] is not a section of settings: use [sources.kantata]"
         elif name == "sources":
             yield from _unknown_sections(value, "sources.", ["kantata"], frozenset())
         else:

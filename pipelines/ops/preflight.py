@@ -28,6 +28,7 @@ from warehouse.errors import (
     WarehouseMisconfigured,
     WarehouseUnwritable,
 )
+from warehouse.lineage import check_files
 from warehouse.locks import file_lock
 from warehouse.raw.account_binding import read_origin
 from warehouse.raw.summary import count_milestones
@@ -169,6 +170,7 @@ def _warehouse(target: Target) -> CheckResult:
                     "warehouse", f"{target.loader} does not exist yet; the first run creates it"
                 )
             with connect(target.destination) as database:
+                database.check_rights()
                 database.check_load_connection()
                 count = count_milestones(database)
     except LocksUnsupported as error:
@@ -177,7 +179,8 @@ def _warehouse(target: Target) -> CheckResult:
         return CheckResult("warehouse", str(error))
     except WarehouseError as error:
         return CheckResult("warehouse", str(error), error.exit_code)
-    return CheckResult("warehouse", f"{target.loader or 'Postgres'} has {count:,} milestones")
+    place = target.loader or f"Postgres ({target.address or 'configured in parts'})"
+    return CheckResult("warehouse", f"{place} has {count:,} milestones")
 
 
 def _time_zone(target: Target) -> CheckResult:
@@ -212,6 +215,10 @@ def _time_zone(target: Target) -> CheckResult:
 def _published(target: Target) -> CheckResult:
     """Check in the preflight that the published file can be written."""
     assert target.published  # noqa: S101 - checked by the caller
+    try:
+        check_files(target)
+    except WarehouseError as error:
+        return CheckResult("published file", str(error), error.exit_code)
     folder = target.published.absolute().parent
     while not folder.exists():
         folder = folder.parent

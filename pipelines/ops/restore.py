@@ -9,7 +9,14 @@ from pipelines.runtime.clock import Now
 from pipelines.sync.session import locked, prepare_tables, publish_to_readers
 from warehouse.database import connect
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.lineage import check_restorable, published_state, record_restore, replace_loader
+from warehouse.lineage import (
+    accounts_of,
+    check_files,
+    check_restorable,
+    published_state,
+    record_restore,
+    replace_loader,
+)
 from warehouse.target import Target
 
 PUBLISHED, LOADER = "published", "loader"
@@ -51,9 +58,11 @@ def restore(target: Target, source: str, reason: str, now: Now) -> Restoration:
     file = {PUBLISHED: target.published, LOADER: target.loader}.get(
         source, Path(source).expanduser()
     )
+    check_files(target)
     with locked(target):
         last = check_restorable(file)
         before = published_state(target)
+        _check_account(target, file)
         if file != target.loader:
             replace_loader(target, file)
         with connect(target.destination) as database:
@@ -71,3 +80,14 @@ def restore(target: Target, source: str, reason: str, now: Now) -> Restoration:
         last_run_id=last,
         replaced_run_id=before.last_run_id if before else None,
     )
+
+
+def _check_account(target: Target, file: Path) -> None:
+    """Check that a file to restore was filled from the account of the warehouse's own files."""
+    account, *others = accounts_of(file, target.loader, target.published)
+    for other in others:
+        if account and other and not account.is_same_account(other):
+            raise WarehouseMisconfigured(
+                f"{file} was filled from {account}, and this warehouse from {other}: nothing was "
+                "changed. Use a folder of its own for each account"
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -13,12 +13,19 @@ from pipelines.runtime.observer import RunObserver
 from warehouse import time_zones
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.lineage import EmptyLoader, ensure_not_older, restore_from_published
+from warehouse.lineage import (
+    EmptyLoader,
+    check_files,
+    ensure_not_older,
+    published_state,
+    restore_from_published,
+)
 from warehouse.private_files import make_private
 from warehouse.raw import runs, schema
 from warehouse.raw.account_binding import Origin, read_origin
 from warehouse.raw.runs import Run, RunHistory
 from warehouse.raw.summary import live_milestones_by_project
+from warehouse.target import Target
 
 from .loader import reset_pipeline
 from .options import SyncOptions
@@ -53,23 +60,47 @@ class SyncJob:
 
 
 def begin_sync(
-    lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now
+    lock: WarehouseLock,
+    options: SyncOptions,
+    observer: RunObserver,
+    now: Now,
+    check_origin: Callable[[Origin], object],
 ) -> SyncJob:
-    """Begin a sync on the loader's file, which is restored first if it is missing or empty."""
+    """Begin a sync on the loader's file, which is restored first if it is missing or empty.
+
+    Args:
+        lock: The lock of the warehouse.
+        options: The options of this run.
+        observer: Informed of what happens.
+        now: The clock of this machine.
+        check_origin: Raises an error if what a file says of its account is not the one to read.
+
+    Raises:
+        WarehouseError: If the files of the warehouse cannot be used.
+    """
+    check_files(lock.target)
     restored, loader = None, lock.target.loader
     is_new = loader is not None and not loader.exists()
     if loader and (not loader.exists() or not loader.stat().st_size):
-        restored = restore_from_published(lock.target)
+        restored = _restore(lock.target, check_origin)
     try:
         job = _begin(lock, options, observer, now)
     except EmptyLoader:
-        restored = restore_from_published(lock.target)
+        restored = _restore(lock.target, check_origin)
         job = _begin(lock, options, observer, now)
     if loader and is_new:
         make_private(loader)
     if restored:
         observer.note(restored)
     return replace(job, restored=restored)
+
+
+def _restore(target: Target, check_origin: Callable[[Origin], object]) -> str | None:
+    """Restore the loader's file to begin on, if the published one is of the account to read."""
+    published = published_state(target)
+    if published and published.account:
+        check_origin(Origin(binding=published.account, account_ids=frozenset(), milestone_ids=()))
+    return restore_from_published(target)
 
 
 def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now) -> SyncJob:

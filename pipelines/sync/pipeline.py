@@ -30,7 +30,7 @@ from warehouse.errors import (
 from warehouse.models import build
 from warehouse.models.calendar import local_day
 from warehouse.raw import minor_units, proof, runs, summary
-from warehouse.raw.account_binding import bind_account
+from warehouse.raw.account_binding import Origin, bind_account
 from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 
@@ -100,11 +100,15 @@ def sync(
     """
     target = lock.target
     with translate_errors(target):
-        job = begin_sync(lock, options, observer, now)
+
+        def check(origin: Origin) -> CheckedAccount:
+            return check_account(origin, kantata, target, observer, account)
+
+        job = begin_sync(lock, options, observer, now, check)
         run = job.run
         observer.began(run.run_id)
         with _recorded_in_sync_runs(job.pipeline, run, now):
-            checked = check_account(job.origin, kantata, lock.target, observer, account)
+            checked = check(job.origin)
             report = _read(job, kantata, _extract_request(options, job.history, kantata))
             changes = check_minor_units(job, report, options.accepted_minor_units)
             _mark_loading(job, report, checked, changes)

@@ -12,7 +12,7 @@ from sources.kantata.schema import LOADED
 from warehouse import locks
 from warehouse.database import Database, connect, driver_message
 from warehouse.errors import WarehouseError, WarehouseUnavailable
-from warehouse.lineage import EmptyLoader, ensure_not_older
+from warehouse.lineage import EmptyLoader, check_files, ensure_not_older
 from warehouse.publish import publish
 from warehouse.raw import schema
 from warehouse.reader import no_warehouse
@@ -91,6 +91,7 @@ def open_existing(lock: WarehouseLock) -> Iterator[Database]:
     target = lock.target
     if target.loader and not target.loader.exists():
         raise no_warehouse(target)
+    check_files(target)
     with connect(target.destination) as database:
         if "sync_runs" not in database.tables():
             raise no_warehouse(target)

@@ -162,7 +162,7 @@ def test_check_and_probe() -> None:
 
 def test_status() -> None:
     """Status shows all runs, failed ones too, and amounts by month that add up."""
-    assert milestones("status").returncode == 1
+    assert milestones("status").returncode == 2
     with Sandbox(milestones=300) as sandbox:
         Job("duckdb").synced(sandbox)
         sandbox.misbehave(Fault("refuse", status=403))

@@ -56,7 +56,7 @@ def reading(folder: Path, sandbox: Sandbox, seconds: float) -> Iterator[Forked]:
     process = on_machine(folder, sandbox)
     assert process.stderr is not None
     try:
-        assert process.stderr.readline().strip() == "reading"
+        assert "reading\n" in process.stderr
         yield process
     finally:
         process.kill()

@@ -130,9 +130,9 @@ def test_output_goes_where_it_is_sent(tmp_path: Path) -> None:
     """Output goes to a file, to the null device, or into a pipe."""
     with (tmp_path / "out").open("w") as out:
         process = start_milestones("status", "--json", stdout=out, stderr=subprocess.DEVNULL)
-        assert process.wait() == 1
+        assert process.wait() == 2
     assert process.stdout is None
-    assert json.loads((tmp_path / "out").read_text())["exit_code"] == 1
+    assert json.loads((tmp_path / "out").read_text())["exit_code"] == 2
 
 
 def test_variables_of_the_start_are_refused() -> None:

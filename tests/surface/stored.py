@@ -120,9 +120,16 @@ def restore(destination: str, folder: Path, url: str) -> dict[str, Any]:
     return found
 
 
+def _set_account_id(account: Account, id_: int) -> None:
+    account.account_id = account.feed.account_id = account.user["account_id"] = id_
+    for workspace in account.workspaces.values():
+        workspace["account_id"] = id_
+
+
 def account_of(kept: dict[str, Any]) -> Account:
     """Make the account again, as it was at the end."""
     account, changes = story.new_account(), kept["changes"]
+    _set_account_id(account, 4711)  # all accounts had this id then
     by_name = {name: change for name, id_ in kept["ids"].items() for change in changes
                if change["change_id"] == id_}  # fmt: skip
     story.first_hour(account)

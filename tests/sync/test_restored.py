@@ -15,7 +15,7 @@ from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
-from warehouse.errors import WarehouseError
+from warehouse.errors import WarehouseError, WarehouseMisconfigured
 
 HISTORY = (
     "select count(*), count(case when version > 1 then 1 end) "
@@ -123,3 +123,45 @@ def test_starting_over(sandbox: Sandbox, synced: Job, monkeypatch: pytest.Monkey
     PUBLISHED.unlink()
     assert synced.sync(sandbox).exit_code == 0
     assert _published_runs() == 1
+
+
+def test_files_of_others_are_not_touched(
+    sandbox: Sandbox, synced: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of something else is neither published over, nor loaded into, nor restored."""
+    with duckdb.connect("team.duckdb") as connection:
+        connection.execute("create table budget as select 1 as amount")
+    Path("notes.txt").write_text("keep me")
+    for name, file in (
+        ("WAREHOUSE__PUBLISH_TO", "team.duckdb"),
+        ("WAREHOUSE__PUBLISH_TO", "notes.txt"),
+        ("WAREHOUSE__PUBLISH_TO", ".milestones/loader.lock"),
+        ("DESTINATION__DUCKDB__CREDENTIALS", "team.duckdb"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, file)
+            with pytest.raises(WarehouseMisconfigured, match="is no warehouse of milestones"):
+                synced.sync(sandbox)
+    assert Path("notes.txt").read_text() == "keep me"
+    with duckdb.connect("team.duckdb", read_only=True) as connection:
+        assert connection.execute("show tables").fetchall() == [("budget",)]
+
+
+def test_a_file_of_another_account_is_not_restored(
+    synced: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by a person nor by a run; the message names both accounts."""
+    with Sandbox(milestones=20, seed=2) as other:
+        shutil.rmtree(".milestones")
+        with pytest.raises(WarehouseMisconfigured, match=r"account 4711 .*4712 .*connected"):
+            synced.sync(other)
+        assert not LOADER.exists()
+        monkeypatch.setenv("WAREHOUSE__PUBLISH_TO", "theirs.duckdb")
+        synced.sync(other)
+        loaded = LOADER.read_bytes()
+        with pytest.raises(WarehouseMisconfigured, match=r"account 4711 .* from account 4712"):
+            restore(synced.target, "milestones.duckdb", "wrong file", utc_now)
+        monkeypatch.setenv("WAREHOUSE__PUBLISH_TO", "milestones.duckdb")
+        with pytest.raises(WarehouseMisconfigured, match=r"account 4711 .* from account 4712"):
+            synced.sync(other)
+        assert LOADER.read_bytes() == loaded

@@ -190,6 +190,10 @@ def _create_tables(connection: Connection) -> None:
                 connection.execute(sa.text(f"create schema {SCHEMA}"))
         if sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection)):
             return  # another process created it meanwhile
+        if connection.dialect.name == "sqlite" and sa.inspect(connection).get_table_names():
+            raise WarehouseMisconfigured(
+                "the file in LEDGER__URL is the database of something else: use another file"
+            )
         _metadata.create_all(connection, checkfirst=False)
         for version in _TRIGGERS:
             _create_triggers(connection, version)

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from warehouse.account import AccountBinding
+from warehouse.account import TABLE, AccountBinding, bound_account
 from warehouse.database import DATASET, Database
 
 from .runs import Queryable
 
-TABLE = "account_bindings"
 DDL = f"""create table if not exists {DATASET}.{TABLE} (
     address text not null, account_id text, bound_at timestamptz not null, reason text not null)"""
 _COLUMNS = (
     "select table_name || '.' || column_name from information_schema.columns "
-    f"where table_schema = '{DATASET}' and column_name in ('address', 'account_id', 'id')"
+    f"where table_schema = '{DATASET}' and column_name in ('account_id', 'id')"
 )
 
 
@@ -38,7 +37,7 @@ class Origin:
 def read_origin(warehouse: Queryable) -> Origin:
     """Return what a warehouse, also one of an older release, says of the account it belongs to."""
     columns = {name for (name,) in warehouse.rows(_COLUMNS)}
-    if f"{TABLE}.address" in columns and (bound := _last_binding(warehouse)):
+    if bound := bound_account(warehouse):
         return Origin(binding=bound, account_ids=frozenset(), milestone_ids=())
     account_ids: frozenset[str] = frozenset()
     if "workspaces.account_id" in columns:
@@ -52,14 +51,6 @@ def read_origin(warehouse: Queryable) -> Origin:
         )
         ids = [id_ for (id_,) in warehouse.rows(sql)]
     return Origin(binding=None, account_ids=account_ids, milestone_ids=ids)
-
-
-def _last_binding(warehouse: Queryable) -> AccountBinding | None:
-    """Return the last account binding of a warehouse; None if it has none."""
-    rows = warehouse.rows(
-        f"select address, account_id from {DATASET}.{TABLE} order by bound_at desc limit 1"
-    )
-    return AccountBinding(*rows[0]) if rows else None
 
 
 def bind_account(database: Database, account: AccountBinding, at: datetime, reason: str) -> None:

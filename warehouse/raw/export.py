@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from warehouse import lineage
+from warehouse.account import TABLE
 from warehouse.database import DATASET, Database
-
-from .account_binding import TABLE
 
 # Our SQL writes these tables, not dlt.
 _TABLES_WRITTEN_BY_SQL = (

@@ -235,6 +235,13 @@ def check_url(url: str) -> str:
         KantataMisaddressed: If it is not http(s), or http to another machine, which would send the
             token unencrypted.
     """
+    # Libraries disagree about which host a backslash or a user name means; and a password or a
+    # query could hold a secret, so the message does not repeat them.
+    if any(character in url for character in "\\@?#"):
+        raise KantataMisaddressed(
+            "kantata_api_url contains \\, @, ? or #: write only the address, such as "
+            "https://api.mavenlink.com/api/v1"
+        )
     wrong = KantataMisaddressed(
         f"kantata_api_url is {url!r}, not an address like https://api.mavenlink.com/api/v1"
     )
@@ -243,9 +250,7 @@ def check_url(url: str) -> str:
         parts.port  # noqa: B018 - reading it checks it
     except ValueError:
         raise wrong from None
-    # Libraries disagree about which host a backslash or a user name in it means.
-    is_ambiguous = "\\" in url or "@" in parts.netloc
-    if parts.scheme not in ("http", "https") or not parts.hostname or is_ambiguous:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise wrong
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise KantataMisaddressed(

@@ -245,6 +245,8 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
             ) from None
         if any(words in message for words in _CONFIGURATION_ERRORS):
             raise WarehouseMisconfigured(message) from None
+        if isinstance(error, ImportError):  # of a naming convention of dlt, for example
+            raise WarehouseMisconfigured(message) from None
         if "Permission denied" in message:
             raise WarehouseUnwritable(message) from None
         raise WarehouseUnavailable(message) from None

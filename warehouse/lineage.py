@@ -91,8 +91,12 @@ class _Reader:
         return self._connection.execute(sql).fetchall()
 
 
-def check_files(target: Target) -> None:
+def check_files(target: Target, *, may_be_damaged: bool = False) -> None:
     """Check that the files of a DuckDB warehouse, if they exist, are of a warehouse of ours.
+
+    Args:
+        target: The warehouse.
+        may_be_damaged: Whether the loader's file may be damaged, since it is replaced.
 
     Raises:
         WarehouseMisconfigured: If one belongs to something else, and would be overwritten.
@@ -101,24 +105,36 @@ def check_files(target: Target) -> None:
         (target.published, "WAREHOUSE__PUBLISH_TO"),
         (target.loader, "DESTINATION__DUCKDB__CREDENTIALS"),
     ):
-        if file is not None and file.is_file() and file.stat().st_size and _is_foreign(file):
+        if file is None or not file.is_file() or not file.stat().st_size:
+            continue
+        if may_be_damaged and file == target.loader and not _is_duckdb(file):
+            continue
+        if _is_foreign(file):
+            remedy = f"set {setting} to another file"
+            if file == target.loader:
+                remedy += "; or, if it is damaged: milestones restore --from published"
             raise WarehouseMisconfigured(
-                f"{file} exists and is no warehouse of milestones, so it is not overwritten: set "
-                f"{setting} to another file"
+                f"{file} exists and is no warehouse of milestones, so it is not overwritten: "
+                f"{remedy}"
             )
 
 
 def _is_foreign(file: Path) -> bool:
     """Return whether a file has content of others: no DuckDB file, or one without our tables."""
-    with file.open("rb") as opened:
-        if opened.read(12)[8:] != b"DUCK":
-            return True
+    if not _is_duckdb(file):
+        return True
     try:
         with duckdb.connect(str(file), read_only=True) as connection:
             schemas = {name for (name,) in connection.execute(_SCHEMAS).fetchall()}
     except duckdb.Error:
         return False  # damaged, or in use: what opens it next says so
     return bool(schemas) and DATASET not in schemas
+
+
+def _is_duckdb(file: Path) -> bool:
+    """Return whether a file begins as DuckDB's files do."""
+    with file.open("rb") as opened:
+        return opened.read(12)[8:] == b"DUCK"
 
 
 def ensure_not_older(database: Database, target: Target) -> None:

@@ -58,7 +58,7 @@ def restore(target: Target, source: str, reason: str, now: Now) -> Restoration:
     file = {PUBLISHED: target.published, LOADER: target.loader}.get(
         source, Path(source).expanduser()
     )
-    check_files(target)
+    check_files(target, may_be_damaged=True)
     with locked(target):
         last = check_restorable(file)
         before = published_state(target)

@@ -93,7 +93,7 @@ _WRONG = {
     "published to a folder": ({"WAREHOUSE__PUBLISH_TO": "/"}, 2, "/ is a folder"),
     "loaded into a folder": ({"DESTINATION__DUCKDB__CREDENTIALS": "."}, 2, "is a folder"),
     "below a file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile/x.duckdb"}, 1, "cannot write"),
-    "no DuckDB file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile"}, 2, "not a valid DuckDB"),
+    "no DuckDB file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile"}, 2, "is no warehouse of"),
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ def milestones(job: Job, *arguments: str, **environment: str) -> subprocess.Comp
     return run_milestones(*words, env=os.environ | environment, timeout=600)
 
 
+@pytest.mark.long_on_postgres
 def test_an_existing_warehouse_needs_the_time_zone_of_a_place(job: Job) -> None:
     """A name that databases disagree on is refused before anything is read or changed."""
     with Sandbox(milestones=20) as sandbox:
@@ -42,7 +43,7 @@ def test_an_existing_warehouse_needs_the_time_zone_of_a_place(job: Job) -> None:
     assert job.rows("select reporting_timezone from kantata_marts.data_freshness") == [("UTC",)]
 
 
-@pytest.mark.parametrize("zone", ["", "localtime"])
+@pytest.mark.parametrize("zone", ["", pytest.param("localtime", marks=pytest.mark.long)])
 def test_the_time_zone_of_the_machine_may_be_unknown(zone: str) -> None:
     """With a TZ that Python does not know, commands work, and show times in UTC."""
     job = Job("duckdb")
@@ -97,6 +98,7 @@ def time_zone_line(checked: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return line
 
 
+@pytest.mark.long_on_duckdb
 def test_check_compares_the_time_zone_of_all_databases(job: Job, tmp_path: Path) -> None:
     """If Python has other rules than a database, or only it knows a zone, check ends with 2."""
     data = zone_data(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,14 +27,14 @@ class Altered:
         token: The sandbox's token.
         change: How answers are altered.
         date: The Date header; None leaves it out, empty keeps the sandbox's.
-        bytes_instead: Bytes of a body, and what to send instead of them.
+        bytes_instead: What to send instead of some bytes of a body.
     """
 
     url: str
     token: str
     change: Change = lambda _, body: body
     date: str | None = ""
-    bytes_instead: tuple[bytes, bytes] = (b"", b"")
+    bytes_instead: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @contextmanager
@@ -53,8 +53,8 @@ def altered(sandbox: Sandbox) -> Iterator[Altered]:
             bearer = {"Authorization": self.headers["Authorization"]}
             answer = requests.get(origin + self.path, headers=bearer, timeout=120)
             body = json.dumps(between.change(self.path, answer.json())).encode()
-            if between.bytes_instead[0]:
-                body = body.replace(*between.bytes_instead)
+            for old, new in between.bytes_instead.items():
+                body = body.replace(old, new)
             self.send_response_only(answer.status_code)
             date = answer.headers["Date"] if between.date == "" else between.date
             if date is not None:

@@ -63,6 +63,7 @@ def test_another_account_is_refused(job: Job, first: Sandbox, second: Sandbox) -
     assert len(job.rows(BINDINGS)) == 1
 
 
+@pytest.mark.long_on_postgres
 def test_an_empty_warehouse_is_not_bound(job: Job, first: Sandbox, second: Sandbox) -> None:
     """A first run that fails before it loads binds nothing."""
     first.account.remove_field("currency")
@@ -72,6 +73,7 @@ def test_an_empty_warehouse_is_not_bound(job: Job, first: Sandbox, second: Sandb
     assert job.rows(BINDINGS) == [("this machine/api/v1", "4712")]
 
 
+@pytest.mark.long
 @pytest.mark.long_on_postgres
 def test_a_hidden_id_is_added_when_it_is_seen(job: Job, first: Sandbox, second: Sandbox) -> None:
     """If the token may not read the account's id, the host decides; later the id is added."""
@@ -96,6 +98,7 @@ def test_unbound_by_its_ledger(job: Job, first: Sandbox, second: Sandbox) -> Non
     _assert_refused(job, second, "account 99")
 
 
+@pytest.mark.long_on_postgres
 def test_unbound_by_its_projects(job: Job, first: Sandbox, second: Sandbox) -> None:
     """A warehouse of an older release belongs to the account that its projects name."""
     job.synced(first)
@@ -118,6 +121,7 @@ def test_unbound_by_its_milestones(job: Job, first: Sandbox, second: Sandbox) ->
     assert job.rows(BINDINGS) == [("this machine/api/v1", "4711")]
 
 
+@pytest.mark.long_on_postgres
 def test_rebind(job: Job, first: Sandbox, second: Sandbox) -> None:
     """After a rebind the warehouse belongs to the connected account; the reason is kept."""
     with pytest.raises(WarehouseError, match="run `milestones sync`"):

@@ -30,6 +30,7 @@ def euros(account: Account) -> list[dict[str, Any]]:
     return sorted((m for m in found if not m["invoice_id"]), key=lambda m: int(m["id"]))
 
 
+@pytest.mark.long_on_postgres
 def test_another_minor_unit_stops_the_run_until_it_is_taken_back(job: Job) -> None:
     """Nothing is loaded and the cursor stays; the message has all that a person needs."""
     with Sandbox(milestones=60) as sandbox:
@@ -102,6 +103,7 @@ def test_an_accepted_minor_unit_is_that_of_new_versions(job: Job) -> None:
     assert "minor units" in status.stdout  # amounts with different units have no sum in money
 
 
+@pytest.mark.long_on_postgres
 def test_projects_that_contradict_the_list_stop_the_run(job: Job) -> None:
     """A project with another minor unit than the list has stops a run, until it is accepted."""
     with Sandbox(milestones=60) as sandbox:
@@ -134,6 +136,7 @@ def test_a_currency_without_milestones_may_change() -> None:
     assert job.rows(unit) == [(MILL,)]
 
 
+@pytest.mark.long
 def test_a_first_run_notices_a_contradiction() -> None:
     """In an empty warehouse, projects and the list of currencies must agree, too."""
     job = Job("duckdb")

@@ -10,7 +10,6 @@ from tests.support.altered import altered
 from tests.support.equality import assert_equal
 from tests.support.job import Job
 
-ODD = b'"@@odd@@"'
 VALUES = {
     "half a character": (b'"Test \\ud83d"', "not valid Unicode"),
     "not UTF-8": (b'"Test \xff"', "not valid Unicode"),
@@ -24,21 +23,27 @@ VALUES = {
 
 @pytest.mark.long_on_postgres
 def test_an_odd_value_rejects_its_record_only(job: Job) -> None:
-    """In a declared field or another one: the rest loads, and the record heals when it is good."""
-    with Sandbox(milestones=20) as sandbox, altered(sandbox) as between:
+    """In a declared field or another one: the rest loads, and good records heal."""
+    with Sandbox(milestones=40) as sandbox, altered(sandbox) as between:
         account = sandbox.account
         job.synced(sandbox)
-        one, two = open_ids(account)[:2]
-        for number, (name, (odd, reason)) in enumerate(VALUES.items()):
-            account.set_raw(one, "title" if number % 2 else "customer_note", "@@odd@@")
-            account.update_milestone(two, title=name)
-            between.bytes_instead = ODD, odd
-            result = job.sync(between)
-            assert result.exit_code == 3, name
-            assert [(r.id, reason in r.reason) for r in result.rejected] == [(one, True)], name
-            titles = job.rows(f"select title from kantata.billing_milestones where id = '{two}'")
-            assert titles == [(name,)]
-            account.clear_raw(one)
+        good, *others = open_ids(account)
+        odd = dict(zip(others, VALUES.values(), strict=False))
+        for number, id_ in enumerate(odd):
+            field = "title" if number % 2 else "customer_note"
+            account.set_raw(id_, field, f"@@odd{number}@@")
+        account.update_milestone(good, title="loaded all the same")
+        between.bytes_instead = {
+            f'"@@odd{number}@@"'.encode(): value for number, (value, _) in enumerate(odd.values())
+        }
+        result = job.sync(between)
+        assert result.exit_code == 3
+        assert {r.id: odd[r.id][1] in r.reason for r in result.rejected} == dict.fromkeys(odd, True)
+        assert len(odd) == len(VALUES)
+        titles = job.rows(f"select title from kantata.billing_milestones where id = '{good}'")
+        assert titles == [("loaded all the same",)]
+        for id_ in odd:
+            account.clear_raw(id_)
         assert job.sync(sandbox).exit_code == 0
         assert_equal(job, account)
 
@@ -49,7 +54,7 @@ def test_an_odd_side_loaded_record(job: Job) -> None:
     with Sandbox(milestones=20) as sandbox, altered(sandbox) as between:
         project = next(iter(sandbox.account.workspaces))
         sandbox.account.update_workspace(project, title="@@odd@@")
-        between.bytes_instead = ODD, b"NaN"
+        between.bytes_instead = {b'"@@odd@@"': b"NaN"}
         result = job.sync(between)
         assert [(r.table, r.id) for r in result.rejected] == [("workspaces", project)]
         assert job.rows("select count(*) from kantata.billing_milestones") == [(20,)]
@@ -61,7 +66,7 @@ def test_many_new_fields(job: Job) -> None:
         job.synced(sandbox)
         for name in ("xmin", "tableoid"):
             sandbox.account.add_field(name, "mine")
-        for number in range(1000):
+        for number in range(300):
             sandbox.account.add_field(f"field_{number}", number)
         result = job.sync(sandbox)
         assert (result.exit_code, result.run.changed) == (0, 10)
@@ -71,9 +76,9 @@ def test_many_new_fields(job: Job) -> None:
             "select distinct further_fields from kantata.billing_milestones "
             "where further_fields is not null"
         )
-        assert '"field_999":999' in text
+        assert '"field_299":299' in text
         assert job.sync(sandbox).run.changed == 0
         id_ = open_ids(sandbox.account)[0]
-        sandbox.account.add_field("field_999", "another")
+        sandbox.account.add_field("field_299", "another")
         sandbox.account.update_milestone(id_, title="new")
         assert job.sync(sandbox).run.changed == 10

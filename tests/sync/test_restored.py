@@ -53,7 +53,9 @@ def synced(sandbox: Sandbox) -> Job:
     return job
 
 
-@pytest.mark.parametrize("loss", ["missing", "no bytes", "no runs"])
+@pytest.mark.parametrize(
+    "loss", ["missing", *(pytest.param(n, marks=pytest.mark.long) for n in ("no bytes", "no runs"))]
+)
 def test_a_lost_loader_is_restored(sandbox: Sandbox, synced: Job, loss: str) -> None:
     """The next run restores it from the published file, with all versions, and ends with 3 once."""
     before = synced.rows(HISTORY)
@@ -92,6 +94,7 @@ def test_an_older_loader_is_refused(sandbox: Sandbox, synced: Job) -> None:
     assert synced.sync(sandbox, full=False).exit_code == 0
 
 
+@pytest.mark.long
 def test_an_old_backup_can_be_restored_on_purpose(sandbox: Sandbox, synced: Job) -> None:
     """It is published, its reason is kept, and the next run continues from it."""
     shutil.copy(PUBLISHED, "backup.duckdb")
@@ -114,6 +117,7 @@ def test_an_old_backup_can_be_restored_on_purpose(sandbox: Sandbox, synced: Job)
     assert synced.rows(HISTORY)[0][0] == before[0][0] + 1
 
 
+@pytest.mark.long
 def test_starting_over(sandbox: Sandbox, synced: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the loader's file, another time zone is refused; without both files all is new."""
     shutil.rmtree(".milestones")
@@ -165,3 +169,15 @@ def test_a_file_of_another_account_is_not_restored(
         with pytest.raises(WarehouseMisconfigured, match=r"account 4711 .* from account 4712"):
             synced.sync(other)
         assert LOADER.read_bytes() == loaded
+
+
+@pytest.mark.long
+def test_a_damaged_loader_is_replaced(sandbox: Sandbox, synced: Job) -> None:
+    """A run refuses it and names the command that replaces it; that command works."""
+    before = synced.rows(HISTORY)
+    LOADER.write_bytes(b"damaged" * 1000)
+    with pytest.raises(WarehouseMisconfigured, match="milestones restore --from published"):
+        synced.sync(sandbox)
+    restore(synced.target, "published", "damaged disk", utc_now)
+    assert synced.rows(HISTORY) == before
+    assert synced.sync(sandbox, full=False).exit_code == 0

@@ -261,8 +261,7 @@ def test_three_pushes_at_once(
         monkeypatch.setenv("LEDGER__URL", url)
         monkeypatch.setenv("PUSH__ENABLED", "true")
         monkeypatch.setenv("PUSH__RECONCILE_AFTER", "0")
-        if not troubled:
-            Job("duckdb").synced(sandbox)
+        Job("duckdb").synced(sandbox)
         changes = [desk.approved(desk.draft(action)) for action in [*Action] * 8]
         pushes: list[Forked] = []
         if troubled:

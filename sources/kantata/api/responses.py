@@ -15,13 +15,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-from requests.exceptions import ConnectTimeout, RequestException, SSLError
+from requests.exceptions import (
+    ConnectTimeout,
+    InvalidProxyURL,
+    InvalidSchema,
+    InvalidURL,
+    RequestException,
+    SSLError,
+)
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ..errors import (
     KantataError,
     KantataForbidden,
     KantataMisaddressed,
+    KantataMisconfigured,
     KantataNeverArrived,
     KantataOutcomeUnknown,
     KantataRefused,
@@ -126,6 +134,11 @@ def read_without_response(error: RequestException, url: str) -> KantataError:
         return KantataMisaddressed(
             f"no secure connection to {url}: {innermost_reason(error)}. "
             "Check kantata_api_url and this machine's certificates."
+        )
+    if isinstance(error, (InvalidSchema, InvalidURL, InvalidProxyURL)):
+        return KantataMisconfigured(
+            f"no request to {url} is possible: {error}. Check kantata_api_url and the proxy in the "
+            "environment."
         )
     return KantataUnavailable(
         f"no answer from {url}: {innermost_reason(error)}. Check the network and kantata_api_url."

@@ -35,13 +35,13 @@ def mark_as_moved(target: Target, move: Move) -> None:
     Raises:
         WarehouseUnwritable: If the mark cannot be written.
     """
-    file = _mark(target)
-    try:
-        new = file.with_name(f"{file.name}.new")
-        new.write_text(json.dumps(asdict(move), indent=1), encoding="utf-8")
-        new.replace(file)
-    except OSError as error:
-        raise WarehouseUnwritable(f"cannot write {file}: {error.strerror}") from None
+    for file in _marks(target):
+        try:
+            new = file.with_name(f"{file.name}.new")
+            new.write_text(json.dumps(asdict(move), indent=1), encoding="utf-8")
+            new.replace(file)
+        except OSError as error:
+            raise WarehouseUnwritable(f"cannot write {file}: {error.strerror}") from None
 
 
 def check_not_moved(target: Target) -> None:
@@ -52,8 +52,8 @@ def check_not_moved(target: Target) -> None:
     Raises:
         WarehouseMoved: If it was moved; it says where to, and how to undo a trial.
     """
-    file = _mark(target)
-    if target.loader is None or not file.exists():
+    file = next((mark for mark in _marks(target) if mark.exists()), None)
+    if file is None:
         return
     try:
         move = Move(**json.loads(file.read_text(encoding="utf-8")))
@@ -61,11 +61,13 @@ def check_not_moved(target: Target) -> None:
         raise WarehouseError(
             f"cannot read {file}: {error}. Remove it if this warehouse is in use."
         ) from None
-    undo = f"rm '{file}'"
+    undo = " ".join(["rm", *(f"'{mark}'" for mark in _marks(target) if mark.exists())])
     if move.ledger and move.retired_ledger:
-        if Path(move.ledger).exists() and not Path(move.retired_ledger).exists():
+        is_retired = Path(move.retired_ledger).exists()
+        if Path(move.ledger).exists() and not is_retired:
             return
-        undo = f"mv '{move.retired_ledger}' '{move.ledger}'"
+        if is_retired:
+            undo = f"mv '{move.retired_ledger}' '{move.ledger}'"
     place = f"the warehouse in {target.folder.absolute()}"
     if not move.is_complete:
         raise WarehouseMoved(
@@ -85,10 +87,20 @@ def complete_move(target: Target) -> None:
     Raises:
         WarehouseUnwritable: If the mark cannot be written.
     """
-    move = Move(**json.loads(_mark(target).read_text(encoding="utf-8")))
+    move = Move(**json.loads(_marks(target)[0].read_text(encoding="utf-8")))
     mark_as_moved(target, replace(move, is_complete=True))
 
 
-def _mark(target: Target) -> Path:
-    """Return the file that marks a warehouse as moved, next to the loader's."""
-    return target.folder / f"{target.stem}.moved.json"
+def _marks(target: Target) -> list[Path]:
+    """Return the files that mark a warehouse as moved: next to the loader's, and the readers' file.
+
+    Either is enough: people clean up the folder of the one, and the run after that would restore
+    the warehouse from the other.
+    """
+    if target.loader is None or target.published is None:
+        return []
+    readers = target.published
+    return [
+        target.folder / f"{target.stem}.moved.json",
+        readers.with_name(f"{readers.name}.moved.json"),
+    ]

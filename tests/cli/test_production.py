@@ -160,6 +160,8 @@ def test_moving_to_postgres_takes_everything(
         assert refused.returncode == 2
         assert "was moved to Postgres (127.0.0.1/" in refused.stderr + refused.stdout
         assert "set WAREHOUSE__DESTINATION=postgres" in refused.stderr + refused.stdout
+    shutil.rmtree(".milestones")
+    assert run_milestones("sync", env=os.environ).returncode == 2  # it is not made again
     there = run_milestones("changes", env=os.environ | {"WAREHOUSE__DESTINATION": "postgres"})
     assert there.returncode == 0
 

@@ -29,7 +29,8 @@ def render_status(found: Status) -> None:
     output.out.print(_runs_table(found.runs))
     for line, when in _messages(found.runs).items():
         output.out.print(f"[yellow]{when}[/] {safe_markup(line)}", soft_wrap=True)
-    output.out.print(_months_table(found))
+    if found.months:
+        output.out.print(_months_table(found))
 
 
 def _runs_table(latest: list[Run]) -> Table:

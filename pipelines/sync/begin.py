@@ -25,6 +25,7 @@ from warehouse.raw import runs, schema
 from warehouse.raw.account_binding import Origin, read_origin
 from warehouse.raw.runs import Run, RunHistory
 from warehouse.raw.summary import live_milestones_by_project
+from warehouse.reader import check_exists
 from warehouse.target import Target
 
 from .loader import reset_pipeline
@@ -79,6 +80,8 @@ def begin_sync(
         WarehouseError: If the files of the warehouse cannot be used.
     """
     check_files(lock.target)
+    if options.deleted_projects:
+        check_exists(lock.target)  # a first run knows no project
     restored, loader = None, lock.target.loader
     is_new = loader is not None and not loader.exists()
     if loader and (not loader.exists() or not loader.stat().st_size):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,13 +57,19 @@ def published_state(target: Target) -> PublishedState | None:
     """Return what the target's published file holds; None if it is missing, or no warehouse."""
     if target.published is None or not target.published.exists():
         return None
-    return _state_of(target.published)
+    return _state_of(target.published, target)
 
 
-def _state_of(file: Path) -> PublishedState | None:
-    """Return the state of a file of the lineage; None if it has no validated run."""
+def _state_of(file: Path, target: Target) -> PublishedState | None:
+    """Return the state of a file of the lineage; None if it has no validated run.
+
+    Raises:
+        WarehouseMisconfigured: If it holds only tables of others.
+    """
     try:
         with duckdb.connect(str(file), read_only=True) as connection:
+            if _holds_others({name for (name,) in connection.execute(_SCHEMAS).fetchall()}):
+                raise _foreign(file, target)
             last = connection.execute(_LAST_RUN).fetchall()[0][0]
             if last is None:
                 return None
@@ -92,7 +99,9 @@ class _Reader:
 
 
 def check_files(target: Target, *, may_be_damaged: bool = False) -> None:
-    """Check that the files of a DuckDB warehouse, if they exist, are of a warehouse of ours.
+    """Check that the files of a DuckDB warehouse, if they exist, are files of DuckDB.
+
+    Whose they are is checked when they are opened.
 
     Args:
         target: The warehouse.
@@ -101,33 +110,39 @@ def check_files(target: Target, *, may_be_damaged: bool = False) -> None:
     Raises:
         WarehouseMisconfigured: If one belongs to something else, and would be overwritten.
     """
-    for file, setting in (
-        (target.published, "WAREHOUSE__PUBLISH_TO"),
-        (target.loader, "DESTINATION__DUCKDB__CREDENTIALS"),
-    ):
-        if file is None or not file.is_file() or not file.stat().st_size:
-            continue
-        if may_be_damaged and file == target.loader and not _is_duckdb(file):
-            continue
-        if _is_foreign(file):
-            remedy = f"set {setting} to another file"
-            if file == target.loader:
-                remedy += "; or, if it is damaged: milestones restore --from published"
-            raise WarehouseMisconfigured(
-                f"{file} exists and is no warehouse of milestones, so it is not overwritten: "
-                f"{remedy}"
-            )
+    for file in (target.published, None if may_be_damaged else target.loader):
+        if file is not None and file.is_file() and file.stat().st_size and not _is_duckdb(file):
+            raise _foreign(file, target)
 
 
-def _is_foreign(file: Path) -> bool:
-    """Return whether a file has content of others: no DuckDB file, or one without our tables."""
-    if not _is_duckdb(file):
-        return True
-    try:
-        with duckdb.connect(str(file), read_only=True) as connection:
-            schemas = {name for (name,) in connection.execute(_SCHEMAS).fetchall()}
-    except duckdb.Error:
-        return False  # damaged, or in use: what opens it next says so
+def _foreign(file: Path, target: Target) -> WarehouseMisconfigured:
+    """Return the error for a file that is outside the warehouse's lineage."""
+    setting, remedy = "WAREHOUSE__PUBLISH_TO", ""
+    if file == target.loader:
+        setting = "DESTINATION__DUCKDB__CREDENTIALS"
+        remedy = "; or, if it is damaged: milestones restore --from published"
+    return WarehouseMisconfigured(
+        f"{file} exists and is no warehouse of milestones, so it is not overwritten: set {setting} "
+        f"to another file{remedy}"
+    )
+
+
+def ensure_ours(database: Database, target: Target) -> None:
+    """Check that the loader's file holds nothing but a warehouse.
+
+    Args:
+        database: A connection to it.
+        target: Its warehouse.
+
+    Raises:
+        WarehouseMisconfigured: If it holds tables of others, and none of ours.
+    """
+    if target.loader and _holds_others({name for (name,) in database.rows(_SCHEMAS)}):
+        raise _foreign(target.loader, target)
+
+
+def _holds_others(schemas: Set[str]) -> bool:
+    """Return whether a file with tables in these schemas is outside the lineage."""
     return bool(schemas) and DATASET not in schemas
 
 
@@ -226,13 +241,13 @@ def replace_loader(target: Target, source: Path) -> None:
         new.unlink(missing_ok=True)
 
 
-def accounts_of(*files: Path | None) -> list[AccountBinding | None]:
+def accounts_of(target: Target, *files: Path | None) -> list[AccountBinding | None]:
     """Return the account each file was filled from; None if it does not exist or does not say."""
-    states = [_state_of(file) if file and file.exists() else None for file in files]
+    states = [_state_of(file, target) if file and file.exists() else None for file in files]
     return [state.account if state else None for state in states]
 
 
-def check_restorable(file: Path) -> str:
+def check_restorable(file: Path, target: Target) -> str:
     """Check that a file is a warehouse that can be restored; return its last validated run.
 
     Raises:
@@ -244,7 +259,7 @@ def check_restorable(file: Path) -> str:
         duckdb.connect(str(file), read_only=True).close()
     except duckdb.Error as error:
         raise WarehouseError(f"cannot restore {file}: {driver_message(error)}") from None
-    if (state := _state_of(file)) is None:
+    if (state := _state_of(file, target)) is None:
         raise WarehouseError(f"cannot restore {file}: it is no warehouse with a validated run")
     return state.last_run_id
 

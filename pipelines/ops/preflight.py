@@ -28,7 +28,7 @@ from warehouse.errors import (
     WarehouseMisconfigured,
     WarehouseUnwritable,
 )
-from warehouse.lineage import check_files
+from warehouse.lineage import check_files, published_state
 from warehouse.locks import file_lock
 from warehouse.raw.account_binding import read_origin
 from warehouse.raw.summary import count_milestones
@@ -217,6 +217,7 @@ def _published(target: Target) -> CheckResult:
     assert target.published  # noqa: S101 - checked by the caller
     try:
         check_files(target)
+        published_state(target)
     except WarehouseError as error:
         return CheckResult("published file", str(error), error.exit_code)
     folder = target.published.absolute().parent

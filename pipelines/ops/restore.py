@@ -60,7 +60,7 @@ def restore(target: Target, source: str, reason: str, now: Now) -> Restoration:
     )
     check_files(target, may_be_damaged=True)
     with locked(target):
-        last = check_restorable(file)
+        last = check_restorable(file, target)
         before = published_state(target)
         _check_account(target, file)
         if file != target.loader:
@@ -84,7 +84,7 @@ def restore(target: Target, source: str, reason: str, now: Now) -> Restoration:
 
 def _check_account(target: Target, file: Path) -> None:
     """Check that a file to restore was filled from the account of the warehouse's own files."""
-    account, *others = accounts_of(file, target.loader, target.published)
+    account, *others = accounts_of(target, file, target.loader, target.published)
     for other in others:
         if account and other and not account.is_same_account(other):
             raise WarehouseMisconfigured(

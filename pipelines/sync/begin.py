@@ -17,6 +17,7 @@ from warehouse.lineage import (
     EmptyLoader,
     check_files,
     ensure_not_older,
+    ensure_ours,
     published_state,
     restore_from_published,
 )
@@ -111,6 +112,7 @@ def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now
     pipeline = reset_pipeline(lock.target)
     with connect(pipeline.destination) as database:
         time_zones.ensure_known(database, lock.target.timezone)
+        ensure_ours(database, lock.target)
         prepare_tables(database)
         ensure_not_older(database, lock.target)
         for project, count in _deletions(database, options.deleted_projects).items():

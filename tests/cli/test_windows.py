@@ -70,6 +70,7 @@ def test_check_says_what_cannot_run(tmp_path: Path, sandbox: Sandbox) -> None:
     assert "WSL" in warehouse
 
 
+@pytest.mark.long
 def test_changes_are_proposed_and_shown(tmp_path: Path, sandbox: Sandbox) -> None:
     """The ledger works, as it has its own locks; characters outside the code page are escaped."""
     newest = max(sandbox.account.milestones, key=int)

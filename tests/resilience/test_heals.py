@@ -48,7 +48,7 @@ def test_absent_then_null(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_hashes_of_an_earlier_release_stay_valid(job: Job) -> None:
     """Rows without missing fields keep their hash: nothing is rewritten or versioned."""
     with Sandbox(milestones=30) as sandbox:
@@ -193,6 +193,7 @@ def test_nul_in_an_id_is_rejected(job: Job) -> None:
         assert job.sync(sandbox).exit_code == 0
 
 
+@pytest.mark.long_on_duckdb
 def test_dates_beyond_the_calendar_are_rejected(job: Job) -> None:
     """Dates and times outside the databases' range are rejected."""
     with Sandbox(milestones=30) as sandbox:

@@ -379,6 +379,7 @@ def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
         assert (result.run.mode, result.exit_code) == ("scan", 0)
 
 
+@pytest.mark.long_on_duckdb
 def test_older_warehouse_is_migrated(job: Job) -> None:
     """A warehouse of version 1 is migrated, and keeps its runs, rows and versions."""
     values = "title, workspace_id, currency, amount_in_cents, date_to_invoice, invoice_id"

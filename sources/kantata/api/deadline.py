@@ -78,19 +78,19 @@ class DeadlineAdapter(HTTPAdapter):
         """Let a pool manager create connections with the deadline."""
         seconds = self._seconds
 
-        class Connection(_Deadline, HTTPConnection):
+        class _Connection(_Deadline, HTTPConnection):
             deadline = seconds
 
-        class SecureConnection(_Deadline, HTTPSConnection):
+        class _SecureConnection(_Deadline, HTTPSConnection):
             deadline = seconds
 
-        class Pool(HTTPConnectionPool):
-            ConnectionCls = Connection
+        class _Pool(HTTPConnectionPool):
+            ConnectionCls = _Connection
 
-        class SecurePool(HTTPSConnectionPool):
-            ConnectionCls = SecureConnection
+        class _SecurePool(HTTPSConnectionPool):
+            ConnectionCls = _SecureConnection
 
-        manager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
 class _Deadline:

@@ -44,7 +44,7 @@ from .transport import HttpResponse
 
 _AMBIGUOUS = (408,)  # the server stopped waiting, perhaps after doing it
 _OBJECT = re.compile(
-    r"^<[^>]*>:? ?|^HTTPS?Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"
+    r"^<[^>]*>:? ?|^\w*Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"
 )
 
 

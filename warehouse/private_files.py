@@ -15,11 +15,8 @@ def make_private_folder(folder: Path) -> None:
     Raises:
         OSError: If it cannot be made.
     """
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=_FOLDER, exist_ok=True)
-    elif not folder.is_dir():
-        folder.mkdir()  # raises what is wrong
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=_FOLDER, exist_ok=True)
 
 
 def make_private_file(file: Path) -> None:

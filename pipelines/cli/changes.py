@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -126,17 +128,10 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Approve changes that somebody else proposed."""
-    from pipelines.config.targets import configured_target
     from pipelines.writeback import approvals
-    from pipelines.writeback.actor import current_actor
-    from pipelines.writeback.ledger_access import open_ledger
 
-    with handle_errors(as_json):
-        target = configured_target(destination)
-        with open_ledger(target) as ledger:
-            actor = current_actor(who)
-            result = approvals.approve(ledger, change_ids, actor=actor, digest=digest)
-        _render_decision(result, target, as_json)
+    decide = partial(approvals.approve, change_ids=change_ids, digest=digest)
+    _decide(decide, destination, who, as_json)
 
 
 def reject(
@@ -147,17 +142,10 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:
     """Reject proposed changes; give the reason."""
-    from pipelines.config.targets import configured_target
     from pipelines.writeback import approvals
-    from pipelines.writeback.actor import current_actor
-    from pipelines.writeback.ledger_access import open_ledger
 
-    with handle_errors(as_json):
-        target = configured_target(destination)
-        with open_ledger(target) as ledger:
-            actor = current_actor(who)
-            result = approvals.reject(ledger, change_ids, actor=actor, reason=reason)
-        _render_decision(result, target, as_json)
+    decide = partial(approvals.reject, change_ids=change_ids, reason=reason)
+    _decide(decide, destination, who, as_json)
 
 
 def withdraw(
@@ -168,16 +156,27 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Withdraw changes before they are sent."""
-    from pipelines.config.targets import configured_target
     from pipelines.writeback import approvals
+
+    decide = partial(approvals.withdraw, change_ids=change_ids, reason=reason)
+    _decide(decide, destination, who, as_json)
+
+
+def _decide(
+    decide: Callable[..., DecisionResult],
+    destination: Warehouse | None,
+    who: str | None,
+    as_json: bool,
+) -> None:
+    """Open the ledger, decide on changes as this person, and print what was decided."""
+    from pipelines.config.targets import configured_target
     from pipelines.writeback.actor import current_actor
     from pipelines.writeback.ledger_access import open_ledger
 
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
-            actor = current_actor(who)
-            result = approvals.withdraw(ledger, change_ids, actor=actor, reason=reason)
+            result = decide(ledger, actor=current_actor(who))
         _render_decision(result, target, as_json)
 
 

@@ -116,7 +116,7 @@ def _another_account(filled_from: str, account: AccountBinding) -> WarehouseMisc
 
 
 def bound_ledger_account(target: Target) -> AccountBinding | None:
-    """Return the account that the target's ledger is bound to; None if it cannot tell."""
+    """Return the account that the target's ledger is bound to; None if it is not known."""
     with suppress(WarehouseError):  # commands that need the ledger report what is wrong with it
         if ledger_exists(target.ledger_url):
             with connect_ledger(target.ledger_url, lambda: datetime.now(UTC)) as ledger:

@@ -23,15 +23,13 @@ from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
 from sources.kantata import KantataReader
-from sources.kantata.api.transport import OnRequest, check_token, check_url
+from sources.kantata.api.transport import OnRequest, check_token, check_url, is_loopback
 from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import MOST_IN_FLIGHT
 
 from .declared import DEFAULTS
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
-# Hosts of this machine, where plain http is safe.
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -230,7 +228,7 @@ def _is_safe(url: str) -> bool:
         parts.port  # noqa: B018 - reading it checks it
     except ValueError:
         return False
-    is_local = parts.hostname in LOCAL_HOSTS
+    is_local = is_loopback(parts.hostname or "")
     return bool(parts.hostname) and (
         parts.scheme == "https" or (parts.scheme == "http" and is_local)
     )

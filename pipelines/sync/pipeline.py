@@ -107,7 +107,7 @@ def sync(
         job = begin_sync(lock, options, observer, now, check)
         run = job.run
         observer.began(run.run_id)
-        with _recorded_in_sync_runs(job.pipeline, run, now):
+        with job.kept_open(), _recorded_in_sync_runs(job.pipeline, run, now):
             checked = check(job.origin)
             report = _read(job, kantata, _extract_request(options, job.history, kantata))
             changes = check_minor_units(job, report, options.accepted_minor_units)

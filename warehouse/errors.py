@@ -11,6 +11,8 @@
     |- WarehouseUnwritable     1  no space, or no right to write: make room, or correct the rights
     |- WarehouseUnproven       1  what was loaded differs from what was read: nothing is published
     |- MinorUnitChanged        3  amounts would be worth something else: a person must accept it
+    |- LedgerDamaged           1  the ledger is damaged, altered or older than its copy: restore it
+    |- LedgerRestored          3  a lost ledger was restored from its copy: look at it, then go on
     |- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
     '- ChangeRefused           2  the change request or decision is not allowed: see its message
 
@@ -76,6 +78,16 @@ class WarehouseUnproven(WarehouseError):
 
 class MinorUnitChanged(WarehouseError):
     """Kantata gives another minor unit for a currency; nothing is loaded until it is accepted."""
+
+    exit_code = 3
+
+
+class LedgerDamaged(WarehouseError):
+    """The ledger cannot be read, somebody altered it, or its copy in the warehouse knows more."""
+
+
+class LedgerRestored(WarehouseError):
+    """The ledger was missing or empty, so it was restored from its copy; nothing else was done."""
 
     exit_code = 3
 

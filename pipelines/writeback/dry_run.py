@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from warehouse.ledger.change import Change, Status
 
-from .plan import Deferred, Step, build_plan, limit_steps
+from .plan import Deferred, Step, limit_steps
 from .push_session import CHANGES_PER_READ, MAY_HAVE_BEEN_SENT, PushSession, chunks
 
 
@@ -25,7 +25,7 @@ def _steps(session: PushSession, changes: list[Change]) -> list[Step]:
     """Plan the steps of some changes for a dry run; defer those too early to read back."""
     early = {c.change_id: why for c in changes if (why := session.why_too_early(c))}
     due = [change for change in changes if change.change_id not in early]
-    planned = iter(build_plan(due, session.account_state(due)))
+    planned = iter(session.plan(due, session.account_state(due)))
     return [
         Deferred(change, early[change.change_id]) if change.change_id in early else next(planned)
         for change in changes

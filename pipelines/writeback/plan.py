@@ -5,14 +5,14 @@ Pure: the plan is a value, so what `plan` shows and what `push` does cannot diff
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from warehouse.ledger.change import Action, Change, Status
 
 from .account_state import AccountState
 from .milestone import edits_since_proposed, has_requested_values
-from .settlement import PROPOSE_AGAIN, Settlement, created_twice, settle
+from .settlement import PROPOSE_AGAIN, created_twice, settle
 
 
 @dataclass(frozen=True)
@@ -72,39 +72,42 @@ class Deferred:
 
 
 Step = Write | NoOp | Conflict | Deferred
-NOT_APPROVED = "it was altered in the ledger, so it is not what was approved. Propose it again"
 
 
-def build_plan(changes: Sequence[Change], account: AccountState) -> list[Step]:
+def build_plan(
+    changes: Sequence[Change], account: AccountState, untrusted: Mapping[str, str]
+) -> list[Step]:
     """Build the plan of a push: one step for each change.
 
     Args:
         changes: Approved changes, and changes that may have been written.
         account: The account's state, read for these changes.
+        untrusted: Why a change must not be sent although its row is approved, by its id.
     """
     return [
-        _plan_approved(change, account)
+        _plan_approved(change, account, untrusted)
         if change.status is Status.APPROVED
-        else _plan_unknown(change, settle(change, account), account)
+        else _plan_unknown(change, account, untrusted)
         for change in changes
     ]
 
 
-def _plan_unknown(change: Change, settlement: Settlement | None, account: AccountState) -> Step:
+def _plan_unknown(change: Change, account: AccountState, untrusted: Mapping[str, str]) -> Step:
     """Plan the step of a change that may have been written."""
+    settlement = settle(change, account)
     if settlement is None:
         return Deferred(change, account.why_unknown(change))
     if settlement.status is Status.APPLIED:
         return NoOp(change, settlement.why, settlement.milestone_id)
     if settlement.status is Status.CONFLICT:
         return Conflict(change, settlement.why)
-    return _plan_approved(change, account)
+    return _plan_approved(change, account, untrusted)
 
 
-def _plan_approved(change: Change, account: AccountState) -> Step:
+def _plan_approved(change: Change, account: AccountState, untrusted: Mapping[str, str]) -> Step:
     """Plan the step of an approved change, from the state of the account."""
-    if change.approved_digest != change.digest:
-        return Conflict(change, NOT_APPROVED)
+    if why := untrusted.get(change.change_id):
+        return Conflict(change, why)
     if why := account.why_unknown(change):
         return Deferred(change, why)
     if change.action is Action.CREATE:

@@ -20,8 +20,9 @@ from sources.kantata.errors import (
 from sources.kantata.settings import ATTEMPTS
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Status
+from warehouse.ledger.verification import untrusted_changes
 
-from .plan import NOT_APPROVED, Conflict, Deferred, NoOp, Step, Write, build_plan
+from .plan import Conflict, Deferred, NoOp, Step, Write
 from .push_session import ACTOR, CHANGES_PER_READ, PushSession
 from .reconcile import Reconciler
 from .result import PushResult
@@ -104,7 +105,7 @@ class Pusher:
         """Read the account's state, and return a step for each change to push."""
         account = self._session.account_state(changes)
         self._read_at = account.read_at
-        return build_plan(changes, account)
+        return self._session.plan(changes, account)
 
     def _is_stale(self) -> bool:
         """Return whether the account's state is too old to push on."""
@@ -169,8 +170,8 @@ class Pusher:
             change = self._mark_sending(step)
         except ChangeRefused:
             return  # a person withdrew it
-        if not change.digest == change.approved_digest == step.change.approved_digest:
-            self._finish(change, _settlement(change, Status.CONFLICT, NOT_APPROVED))
+        if why := untrusted_changes(self._session.ledger, [change]).get(change.change_id):
+            self._finish(change, _settlement(change, Status.CONFLICT, why))
             return
         if self._is_stale():  # writing to the ledger may have taken long
             why = "its milestone was read too long before it could be sent: it is read again"

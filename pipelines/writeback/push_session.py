@@ -20,9 +20,11 @@ from sources.kantata.errors import KantataError
 from warehouse.account import AccountBinding
 from warehouse.ledger.change import Change, Status, Units
 from warehouse.ledger.store import Ledger
+from warehouse.ledger.verification import check_events, untrusted_changes
 from warehouse.raw.account_binding import Origin
 
 from .account_state import AccountState
+from .plan import Step, build_plan
 from .remote_state import read_account_state, read_minor_units
 from .result import PushResult, WaitingChange
 from .settlement import Settlement
@@ -67,7 +69,9 @@ class PushSession:
         Raises:
             KantataError: If the account cannot be read.
             WarehouseMisconfigured: If the ledger or the warehouse belongs to another account.
+            LedgerDamaged: If somebody altered the ledger's events.
         """
+        check_events(self.ledger)
         self.account = account = connected_account(self.reader)
         bound = check_ledger_account(self.ledger, account, bind=False)
         if self._origin is not None:
@@ -99,6 +103,10 @@ class PushSession:
             KantataError: If it cannot be read.
         """
         return read_account_state(self.reader, changes, self.units)
+
+    def plan(self, changes: Sequence[Change], account: AccountState) -> list[Step]:
+        """Return the steps of the session for changes; those that the ledger belies are refused."""
+        return build_plan(changes, account, untrusted_changes(self.ledger, changes))
 
     def why_too_early(self, change: Change) -> str:
         """Return why it is too early in this session to read back a change; empty if it is not."""

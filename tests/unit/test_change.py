@@ -102,6 +102,8 @@ NOT_BOUND = {
     "when it was proposed": {"proposed_at": datetime(2027, 1, 1, tzinfo=UTC)},
     "its outcome": {"outcome": "applied"},
     "when its milestone was changed": {"seen_updated_at": "2027-01-01T00:00:00Z"},
+    "when it was looked for": {"looked_at": datetime(2027, 1, 1, tzinfo=UTC)},
+    "how often it was approved again": {"resends": 1},
     "the order of its values": {"after": dict(reversed(UPDATE.after.items()))},
 }
 

@@ -112,7 +112,7 @@ def test_an_altered_change_is_not_sent(desk: Desk) -> None:
     desk.alter(change, '{"amount_in_cents": 999999}')
     desk.push()
     assert desk.change(change).status is Status.CONFLICT
-    assert "it is not what was approved" in desk.change(change).outcome
+    assert "it was altered in the ledger" in desk.change(change).outcome
     assert desk.done(change) == 0
 
 

@@ -141,7 +141,7 @@ def test_altered_during_a_push(desk: Desk) -> None:
     assert desk.push().exit_code == 3
     assert desk.assert_true(first).status is Status.APPLIED
     assert desk.change(second).status is Status.CONFLICT
-    assert "it is not what was approved" in desk.change(second).outcome
+    assert "it was altered in the ledger" in desk.change(second).outcome
     assert desk.sent(second) == 0
 
 

@@ -137,6 +137,8 @@ class Change(Draft):
         proposed_at: When it was proposed, UTC.
         outcome: The reason for its status, in words.
         seen_updated_at: Kantata's ``updated_at`` of the milestone, read before the change was sent.
+        looked_at: When it was first looked for in the account and not found, UTC; None before.
+        resends: How often it was approved again because it was not found.
     """
 
     change_id: str = ""
@@ -149,6 +151,8 @@ class Change(Draft):
     proposed_at: datetime | None = None
     outcome: str = ""
     seen_updated_at: str | None = None
+    looked_at: datetime | None = None
+    resends: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,12 @@ from warehouse.errors import WarehouseMisconfigured, WarehouseUnavailable, Wareh
 from warehouse.postgres_url import postgres_parameters, postgres_uri
 from warehouse.private_files import make_private_file, make_private_folder
 
-from .schema import SCHEMA
+from .triggers import SCHEMA
 
+RESTORE_LEDGER = (
+    "Restore it from a backup, or from its copy in the warehouse: "
+    "milestones restore --ledger-from warehouse --reason TEXT"
+)
 _SQLITE_FORM = "sqlite:///path/to/ledger.sqlite or "
 _UNWRITABLE = ("readonly", "unable to open", "disk is full", "disk I/O")
 _MISCONFIGURED = (

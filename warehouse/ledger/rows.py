@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import RowMapping
 
+from .chain import Link
 from .change import Action, Change, Draft, Event, Status
 
 
@@ -48,6 +49,8 @@ def change_from_row(row: RowMapping) -> Change:
         proposed_at=datetime.fromisoformat(row["proposed_at"]),
         outcome=row["outcome"],
         seen_updated_at=row["seen_updated_at"],
+        looked_at=datetime.fromisoformat(row["looked_at"]) if row["looked_at"] else None,
+        resends=row["resends"],
     )
 
 
@@ -65,3 +68,13 @@ def event_from_row(row: RowMapping) -> Event:
         request_id=row["request_id"],
         db_user=row["db_user"],
     )
+
+
+def link_values(link: Link) -> dict[str, object]:
+    """Return the column values of a link for its row in the ledger."""
+    return {"number": link.number, "draft_digest": link.draft_digest, "hash": link.hash}
+
+
+def link_from_row(row: RowMapping) -> Link:
+    """Return the link of the chain in a row of the ledger."""
+    return Link(number=row["number"], draft_digest=row["draft_digest"], hash=row["hash"])

@@ -9,10 +9,12 @@ from sqlalchemy.engine import Connection
 
 from warehouse.errors import WarehouseMisconfigured
 
+from .chain import anchor
 from .change import OPEN, Status
+from .rows import event_from_row, link_values
+from .triggers import SCHEMA, TRIGGERS, create_triggers
 
-LEDGER_VERSION = 2  # version of the tables
-SCHEMA = "kantata_ledger"  # on Postgres
+LEDGER_VERSION = 3  # version of the tables
 PUSH_LOCK_KEY = (0x6D696C65, 2)  # "mile" in ASCII, and the number of this lock
 
 
@@ -49,6 +51,8 @@ changes = sa.Table(
     sa.Column("twins", sa.Text, nullable=False),  # JSON
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("seen_updated_at", sa.Text),  # of the milestone, before sending; since version 2
+    sa.Column("looked_at", sa.Text),  # first time it was not found; since version 3
+    sa.Column("resends", sa.Integer, nullable=False, server_default="0"),  # since version 3
     sa.Index(
         "one_open_change_of_a_milestone", "milestone_id", unique=True,
         postgresql_where=_IS_OPEN, sqlite_where=_IS_OPEN,
@@ -74,6 +78,13 @@ events = sa.Table(
     sa.Index("events_of_a_change", "change_id", "number"),
     sqlite_autoincrement=True,
 )
+chain = sa.Table(  # the links of the chain over the events; since version 3
+    "event_chain",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # of the event
+    sa.Column("draft_digest", sa.Text),
+    sa.Column("hash", sa.Text, nullable=False),
+)
 account = sa.Table(  # one row at most; since version 2
     "account",
     _metadata,
@@ -83,63 +94,6 @@ account = sa.Table(  # one row at most; since version 2
     sa.Column("bound_at", sa.Text, nullable=False),
     sa.CheckConstraint("only_one = 1", name="one_account"),
 )
-# What was approved, and who approved it. The milestone's id belongs to it too, except for a create,
-# which gets one only when it is applied.
-_FROZEN_COLUMNS = (
-    "number", "change_id", "action", "workspace_id", "currency", "fields_after", "fields_before",
-    "reason", "proposer", "duplicate", "proposed_at", "approver", "approved_digest",
-)  # fmt: skip
-_EVENTS_STAY = "events of the ledger are never altered"
-_APPROVAL_STAYS = "what was approved is never altered"
-_CHANGES_STAY = "changes of the ledger are never removed"
-# By the version of the tables that added them.
-_TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
-    1: {
-        "sqlite": [
-            f"create trigger events_{operation}_refused before {operation} on events "
-            f"begin select raise(abort, '{_EVENTS_STAY}'); end"
-            for operation in ("update", "delete")
-        ],
-        "postgresql": [
-            f"create function {SCHEMA}.refuse() returns trigger language plpgsql as "
-            f"$$ begin raise exception '{_EVENTS_STAY}'; end $$",
-            f"create trigger events_refused before update or delete or truncate on {SCHEMA}.events "
-            f"for each statement execute function {SCHEMA}.refuse()",
-        ],
-    },
-    2: {
-        "sqlite": [
-            # `insert or replace` removes a row without firing a delete trigger.
-            "create trigger events_replace_refused before insert on events "
-            "when exists (select 1 from events where number = new.number) "
-            f"begin select raise(abort, '{_EVENTS_STAY}'); end",
-            "create trigger changes_replace_refused before insert on changes when exists "
-            "(select 1 from changes where number = new.number or change_id = new.change_id) "
-            f"begin select raise(abort, '{_CHANGES_STAY}'); end",
-            "create trigger changes_delete_refused before delete on changes "
-            f"begin select raise(abort, '{_CHANGES_STAY}'); end",
-            "create trigger changes_update_refused before update on changes "
-            "when old.approved_digest is not null and ("
-            + " or ".join(f"new.{name} is not old.{name}" for name in _FROZEN_COLUMNS)
-            + " or (old.action <> 'create' and new.milestone_id is not old.milestone_id)) "
-            f"begin select raise(abort, '{_APPROVAL_STAYS}'); end",
-        ],
-        "postgresql": [
-            f"create function {SCHEMA}.keep() returns trigger language plpgsql as "
-            f"$$ begin raise exception '{_CHANGES_STAY}'; end $$",
-            f"create trigger changes_delete_refused before delete or truncate on {SCHEMA}.changes "
-            f"for each statement execute function {SCHEMA}.keep()",
-            f"create function {SCHEMA}.keep_approved() returns trigger language plpgsql as "
-            "$$ begin if old.approved_digest is not null and ("
-            + " or ".join(f"new.{name} is distinct from old.{name}" for name in _FROZEN_COLUMNS)
-            + " or (old.action <> 'create' and "
-            "new.milestone_id is distinct from old.milestone_id)) "
-            f"then raise exception '{_APPROVAL_STAYS}'; end if; return new; end $$",
-            f"create trigger changes_update_refused before update on {SCHEMA}.changes "
-            f"for each row execute function {SCHEMA}.keep_approved()",
-        ],
-    },
-}
 
 
 def prepare_ledger(connection: Connection) -> None:
@@ -157,7 +111,7 @@ def prepare_ledger(connection: Connection) -> None:
             version = _stored_version(connection)  # another process may have migrated it meanwhile
         for step in range(version + 1, LEDGER_VERSION + 1):
             _MIGRATIONS[step](connection)
-            _create_triggers(connection, step)
+            create_triggers(connection, step)
         if version < LEDGER_VERSION:
             connection.execute(_version.update().values(version=LEDGER_VERSION))
 
@@ -195,8 +149,8 @@ def _create_tables(connection: Connection) -> None:
                 "the file in LEDGER__URL is the database of something else: use another file"
             )
         _metadata.create_all(connection, checkfirst=False)
-        for version in _TRIGGERS:
-            _create_triggers(connection, version)
+        for version in TRIGGERS:
+            create_triggers(connection, version)
         connection.execute(_version.insert().values(version=LEDGER_VERSION))
 
 
@@ -207,12 +161,6 @@ def _lock_table_changes(connection: Connection) -> None:
         connection.execute(sa.text(f"select pg_advisory_xact_lock({first}, {second} + 1)"))
 
 
-def _create_triggers(connection: Connection, version: int) -> None:
-    """Create the triggers that a version adds to the ledger's schema."""
-    for statement in _TRIGGERS[version][connection.dialect.name]:
-        connection.execute(sa.text(statement))
-
-
 def _migrate_to_2(connection: Connection) -> None:
     """Add the account, and a milestone's ``updated_at`` before sending, to the ledger's schema."""
     schema = _schema_of(connection)
@@ -221,7 +169,22 @@ def _migrate_to_2(connection: Connection) -> None:
     account.create(connection, checkfirst=False)
 
 
-_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: _migrate_to_2}
+def _migrate_to_3(connection: Connection) -> None:
+    """Add the chain to the ledger's schema, with one link for all events that are there.
+
+    The triggers see to it that these events are those that were written.
+    """
+    schema = _schema_of(connection)
+    table = f"{schema}.changes" if schema else "changes"
+    for column in ("looked_at text", "resends integer not null default 0"):
+        connection.execute(sa.text(f"alter table {table} add column {column}"))
+    chain.create(connection, checkfirst=False)
+    rows = connection.execute(sa.select(events).order_by(events.c.number)).mappings()
+    if old := [event_from_row(row) for row in rows]:
+        connection.execute(chain.insert().values(link_values(anchor(old))))
+
+
+_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: _migrate_to_2, 3: _migrate_to_3}
 
 
 def _schema_of(connection: Connection) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
@@ -20,9 +19,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from warehouse.errors import ChangeRefused
 
 from . import schema
+from .chain import Link, RecordedEvent
 from .change import OPEN, TRANSITIONS, Change, Draft, Event, Status
 from .engine import create_ledger_engine, ledger_failure, missing_ledger_message
-from .rows import change_from_row, draft_values, event_from_row
+from .event_log import add_event, lock_chain, read_history, read_links
+from .rows import change_from_row, draft_values
+from .trust import approval_words, normalized_name
 
 
 class Ledger:
@@ -41,6 +43,16 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit all that the block does to the ledger, or nothing; blocks may be nested."""
+        if self.connection.in_transaction():
+            yield
+            return
+        with self.connection.begin():
+            lock_chain(self.connection)  # first: two transactions could wait for each other
+            yield
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read the ledger in the open transaction, or in one of its own."""
         if self.connection.in_transaction():
             yield
             return
@@ -73,12 +85,10 @@ class Ledger:
             "twins": "[]",
             "outcome": "",
         }
-        change_id = str(values["change_id"])
         self.connection.execute(schema.changes.insert().values(values))
-        self._add_event(
-            change_id, before=None, after=Status.PROPOSED, who=draft.proposer, what=draft.reason
-        )
-        return change_id
+        change = self.change(str(values["change_id"]))
+        self._add_event(change, before=None, who=draft.proposer, what=draft.reason)
+        return change.change_id
 
     def _refusal_reason(self, drafts: Sequence[Draft]) -> str:
         """Return why drafts conflict with each other or with changes in the ledger."""
@@ -105,7 +115,7 @@ class Ledger:
         query = sa.select(schema.changes).order_by(schema.changes.c.number)
         if statuses is not None:
             query = query.where(schema.changes.c.status.in_(sorted(statuses)))
-        with self.transaction():
+        with self.reading():
             return [change_from_row(row) for row in self.connection.execute(query).mappings()]
 
     def change(self, change_id: str) -> Change:
@@ -115,7 +125,7 @@ class Ledger:
             ChangeRefused: If there is none.
         """
         query = sa.select(schema.changes).where(schema.changes.c.change_id == change_id)
-        with self.transaction():
+        with self.reading():
             row = self.connection.execute(query).mappings().first()
         if row is None:
             raise ChangeRefused(
@@ -125,11 +135,17 @@ class Ledger:
 
     def events(self, change_id: str | None = None) -> list[Event]:
         """Return the ledger's events of a change, or of all changes, in order."""
-        query = sa.select(schema.events).order_by(schema.events.c.number)
-        if change_id is not None:
-            query = query.where(schema.events.c.change_id == change_id)
-        with self.transaction():
-            return [event_from_row(row) for row in self.connection.execute(query).mappings()]
+        return [event for event, _ in self.history(change_id)]
+
+    def history(self, change_id: str | None = None) -> list[RecordedEvent]:
+        """Return the ledger's events of a change, or of all, each with what was proposed then."""
+        with self.reading():
+            return read_history(self.connection, change_id)
+
+    def links(self) -> list[Link]:
+        """Return the links of the chain over the ledger's events, in order."""
+        with self.reading():
+            return read_links(self.connection)
 
     def approve(self, change: Change, who: str) -> Change:
         """Approve a change in the ledger exactly as it was shown.
@@ -137,13 +153,13 @@ class Ledger:
         Raises:
             ChangeRefused: If the approver also proposed it, or its status is no longer proposed.
         """
-        if _normalized_name(who) == _normalized_name(change.proposer):
+        if normalized_name(who) == normalized_name(change.proposer):
             raise ChangeRefused(
                 f"change {change.change_id} was not approved: {who} proposed it, and another "
                 "person must approve it (--as NAME)"
             )
         return self.transition(
-            change, Status.APPROVED, who=who, what=f"approved {change.digest}",
+            change, Status.APPROVED, who=who, what=approval_words(change.digest),
             approver=who, approved_digest=change.digest,
         )  # fmt: skip
 
@@ -182,12 +198,11 @@ class Ledger:
                     f"change {change.change_id} cannot become {status}: it is no longer "
                     f"{change.status}. Look at it again: milestones show {change.change_id}"
                 )
+            changed = self.change(change.change_id)
             self._add_event(
-                change.change_id, before=change.status, after=status,
-                who=who, what=what, request_id=request_id,
-            )  # fmt: skip
-            query = sa.select(schema.changes).where(schema.changes.c.change_id == change.change_id)
-            return change_from_row(self.connection.execute(query).mappings().one())
+                changed, before=change.status, who=who, what=what, request_id=request_id
+            )
+            return changed
 
     def _update(self, change_id: str, status: Status, values: Mapping[str, object]) -> bool:
         """Update a change in the ledger if it has this status; return whether it had."""
@@ -244,33 +259,22 @@ class Ledger:
 
     def _add_remark(self, change: Change, who: str, what: str) -> None:
         """Add an event that changes no status to the ledger, in the open transaction."""
-        self._add_event(
-            change.change_id, before=change.status, after=change.status, who=who, what=what
-        )
+        self._add_event(change, before=change.status, who=who, what=what)
 
     def _add_event(
         self,
-        change_id: str,
+        change: Change,
         *,
         before: Status | None,
-        after: Status,
         who: str,
         what: str,
         request_id: str | None = None,
     ) -> None:
         """Add an event of a change to the ledger, in the open transaction."""
-        values: dict[str, object] = {
-            "change_id": change_id,
-            "at": self.now().isoformat(),
-            "status_before": before,
-            "status_after": after,
-            "who": who,
-            "what": what,
-            "request_id": request_id,
-        }
-        if self.is_postgres:
-            values["db_user"] = sa.text("session_user")
-        self.connection.execute(schema.events.insert().values(values))
+        add_event(
+            self.connection, change, at=self.now(), before=before, who=who, what=what,
+            request_id=request_id,
+        )  # fmt: skip
 
 
 def ledger_exists(url: str) -> bool:
@@ -313,8 +317,3 @@ def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
             yield Ledger(connection, now)
     except DBAPIError as error:
         raise ledger_failure(error, engine.url) from error
-
-
-def _normalized_name(who: str) -> str:
-    """Return a name in the ledger without differences of case, spaces and Unicode composition."""
-    return " ".join(unicodedata.normalize("NFKC", who).split()).casefold()

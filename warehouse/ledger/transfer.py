@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from . import schema
 from .store import Ledger
+from .triggers import SCHEMA
 
 _ROWS_PER_INSERT = 500
 _Row = dict[str, Any]
@@ -41,7 +42,7 @@ def _all_rows(ledger: Ledger) -> dict[sa.Table, list[_Row]]:
     with ledger.connection.begin():
         return {
             table: [dict(r) for r in ledger.connection.execute(sa.select(table)).mappings()]
-            for table in (schema.changes, schema.events, schema.account)
+            for table in (schema.changes, schema.events, schema.chain, schema.account)
         }
 
 
@@ -49,7 +50,7 @@ def _insert_copies(ledger: Ledger, table: sa.Table, rows: Sequence[_Row]) -> Non
     """Insert transferred rows with their numbers, and let new rows continue from the last one."""
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         ledger.connection.execute(table.insert(), rows[start : start + _ROWS_PER_INSERT])
-    if ledger.is_postgres and rows and "number" in table.c:
+    if ledger.is_postgres and rows and table in (schema.changes, schema.events):
         last = max(row["number"] for row in rows)
-        sequence = f"pg_get_serial_sequence('{schema.SCHEMA}.{table.name}', 'number')"
+        sequence = f"pg_get_serial_sequence('{SCHEMA}.{table.name}', 'number')"
         ledger.connection.execute(sa.text(f"select setval({sequence}, {last})"))

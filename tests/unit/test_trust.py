@@ -1,0 +1,95 @@
+"""A change is sent only if its recorded history shows that another person approved just that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from warehouse.ledger.chain import RecordedEvent
+from warehouse.ledger.change import Action, Change, Event, Status
+from warehouse.ledger.trust import approval_words, why_untrusted
+
+AT = datetime(2027, 1, 1, 12, tzinfo=UTC)
+BARE = Change(
+    Action.UPDATE, "7", "3", "USD", {"title": "new"}, {"title": "old"}, "because", "Ann",
+    change_id="c1", status=Status.APPROVED, approver="bob",
+)  # fmt: skip
+CHANGE = replace(BARE, approved_digest=BARE.digest)
+PROPOSED = (None, Status.PROPOSED, "Ann", "because")
+APPROVED = (Status.PROPOSED, Status.APPROVED, "bob", approval_words(CHANGE.digest))
+SENT = (Status.APPROVED, Status.APPLYING, "milestones push", "sending")
+DONE = (Status.APPLYING, Status.APPLIED, "milestones push", "done")
+LOST = (Status.APPLYING, Status.UNKNOWN, "milestones push", "no answer")
+AGAIN = (Status.UNKNOWN, Status.APPROVED, "milestones push", "it was not written")
+Step = tuple[Status | None, Status, str, str]
+
+
+def history(*steps: Step, digest: str | None = CHANGE.digest) -> list[RecordedEvent]:
+    """The recorded events of the change."""
+    return [
+        RecordedEvent(Event(number, "c1", AT, before, after, who, what, None, None), digest)
+        for number, (before, after, who, what) in enumerate(steps, 1)
+    ]
+
+
+def by(who: str) -> Step:
+    """An approval by this person."""
+    return (*APPROVED[:2], who, APPROVED[3])
+
+
+TRUSTED = {
+    "an approved change": (CHANGE, history(PROPOSED, APPROVED)),
+    "a change that is being sent": (
+        replace(CHANGE, status=Status.APPLYING), history(PROPOSED, APPROVED, SENT),
+    ),
+    "a change that was not written": (CHANGE, history(PROPOSED, APPROVED, SENT, LOST, AGAIN)),
+    "a change of an older release": (CHANGE, history(PROPOSED, APPROVED, digest=None)),
+}  # fmt: skip
+UNTRUSTED = {
+    "set to approved by hand": (CHANGE, history(PROPOSED), "by its history it is proposed"),
+    "set back to be sent again": (
+        CHANGE, history(PROPOSED, APPROVED, SENT, DONE), "by its history it is applied",
+    ),
+    "unknown, set back to be sent again": (
+        CHANGE, history(PROPOSED, APPROVED, SENT, LOST), "by its history it is unknown",
+    ),
+    "inserted by hand": (CHANGE, [], "without a history"),
+    "approved by no event": (
+        CHANGE, history(PROPOSED, (Status.PROPOSED, Status.UNKNOWN, "x", ""), AGAIN),
+        "nobody approved it",
+    ),
+    "approved by its proposer": (CHANGE, history(PROPOSED, by("ANN ")), "proposed it and approved"),
+    "approved by its proposer, in other letters": (
+        CHANGE, history(PROPOSED, by("\uff21nn")), "proposed it and approved",
+    ),
+    "altered before the approval": (
+        CHANGE, [*history(PROPOSED, digest="another"), *history(PROPOSED, APPROVED)[1:]],
+        "after it was proposed",
+    ),
+    "altered after the approval": (
+        replace(CHANGE, after={"title": "other"}), history(PROPOSED, APPROVED),
+        "after it was proposed",
+    ),
+    "altered after the approval by an older release": (
+        replace(CHANGE, milestone_id="8"), history(PROPOSED, APPROVED, digest=None),
+        "not what was approved",
+    ),
+    "approved without a digest": (
+        replace(CHANGE, approved_digest=None), history(PROPOSED, APPROVED),
+        "not what was approved",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "recorded"), TRUSTED.values(), ids=TRUSTED)
+def test_trusted(change: Change, recorded: list[RecordedEvent]) -> None:
+    """A change that another person approved as it is may be sent."""
+    assert why_untrusted(change, recorded) == ""
+
+
+@pytest.mark.parametrize(("change", "recorded", "words"), UNTRUSTED.values(), ids=UNTRUSTED)
+def test_untrusted(change: Change, recorded: list[RecordedEvent], words: str) -> None:
+    """Any other change is not sent, and the reason is named."""
+    assert words in why_untrusted(change, recorded)

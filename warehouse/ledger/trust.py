@@ -1,0 +1,70 @@
+"""Whether a change in the ledger can be trusted: its row agrees with its recorded history.
+
+Pure. A push relies on it: a row that somebody set to approved by hand has no approval in its
+history, and is not sent.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from .chain import RecordedEvent
+from .change import Change, Status
+
+PROPOSE_AGAIN = "Propose it again if it is still wanted"
+
+
+def why_untrusted(change: Change, history: Sequence[RecordedEvent]) -> str:
+    """Return why a change must not be sent although its row is approved; empty if it may be.
+
+    Args:
+        change: The change.
+        history: Its events, in order.
+    """
+    if why := why_altered(change, history):
+        return why
+    approvals = [
+        event
+        for event, _ in history
+        if event.before is Status.PROPOSED and event.after is Status.APPROVED
+    ]
+    if not approvals:
+        return f"nobody approved it: its history has no approval. {PROPOSE_AGAIN}"
+    approval = approvals[-1]
+    if normalized_name(approval.who) == normalized_name(change.proposer):
+        return f"{approval.who} proposed it and approved it. {PROPOSE_AGAIN}"
+    if approval.what != approval_words(change.digest) or change.approved_digest != change.digest:
+        return f"it was altered in the ledger, so it is not what was approved. {PROPOSE_AGAIN}"
+    return ""
+
+
+def why_altered(change: Change, history: Sequence[RecordedEvent]) -> str:
+    """Return how the row of a change differs from its history; empty if it can be trusted.
+
+    Args:
+        change: The change.
+        history: Its events, in order.
+    """
+    if not history:
+        return f"it was added to the ledger without a history. {PROPOSE_AGAIN}"
+    last = history[-1].event
+    if last.after is not change.status:
+        return (
+            f"its status was set to {change.status} without an event: by its history it is "
+            f"{last.after}. {PROPOSE_AGAIN}"
+        )
+    is_settled = change.status is Status.CONFLICT  # it is never sent, and its history says why
+    if not is_settled and any(digest not in (None, change.digest) for _, digest in history):
+        return f"it was altered in the ledger after it was proposed. {PROPOSE_AGAIN}"
+    return ""
+
+
+def approval_words(digest: str) -> str:
+    """Return what an approval says in the history of a change, which must be trusted later."""
+    return f"approved {digest}"
+
+
+def normalized_name(who: str) -> str:
+    """Return a name in the ledger without differences of case, spaces and Unicode composition."""
+    return " ".join(unicodedata.normalize("NFKC", who).split()).casefold()

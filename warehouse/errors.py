@@ -15,6 +15,7 @@
     |- LedgerRestored          3  a lost ledger was restored from its copy: look at it, then go on
     |- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
     '- ChangeRefused           2  the change request or decision is not allowed: see its message
+       '- NoLedger             2  nothing was ever proposed here: propose a change first
 
 Messages say what happened, to what, and what to do. They never contain a password.
 """
@@ -100,3 +101,7 @@ class ChangeRefused(WarehouseError):
     """A change cannot be proposed, or decided on, in this way."""
 
     exit_code = 2
+
+
+class NoLedger(ChangeRefused):
+    """There is no ledger of changes yet."""

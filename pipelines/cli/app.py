@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.ops.ledger_source import LedgerSource
 from pipelines.ops.parts import Part
 
 from . import changes
@@ -183,19 +184,28 @@ def rebind(
 
 @app.command()
 def restore(
-    source: Annotated[
-        str,
-        typer.Option(
-            "--from", metavar="published|loader|FILE", help="The copy to use from now on."
-        ),
-    ],
     reason: ReasonOption,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="published|loader|FILE",
+            help="The copy of the DuckDB warehouse to use.",
+        ),
+    ] = None,
+    ledger: Annotated[
+        LedgerSource | None,
+        typer.Option(
+            "--ledger-from", help="Use the ledger's copy in the warehouse, or keep the ledger."
+        ),
+    ] = None,
+    destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Use one copy of the DuckDB warehouse from now on, and publish it: a backup, for example."""
+    """Use one copy of the DuckDB warehouse or of the ledger from now on: a backup, for example."""
     from . import commands
 
-    commands.restore(source, reason=reason, as_json=as_json)
+    commands.restore(source, ledger=ledger, destination=destination, reason=reason, as_json=as_json)
 
 
 @app.command()

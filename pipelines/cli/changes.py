@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from warehouse.errors import ChangeRefused
+from warehouse.errors import ChangeRefused, NoLedger, NoWarehouse
 from warehouse.ledger.change import OPEN, Change
 
 from . import propose
+from .audit import audit
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
-from .output import print_err, print_json
+from .output import print_err, print_json, print_nothing
 
 if TYPE_CHECKING:
     from pipelines.writeback.approvals import DecisionResult
@@ -44,39 +45,13 @@ def changes(
 
     with handle_errors(as_json):
         target = configured_target(destination)
-        if _has_no_warehouse(target, as_json) or _has_no_ledger(target, as_json):
-            return
-        with open_ledger(target) as ledger:
-            found = ledger.changes(None if everything else OPEN)
-        _render(found, target, as_json)
-
-
-def _has_no_ledger(target: Target, as_json: bool) -> bool:
-    """Return whether there is no ledger of changes yet; print that if so."""
-    from warehouse.ledger.engine import missing_ledger_message
-
-    return _is_missing(missing_ledger_message(target.ledger_url), as_json)
-
-
-def _has_no_warehouse(target: Target, as_json: bool) -> bool:
-    """Return whether there is no warehouse, and so no changes; print that if so."""
-    from warehouse.errors import NoWarehouse
-    from warehouse.reader import check_exists
-
-    try:
-        check_exists(target)
-    except NoWarehouse as error:
-        return _is_missing(str(error), as_json)
-    return False
-
-
-def _is_missing(why: str, as_json: bool) -> bool:
-    """Return whether there is a reason why there are no changes; print it if so."""
-    if why:
-        print_err(why)
-        if as_json:
-            print_json([])
-    return bool(why)
+        try:
+            with open_ledger(target) as ledger:
+                found = ledger.changes(None if everything else OPEN)
+        except (NoWarehouse, NoLedger) as error:
+            print_nothing(error, as_json)
+        else:
+            _render(found, target, as_json)
 
 
 def _render(found: list[Change], target: Target, as_json: bool) -> None:
@@ -210,16 +185,18 @@ def _plan(destination: Warehouse | None, as_json: bool) -> None:
     from pipelines.config.targets import configured_target
     from pipelines.runtime.clock import utc_now
     from pipelines.writeback import service
-    from warehouse.reader import check_exists
 
     from . import render_changes
     from .labels import labels
 
     target = configured_target(destination)
-    check_exists(target)
-    if _has_no_ledger(target, as_json):
+    try:
+        steps = service.plan_changes(
+            kantata_settings(), push_settings(), target=target, now=utc_now
+        )
+    except NoLedger as error:
+        print_nothing(error, as_json)
         return
-    steps = service.plan_changes(kantata_settings(), push_settings(), target=target, now=utc_now)
     known = labels(target, (step.change for step in steps))
     if as_json:
         print_json(render_changes.plan_json(steps, known))
@@ -287,27 +264,3 @@ def _render_push(result: PushResult, target: Target, as_json: bool) -> None:
         if result.stopped is not None:
             print_err(f"milestones: {result.stopped}")
     raise typer.Exit(result.exit_code)
-
-
-def audit(
-    change_id: ChangeArgument,
-    destination: DestinationOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the history of a change: what happened, when, and who did it."""
-    from pipelines.config.targets import configured_target
-    from pipelines.writeback.ledger_access import open_ledger
-
-    from . import render_changes
-
-    with handle_errors(as_json):
-        target = configured_target(destination)
-        if _has_no_warehouse(target, as_json):
-            return
-        with open_ledger(target) as ledger:
-            ledger.change(change_id)
-            events = ledger.events(change_id)
-        if as_json:
-            print_json([vars(event) for event in events])
-        else:
-            render_changes.render_audit(events)

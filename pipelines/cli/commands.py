@@ -15,8 +15,10 @@ from pipelines.ops import rebind as rebinding
 from pipelines.ops import restore as restoring
 from pipelines.ops.job import JobResult, run_job
 from pipelines.ops.json_log import JsonLog
+from pipelines.ops.ledger_source import LedgerSource
 from pipelines.ops.migrate import MigrationResult, migrate
 from pipelines.ops.parts import Part
+from pipelines.ops.restore_ledger import LedgerRestoration, restore_ledger
 from pipelines.ops.settings_in_effect import settings_in_effect
 from pipelines.ops.status import read_status
 from pipelines.runtime.clock import utc_now
@@ -28,6 +30,7 @@ from pipelines.sync.session import locked
 from sources.kantata.errors import KantataError
 from sources.kantata_sandbox import serve
 from warehouse import locks
+from warehouse.errors import WarehouseMisconfigured
 from warehouse.target import Target
 
 from . import render_changes, render_runs, render_status
@@ -207,17 +210,43 @@ def rebind(destination: Warehouse | None, *, reason: str, as_json: bool) -> None
                 print_out(f"before, the {what} was bound to {before}")
 
 
-def restore(source: str, *, reason: str, as_json: bool) -> None:
-    """Implement the command `restore`: use a copy of the warehouse, and publish it."""
+def restore(
+    source: str | None,
+    *,
+    ledger: LedgerSource | None,
+    destination: Warehouse | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Implement the command `restore`: use a copy of the warehouse or of the ledger."""
     with handle_errors(as_json), stop_on_signals():
-        target = configured_target()
-        restored = restoring.restore(target, source, reason, utc_now)
+        target = configured_target(destination)
+        if (source is None) == (ledger is None):
+            raise WarehouseMisconfigured("give either --from or --ledger-from")
+        if ledger is not None:
+            restored_ledger = restore_ledger(target, ledger, reason, utc_now)
+            _print_restored_ledger(restored_ledger, as_json)
+            return
+        restored = restoring.restore(target, str(source), reason, utc_now)
         if as_json:
             print_json(vars(restored))
             return
         print_out(f"restored from {restored.source}: its last run is {restored.last_run_id}")
         if restored.replaced_run_id not in (None, restored.last_run_id):
             print_out(f"before, the last published run was {restored.replaced_run_id}")
+
+
+def _print_restored_ledger(restored: LedgerRestoration, as_json: bool) -> None:
+    """Print what the command `restore` did with the ledger, as text or as JSON."""
+    if as_json:
+        print_json(vars(restored))
+        return
+    print_out(
+        f"the ledger has {restored.changes:,} changes and {restored.events:,} events; those that "
+        "may have been sent are unknown, and the next push looks for them first"
+    )
+    if restored.set_aside:
+        print_out(f"the old file is {restored.set_aside}")
 
 
 def move(as_json: bool) -> None:

@@ -103,3 +103,10 @@ def print_json(value: object) -> None:
         print(json.dumps(value, indent=2, default=str), flush=True)
     except BrokenPipeError:
         discard_broken_output()
+
+
+def print_nothing(why: Exception, as_json: bool) -> None:
+    """Print an output without changes, and on the standard error why there are none."""
+    print_err(str(why))
+    if as_json:
+        print_json([])

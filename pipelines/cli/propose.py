@@ -186,16 +186,15 @@ def _propose(
 ) -> list[ProposalResult]:
     """Open the warehouse and the ledger, read the change requests and propose them."""
     from pipelines.config.targets import configured_target
-    from pipelines.runtime.clock import utc_now
     from pipelines.writeback.actor import current_actor
+    from pipelines.writeback.ledger_access import open_ledger
     from pipelines.writeback.proposals import propose_changes
-    from warehouse.ledger.store import connect_ledger
     from warehouse.reader import open_reader
 
     target = configured_target(destination)
     with (
         open_reader(target) as reader,
-        connect_ledger(target.ledger_url, utc_now) as ledger,
+        open_ledger(target, reader=reader, create=True) as ledger,
     ):
         return propose_changes(
             ledger,

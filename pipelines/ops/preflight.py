@@ -35,6 +35,8 @@ from warehouse.raw.summary import count_milestones
 from warehouse.reader import open_reader
 from warehouse.target import Target
 
+from .ledger_check import check_ledger
+
 # Where the records of an include are found.
 _INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
 
@@ -73,6 +75,7 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
         yield _clock(reader)
         yield from _probes(reader) if probe else ()
     yield _warehouse(target)
+    yield CheckResult("ledger", *check_ledger(target))
     yield _time_zone(target)
     if target.published:
         yield _published(target)

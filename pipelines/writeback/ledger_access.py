@@ -1,34 +1,96 @@
-"""Opening the ledger of a warehouse."""
+"""Opening the ledger of a warehouse, which is restored from its copy there if it was lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from pipelines.runtime.clock import Now, utc_now
-from warehouse.errors import ChangeRefused
+from pipelines.sync.session import WarehouseLock, open_existing
+from warehouse.database import Database
+from warehouse.errors import (
+    LedgerRestored,
+    NoLedger,
+    WarehouseError,
+    WarehouseMisconfigured,
+    WarehouseUnavailable,
+)
 from warehouse.ledger.engine import missing_ledger_message
+from warehouse.ledger.mirror import last_copied_event, read_copy
+from warehouse.ledger.recovery import LostLedger, describe, ensure_complete, recover
 from warehouse.ledger.store import Ledger, connect_ledger
-from warehouse.reader import check_exists
+from warehouse.raw.account_binding import read_origin
+from warehouse.reader import WarehouseReader, open_reader
 from warehouse.target import Target
 
 
 @contextmanager
-def open_ledger(target: Target, now: Now = utc_now) -> Iterator[Ledger]:
-    """Open the existing ledger of an existing warehouse. Only a proposal creates a new one.
+def open_ledger(
+    target: Target,
+    now: Now = utc_now,
+    *,
+    lock: WarehouseLock | None = None,
+    reader: WarehouseReader | None = None,
+    create: bool = False,
+) -> Iterator[Ledger]:
+    """Open the ledger of an existing warehouse.
 
     Args:
         target: The warehouse.
         now: Returns this machine's time, UTC.
+        lock: The lock of the warehouse, if the caller holds it.
+        reader: A reader of the warehouse, if the caller has one.
+        create: Whether to create a ledger if there is none, as a proposal does.
 
     Raises:
         NoWarehouse: If there is no warehouse.
-        ChangeRefused: If there is no ledger yet.
+        NoLedger: If there is no ledger yet.
+        LedgerRestored: If it was lost, and is restored now.
+        LedgerDamaged: If its copy in the warehouse has events that it lacks.
         WarehouseError: If it cannot be opened.
     """
-    check_exists(target)
-    url = target.ledger_url
-    if why := missing_ledger_message(url):
-        raise ChangeRefused(why)
-    with connect_ledger(url, now) as ledger:
+
+    def reading() -> AbstractContextManager[WarehouseReader | Database]:
+        return nullcontext(reader) if reader else read_warehouse(target, lock)
+
+    why = missing_ledger_message(target.ledger_url)
+    last = None
+    try:
+        with reading() as warehouse:  # before the ledger, which is never behind its copy
+            last = last_copied_event(warehouse)
+    except (WarehouseMisconfigured, WarehouseUnavailable):
+        raise
+    except WarehouseError:  # a run is writing it, or its file is damaged: the ledger may be shown
+        if why:
+            raise
+    if why and last is None and not create:
+        raise NoLedger(why)
+    with connect_ledger(target.ledger_url, now) as ledger:
+        try:
+            ensure_complete(ledger, last)
+        except LostLedger:
+            with reading() as warehouse:
+                raise LedgerRestored(_recover(ledger, warehouse)) from None
         yield ledger
+
+
+def read_warehouse(
+    target: Target, lock: WarehouseLock | None
+) -> AbstractContextManager[WarehouseReader | Database]:
+    """Open the warehouse to read what it knows of its ledger.
+
+    Raises:
+        WarehouseError: If there is no warehouse, or it cannot be read.
+    """
+    return open_existing(lock) if lock else open_reader(target)
+
+
+def _recover(ledger: Ledger, warehouse: WarehouseReader | Database) -> str:
+    """Restore a lost ledger when it is opened; return what was restored, for people."""
+    copy, account = read_copy(warehouse), read_origin(warehouse).binding
+    recover(ledger, copy, account)
+    return (
+        f"the ledger {ledger.name} was missing or empty, so it was restored from its copy in the "
+        f"warehouse: {describe(copy.changes, copy.events)}. What was proposed or decided later is "
+        "lost. Nothing else was done: look at `milestones changes`, then repeat the command"
+    )

@@ -20,7 +20,7 @@ from sources.kantata.errors import KantataError
 from warehouse.account import AccountBinding
 from warehouse.ledger.change import Change, Status, Units
 from warehouse.ledger.store import Ledger
-from warehouse.ledger.verification import check_events, untrusted_changes
+from warehouse.ledger.verification import check_ledger, untrusted_changes
 from warehouse.raw.account_binding import Origin
 
 from .account_state import AccountState
@@ -71,7 +71,7 @@ class PushSession:
             WarehouseMisconfigured: If the ledger or the warehouse belongs to another account.
             LedgerDamaged: If somebody altered the ledger's events.
         """
-        check_events(self.ledger)
+        check_ledger(self.ledger)
         self.account = account = connected_account(self.reader)
         bound = check_ledger_account(self.ledger, account, bind=False)
         if self._origin is not None:

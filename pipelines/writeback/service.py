@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import timedelta
 
 from pipelines.config.settings import KantataSettings, PushSettings
@@ -22,16 +22,15 @@ from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import KantataError, KantataMisconfigured
 from sources.kantata.settings import ATTEMPTS, MILESTONES_PATH
 from warehouse import locks
-from warehouse.errors import WarehouseError
+from warehouse.errors import NoLedger, WarehouseError
 from warehouse.ledger import mirror
-from warehouse.ledger.engine import missing_ledger_message
 from warehouse.ledger.push_lock import push_lock
-from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.ledger.store import Ledger
 from warehouse.raw.account_binding import Origin, read_origin
-from warehouse.reader import check_exists, open_reader
 from warehouse.target import Target
 
 from .dry_run import dry_run
+from .ledger_access import open_ledger, read_warehouse
 from .plan import Step
 from .push import push
 from .push_session import PushSession
@@ -49,7 +48,7 @@ def plan_changes(
         WarehouseError: If the ledger cannot be read, or belongs to another account.
     """
     with (
-        connect_ledger(target.ledger_url, now) as ledger,
+        open_ledger(target, now) as ledger,
         closing(kantata.reader(ATTEMPTS)) as reader,
     ):
         origin = _warehouse_origin(target, None)
@@ -83,13 +82,15 @@ def push_changes(
     """
     locks.ensure_supported()
     _check_enabled(settings)
-    check_exists(target)
-    if why := missing_ledger_message(target.ledger_url):
-        observer.note(f"nothing to push: {why}")
-        return PushResult()
-    observer.phase("writing")
-    origin = _warehouse_origin(target, lock)
-    with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger, wait):
+    with ExitStack() as stack:
+        try:
+            ledger = stack.enter_context(open_ledger(target, now, lock=lock))
+        except NoLedger as why:
+            observer.note(f"nothing to push: {why}")
+            return PushResult()
+        observer.phase("writing")
+        stack.enter_context(push_lock(ledger, wait))
+        origin = _warehouse_origin(target, lock)
         with (
             closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader,
             closing(_writer(kantata, settings, reader, observer)) as writer,
@@ -115,12 +116,14 @@ def reconcile_changes(
             push is running.
     """
     locks.ensure_supported()
-    check_exists(target)
-    if why := missing_ledger_message(target.ledger_url):
-        observer.note(f"nothing to reconcile: {why}")
-        return PushResult()
-    origin = _warehouse_origin(target, None)
-    with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger):
+    with ExitStack() as stack:
+        try:
+            ledger = stack.enter_context(open_ledger(target, now))
+        except NoLedger as why:
+            observer.note(f"nothing to reconcile: {why}")
+            return PushResult()
+        stack.enter_context(push_lock(ledger))
+        origin = _warehouse_origin(target, None)
         with closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader:
             session = _session(ledger, reader, settings, origin)
             reconcile(session)
@@ -143,11 +146,8 @@ def _warehouse_origin(target: Target, lock: WarehouseLock | None) -> Origin:
     Raises:
         WarehouseError: If there is no warehouse, or it cannot be read.
     """
-    if lock:
-        with open_existing(lock) as database:
-            return read_origin(database)
-    with open_reader(target) as reader:
-        return read_origin(reader)
+    with read_warehouse(target, lock) as warehouse:
+        return read_origin(warehouse)
 
 
 def _session(
@@ -178,7 +178,6 @@ def sync_back(
     What was written cannot be undone, so an error is only added to the result.
     """
     result, ledger = session.result, session.ledger
-    changes, events = ledger.changes(), ledger.events()
     try:
         with warehouse as lock:
             if result.touched:
@@ -187,9 +186,9 @@ def sync_back(
                 result.doubts += _warnings_about(synced, result.touched)
             with open_existing(lock) as database:
                 prepare_tables(database)
-                if mirror.is_current(database, events):
+                if mirror.is_current(database, ledger):
                     return
-                mirror.copy_ledger(database, changes, events)
+                mirror.copy_ledger(database, ledger)
             publish_to_readers(lock.target)
     except (KantataError, WarehouseError) as error:
         if not (result.touched or result.changes or result.doubts):

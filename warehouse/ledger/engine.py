@@ -12,7 +12,12 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from warehouse.errors import WarehouseMisconfigured, WarehouseUnavailable, WarehouseUnwritable
+from warehouse.errors import (
+    LedgerDamaged,
+    WarehouseMisconfigured,
+    WarehouseUnavailable,
+    WarehouseUnwritable,
+)
 from warehouse.postgres_url import postgres_parameters, postgres_uri
 from warehouse.private_files import make_private_file, make_private_folder
 
@@ -24,6 +29,7 @@ RESTORE_LEDGER = (
 )
 _SQLITE_FORM = "sqlite:///path/to/ledger.sqlite or "
 _UNWRITABLE = ("readonly", "unable to open", "disk is full", "disk I/O")
+_DAMAGED = ("malformed", "no such table", "no such column", f'relation "{SCHEMA}.')
 _MISCONFIGURED = (
     "authentication failed", "does not exist", "not a database", "permission denied",
 )  # fmt: skip
@@ -110,8 +116,16 @@ def ledger_failure(error: DBAPIError, url: URL) -> Exception:
     message = (str(error.orig).strip().splitlines() or ["no reason given"])[0][:300]
     if any(words in message for words in _UNWRITABLE):
         return WarehouseUnwritable(f"cannot write the ledger {url.database}: {message}")
+    if any(words in message for words in _DAMAGED):
+        return ledger_damaged(message)
     if any(words in message for words in _MISCONFIGURED):
         return WarehouseMisconfigured(
-            f"the ledger cannot be opened: {message}. Correct LEDGER__URL."
+            f"the ledger cannot be opened: {message}. Correct LEDGER__URL. If it is right, the "
+            f"ledger is damaged. {RESTORE_LEDGER}"
         )
     return WarehouseUnavailable(f"the ledger failed: {message}")
+
+
+def ledger_damaged(why: str) -> LedgerDamaged:
+    """Return the error for a ledger whose database opens, but whose content cannot be read."""
+    return LedgerDamaged(f"the ledger is damaged: {why}. {RESTORE_LEDGER}")

@@ -1,47 +1,124 @@
-"""The copy of the ledger in the warehouse, for audits in SQL."""
+"""The copy of the ledger in the warehouse: for audits in SQL, and to restore a lost ledger."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from warehouse.database import DATASET, Database
 
-from .change import Change, Event
+from .chain import Link
+from .change import Action, Change, Event, Status
+from .store import Ledger
+
+_CHANGE_COLUMNS = (
+    "change_id", "status", "action", "milestone_id", "workspace_id", "currency", "fields_before",
+    "fields_after", "reason", "proposer", "proposed_at", "approver", "approved_digest", "attempts",
+    "sent_at", "outcome", "duplicate", "twins", "seen_updated_at", "looked_at", "resends",
+)  # fmt: skip
+_EVENT_COLUMNS = (
+    "event_number", "change_id", "happened_at", "status_before", "status_after", "who", "what",
+    "request_id", "db_user", "draft_digest", "chain_hash",
+)  # fmt: skip
+_EVENTS = f"{DATASET}.change_events"
+_HAS_EVENTS = (
+    "select count(*) from information_schema.tables "
+    f"where table_schema = '{DATASET}' and table_name = 'change_events'"
+)
 
 
-def copy_ledger(database: Database, changes: Sequence[Change], events: Sequence[Event]) -> None:
+class Reader(Protocol):
+    """A connection to a warehouse, to read the ledger's copy there."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+
+    def records(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a query as dictionaries, by column name."""
+
+
+@dataclass(frozen=True)
+class CopiedEvent:
+    """An event in the copy of the ledger.
+
+    Args:
+        event: The event.
+        link: Its link in the chain; None if it has none.
+    """
+
+    event: Event
+    link: Link | None
+
+
+@dataclass(frozen=True)
+class LedgerCopy:
+    """The copy of the ledger in the warehouse.
+
+    Args:
+        changes: All changes, the oldest first.
+        events: All events, in order.
+    """
+
+    changes: Sequence[Change]
+    events: Sequence[CopiedEvent]
+
+
+def copy_ledger(database: Database, ledger: Ledger) -> None:
     """Mirror the ledger in the warehouse: replace its copy there, in one transaction.
 
     Args:
         database: A connection to the warehouse; its lock must be held.
-        changes: All changes of the ledger.
-        events: All events of the ledger.
+        ledger: The ledger.
     """
+    with ledger.reading():
+        changes, history, links = ledger.changes(), ledger.history(), ledger.links()
+    hashes = {link.number: link.hash for link in links}
     copies = {
-        "change_requests": [_change_row(change) for change in changes],
-        "change_events": [_event_row(event) for event in events],
+        f"change_requests ({', '.join(_CHANGE_COLUMNS)})": [_change_row(c) for c in changes],
+        f"change_events ({', '.join(_EVENT_COLUMNS)})": [
+            _event_row(event, digest, hashes.get(event.number)) for event, digest in history
+        ],
     }
     with database.transaction():
         for table, rows in copies.items():
-            database.execute(f"delete from {DATASET}.{table}")
+            database.execute(f"delete from {DATASET}.{table.partition(' ')[0]}")
             database.insert(f"{DATASET}.{table}", rows)
 
 
-def is_current(database: Database, events: Sequence[Event]) -> bool:
-    """Return whether the mirror has exactly these events of the ledger; every change adds one.
+def is_current(database: Database, ledger: Ledger) -> bool:
+    """Return whether the mirror has exactly the events of the ledger; every change adds one.
 
     Args:
         database: A connection to the warehouse.
-        events: All events of the ledger, in order.
+        ledger: The ledger.
     """
-    ((count, last_number, last_time),) = database.rows(
-        f"select count(*), max(event_number), max(happened_at) from {DATASET}.change_events"
-    )
-    return bool(
-        count == len(events)
-        and last_number == (events[-1].number if events else None)
-        and last_time == max((event.at for event in events), default=None)
+    ((count,),) = database.rows(f"select count(*) from {_EVENTS}")
+    last, links = last_copied_event(database), ledger.links()
+    return count == len(ledger.events()) and (last and last.link) == (links[-1] if links else None)
+
+
+def last_copied_event(warehouse: Reader) -> CopiedEvent | None:
+    """Return the last event in the warehouse's copy of the ledger; None if there is none."""
+    if not warehouse.rows(_HAS_EVENTS)[0][0]:
+        return None
+    last = warehouse.records(f"select * from {_EVENTS} order by event_number desc limit 1")
+    return _copied_event(last[0]) if last else None
+
+
+def read_copy(warehouse: Reader) -> LedgerCopy:
+    """Read the whole copy of the ledger from the warehouse, in which it must exist."""
+    events = warehouse.records(f"select * from {_EVENTS} order by event_number")
+    changes = {
+        str(row["change_id"]): row
+        for row in warehouse.records(f"select * from {DATASET}.change_requests")
+    }
+    in_order = dict.fromkeys(str(row["change_id"]) for row in events)
+    return LedgerCopy(
+        changes=[_copied_change(changes[id_]) for id_ in in_order if id_ in changes],
+        events=[_copied_event(row) for row in events],
     )
 
 
@@ -52,13 +129,64 @@ def _change_row(change: Change) -> tuple[object, ...]:
         change.currency, json.dumps(dict(change.before), ensure_ascii=False),
         json.dumps(dict(change.after), ensure_ascii=False), change.reason, change.proposer,
         change.proposed_at, change.approver, change.approved_digest, change.attempts,
-        change.sent_at, change.outcome,
+        change.sent_at, change.outcome, change.duplicate, json.dumps(list(change.twins)),
+        change.seen_updated_at, change.looked_at, change.resends,
     )  # fmt: skip
 
 
-def _event_row(event: Event) -> tuple[object, ...]:
+def _event_row(event: Event, digest: str | None, link: str | None) -> tuple[object, ...]:
     """Return the row of an event in the warehouse's mirror of the ledger."""
     return (
         event.number, event.change_id, event.at, event.before, event.after, event.who, event.what,
-        event.request_id, event.db_user,
+        event.request_id, event.db_user, digest, link,
     )  # fmt: skip
+
+
+def _copied_change(row: Mapping[str, Any]) -> Change:
+    """Return the change in a row of the mirror; the copy of an older release lacks some columns."""
+    return Change(
+        action=Action(row["action"]),
+        milestone_id=row["milestone_id"],
+        workspace_id=row["workspace_id"],
+        currency=row["currency"],
+        after=json.loads(row["fields_after"]),
+        before=json.loads(row["fields_before"]),
+        reason=row["reason"],
+        proposer=row["proposer"],
+        duplicate=bool(row.get("duplicate")),
+        change_id=row["change_id"],
+        status=Status(row["status"]),
+        approved_digest=row["approved_digest"],
+        approver=row["approver"],
+        attempts=row["attempts"],
+        sent_at=_utc(row["sent_at"]),
+        twins=tuple(json.loads(row.get("twins") or "[]")),
+        proposed_at=_utc(row["proposed_at"]),
+        outcome=row["outcome"],
+        seen_updated_at=row.get("seen_updated_at"),
+        looked_at=_utc(row.get("looked_at")),
+        resends=row.get("resends") or 0,
+    )
+
+
+def _copied_event(row: Mapping[str, Any]) -> CopiedEvent:
+    """Return the event in a row of the mirror, with its link if the copy has it."""
+    before, number, link = row["status_before"], row["event_number"], row.get("chain_hash")
+    event = Event(
+        number=number,
+        change_id=row["change_id"],
+        at=row["happened_at"].astimezone(UTC),
+        before=Status(before) if before else None,
+        after=Status(row["status_after"]),
+        who=row["who"],
+        what=row["what"],
+        request_id=row["request_id"],
+        db_user=row["db_user"],
+    )
+    digest = row.get("draft_digest")
+    return CopiedEvent(event, Link(number=number, draft_digest=digest, hash=link) if link else None)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Return a moment of the mirror in UTC."""
+    return None if moment is None else moment.astimezone(UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -32,10 +32,23 @@ def push_lock(ledger: Ledger, wait: float = 0.0) -> Iterator[None]:
         acquire(try_lock, lambda: "another push is in progress on this ledger", wait=wait)
         yield  # the lock ends with the connection
         return
-    # Resolved, so that processes that open the file by different paths use the same lock.
-    path = Path(ledger.connection.engine.url.database or "").resolve()
-    with file_lock(path.with_name(f"{path.name}.lock"), wait=wait, setting="LEDGER__URL"):
+    with file_push_lock(Path(ledger.connection.engine.url.database or ""), wait):
         yield
+
+
+def file_push_lock(file: Path, wait: float = 0.0) -> AbstractContextManager[None]:
+    """Hold the push lock of a ledger in a SQLite file, which need not exist.
+
+    Args:
+        file: The file.
+        wait: Seconds to wait for another push.
+
+    Raises:
+        WarehouseBusy: If another push is still in progress.
+    """
+    # Resolved, so that processes that open the file by different paths use the same lock.
+    path = file.resolve()
+    return file_lock(path.with_name(f"{path.name}.lock"), wait=wait, setting="LEDGER__URL")
 
 
 def _try_advisory_lock(connection: Connection) -> bool:

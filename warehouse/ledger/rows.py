@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy import RowMapping
 
 from .chain import Link
 from .change import Action, Change, Draft, Event, Status
+from .engine import ledger_damaged
 
 
 def draft_values(draft: Draft) -> dict[str, object]:
@@ -27,15 +30,34 @@ def draft_values(draft: Draft) -> dict[str, object]:
     }
 
 
+@contextmanager
+def _reading_row(kind: str, name: object) -> Iterator[None]:
+    """Raise the error for a row of the ledger with values that this program never writes."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ledger_damaged(f"its {kind} {name} has an invalid value: {error}") from None
+
+
 def change_from_row(row: RowMapping) -> Change:
-    """Return the change in a row of the ledger."""
+    """Return the change in a row of the ledger.
+
+    Raises:
+        LedgerDamaged: If its values are not those of a change.
+    """
+    with _reading_row("change", row["change_id"]):
+        return _change(row)
+
+
+def _change(row: RowMapping) -> Change:
+    """Return the change in a valid row of the ledger."""
     return Change(
         action=Action(row["action"]),
         milestone_id=row["milestone_id"],
         workspace_id=row["workspace_id"],
         currency=row["currency"],
-        after=json.loads(row["fields_after"]),
-        before=json.loads(row["fields_before"]),
+        after=dict(json.loads(row["fields_after"])),
+        before=dict(json.loads(row["fields_before"])),
         reason=row["reason"],
         proposer=row["proposer"],
         duplicate=bool(row["duplicate"]),
@@ -55,19 +77,24 @@ def change_from_row(row: RowMapping) -> Change:
 
 
 def event_from_row(row: RowMapping) -> Event:
-    """Return the event in a row of the ledger."""
+    """Return the event in a row of the ledger.
+
+    Raises:
+        LedgerDamaged: If its values are not those of an event.
+    """
     before = row["status_before"]
-    return Event(
-        number=row["number"],
-        change_id=row["change_id"],
-        at=datetime.fromisoformat(row["at"]),
-        before=Status(before) if before else None,
-        after=Status(row["status_after"]),
-        who=row["who"],
-        what=row["what"],
-        request_id=row["request_id"],
-        db_user=row["db_user"],
-    )
+    with _reading_row("event", row["number"]):
+        return Event(
+            number=row["number"],
+            change_id=row["change_id"],
+            at=datetime.fromisoformat(row["at"]),
+            before=Status(before) if before else None,
+            after=Status(row["status_after"]),
+            who=row["who"],
+            what=row["what"],
+            request_id=row["request_id"],
+            db_user=row["db_user"],
+        )
 
 
 def link_values(link: Link) -> dict[str, object]:

@@ -11,6 +11,7 @@ from warehouse.errors import WarehouseMisconfigured
 
 from .chain import anchor
 from .change import OPEN, Status
+from .engine import ledger_damaged
 from .rows import event_from_row, link_values
 from .triggers import SCHEMA, TRIGGERS, create_triggers
 
@@ -117,15 +118,17 @@ def prepare_ledger(connection: Connection) -> None:
 
 
 def exists(connection: Connection) -> bool:
-    """Return whether the ledger's schema exists in a database."""
-    found = sa.inspect(connection).has_table("ledger_version", schema=_schema_of(connection))
+    """Return whether the ledger's schema exists in a database, if only in part."""
+    names = sa.inspect(connection).get_table_names(schema=_schema_of(connection))
     connection.rollback()
-    return found
+    return bool({_version.name, changes.name, events.name} & set(names))
 
 
 def _stored_version(connection: Connection) -> int:
     """Return the stored version of the ledger's schema; raise if a later release wrote it."""
-    version = int(connection.execute(sa.select(_version.c.version)).scalar_one())
+    version = connection.execute(sa.select(_version.c.version)).scalar()
+    if not isinstance(version, int):
+        raise ledger_damaged("its version is missing")
     if version > LEDGER_VERSION:
         raise WarehouseMisconfigured(
             f"the ledger has version {version}, and this release supports {LEDGER_VERSION}: "

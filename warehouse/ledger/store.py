@@ -40,6 +40,11 @@ class Ledger:
         self.now = now
         self.is_postgres = connection.dialect.name == "postgresql"
 
+    @property
+    def name(self) -> str:
+        """The file or database of the ledger, for messages."""
+        return str(self.connection.engine.url.database or "on Postgres")
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit all that the block does to the ledger, or nothing; blocks may be nested."""
@@ -114,7 +119,8 @@ class Ledger:
         """Return the ledger's changes with one of these statuses, or all, the oldest first."""
         query = sa.select(schema.changes).order_by(schema.changes.c.number)
         if statuses is not None:
-            query = query.where(schema.changes.c.status.in_(sorted(statuses)))
+            others = sorted(set(Status) - statuses)  # an invalid status must be noticed
+            query = query.where(schema.changes.c.status.not_in(others))
         with self.reading():
             return [change_from_row(row) for row in self.connection.execute(query).mappings()]
 

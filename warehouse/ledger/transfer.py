@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,28 +22,36 @@ def transfer_ledger(source: Ledger, target: Ledger) -> None:
         source: The ledger to copy. Both push locks must be held.
         target: The ledger to write. Its events must be the first ones of the source.
     """
-    new, old = _all_rows(source), _all_rows(target)
-    if old[schema.account]:
+    tables = (schema.changes, schema.events, schema.chain, schema.account)
+    new = {table: _rows(source, table) for table in tables}
+    if _rows(target, schema.account):
         new.pop(schema.account)
-    with target.connection.begin():
-        for table, rows in new.items():
-            key = next(iter(table.primary_key.columns))
-            existing = {row[key.name]: row for row in old[table]}
-            # Updates first: they close changes, and a milestone can have only one open change.
-            for row in rows:
-                if existing.get(row[key.name], row) != row:
-                    update = table.update().where(key == row[key.name])
-                    target.connection.execute(update.values(row))
-            _insert_copies(target, table, [r for r in rows if r[key.name] not in existing])
+    with target.transaction():
+        write_rows(target, new)
 
 
-def _all_rows(ledger: Ledger) -> dict[sa.Table, list[_Row]]:
-    """Return every row of every table of a ledger, for a transfer."""
-    with ledger.connection.begin():
-        return {
-            table: [dict(r) for r in ledger.connection.execute(sa.select(table)).mappings()]
-            for table in (schema.changes, schema.events, schema.chain, schema.account)
-        }
+def write_rows(ledger: Ledger, new: Mapping[sa.Table, Sequence[_Row]]) -> None:
+    """Write transferred rows into a ledger, in the open transaction; remove nothing.
+
+    Args:
+        ledger: The ledger.
+        new: The rows of each table. Those that the ledger has with other values are updated.
+    """
+    for table, rows in new.items():
+        key = next(iter(table.primary_key.columns))
+        existing = {row[key.name]: row for row in _rows(ledger, table)}
+        # Updates first: they close changes, and a milestone can have only one open change.
+        for row in rows:
+            if not row.items() <= existing.get(row[key.name], row).items():
+                update = table.update().where(key == row[key.name])
+                ledger.connection.execute(update.values(row))
+        _insert_copies(ledger, table, [r for r in rows if r[key.name] not in existing])
+
+
+def _rows(ledger: Ledger, table: sa.Table) -> list[_Row]:
+    """Return every row of a table of a ledger, for a transfer."""
+    with ledger.reading():
+        return [dict(r) for r in ledger.connection.execute(sa.select(table)).mappings()]
 
 
 def _insert_copies(ledger: Ledger, table: sa.Table, rows: Sequence[_Row]) -> None:

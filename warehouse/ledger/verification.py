@@ -14,12 +14,13 @@ from .triggers import missing_triggers
 from .trust import why_altered, why_untrusted
 
 
-def check_events(ledger: Ledger) -> None:
-    """Check that the ledger's events are those that were recorded, before a push relies on them.
+def check_ledger(ledger: Ledger) -> None:
+    """Check that the ledger can be read and its events are those recorded, for a push.
 
     Raises:
-        LedgerDamaged: If they are not.
+        LedgerDamaged: If not.
     """
+    ledger.changes()
     if problems := _chain_problems(ledger, ledger.history()):
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise LedgerDamaged(

@@ -11,7 +11,7 @@ from warehouse.errors import WarehouseMisconfigured
 
 from . import account_binding
 
-WAREHOUSE_VERSION = 4  # version of the tables
+WAREHOUSE_VERSION = 5  # version of the tables
 _VERSIONS = "billing_milestone_versions"
 
 
@@ -43,11 +43,12 @@ _OWN_TABLES = (
         change_id text not null, status text not null, action text not null, milestone_id text,
         workspace_id text, currency text, fields_before text, fields_after text, reason text,
         proposer text, proposed_at timestamptz, approver text, approved_digest text,
-        attempts bigint, sent_at timestamptz, outcome text)""",
+        attempts bigint, sent_at timestamptz, outcome text, duplicate boolean, twins text,
+        seen_updated_at text, looked_at timestamptz, resends bigint)""",
     f"""create table if not exists {DATASET}.change_events (
         event_number bigint not null, change_id text not null, happened_at timestamptz not null,
         status_before text, status_after text, who text, what text, request_id text,
-        db_user text)""",
+        db_user text, draft_digest text, chain_hash text)""",
     # The alert state, by job.
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
     account_binding.DDL,
@@ -156,10 +157,27 @@ def _add_version_columns(database: Database, declared: RawTables) -> None:
             )
 
 
+def _complete_ledger_copy(database: Database, _declared: RawTables) -> None:
+    """Add the columns in the raw schema from which a lost ledger is restored."""
+    added = {
+        "change_requests": (
+            "duplicate boolean", "twins text", "seen_updated_at text", "looked_at timestamptz",
+            "resends bigint",
+        ),
+        "change_events": ("draft_digest text", "chain_hash text"),
+    }  # fmt: skip
+    existing = database.tables()
+    for table, columns in added.items():
+        for column in columns:
+            if column.partition(" ")[0] not in existing[table]:  # it may have just been created
+                database.execute(f"alter table {DATASET}.{table} add column {column}")
+
+
 _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
     2: _migrate_to_2,
     3: _add_version_columns,  # of values; fill_version_values fills older ones
     4: _add_version_columns,  # of the minor unit; null means that of the currency
+    5: _complete_ledger_copy,
 }
 
 

@@ -1,0 +1,44 @@
+"""The preflight's check of the ledger: nobody altered it, and it has all events of its copy."""
+
+from __future__ import annotations
+
+from pipelines.runtime.clock import utc_now
+from pipelines.runtime.exit_codes import ExitCode
+from warehouse.errors import NoWarehouse, WarehouseError
+from warehouse.ledger.mirror import CopiedEvent, last_copied_event
+from warehouse.ledger.recovery import LostLedger, ensure_complete
+from warehouse.ledger.store import connect_ledger, ledger_exists
+from warehouse.ledger.verification import ledger_problems
+from warehouse.reader import open_reader
+from warehouse.target import Target
+
+_LOST = "it is missing or empty, but its copy in the warehouse is not: the next command restores it"
+
+
+def check_ledger(target: Target) -> tuple[str, int]:
+    """Check in the preflight that the ledger can be trusted; return what was found and a code."""
+    try:
+        last = _last_copied_event(target)
+        if not ledger_exists(target.ledger_url):
+            if last is not None:
+                return _LOST, ExitCode.ACTION_REQUIRED
+            return "there is none yet; the first proposal creates it", ExitCode.DONE
+        with connect_ledger(target.ledger_url, utc_now) as ledger:
+            ensure_complete(ledger, last)
+            problems, events = ledger_problems(ledger), len(ledger.events())
+    except LostLedger:
+        return _LOST, ExitCode.ACTION_REQUIRED
+    except WarehouseError as error:
+        return str(error), error.exit_code
+    if problems:
+        return f"it was altered: {'; '.join(problems)}", ExitCode.FAILED
+    return f"its {events:,} events are as they were recorded", ExitCode.DONE
+
+
+def _last_copied_event(target: Target) -> CopiedEvent | None:
+    """Return the last event of the copy to check the ledger against; None if there is none."""
+    try:
+        with open_reader(target) as warehouse:
+            return last_copied_event(warehouse)
+    except NoWarehouse:
+        return None

@@ -1,0 +1,171 @@
+"""Recovering a lost ledger from its copy in the warehouse, so that no event is ever lost.
+
+What was sent cannot be read again from anywhere else. So a ledger that knows less than its copy is
+neither used nor copied over it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from warehouse.account import AccountBinding
+from warehouse.errors import LedgerDamaged
+
+from . import schema
+from .account_binding import bind_account, bound_account
+from .chain import anchor, chain_problems
+from .change import Change, Event, Status
+from .mirror import CopiedEvent, LedgerCopy
+from .rows import draft_values, link_values
+from .store import Ledger
+from .transfer import write_rows
+
+ACTOR = "milestones restore"  # who moves a restored change, as its events name it
+_MAY_HAVE_BEEN_SENT = (
+    "the ledger was restored, and this change may have been sent since that copy was made"
+)
+
+
+class LostLedger(Exception):
+    """The ledger has no event, and its copy in the warehouse has some."""
+
+
+def ensure_complete(ledger: Ledger, last: CopiedEvent | None) -> None:
+    """Check that the ledger has the events of its copy, of which it could need a recovery.
+
+    Args:
+        ledger: The ledger.
+        last: The last event of the copy, read before the ledger was opened; None if it has none.
+
+    Raises:
+        LostLedger: If the ledger has no event at all.
+        LedgerDamaged: If it has others than the copy.
+    """
+    if last is None:
+        return
+    own = [recorded.event for recorded in ledger.history(last.event.change_id)]
+    if _content(last.event) in map(_content, own):
+        return
+    events = ledger.events()
+    if not events:
+        raise LostLedger
+    raise LedgerDamaged(
+        f"the warehouse's copy of the ledger has event {last.event.number} "
+        f"({last.event.change_id}, {last.event.after}, {last.event.at:%Y-%m-%d %H:%M:%S} UTC), "
+        f"which the ledger {ledger.name} does not have; its last event is {events[-1].number}, of "
+        f"{events[-1].at:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed. Keep one of them: "
+        "milestones restore --ledger-from warehouse --reason TEXT, or --ledger-from ledger"
+    )
+
+
+def _content(event: Event) -> tuple[object, ...]:
+    """Return what identifies an event for a recovery, in the ledger and in its copy."""
+    return event.number, event.change_id, event.at, event.before, event.after, event.who, event.what
+
+
+def recover(ledger: Ledger, copy: LedgerCopy, account: AccountBinding | None) -> None:
+    """Recover the ledger from its copy: add what it lacks, in one transaction.
+
+    Args:
+        ledger: The ledger. Its events must be the first ones of the copy, or it must have none.
+        copy: The copy of the ledger in the warehouse.
+        account: The account that the warehouse was filled from; None if it is not known.
+
+    Raises:
+        LedgerDamaged: If the copy was altered, or the ledger has events that the copy lacks.
+    """
+    events = [copied.event for copied in copy.events]
+    links = [copied.link for copied in copy.events if copied.link]
+    if not links and events:  # the copy of a release without the chain
+        links = [anchor(events)]
+    if problems := chain_problems(events, links):
+        raise LedgerDamaged(
+            f"the copy of the ledger in the warehouse was altered: {problems[0]}. Nothing was "
+            "restored. Restore the ledger from a backup"
+        )
+    with ledger.transaction():
+        own = ledger.events()
+        if list(map(_content, own)) != list(map(_content, events[: len(own)])):
+            raise LedgerDamaged(
+                f"the ledger {ledger.name} has events that its copy in the warehouse lacks, and "
+                "they cannot be removed. Restore its database from a backup"
+            )
+        write_rows(
+            ledger,
+            {
+                schema.changes: [_change_row(n, c) for n, c in enumerate(copy.changes, 1)],
+                schema.events: [_event_row(event) for event in events],
+                schema.chain: [link_values(link) for link in links],
+            },
+        )
+        mark_as_unknown(ledger)
+    if account is not None and bound_account(ledger) is None:
+        bind_account(ledger, account)
+
+
+def mark_as_unknown(ledger: Ledger) -> None:
+    """Mark each change that may have been sent as unknown, so that a recovery sends nothing twice.
+
+    The next push looks for each in Kantata first.
+    """
+    now = ledger.now()
+    may_have_been_sent = {Status.APPROVED, Status.APPLYING, Status.UNKNOWN}
+    for change in ledger.changes(frozenset(may_have_been_sent)):
+        if change.status is Status.APPROVED:
+            change = ledger.mark_sending(
+                change,
+                who=ACTOR,
+                what=_MAY_HAVE_BEEN_SENT,
+                at=now,
+                twins=change.twins,
+                seen_updated_at=change.seen_updated_at,
+            )
+        if change.status is Status.APPLYING:
+            ledger.transition(change, Status.UNKNOWN, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
+        else:
+            ledger.correct_sent_at(change, now, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
+
+
+def _change_row(number: int, change: Change) -> dict[str, Any]:
+    """Return the column values of a change to recover."""
+    return draft_values(change) | {
+        "number": number,
+        "change_id": change.change_id,
+        "status": change.status,
+        "proposed_at": change.proposed_at.isoformat() if change.proposed_at else "",
+        "approver": change.approver,
+        "approved_digest": change.approved_digest,
+        "attempts": change.attempts,
+        "sent_at": change.sent_at.isoformat() if change.sent_at else None,
+        "twins": json.dumps(list(change.twins)),
+        "outcome": change.outcome,
+        "seen_updated_at": change.seen_updated_at,
+        "looked_at": change.looked_at.isoformat() if change.looked_at else None,
+        "resends": change.resends,
+    }
+
+
+def _event_row(event: Event) -> dict[str, Any]:
+    """Return the column values of an event to recover."""
+    return {
+        "number": event.number,
+        "change_id": event.change_id,
+        "at": event.at.isoformat(),
+        "status_before": event.before,
+        "status_after": event.after,
+        "who": event.who,
+        "what": event.what,
+        "request_id": event.request_id,
+        "db_user": event.db_user,
+    }
+
+
+def describe(changes: Sequence[Change], events: Sequence[CopiedEvent]) -> str:
+    """Return how much a recovery restores, for people."""
+    last = events[-1].event
+    return (
+        f"{len(changes):,} changes and {len(events):,} events, the last of "
+        f"{last.at:%Y-%m-%d %H:%M:%S} UTC"
+    )

@@ -232,21 +232,53 @@ def push(
         _render_push(result, target, as_json)
 
 
-def reconcile(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
-    """Find out whether writes without an answer took effect; send nothing to Kantata."""
+def reconcile(
+    change_id: Annotated[str | None, typer.Argument(metavar="CHANGE_ID")] = None,
+    created: Annotated[
+        str | None,
+        typer.Option(
+            "--created", metavar="MILESTONE_ID", help="The milestone that this create made."
+        ),
+    ] = None,
+    not_created: Annotated[
+        bool, typer.Option("--not-created", help="This create made no milestone.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option("--reason", help="How you know, for the audit trail.")
+    ] = "",
+    who: WhoOption = None,
+    destination: DestinationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out whether writes without an answer took effect, or settle one; send nothing."""
     from pipelines.config.settings import kantata_settings, push_settings
     from pipelines.config.targets import configured_target
     from pipelines.runtime.clock import utc_now
     from pipelines.runtime.signals import stop_on_signals
     from pipelines.writeback import service
+    from pipelines.writeback.actor import current_actor
+    from pipelines.writeback.manual_settlement import Finding
 
     from .progress import console_observer
 
     with handle_errors(as_json), stop_on_signals():
         target = configured_target(destination)
+        is_settled = created is not None or not_created
+        if (change_id is not None) != is_settled or (created is not None and not_created):
+            raise ChangeRefused(
+                "to settle a change, give its id and either --created MILESTONE_ID or --not-created"
+            )
+        finding = change_id and Finding(
+            change_id=change_id, milestone_id=created, actor=current_actor(who), reason=reason
+        )
         with console_observer() as observer:
             result = service.reconcile_changes(
-                kantata_settings(), push_settings(), target=target, observer=observer, now=utc_now
+                kantata_settings(),
+                push_settings(),
+                target=target,
+                observer=observer,
+                now=utc_now,
+                finding=finding or None,
             )
         _render_push(result, target, as_json)
 

@@ -14,8 +14,9 @@ from sources.kantata.settings import MILESTONES_PATH
 from warehouse.account import AccountBinding
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
 from warehouse.ledger import account_binding as ledger_binding
+from warehouse.ledger.connection import connect_ledger, ledger_exists
 from warehouse.ledger.push_lock import push_lock
-from warehouse.ledger.store import Ledger, connect_ledger, ledger_exists
+from warehouse.ledger.store import Ledger
 from warehouse.raw.account_binding import Origin
 from warehouse.target import Target
 

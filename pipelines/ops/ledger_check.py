@@ -5,9 +5,9 @@ from __future__ import annotations
 from pipelines.runtime.clock import utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from warehouse.errors import NoWarehouse, WarehouseError
+from warehouse.ledger.connection import connect_ledger, ledger_exists
 from warehouse.ledger.mirror import CopiedEvent, last_copied_event
 from warehouse.ledger.recovery import LostLedger, ensure_complete
-from warehouse.ledger.store import connect_ledger, ledger_exists
 from warehouse.ledger.verification import ledger_problems
 from warehouse.reader import open_reader
 from warehouse.target import Target

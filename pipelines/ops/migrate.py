@@ -17,8 +17,9 @@ from sources.kantata import loaded_before
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
 from warehouse.ledger.change import Event
+from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.push_lock import push_lock
-from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.ledger.store import Ledger
 from warehouse.ledger.transfer import transfer_ledger
 from warehouse.models import build
 from warehouse.moved import Move, complete_move, mark_as_moved

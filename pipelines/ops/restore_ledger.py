@@ -14,10 +14,10 @@ from pipelines.runtime.clock import Now
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
 from warehouse.database import Database
 from warehouse.errors import LedgerDamaged, WarehouseMisconfigured, WarehouseUnwritable
+from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.mirror import LedgerCopy, copy_ledger, last_copied_event, read_copy
 from warehouse.ledger.push_lock import file_push_lock, push_lock
 from warehouse.ledger.recovery import mark_as_unknown, recover
-from warehouse.ledger.store import connect_ledger
 from warehouse.ledger.verification import check_ledger
 from warehouse.lineage import record_restore
 from warehouse.raw.account_binding import read_origin

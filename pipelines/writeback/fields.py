@@ -65,6 +65,14 @@ def parse_field(name: str, text: str) -> Value:
         raise ChangeRefused(
             f"billing_type is {_shortened(text)}: use {' or '.join(_BILLING_TYPES)}"
         )
-    if name in ("story_id", "workspace_id") and not re.fullmatch(r"[0-9]{1,20}", text):
-        raise ChangeRefused(f"{name} is {_shortened(text)}, not a number: write its id")
+    if name in ("story_id", "workspace_id"):
+        if not re.fullmatch(r"[0-9]{1,20}", text):
+            raise ChangeRefused(f"{name} is {_shortened(text)}, not a number: write its id")
+        return plain_id(text)
     return text
+
+
+def plain_id(text: str) -> str:
+    """Return the text of an id field without leading zeros, which a spreadsheet may have added."""
+    text = text.strip()
+    return str(int(text)) if re.fullmatch(r"[0-9]{1,20}", text) else text

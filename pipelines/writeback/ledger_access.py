@@ -15,10 +15,11 @@ from warehouse.errors import (
     WarehouseMisconfigured,
     WarehouseUnavailable,
 )
+from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.engine import missing_ledger_message
 from warehouse.ledger.mirror import last_copied_event, read_copy
 from warehouse.ledger.recovery import LostLedger, describe, ensure_complete, recover
-from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.ledger.store import Ledger
 from warehouse.raw.account_binding import read_origin
 from warehouse.reader import WarehouseReader, open_reader
 from warehouse.target import Target

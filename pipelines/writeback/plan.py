@@ -75,7 +75,11 @@ Step = Write | NoOp | Conflict | Deferred
 
 
 def build_plan(
-    changes: Sequence[Change], account: AccountState, untrusted: Mapping[str, str]
+    changes: Sequence[Change],
+    account: AccountState,
+    *,
+    untrusted: Mapping[str, str],
+    not_again: Mapping[str, str],
 ) -> list[Step]:
     """Build the plan of a push: one step for each change.
 
@@ -83,16 +87,20 @@ def build_plan(
         changes: Approved changes, and changes that may have been written.
         account: The account's state, read for these changes.
         untrusted: Why a change must not be sent although its row is approved, by its id.
+        not_again: Why a create of unknown outcome must not be sent again if it is not found, by
+            its id.
     """
     return [
         _plan_approved(change, account, untrusted)
         if change.status is Status.APPROVED
-        else _plan_unknown(change, account, untrusted)
+        else _plan_unknown(change, account, untrusted, not_again.get(change.change_id, ""))
         for change in changes
     ]
 
 
-def _plan_unknown(change: Change, account: AccountState, untrusted: Mapping[str, str]) -> Step:
+def _plan_unknown(
+    change: Change, account: AccountState, untrusted: Mapping[str, str], not_again: str
+) -> Step:
     """Plan the step of a change that may have been written."""
     settlement = settle(change, account)
     if settlement is None:
@@ -101,6 +109,8 @@ def _plan_unknown(change: Change, account: AccountState, untrusted: Mapping[str,
         return NoOp(change, settlement.why, settlement.milestone_id)
     if settlement.status is Status.CONFLICT:
         return Conflict(change, settlement.why)
+    if not_again:
+        return Deferred(change, not_again)
     return _plan_approved(change, account, untrusted)
 
 

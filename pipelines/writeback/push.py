@@ -22,6 +22,8 @@ from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Status
 from warehouse.ledger.verification import untrusted_changes
 
+from . import resend
+from .failure_streak import IN_A_ROW, FailureStreak
 from .plan import Conflict, Deferred, NoOp, Step, Write
 from .push_session import ACTOR, CHANGES_PER_READ, PushSession
 from .reconcile import Reconciler
@@ -31,7 +33,6 @@ from .verify import verify
 
 FRESH = 5.0  # seconds: no write relies on a state that was read earlier
 STALE_ATTEMPTS = 2  # attempts at a change whose state is too old when it could be sent
-IN_A_ROW = 3  # changes with the same failure, before the others are left to a later push
 
 
 class _StaleState(Exception):
@@ -71,7 +72,7 @@ class Pusher:
     def __init__(self, session: PushSession, writer: KantataWriter) -> None:
         self._session = session
         self._writer = writer
-        self._streak = _FailureStreak()
+        self._streak = FailureStreak()
         self._read_at = 0.0
         self._failures = 0  # of the current change
         self._decided = 0
@@ -148,11 +149,16 @@ class Pusher:
         self._finish(taken, Settlement(status=status, why=why, milestone_id=milestone_id))
 
     def _finish(
-        self, change: Change, settlement: Settlement, *, request_id: str | None = None
+        self,
+        change: Change,
+        settlement: Settlement,
+        *,
+        request_id: str | None = None,
+        **columns: object,
     ) -> None:
         """Finish a change with its settlement, and count it as decided in this push."""
         self._decided += 1
-        self._session.finish(change, settlement, request_id=request_id)
+        self._session.finish(change, settlement, request_id=request_id, **columns)
 
     def _write(self, step: Write) -> None:
         """Push a change: send it, unless it is no longer approved or the state is too old.
@@ -195,6 +201,9 @@ class Pusher:
         try:
             milestone_id = _send_once(change, self._writer)
         except (KantataThrottled, KantataNeverArrived, KantataUnauthorized) as error:
+            if isinstance(error, KantataThrottled) and change.action is Action.CREATE:
+                self._record_throttled(change, error)
+                return
             self._session.transition(change, Status.APPROVED, str(error), self._request_id)
             raise
         except KantataRefused as error:
@@ -207,6 +216,21 @@ class Pusher:
         else:
             self._finish(change, _done(change, milestone_id), request_id=self._request_id)
             self._streak.end()
+
+    def _record_throttled(self, change: Change, error: KantataThrottled) -> None:
+        """Record that a pushed create was throttled: it may have been executed all the same.
+
+        Raises:
+            KantataUnavailable: If too many changes in a row were throttled, or for long.
+        """
+        unknown = _settlement(
+            change, Status.UNKNOWN, f"{error}; a later push looks for it before it sends it again"
+        )
+        looked_at = resend.throttled_at(change)
+        self._finish(change, unknown, request_id=self._request_id, looked_at=looked_at)
+        self._back_off(error)
+        if is_long_wait(error) or self._streak.add("throttled"):
+            raise KantataUnavailable(str(error))
 
     def _record_refusal(self, change: Change, error: KantataRefused) -> None:
         """Read back whether a pushed change that Kantata refused was applied; record the result.
@@ -258,27 +282,6 @@ class Pusher:
     def _request_id(self) -> str | None:
         """Return Kantata's id of the push's last request; None if no answer came."""
         return self._writer.request_id or None
-
-
-class _FailureStreak:
-    """Counts how many changes in a row had the same failure."""
-
-    def __init__(self) -> None:
-        self._failure, self._length = "", 0
-
-    def add(self, failure: str) -> bool:
-        """Count the failure of a pushed change; return whether too many in a row had it.
-
-        Args:
-            failure: Its name; empty if it does not concern other changes.
-        """
-        self._length = self._length + 1 if failure == self._failure else 1
-        self._failure = failure
-        return bool(failure) and self._length >= IN_A_ROW
-
-    def end(self) -> None:
-        """Start the push's count of failures over, after a change that succeeded."""
-        self.add("")
 
 
 def _settlement(change: Change, status: Status, why: str) -> Settlement:

@@ -18,7 +18,7 @@ from pipelines.config.account_binding import (
 from sources.kantata import KantataReader
 from sources.kantata.errors import KantataError
 from warehouse.account import AccountBinding
-from warehouse.ledger.change import Change, Status, Units
+from warehouse.ledger.change import Action, Change, Status, Units
 from warehouse.ledger.store import Ledger
 from warehouse.ledger.verification import check_ledger, untrusted_changes
 from warehouse.raw.account_binding import Origin
@@ -26,6 +26,7 @@ from warehouse.raw.account_binding import Origin
 from .account_state import AccountState
 from .plan import Step, build_plan
 from .remote_state import read_account_state, read_minor_units
+from .resend import why_not_again
 from .result import PushResult, WaitingChange
 from .settlement import Settlement
 
@@ -106,7 +107,18 @@ class PushSession:
 
     def plan(self, changes: Sequence[Change], account: AccountState) -> list[Step]:
         """Return the steps of the session for changes; those that the ledger belies are refused."""
-        return build_plan(changes, account, untrusted_changes(self.ledger, changes))
+        return build_plan(
+            changes,
+            account,
+            untrusted=untrusted_changes(self.ledger, changes),
+            not_again={c.change_id: why for c in changes if (why := self.why_not_again(c))},
+        )
+
+    def why_not_again(self, change: Change) -> str:
+        """Return why the session must not send a create again that was not found; empty if not."""
+        if change.action is not Action.CREATE or change.status not in MAY_HAVE_BEEN_SENT:
+            return ""
+        return why_not_again(change, self.now(), self._reconcile_after)
 
     def why_too_early(self, change: Change) -> str:
         """Return why it is too early in this session to read back a change; empty if it is not."""
@@ -130,7 +142,12 @@ class PushSession:
         return self.ledger.transition(change, status, who=ACTOR, what=why, request_id=request_id)
 
     def finish(
-        self, change: Change, settlement: Settlement, *, request_id: str | None = None
+        self,
+        change: Change,
+        settlement: Settlement,
+        *,
+        request_id: str | None = None,
+        **columns: object,
     ) -> None:
         """Move a change to its final status in this push session, and add it to the result."""
         moved = self.ledger.transition(
@@ -140,6 +157,7 @@ class PushSession:
             what=settlement.why,
             request_id=request_id,
             milestone_id=settlement.milestone_id,
+            **columns,
         )
         if settlement.status is not Status.APPROVED:
             self.result.changes.append(moved)

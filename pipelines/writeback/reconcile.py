@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from warehouse.ledger.change import Change, Status
+from warehouse.ledger.change import Action, Change, Status
 
 from .push_session import ACTOR, CHANGES_PER_READ, PushSession, chunks
+from .resend import resends_after
 from .result import PushResult
-from .settlement import settle
+from .settlement import Settlement, settle
 from .verify import verify
 
 # A time of sending that is further ahead than this comes from a wrong clock.
@@ -88,5 +89,20 @@ class Reconciler:
             settlement = settle(change, account)
             if settlement is None:
                 self._session.defer(change, account.why_unknown(change))
+            elif settlement.status is Status.APPROVED and change.action is Action.CREATE:
+                self._approve_again(change, settlement)
             else:
                 self._session.finish(change, settlement)
+
+    def _approve_again(self, change: Change, settlement: Settlement) -> None:
+        """Reconcile a create that was not found: approve it again, or leave it unknown."""
+        if why := self._session.why_not_again(change):
+            if change.looked_at is None:
+                self._session.ledger.record_look(
+                    change, self._session.now(), who=ACTOR, what=f"{settlement.why} so far"
+                )
+            self._session.defer(change, why)
+        else:
+            self._session.ledger.approve_again(
+                change, resends_after(change), who=ACTOR, what=settlement.why
+            )

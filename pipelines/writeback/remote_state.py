@@ -157,6 +157,15 @@ def read_milestones(reader: KantataReader, ids: list[str]) -> dict[str, Mileston
     return {id_: state for page in pages for id_, state in _milestone_states(page)}
 
 
+def read_milestone(reader: KantataReader, id_: str) -> MilestoneState | None:
+    """Read from Kantata the state of one milestone, by its id alone; None if it cannot be read."""
+    try:
+        page = fetch_one(reader, id_)
+    except NOT_ALLOWED:
+        return None
+    return dict(_milestone_states(page)).get(id_) if page else None
+
+
 def _milestone_states(page: Page) -> Iterator[tuple[str, MilestoneState]]:
     """Yield the id and the state of each milestone on a page that Kantata returned."""
     invoices = page.side_loaded.get("invoices", {})

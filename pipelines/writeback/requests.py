@@ -6,6 +6,8 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
 from warehouse.reader import QueryRefused, WarehouseReader
 
-from .fields import FOR_CREATE
+from .fields import FOR_CREATE, plain_id
 
 _COLUMNS = ("action", "milestone_id", "id", *FOR_CREATE, "reason")
 
@@ -58,7 +60,8 @@ def single_request(
         if not equals or name.strip() in fields:
             raise ChangeRefused(f"--set {assignment}: write it as NAME=VALUE, each name once")
         fields[name.strip()] = value
-    return ChangeRequest(action, milestone_id, fields, reason)
+    id_ = None if milestone_id is None else plain_id(milestone_id)
+    return ChangeRequest(action, id_, fields, reason)
 
 
 def requests_from_csv(path: Path, reason: str) -> list[ChangeRequest]:
@@ -107,19 +110,30 @@ def requests_from_query(reader: WarehouseReader, sql: str, reason: str) -> list[
         columns, found = reader.run_untrusted(sql)
     except QueryRefused as error:
         raise ChangeRefused(f"the query failed: {error}") from None
-    rows = [
-        _Row(f"row {number}", dict(zip(columns, map(_text, row), strict=True)))
-        for number, row in enumerate(found, start=1)
-    ]
+    rows, problems = [], []
+    for number, row in enumerate(found, start=1):
+        try:
+            cells = {name: _text(name, value) for name, value in zip(columns, row, strict=True)}
+            rows.append(_Row(f"row {number}", cells))
+        except ChangeRefused as error:
+            problems.append(f"row {number}: {error}")
+    refuse_problems(problems, "the query: nothing was proposed")
     requests = _requests(columns, rows, reason=reason, source="the query")
     if not requests:
         raise ChangeRefused("the query selects no rows, so there is nothing to propose")
     return requests
 
 
-def _text(value: object) -> str:
-    """Return a cell of a change request as text; empty for null."""
-    return "" if value is None else str(value)
+def _text(name: str, value: object) -> str:
+    """Return a cell of a change request as text, empty for null; refuse what has no plain text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal, date)):
+        raise ChangeRefused(
+            f"{name} is {value!r}, which is neither a text nor a number nor a date: cast it in the "
+            "query"
+        )
+    return str(value)
 
 
 def _requests(
@@ -160,7 +174,7 @@ def _request(row: _Row, reason: str) -> ChangeRequest:
     action = values.pop("action", Action.UPDATE.value)
     if action not in list(Action):
         raise ChangeRefused(f"{where}: the action is {action!r}; use create, update or delete")
-    ids = {values.pop(name, "") for name in ("milestone_id", "id")} - {""}
+    ids = {plain_id(values.pop(name, "")) for name in ("milestone_id", "id")} - {""}
     if len(ids) > 1:
         raise ChangeRefused(f"{where}: it names two milestones, {' and '.join(sorted(ids))}")
     reason = values.pop("reason", reason)

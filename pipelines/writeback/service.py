@@ -31,6 +31,7 @@ from warehouse.target import Target
 
 from .dry_run import dry_run
 from .ledger_access import open_ledger, read_warehouse
+from .manual_settlement import Finding, settle_by_hand
 from .plan import Step
 from .push import push
 from .push_session import PushSession
@@ -108,10 +109,20 @@ def reconcile_changes(
     target: Target,
     observer: RunObserver,
     now: Now,
+    finding: Finding | None = None,
 ) -> PushResult:
     """Run the write-back without sending: reconcile changes, sync back and copy the ledger.
 
+    Args:
+        kantata: The address of Kantata, and the token.
+        settings: The settings in ``[push]``.
+        target: The warehouse.
+        observer: Is informed of the progress.
+        now: Returns this machine's time, UTC.
+        finding: What a person found out about one change; None to look for all.
+
     Raises:
+        ChangeRefused: If the change cannot be settled as the person found it.
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
             push is running.
     """
@@ -126,7 +137,10 @@ def reconcile_changes(
         origin = _warehouse_origin(target, None)
         with closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader:
             session = _session(ledger, reader, settings, origin)
-            reconcile(session)
+            if finding is None:
+                reconcile(session)
+            else:
+                settle_by_hand(session, finding)
         sync_back(session, kantata=kantata, warehouse=locked(target), observer=observer, now=now)
     return session.result
 

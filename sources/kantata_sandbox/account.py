@@ -65,6 +65,8 @@ class Account(Store):
             record |= {"id": id_, "workspace_id": workspace["id"]}
             self.true_milestones[id_] = record
             self.creation_order.add(id_, moment)
+            if self.list_lag:
+                self.listed_at[id_] = now + self.list_lag
             self.feed.emit("BillingMilestone", "created", now, after=record)
             if isinstance(reference, Mapping):
                 self.save_reference(id_, dict(reference))
@@ -253,7 +255,15 @@ class Account(Store):
         Unknown. Worst case: the counts agree with what is left, and each can be read by its id.
         """
         with self.change():
-            self.unlisted = set(ids)
+            self.stale = set(ids)
+
+    def set_list_lag(self, seconds: int) -> None:
+        """Show milestones that are created from now on in lists only after some seconds.
+
+        Unknown. Worst case: neither lists nor their references show what a POST has just created.
+        """
+        with self.change():
+            self.list_lag = seconds
 
     def show_workspace(self, id: str) -> None:
         """Let the token's user see a project again."""

@@ -109,6 +109,8 @@ def external_references(store: Store, query: Query) -> list[Record]:
     checks += [_equals(name, query[name]) for name in _REFERENCE_FILTERS if query.get(name)]
     if store.hidden:
         checks.append(lambda row: store.sees_milestone(str(row["subject_id"])))
+    if unlisted := store.unlisted:
+        checks.append(lambda row: str(row["subject_id"]) not in unlisted)
     rows = _references_of(store, query)
     orders = ("created_at", "last_synced_at")
     return select(rows, checks, query, orders, "last_synced_at:desc")

@@ -57,8 +57,8 @@ def _checks(store: Store, query: Query) -> Iterator[Check]:
     """Yield the checks of the milestone filters in a query."""
     if store.hidden:
         yield lambda row: store.sees(row["workspace_id"])
-    if store.unlisted:
-        yield lambda row: row["id"] not in store.unlisted
+    if unlisted := store.unlisted:
+        yield lambda row: row["id"] not in unlisted
     for name, field in (("story_ids", "story_id"), ("workspace_ids", "workspace_id")):
         if query.get(name):
             yield _one_of(field, frozenset(csv(query[name])))

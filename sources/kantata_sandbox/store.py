@@ -42,8 +42,12 @@ class Store:
         self.references_of: defaultdict[str, list[str]] = defaultdict(list)
         self.hidden: set[str] = set()
         """Workspaces which the token's user may not see."""
-        self.unlisted: set[str] = set()
+        self.stale: set[str] = set()
         """Milestones that lists leave out, though each can be read by its id."""
+        self.listed_at: dict[str, int] = {}
+        """When lists begin to show a milestone, in seconds since 1970."""
+        self.list_lag = 0
+        """How many seconds later than they exist new milestones are in lists."""
         self.extra_maps: dict[str, dict[str, Record]] = {}
         """Records side-loaded with every page of milestones, by their type."""
         self._last_id: dict[str, int] = defaultdict(lambda: 1_000)
@@ -64,6 +68,12 @@ class Store:
         """Return an id of this kind that the store never used before."""
         self._last_id[kind] += 1
         return str(self._last_id[kind])
+
+    @property
+    def unlisted(self) -> frozenset[str]:
+        """Milestones that lists leave out now, though each can be read by its id."""
+        now = self.clock.now()
+        return frozenset(self.stale | {id_ for id_, at in self.listed_at.items() if at > now})
 
     def reserve_ids(self, kind: str, last: int) -> None:
         """Mark ids of this kind up to `last` as used in the store."""

@@ -25,7 +25,7 @@ from tests.support.processes import run_milestones, start_function
 from tests.support.sampling import sample
 from tests.support.writing_desk import Desk
 from warehouse.ledger.change import Action, Change, Event, Status
-from warehouse.ledger.store import connect_ledger
+from warehouse.ledger.connection import connect_ledger
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "pipelines" / "PRODUCTION.md").read_text()

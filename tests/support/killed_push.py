@@ -23,8 +23,8 @@ from sources.kantata.api.writer import KantataWriter
 from tests.support.kill_points import DIED, code_of
 from tests.support.processes import start_function
 from tests.support.writing_desk import Desk
+from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.push_lock import push_lock
-from warehouse.ledger.store import connect_ledger
 
 # Every function of their modules is traced; these must be reached.
 MODULES = (
@@ -40,9 +40,9 @@ MODULES = (
     "pipelines.writeback.push:Pusher._send",
     "pipelines.writeback.push:Pusher._write",
     "pipelines.writeback.push:Pusher.run",
-    "pipelines.writeback.push:_FailureStreak.__init__",
-    "pipelines.writeback.push:_FailureStreak.add",
-    "pipelines.writeback.push:_FailureStreak.end",
+    "pipelines.writeback.failure_streak:FailureStreak.__init__",
+    "pipelines.writeback.failure_streak:FailureStreak.add",
+    "pipelines.writeback.failure_streak:FailureStreak.end",
     "pipelines.writeback.push:_describe",
     "pipelines.writeback.push:_done",
     "pipelines.writeback.push:_send_once",
@@ -54,6 +54,7 @@ MODULES = (
     "pipelines.writeback.push_session:PushSession.finish",
     "pipelines.writeback.push_session:PushSession.transition",
     "pipelines.writeback.push_session:PushSession.now",
+    "pipelines.writeback.push_session:PushSession.plan",
     "pipelines.writeback.push_session:PushSession.open",
     "pipelines.writeback.push_session:PushSession.recording_errors",
     "pipelines.writeback.push_session:chunks",
@@ -75,6 +76,8 @@ FUNCTIONS = (
     "warehouse.ledger.store:Ledger.transition",
     "warehouse.ledger.store:Ledger.mark_sending",
     "warehouse.ledger.store:Ledger._add_event",
+    "warehouse.ledger.event_log:add_event",
+    "warehouse.ledger.verification:untrusted_changes",
     "warehouse.ledger.push_lock:push_lock",
     "sources.kantata.api.responses:write_result",
     "sources.kantata.api.responses:created_id",

@@ -12,7 +12,8 @@ from typing import Any
 import psycopg2
 
 from warehouse.ledger.change import Action, Draft
-from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.ledger.connection import connect_ledger
+from warehouse.ledger.store import Ledger
 
 
 @dataclass

@@ -29,9 +29,9 @@ from sources.kantata.schema import Kind
 from sources.kantata.transform.fingerprint import digest, mark, row_hash, with_kept
 from warehouse.errors import WarehouseError
 from warehouse.ledger.change import TRANSITIONS, Action, Draft, Status, duplicate_fields
+from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.schema import LEDGER_VERSION, PUSH_LOCK_KEY
-from warehouse.ledger.store import connect_ledger
 from warehouse.models.build import Severity
 from warehouse.raw.runs import RunStatus
 from warehouse.raw.schema import WAREHOUSE_VERSION

@@ -15,7 +15,7 @@ from tests.support.job import Job
 from warehouse.account import AccountBinding
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
 from warehouse.ledger.account_binding import bind_account
-from warehouse.ledger.store import connect_ledger
+from warehouse.ledger.connection import connect_ledger
 
 BINDINGS = "select address, account_id from kantata.account_bindings order by bound_at"
 FIGURES = "select count(*), sum(amount_in_cents), count(deleted_at) from kantata.billing_milestones"

@@ -12,7 +12,7 @@ import pytest
 from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
-from warehouse.ledger.store import connect_ledger
+from warehouse.ledger.connection import connect_ledger
 
 
 @pytest.fixture

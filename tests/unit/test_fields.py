@@ -21,6 +21,7 @@ TAKEN = {
     "billing on a date": ("billing_type", "fixed_date", "fixed_date"),
     "billing on completion": ("billing_type", "upon_completion", "upon_completion"),
     "a task": ("story_id", "12", "12"),
+    "a task with zeros before its id": ("story_id", "001005", "1005"),
     "a project": ("workspace_id", "3", "3"),
     "an id of twenty digits": ("workspace_id", "9" * 20, "9" * 20),
     "a title": ("title", "Go-live", "Go-live"),

@@ -349,7 +349,7 @@ def matches(step: Step, change: Change, wanted: Expected) -> bool:
 @pytest.mark.parametrize(("change", "live", "wanted"), PLANS.values(), ids=PLANS)
 def test_plan(change: Change, live: AccountState, wanted: Expected) -> None:
     """Each approved change has one step, which depends only on the account."""
-    (step,) = build_plan([change], live, {})
+    (step,) = build_plan([change], live, untrusted={}, not_again={})
     assert type(step) is wanted.kind
     assert matches(step, change, wanted), step
 
@@ -551,7 +551,7 @@ UNKNOWN_PLANS = {
 @pytest.mark.parametrize(("change", "live", "wanted"), UNKNOWN_PLANS.values(), ids=UNKNOWN_PLANS)
 def test_plan_of_an_unknown_outcome(change: Change, live: AccountState, wanted: Expected) -> None:
     """The plan of a change with an unknown outcome follows its settlement."""
-    (step,) = build_plan([change], live, {})
+    (step,) = build_plan([change], live, untrusted={}, not_again={})
     assert type(step) is wanted.kind
     assert matches(step, change, wanted), step
 
@@ -569,17 +569,21 @@ UNTRUSTED = {
 @pytest.mark.parametrize(("change", "live"), UNTRUSTED.values(), ids=UNTRUSTED)
 def test_plan_of_a_change_that_its_history_belies(change: Change, live: AccountState) -> None:
     """A change whose history does not show an approval is a conflict, whatever the account says."""
-    (step,) = build_plan([change], live, {change.change_id: "nobody approved it"})
+    (step,) = build_plan(
+        [change], live, untrusted={change.change_id: "nobody approved it"}, not_again={}
+    )
     assert step == Conflict(change, "nobody approved it")
 
 
 def test_plan_has_one_step_for_each_change_in_order() -> None:
     """Steps follow the changes, and do not depend on each other."""
     changes = [delete(), create(), update(change_id="c2"), sent(update(), change_id="c3")]
-    steps = build_plan(changes, account(created={"c1": frozenset({"31"})}), {})
+    steps = build_plan(
+        changes, account(created={"c1": frozenset({"31"})}), untrusted={}, not_again={}
+    )
     assert [step.change for step in steps] == changes
     assert [type(step) for step in steps] == [Write, NoOp, Write, Write]
-    assert build_plan([], account(), {}) == []
+    assert build_plan([], account(), untrusted={}, not_again={}) == []
 
 
 UNKNOWN = {
@@ -692,7 +696,7 @@ LIMITS = {
 @pytest.mark.parametrize(("max_changes", "wanted"), LIMITS.values(), ids=LIMITS)
 def test_limit_of_changes(max_changes: int, wanted: list[type[Step]]) -> None:
     """What goes beyond the limit is deferred."""
-    steps = build_plan([update(), delete()], account(), {})
+    steps = build_plan([update(), delete()], account(), untrusted={}, not_again={})
     assert [type(step) for step in limit_steps(steps, max_changes)] == wanted
 
 
@@ -707,6 +711,6 @@ def test_what_counts_towards_the_limit() -> None:
         update(change_id="last"),
     ]
     live = account(unreadable=unreadable, deleted=frozenset({"9"}))
-    limited = limit_steps(build_plan(changes, live, {}), 2)
+    limited = limit_steps(build_plan(changes, live, untrusted={}, not_again={}), 2)
     assert [type(step) for step in limited] == [Deferred, Conflict, NoOp, Write, Deferred]
     assert next(step.why for step in limited if isinstance(step, Deferred)) == "no permission"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +13,10 @@ from pipelines.writeback.requests import (
     ChangeRequest,
     refuse_problems,
     requests_from_csv,
+    requests_from_query,
     single_request,
 )
+from warehouse.database import QueryResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
 
@@ -89,6 +94,7 @@ FILES = {
     ),
     "an empty cell sets nothing": ("id,title,story_id\n7,,12\n", [request(story_id="12")]),
     "a cell of spaces sets nothing": ("id,title,story_id\n7,  ,12\n", [request(story_id="12")]),
+    "zeros before an id": ("id,story_id\n007,12\n", [request(story_id="12")]),
     "spaces around a cell do not count": ("id,title\n 7 , A \n", [request(title="A")]),
     "semicolons, as a European Excel writes them": ("id;title\n7;A, b\n", [request(title="A, b")]),
     "a semicolon in a cell is text": ('id,"title"\n7,A;b\n', [request(title="A;b")]),
@@ -176,3 +182,44 @@ def test_problems_are_refused_together(problems: list[str], head: str, message: 
     with pytest.raises(ChangeRefused) as refused:
         refuse_problems(problems, head)
     assert str(refused.value) == message
+
+
+class _Result:
+    """A warehouse whose query has one row."""
+
+    source = "nowhere"
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        raise AssertionError(sql)
+
+    def records(self, sql: str) -> list[dict[str, Any]]:
+        raise AssertionError(sql)
+
+    def run_untrusted(self, sql: str) -> QueryResult:
+        assert sql
+        return QueryResult(["id", "title"], [("7", self.value)])
+
+
+CELLS = {
+    "a text": ("A", "A"),
+    "a whole number": (12, "12"),
+    "an exact number": (Decimal("1.50"), "1.50"),
+    "a date": (date(2027, 1, 31), "2027-01-31"),
+}
+
+
+@pytest.mark.parametrize(("value", "text"), CELLS.values(), ids=CELLS)
+def test_cells_of_a_query(value: object, text: str) -> None:
+    """Texts, numbers and dates have a plain text."""
+    (found,) = requests_from_query(_Result(value), "select", WHY)
+    assert found == request(where="row 1", title=text)
+
+
+@pytest.mark.parametrize("value", [True, False, ["A"], {"a": 1}, b"A", ("A",)], ids=repr)
+def test_cells_without_a_text(value: object) -> None:
+    """What would become a text that nobody wrote is refused, with its row and column."""
+    with pytest.raises(ChangeRefused, match=r"row 1: title is .* neither a text nor a number"):
+        requests_from_query(_Result(value), "select", WHY)

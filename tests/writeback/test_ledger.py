@@ -18,8 +18,9 @@ from warehouse.errors import (
     WarehouseUnwritable,
 )
 from warehouse.ledger.change import OPEN, TRANSITIONS, Action, Change, Status
+from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.schema import LEDGER_VERSION
-from warehouse.ledger.store import Ledger, connect_ledger
+from warehouse.ledger.store import Ledger
 
 # The transitions that lead to each status.
 STEPS = {

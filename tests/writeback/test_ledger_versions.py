@@ -15,9 +15,9 @@ from warehouse.account import AccountBinding
 from warehouse.errors import WarehouseUnwritable
 from warehouse.ledger.account_binding import bind_account, bound_account
 from warehouse.ledger.change import Status
+from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.schema import LEDGER_VERSION
-from warehouse.ledger.store import connect_ledger
 
 HERE = Path(__file__).parent
 # Queries that describe the schema of a ledger.

@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from warehouse.errors import ChangeRefused
 
 from . import schema
 from .chain import Link, RecordedEvent
 from .change import OPEN, TRANSITIONS, Change, Draft, Event, Status
-from .engine import create_ledger_engine, ledger_failure, missing_ledger_message
 from .event_log import add_event, lock_chain, read_history, read_links
 from .rows import change_from_row, draft_values
 from .trust import approval_words, normalized_name
@@ -252,11 +251,42 @@ class Ledger:
         Raises:
             ChangeRefused: If its status is no longer unknown.
         """
+        self._update_unknown(change, {"sent_at": at.isoformat()}, who=who, what=what)
+        return self.change(change.change_id)
+
+    def _update_unknown(
+        self, change: Change, values: Mapping[str, object], *, who: str, what: str
+    ) -> None:
+        """Update columns of an unknown change in the ledger, with a remark."""
         with self.transaction():
-            if not self._update(change.change_id, Status.UNKNOWN, {"sent_at": at.isoformat()}):
+            if not self._update(change.change_id, Status.UNKNOWN, values):
                 raise ChangeRefused(f"change {change.change_id} is no longer unknown")
             self._add_remark(change, who, what)
-        return self.change(change.change_id)
+
+    def record_look(self, change: Change, at: datetime, *, who: str, what: str) -> None:
+        """Record in the ledger that an unknown create was looked for and not found, the first time.
+
+        Raises:
+            ChangeRefused: If its status is no longer unknown.
+        """
+        self._update_unknown(change, {"looked_at": at.isoformat()}, who=who, what=what)
+
+    def approve_again(self, change: Change, resends: int, *, who: str, what: str) -> Change:
+        """Approve an unknown create in the ledger again, since it was not found.
+
+        Args:
+            change: The change as it was read.
+            resends: How often it has been approved again, this time included.
+            who: The program that looked for it.
+            what: What it found, in words.
+
+        Raises:
+            ChangeRefused: If its status is no longer unknown.
+        """
+        return self.transition(
+            change, Status.APPROVED, who=who, what=what, sent_at=None, looked_at=None,
+            resends=resends,
+        )  # fmt: skip
 
     def add_remark(self, change: Change, *, who: str, what: str) -> None:
         """Add an event to a change in the ledger without changing its status."""
@@ -281,45 +311,3 @@ class Ledger:
             self.connection, change, at=self.now(), before=before, who=who, what=what,
             request_id=request_id,
         )  # fmt: skip
-
-
-def ledger_exists(url: str) -> bool:
-    """Return whether there is a ledger at this URL, without creating it.
-
-    Raises:
-        WarehouseError: If its database cannot be asked.
-    """
-    if missing_ledger_message(url):
-        return False
-    engine = create_ledger_engine(url)
-    try:
-        with closing(engine.connect()) as connection:
-            return schema.exists(connection)
-    except DBAPIError as error:
-        raise ledger_failure(error, engine.url) from error
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
-    """Open a ledger, and create it if there is none.
-
-    Args:
-        url: ``sqlite:///path`` or ``postgresql://user:password@host:5432/database``.
-        now: Returns the current time, UTC.
-
-    Raises:
-        WarehouseMisconfigured: If the URL is invalid, or a later release wrote the ledger.
-        WarehouseUnwritable: If the SQLite file cannot be written.
-        WarehouseUnavailable: If the database does not answer.
-    """
-    engine = create_ledger_engine(url)
-    try:
-        with ExitStack() as stack:
-            stack.callback(engine.dispose)
-            connection = stack.enter_context(engine.connect())
-            schema.prepare_ledger(connection)
-            yield Ledger(connection, now)
-    except DBAPIError as error:
-        raise ledger_failure(error, engine.url) from error

@@ -1,0 +1,55 @@
+"""Connecting to a ledger, which is created if there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
+
+from sqlalchemy.exc import DBAPIError
+
+from . import schema
+from .engine import create_ledger_engine, ledger_failure, missing_ledger_message
+from .store import Ledger
+
+
+def ledger_exists(url: str) -> bool:
+    """Return whether there is a ledger at this URL, without creating it.
+
+    Raises:
+        WarehouseError: If its database cannot be asked.
+    """
+    if missing_ledger_message(url):
+        return False
+    engine = create_ledger_engine(url)
+    try:
+        with closing(engine.connect()) as connection:
+            return schema.exists(connection)
+    except DBAPIError as error:
+        raise ledger_failure(error, engine.url) from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
+    """Open a ledger, and create it if there is none.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://user:password@host:5432/database``.
+        now: Returns the current time, UTC.
+
+    Raises:
+        WarehouseMisconfigured: If the URL is invalid, or a later release wrote the ledger.
+        WarehouseUnwritable: If the SQLite file cannot be written.
+        WarehouseUnavailable: If the database does not answer.
+    """
+    engine = create_ledger_engine(url)
+    try:
+        with ExitStack() as stack:
+            stack.callback(engine.dispose)
+            connection = stack.enter_context(engine.connect())
+            schema.prepare_ledger(connection)
+            yield Ledger(connection, now)
+    except DBAPIError as error:
+        raise ledger_failure(error, engine.url) from error

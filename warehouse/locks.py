@@ -31,7 +31,7 @@ _RUN_LOCK_KEY = (0x6D696C65, 1)  # "mile" in ASCII, and the number of this lock
 SHORTEST_WAIT = 2.0  # seconds; `milestones status` holds the lock briefly
 _POLL_INTERVAL = 0.1  # seconds
 _BUSY = "another run is in progress:"
-_BUSY_READING = "the warehouse is being read, for example by a long `milestones propose --query`"
+_BUSY_READING = "the warehouse is being read by another command"
 Note = Callable[[str], None]
 # A machine that loses power does not close its connection: with these settings the server notices
 # within a minute, and frees the lock.

@@ -1,17 +1,16 @@
-"""Reading the warehouse without disturbing a run, also by SQL that somebody else wrote."""
+"""Reading the warehouse without disturbing a run."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
-from dlt.destinations.exceptions import DatabaseException
 
-from warehouse.database import Database, QueryResult, connect, driver_message
+from warehouse.database import Database, connect, driver_message
 from warehouse.errors import NoWarehouse, WarehouseBusy, WarehouseError
 from warehouse.locks import file_lock
 
@@ -22,7 +21,6 @@ _HAS_MILESTONES = (
     "select 1 from information_schema.tables "
     "where table_schema = 'kantata' and table_name = 'billing_milestones'"
 )
-_ONE_SELECT = "it must be a single select that only reads the warehouse"
 # A query may read the warehouse's file only: no other file, and no variable of this program.
 _READ_ONLY = {
     "autoinstall_known_extensions": False,
@@ -33,23 +31,7 @@ _READ_ONLY = {
 # In every time zone of the machine, a query gives the same days. DuckDB accepts this setting only
 # when the connection is open, so the configuration is locked after it.
 _PINNED = "set timezone = 'UTC'; set lock_configuration = true"
-# A superuser's query could write files on the server; pg_read_all_data can only read tables.
-_DROP_SUPERUSER = (
-    "select set_config('role', rolname, true) from pg_roles "
-    "where rolname = 'pg_read_all_data' and current_setting('is_superuser') = 'on'"
-)
-# The text is passed as a value, never as part of our own statement; a cursor takes a single query.
-_OPEN_CURSOR = """
-do $$
-declare asked refcursor := 'milestones_asked';
-begin open asked no scroll for execute current_setting('milestones.asked'); end
-$$
-"""
 _IDS_PER_QUERY = 500
-
-
-class QueryRefused(Exception):
-    """The given text is not a query that only reads, or the query fails."""
 
 
 class WarehouseReader(Protocol):
@@ -64,13 +46,6 @@ class WarehouseReader(Protocol):
 
     def records(self, sql: str) -> list[dict[str, Any]]:
         """Read the warehouse with a query; return its rows as dictionaries, by column name."""
-
-    def run_untrusted(self, sql: str) -> QueryResult:
-        """Read the warehouse with somebody else's query; return its columns and rows.
-
-        Raises:
-            QueryRefused: If it is not a single query that only reads the warehouse, or it fails.
-        """
 
 
 @contextmanager
@@ -140,22 +115,6 @@ class _PostgresReader:
         self.rows = database.rows
         self.records = database.records
 
-    def run_untrusted(self, sql: str) -> QueryResult:
-        """Read Postgres with somebody else's query, in a cursor and without superuser rights."""
-        _check_text(sql)
-        try:
-            # The rollback undoes what the query sets; it cannot make the transaction writable.
-            self._database.execute("savepoint asked")
-            self._database.execute(_DROP_SUPERUSER)
-            self._database.execute("select set_config('milestones.asked', %s, true)", sql)
-            self._database.execute(_OPEN_CURSOR)
-            result = self._database.query("fetch all from milestones_asked")
-            self._database.execute("rollback to savepoint asked")
-        except DatabaseException as error:
-            message = driver_message(error)
-            raise QueryRefused(_ONE_SELECT if "as cursor" in message else message) from None
-        return result
-
 
 class _DuckDBReader:
     """Reads a DuckDB file, opened read-only."""
@@ -174,33 +133,29 @@ class _DuckDBReader:
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def run_untrusted(self, sql: str) -> QueryResult:
-        """Read the DuckDB file with somebody else's query, if it is a single select."""
-        _check_text(sql)
-        try:
-            kinds = [statement.type for statement in self._connection.extract_statements(sql)]
-            if kinds != [duckdb.StatementType.SELECT]:
-                raise QueryRefused(_ONE_SELECT)
-            cursor = self._connection.execute(sql)
-            columns = [column[0] for column in cursor.description or ()]
-            return QueryResult(columns, cursor.fetchall())
-        except duckdb.Error as error:
-            raise QueryRefused(driver_message(error)) from None
-
-
-def _check_text(sql: str) -> None:
-    """Check that a query for a reader is text in UTF-8 without null characters."""
-    try:
-        sql.encode()
-    except UnicodeEncodeError:
-        raise QueryRefused("it is not text in UTF-8") from None
-    if "\0" in sql:
-        raise QueryRefused("it contains a null character")
-
 
 @contextmanager
 def _open_duckdb(path: Path, source: str = "") -> Iterator[WarehouseReader]:
-    """Open a reader of a DuckDB file, whose queries can read no other file."""
+    """Open a reader of a DuckDB file."""
+    with _connected(path) as connection:
+        yield _DuckDBReader(connection, source or str(path))
+
+
+def open_published(target: Target) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    """Open the published file to be read by a query that can read no other file.
+
+    Raises:
+        WarehouseError: If it does not exist, or cannot be read.
+    """
+    assert target.published  # noqa: S101 - only DuckDB publishes
+    if not target.published.exists():
+        raise WarehouseError(f"there is no {target.published}: `milestones sync` publishes it")
+    return _connected(target.published)
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect to a DuckDB file for a reader, whose queries can read no other file."""
     try:
         connection = duckdb.connect(str(path), read_only=True, config=dict(_READ_ONLY))
     except duckdb.Error as error:
@@ -210,7 +165,7 @@ def _open_duckdb(path: Path, source: str = "") -> Iterator[WarehouseReader]:
             connection.execute(_PINNED)
             if not connection.execute(_HAS_MILESTONES).fetchall():
                 raise WarehouseError(f"{path} {NO_MILESTONES_YET}")
-            yield _DuckDBReader(connection, source or str(path))
+            yield connection
     except duckdb.Error as error:
         raise WarehouseError(f"cannot read {path}: {driver_message(error)}") from None
 

@@ -27,6 +27,8 @@ class Target:
         published: The DuckDB file for readers; None for Postgres.
         timezone: ``reporting_timezone``: it decides which day is today in the marts, and where a
             month begins.
+        reader_credentials: The URL of a Postgres role that can only read, for proposers' queries;
+            empty if it is not configured.
         address: The server and database of Postgres, for people; empty for DuckDB.
     """
 
@@ -38,6 +40,7 @@ class Target:
     loader: Path | None = None
     published: Path | None = None
     timezone: str = "UTC"
+    reader_credentials: str = field(default="", repr=False)
     address: str = ""
 
     @cached_property

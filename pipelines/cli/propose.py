@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from pipelines.writeback.proposals import ProposalResult
     from pipelines.writeback.requests import ChangeRequest
-    from warehouse.reader import WarehouseReader
+    from warehouse.target import Target
 
 propose = typer.Typer(
     no_args_is_help=False,
@@ -60,6 +61,7 @@ def propose_many(
 ) -> None:
     """Propose many changes, unless a command for one change follows."""
     from pipelines.writeback.requests import requests_from_csv, requests_from_query
+    from warehouse.proposer_query import run_proposer_query
 
     with handle_errors(as_json):
         if context.invoked_subcommand is not None:
@@ -70,10 +72,10 @@ def propose_many(
                 "nothing to propose: add update, create, delete, --from FILE or --query SQL"
             )
 
-        def read_requests(reader: WarehouseReader) -> list[ChangeRequest]:
+        def read_requests(target: Target) -> list[ChangeRequest]:
             if file is not None:
                 return requests_from_csv(file, reason)
-            return requests_from_query(reader, query or "", reason)
+            return requests_from_query(partial(run_proposer_query, target), query or "", reason)
 
         results = _propose(destination, read_requests, who=who, allow_duplicate=allow_duplicate)
         if as_json:
@@ -179,7 +181,7 @@ def _propose_one(
 
 def _propose(
     destination: Warehouse | None,
-    read_requests: Callable[[WarehouseReader], list[ChangeRequest]],
+    read_requests: Callable[[Target], list[ChangeRequest]],
     *,
     who: str | None,
     allow_duplicate: bool,
@@ -192,6 +194,7 @@ def _propose(
     from warehouse.reader import open_reader
 
     target = configured_target(destination)
+    requests = read_requests(target)  # first: a query may take long, and locks nothing
     with (
         open_reader(target) as reader,
         open_ledger(target, reader=reader, create=True) as ledger,
@@ -199,7 +202,7 @@ def _propose(
         return propose_changes(
             ledger,
             reader,
-            read_requests(reader),
+            requests,
             proposer=current_actor(who),
             allow_duplicate=allow_duplicate,
         )

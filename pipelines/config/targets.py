@@ -82,6 +82,8 @@ def check_warehouse_settings() -> None:
     _published_file()
     if url := setting("ledger.url"):
         check_ledger_url(url)
+    if url := setting("warehouse.reader_credentials"):
+        check_postgres_url(url, "WAREHOUSE__READER_CREDENTIALS")
 
 
 def _timezone() -> str:
@@ -198,6 +200,7 @@ def _postgres_target() -> Target:
         find_ledger=partial(_ledger_url, None),
         folder=Path(LOADER_FILE).parent,
         stem="postgres",
+        reader_credentials=setting("warehouse.reader_credentials"),
         address=address,
     )
 

@@ -30,6 +30,7 @@ from warehouse.errors import (
 )
 from warehouse.lineage import check_files, published_state
 from warehouse.locks import file_lock
+from warehouse.proposer_query import check_reader
 from warehouse.raw.account_binding import read_origin
 from warehouse.raw.summary import count_milestones
 from warehouse.reader import open_reader
@@ -175,6 +176,7 @@ def _warehouse(target: Target) -> CheckResult:
             with connect(target.destination) as database:
                 database.check_rights()
                 database.check_load_connection()
+                check_reader(target)
                 count = count_milestones(database)
     except LocksUnsupported as error:
         return CheckResult("warehouse", str(error), error.exit_code)

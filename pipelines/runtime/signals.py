@@ -126,21 +126,22 @@ def in_thread(work: Callable[[], object]) -> None:
         BaseException: Any error of the work.
     """
     errors: list[BaseException] = []
+    done = threading.Event()  # Thread.join takes a thread for ended if a signal interrupts it
 
     def run() -> None:
         try:
             work()
         except BaseException as error:  # raised again in the main thread
             errors.append(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=run, name="load", daemon=True)
-    thread.start()
+    threading.Thread(target=run, name="load", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        done.wait()
     except Stopped as stopped:
         _stop_dlt(stopped.signum)
-        thread.join(_DRAIN_SECONDS)
+        done.wait(_DRAIN_SECONDS)
         raise
     if errors:
         raise errors[0]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from warehouse.database import QueryResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action
-from warehouse.reader import QueryRefused, WarehouseReader
+from warehouse.proposer_query import QueryRefused
 
 from .fields import FOR_CREATE, plain_id
 
@@ -95,11 +96,13 @@ def requests_from_csv(path: Path, reason: str) -> list[ChangeRequest]:
     return requests
 
 
-def requests_from_query(reader: WarehouseReader, sql: str, reason: str) -> list[ChangeRequest]:
+def requests_from_query(
+    run: Callable[[str], QueryResult], sql: str, reason: str
+) -> list[ChangeRequest]:
     """Read change requests from a query of the warehouse; its columns are those of a file.
 
     Args:
-        reader: The warehouse.
+        run: Runs a query on the warehouse.
         sql: One select, written by a person.
         reason: The reason for rows without one.
 
@@ -107,7 +110,7 @@ def requests_from_query(reader: WarehouseReader, sql: str, reason: str) -> list[
         ChangeRefused: If the query fails, or has unknown columns or wrong rows.
     """
     try:
-        columns, found = reader.run_untrusted(sql)
+        columns, found = run(sql)
     except QueryRefused as error:
         raise ChangeRefused(f"the query failed: {error}") from None
     rows, problems = [], []

@@ -14,6 +14,7 @@ import pytest
 
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
+from tests.support.postgres import reader_of
 from tests.support.processes import COMMAND, ROOT, run_milestones
 
 
@@ -54,7 +55,9 @@ def test_the_time_zone_of_the_machine_may_be_unknown(zone: str) -> None:
     assert json.loads(status.stdout)["proven_at"].endswith("+00:00")
 
 
-def test_a_query_gives_the_same_days_on_every_machine(job: Job) -> None:
+def test_a_query_gives_the_same_days_on_every_machine(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A proposer's query sees the days of UTC, whatever the machine and the server prefer."""
     with Sandbox(milestones=20) as sandbox:
         job.synced(sandbox)
@@ -66,6 +69,7 @@ def test_a_query_gives_the_same_days_on_every_machine(job: Job) -> None:
         }
     assert any(moment.hour >= 10 for moment in moments.values())  # in Kiritimati, the next day
     if job.name == "postgres":
+        monkeypatch.setenv("WAREHOUSE__READER_CREDENTIALS", reader_of(job.url))
         name = job.url.rpartition("/")[2]
         job.run(f"alter database {name} set timezone = 'Pacific/Kiritimati'")
     ids = ", ".join(f"'{id_}'" for id_ in moments)

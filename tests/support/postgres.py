@@ -216,3 +216,16 @@ def server_wide(server: str) -> Iterator[Any]:
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor
+
+
+def reader_of(url: str) -> str:
+    """Create a role that can only read the warehouse in a database; return its URL."""
+    name = f"reader_{uuid.uuid4().hex[:12]}"
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"create role {name} login password 'only reads'")
+        for schema in ("kantata", "kantata_stg", "kantata_marts"):
+            cursor.execute(f"create schema if not exists {schema}")
+            cursor.execute(f"grant usage on schema {schema} to {name}")
+            cursor.execute(f"grant select on all tables in schema {schema} to {name}")
+        connection.commit()
+    return f"postgresql://{name}:only%20reads@{url.partition('@')[2]}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -184,23 +184,9 @@ def test_problems_are_refused_together(problems: list[str], head: str, message: 
     assert str(refused.value) == message
 
 
-class _Result:
-    """A warehouse whose query has one row."""
-
-    source = "nowhere"
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        raise AssertionError(sql)
-
-    def records(self, sql: str) -> list[dict[str, Any]]:
-        raise AssertionError(sql)
-
-    def run_untrusted(self, sql: str) -> QueryResult:
-        assert sql
-        return QueryResult(["id", "title"], [("7", self.value)])
+def query_of(value: object) -> Callable[[str], QueryResult]:
+    """Return a warehouse in which each query has one row with this title."""
+    return lambda _: QueryResult(["id", "title"], [("7", value)])
 
 
 CELLS = {
@@ -214,7 +200,7 @@ CELLS = {
 @pytest.mark.parametrize(("value", "text"), CELLS.values(), ids=CELLS)
 def test_cells_of_a_query(value: object, text: str) -> None:
     """Texts, numbers and dates have a plain text."""
-    (found,) = requests_from_query(_Result(value), "select", WHY)
+    (found,) = requests_from_query(query_of(value), "select", WHY)
     assert found == request(where="row 1", title=text)
 
 
@@ -222,4 +208,4 @@ def test_cells_of_a_query(value: object, text: str) -> None:
 def test_cells_without_a_text(value: object) -> None:
     """What would become a text that nobody wrote is refused, with its row and column."""
     with pytest.raises(ChangeRefused, match=r"row 1: title is .* neither a text nor a number"):
-        requests_from_query(_Result(value), "select", WHY)
+        requests_from_query(query_of(value), "select", WHY)

@@ -11,6 +11,7 @@ from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
 from tests.support.ledgers import Kind
 from tests.support.office import Office
+from tests.support.postgres import reader_of
 from tests.support.writing_desk import Desk
 
 
@@ -38,6 +39,8 @@ def office(job: Job, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     monkeypatch.setenv("PUSH__ENABLED", "true")
     with Sandbox(milestones=100) as sandbox:
         job.synced(sandbox)
+        if job.name == "postgres":
+            monkeypatch.setenv("WAREHOUSE__READER_CREDENTIALS", reader_of(job.url))
         yield Office(job, sandbox)
 
 

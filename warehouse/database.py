@@ -23,6 +23,7 @@ from .errors import (
     WarehouseUnavailable,
     WarehouseUnwritable,
 )
+from .postgres_url import NO_IDLE_LIMITS
 
 DATASET = "kantata"
 STAGING, MARTS = f"{DATASET}_stg", f"{DATASET}_marts"
@@ -41,6 +42,7 @@ _CONNECTION_ERRORS = (
     "invalid sslmode value",
     "invalid value for parameter",
     "unrecognized configuration parameter",
+    "unsupported startup parameter",
     "is not currently accepting connections",
 )
 _CONFIGURATION_ERRORS = (
@@ -231,8 +233,11 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
     """
     try:
         client = _sql_client(destination)
-        _check_encoding(client.open_connection())
+        connection = client.open_connection()
         client.execute_sql("set timezone = 'UTC'")  # otherwise the server or its role decides
+        if hasattr(connection, "info"):
+            _check_encoding(connection)
+            client.execute_sql(NO_IDLE_LIMITS)
     except WarehouseError:
         client.close_connection()
         raise
@@ -277,13 +282,12 @@ def _sql_client(destination: Destination[Any, Any]) -> SqlClientBase[Any]:
 
 def _check_encoding(connection: Any) -> None:  # noqa: ANN401 - a driver's own
     """Refuse a Postgres database whose encoding cannot hold every text."""
-    if hasattr(connection, "info"):
-        encoding = connection.info.parameter_status("server_encoding")
-        if encoding != _ENCODING:
-            raise WarehouseMisconfigured(
-                f"the Postgres database has the encoding {encoding}, which cannot hold every name: "
-                "create one with ENCODING 'UTF8' TEMPLATE template0, and use that"
-            )
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != _ENCODING:
+        raise WarehouseMisconfigured(
+            f"the Postgres database has the encoding {encoding}, which cannot hold every name: "
+            "create one with ENCODING 'UTF8' TEMPLATE template0, and use that"
+        )
 
 
 def _is_database_error(error: BaseException) -> bool:

@@ -58,7 +58,7 @@ class WarehouseBusy(WarehouseError):
 
 
 class LocksUnsupported(WarehouseBusy):
-    """This system has no file locks, so it is not known whether a run is in progress."""
+    """The system or file system has no file locks, so nobody knows whether a run is in progress."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""The ways to name a Postgres database, for warehouse and ledger: all that libpq takes."""
+"""Connections to a Postgres database, for warehouse and ledger: every name that libpq takes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from .errors import WarehouseMisconfigured
 POSTGRES_URL_FORM = (
     "postgresql://user:password@host:5432/database. In a password write @ as %40, / as %2F, "
     "? as %3F, # as %23, : as %3A and % as %25."
+)
+# A run waits for Kantata while its connections are idle, and the server must not end them. Servers
+# before Postgres 14 do not know the first limit.
+NO_IDLE_LIMITS = (
+    "select set_config(name, '0', false) from pg_settings "
+    "where name in ('idle_session_timeout', 'idle_in_transaction_session_timeout')"
 )
 _SCHEME = re.compile(r"postgres(ql)?(\+psycopg2)?://")
 _UNKNOWN = re.compile(r'invalid (?:URI query parameter|connection option) ?"?:? ?"?([\w.]+)"')

@@ -58,6 +58,7 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
     if target.loader is None:
         with connect(target.destination) as database:
             database.execute("begin isolation level repeatable read read only")
+            database.execute("set local timezone = 'UTC'")  # behind a pooler, again
             if "billing_milestones" not in database.tables():
                 raise no_warehouse(target)
             yield _PostgresReader(database)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,7 +13,13 @@ import sqlalchemy as sa
 from pipelines.runtime.clock import Now
 from pipelines.sync.loader import load, reset_pipeline
 from pipelines.sync.pipeline import build_context
-from pipelines.sync.session import WarehouseLock, locked, open_existing, prepare_tables
+from pipelines.sync.session import (
+    WarehouseLock,
+    ensure_locked,
+    locked,
+    open_existing,
+    prepare_tables,
+)
 from sources.kantata import loaded_before
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
@@ -71,9 +78,11 @@ def migrate(
             _check_retired_ledger(source, target, now)
             rows = _copy(old, target_lock)
             changes, retired = _migrate_ledger(source, target, now)
+            ensure_locked(target_lock)
             with connect(target.destination) as new:
                 export.copy_by_sql(old, new)
         phase("building marts")
+        ensure_locked(target_lock)
         _build_marts(target)
         complete_move(source)
     return MigrationResult(rows=rows, changes=changes, old_ledger=retired)
@@ -97,7 +106,7 @@ def _copy(old: Database, lock: WarehouseLock) -> dict[str, int]:
     pipeline = reset_pipeline(lock.target)
     pipeline.sync_destination()
     pipeline.extract(loaded_before(export.raw_batches(old)), loader_file_format="parquet")
-    load(pipeline)
+    load(pipeline, partial(ensure_locked, lock))
     with connect(lock.target.destination) as new:
         expected, found = export.row_counts(old), export.row_counts(new)
         is_equal = {table: found.get(table, 0) for table in expected} == expected

@@ -14,6 +14,7 @@ from pipelines.config.account_binding import (
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.clock import CLOCK_TOLERANCE, clock_difference, utc_now
 from pipelines.runtime.exit_codes import ExitCode
+from pipelines.sync.session import ensure_lockable
 from sources.kantata import KantataReader
 from sources.kantata.api.transport import Parameters
 from sources.kantata.errors import KantataError
@@ -175,6 +176,7 @@ def _warehouse(target: Target) -> CheckResult:
                 )
             with connect(target.destination) as database:
                 database.check_rights()
+                ensure_lockable(target, database)
                 database.check_load_connection()
                 check_reader(target)
                 count = count_milestones(database)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pipelines.config.account_binding import connected_account, rebind_ledger
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.clock import Now
-from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
+from pipelines.sync.session import (
+    ensure_locked,
+    locked,
+    open_existing,
+    prepare_tables,
+    publish_to_readers,
+)
 from sources.kantata.settings import ATTEMPTS
 from warehouse.account import AccountBinding
 from warehouse.errors import WarehouseMisconfigured
@@ -52,6 +58,7 @@ def rebind(kantata: KantataSettings, target: Target, reason: str, now: Now) -> R
             before = read_origin(database).binding
             with closing(kantata.reader(ATTEMPTS)) as reader:
                 account = connected_account(reader)
+            ensure_locked(lock)
             ledger_before = rebind_ledger(target, account, now)
             if before != account:
                 bind_account(database, account, now(), reason)

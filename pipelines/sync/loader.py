@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -37,14 +37,19 @@ def remove_trace(pipeline: dlt.Pipeline) -> None:
         file.unlink(missing_ok=True)
 
 
-def load(pipeline: dlt.Pipeline) -> None:
+def load(pipeline: dlt.Pipeline, check: Callable[[], None]) -> None:
     """Load the extracted rows with dlt, after it has normalized them.
+
+    Args:
+        pipeline: The pipeline that has extracted them.
+        check: Called before the load; raises an error if the lock of the warehouse was lost.
 
     Raises:
         WarehouseError: If loading fails.
     """
     try:
         pipeline.normalize()
+        check()
         pipeline.load()
     except PipelineStepFailed as error:
         cause = root_cause(error)

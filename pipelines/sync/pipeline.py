@@ -199,6 +199,7 @@ def _mark_loading(
     job: SyncJob, report: Report, checked: CheckedAccount, changes: Iterable[MinorUnitChange]
 ) -> None:
     """Mark in the warehouse of a sync that rows may be half loaded, and what they rest on."""
+    ensure_locked(job.lock)
     _fill_run(job.run, report, job.history)
     job.run.requests += checked.requests
     binding = checked.binding
@@ -231,9 +232,8 @@ def _extract(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -
 
 def _load(job: SyncJob) -> None:
     """Load the extracted rows of a sync, in a thread that receives no signals."""
-    ensure_locked(job.lock)
     job.observer.phase("loading")
-    in_thread(partial(load, job.pipeline))
+    in_thread(partial(load, job.pipeline, partial(ensure_locked, job.lock)))
 
 
 def _validate(job: SyncJob, report: Report) -> dict[str, Decimal]:

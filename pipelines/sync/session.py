@@ -16,6 +16,7 @@ from warehouse.lineage import EmptyLoader, check_files, ensure_not_older
 from warehouse.publish import publish
 from warehouse.raw import schema
 from warehouse.reader import no_warehouse
+from warehouse.server_lock import ServerLock, ensure_own_session, server_lock
 from warehouse.target import Target
 
 from .loader import translate_errors
@@ -32,11 +33,11 @@ class WarehouseLock:
 
     Args:
         target: The warehouse.
-        server: The connection that has the advisory lock of Postgres; None for DuckDB.
+        server: The lock on the Postgres server; None for DuckDB.
     """
 
     target: Target
-    server: Database | None
+    server: ServerLock | None
 
 
 @contextmanager
@@ -56,6 +57,7 @@ def locked(
 
     Raises:
         WarehouseBusy: If another run has the lock.
+        WarehouseMisconfigured: If a connection pooler makes a lock on the server impossible.
         WarehouseError: If the lock cannot be taken for another reason.
     """
     file_lock = locks.file_lock(target.lock, wait=wait, note=note, shortest_wait=shortest_wait)
@@ -63,11 +65,25 @@ def locked(
         if target.loader:
             yield WarehouseLock(target, None)
             return
-        with (
-            connect(target.destination) as server,
-            locks.server_lock(server, wait=wait, note=note, shortest_wait=shortest_wait),
-        ):
-            yield WarehouseLock(target, server)
+        with connect(target.destination) as database:
+            ensure_lockable(target, database)
+            with server_lock(database, wait=wait, note=note, shortest_wait=shortest_wait) as server:
+                yield WarehouseLock(target, server)
+
+
+def ensure_lockable(target: Target, database: Database) -> None:
+    """Check that a lock on a connection to Postgres, which a session needs, would hold.
+
+    Args:
+        target: The warehouse.
+        database: The connection.
+
+    Raises:
+        WarehouseMisconfigured: If a connection pooler shares it with other processes.
+    """
+    if database.is_postgres:
+        with connect(target.destination) as other:
+            ensure_own_session(database.rows, other.rows)
 
 
 def publish_to_readers(target: Target) -> None:
@@ -115,14 +131,15 @@ def prepare_tables(database: Database) -> None:
 
 
 def ensure_locked(lock: WarehouseLock) -> None:
-    """Check that the session's connection with the advisory lock is still open.
+    """Check that the session still has the lock on the server, before something is written.
 
     Raises:
-        WarehouseUnavailable: If it is closed, so that another machine may have the lock.
+        WarehouseUnavailable: If its connection is closed, so that another machine may have it.
+        WarehouseMisconfigured: If a connection pooler gave the connection to another process.
     """
     try:
         if lock.server:
-            lock.server.rows("select 1")
+            lock.server.ensure_held()
     except DatabaseException as error:
         raise WarehouseUnavailable(
             f"the lock on the server was lost, so loading stopped: {driver_message(error)}. "

@@ -12,6 +12,7 @@ from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import SyncResult, sync
 from pipelines.sync.session import (
     WarehouseLock,
+    ensure_locked,
     locked,
     open_existing,
     prepare_tables,
@@ -202,6 +203,7 @@ def sync_back(
                 prepare_tables(database)
                 if mirror.is_current(database, ledger):
                     return
+                ensure_locked(lock)
                 mirror.copy_ledger(database, ledger)
             publish_to_readers(lock.target)
     except (KantataError, WarehouseError) as error:

@@ -23,7 +23,7 @@ from tests.support.job import Job
 from tests.support.processes import Forked, start_milestones
 from warehouse.database import connect
 from warehouse.errors import WarehouseBusy, WarehouseUnavailable
-from warehouse.locks import server_lock
+from warehouse.server_lock import server_lock
 
 HOLDERS = (
     "select l.pid from pg_locks l join pg_database d on d.oid = l.database "

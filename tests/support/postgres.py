@@ -113,7 +113,7 @@ class _Cluster:
     def made_in(cls, folder: Path) -> _Cluster:
         """Make a cluster in a folder."""
         folder.chmod(0o755)
-        user, programs = _user(), binaries()
+        user, programs = unprivileged_user(), binaries()
         probe = ["test", "-r", str(programs / "initdb")]
         if user is not None and subprocess.run(probe, user=user, check=False).returncode:
             shutil.copytree(programs.parent, folder / "programs", symlinks=True)
@@ -129,7 +129,7 @@ class _Cluster:
 
     def start(self) -> str:
         """Start the server, detached; return the URL of its database ``postgres``."""
-        port = _free_port()
+        port = free_port()
         options = [f"port={port}", "listen_addresses=127.0.0.1", "max_connections=50", *_FAST]
         options.append(f"unix_socket_directories={self.data}")
         words = " ".join(f"-c {option}" for option in options)
@@ -142,13 +142,15 @@ class _Cluster:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self.programs / program), "-D", str(self.data), *arguments]
-        result = subprocess.run(command, user=_user(), check=False, capture_output=True, cwd="/")
+        result = subprocess.run(
+            command, user=unprivileged_user(), check=False, capture_output=True, cwd="/"
+        )
         log = self.data / "log"
         output = [result.stdout + result.stderr, log.read_bytes() if log.exists() else b""]
         assert result.returncode == 0, b"".join(output).decode()[-2000:]
 
 
-def _user() -> int | None:
+def unprivileged_user() -> int | None:
     """The user that runs Postgres, if it is not ours."""
     return _NOBODY if os.geteuid() == 0 else None
 
@@ -172,7 +174,8 @@ def _running(cluster: _Cluster) -> Iterator[str]:
         cluster.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -18,7 +18,7 @@ from warehouse.errors import (
     WarehouseUnavailable,
     WarehouseUnwritable,
 )
-from warehouse.postgres_url import postgres_parameters, postgres_uri
+from warehouse.postgres_url import NO_IDLE_LIMITS, postgres_parameters, postgres_uri
 from warehouse.private_files import make_private_file, make_private_folder
 
 from .triggers import SCHEMA
@@ -75,10 +75,18 @@ def create_ledger_engine(url: str) -> sa.Engine:
     uri = postgres_uri(postgres_parameters(url, "LEDGER__URL"))
     return sa.create_engine(
         "postgresql+psycopg2://",
-        creator=partial(psycopg2.connect, uri),
+        creator=partial(_connect_postgres, uri),
         poolclass=NullPool,
         hide_parameters=True,
     )
+
+
+def _connect_postgres(uri: str) -> Any:  # noqa: ANN401 - psycopg2 has no types
+    """Return a new connection to a ledger's Postgres, which stays open while a push waits."""
+    connection = psycopg2.connect(uri)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(NO_IDLE_LIMITS)
+    return connection
 
 
 def _create_sqlite_engine(url: URL) -> sa.Engine:

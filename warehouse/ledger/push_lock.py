@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from warehouse.locks import acquire, file_lock
+from warehouse.server_lock import ServerLock, ensure_own_session
 
 from .schema import PUSH_LOCK_KEY
 from .store import Ledger
@@ -26,11 +27,19 @@ def push_lock(ledger: Ledger, wait: float = 0.0) -> Iterator[None]:
 
     Raises:
         WarehouseBusy: If another push is still in progress.
+        WarehouseMisconfigured: If a connection pooler makes a lock on the server impossible.
     """
     if ledger.is_postgres:
-        try_lock = partial(_try_advisory_lock, ledger.connection)
-        acquire(try_lock, lambda: "another push is in progress on this ledger", wait=wait)
-        yield  # the lock ends with the connection
+        ask = partial(_rows, ledger.connection)
+        with ledger.connection.engine.connect() as other:
+            ensure_own_session(ask, partial(_rows, other))
+        lock = ServerLock(ask, PUSH_LOCK_KEY)
+        acquire(lock.try_take, lambda: "another push is in progress on this ledger", wait=wait)
+        ledger.push_lock = lock
+        try:
+            yield  # the lock ends with the connection
+        finally:
+            ledger.push_lock = None
         return
     with file_push_lock(Path(ledger.connection.engine.url.database or ""), wait):
         yield
@@ -51,9 +60,9 @@ def file_push_lock(file: Path, wait: float = 0.0) -> AbstractContextManager[None
     return file_lock(path.with_name(f"{path.name}.lock"), wait=wait, setting="LEDGER__URL")
 
 
-def _try_advisory_lock(connection: Connection) -> bool:
-    """Try once to take the push lock on a ledger's Postgres; return whether it succeeded."""
-    first, second = (str(key) for key in PUSH_LOCK_KEY)
-    with connection.begin():
-        query = sa.text(f"select pg_try_advisory_lock({first}, {second})")
-        return bool(connection.execute(query).scalar())
+def _rows(connection: Connection, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """Run a statement for the push lock, in the open transaction or in one of its own."""
+    if not connection.in_transaction():
+        with connection.begin():
+            return _rows(connection, sql, *values)
+    return [tuple(row) for row in connection.exec_driver_sql(sql, values or None)]

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from warehouse.errors import ChangeRefused
+from warehouse.server_lock import ServerLock
 
 from . import schema
 from .chain import Link, RecordedEvent
@@ -33,6 +34,9 @@ class Ledger:
         connection: The connection it uses as long as it is open.
         now: Returns the current time, UTC.
     """
+
+    #: The lock of the push in progress; None without one, or if it is a file's.
+    push_lock: ServerLock | None = None
 
     def __init__(self, connection: Connection, now: Callable[[], datetime]) -> None:
         self.connection = connection
@@ -238,12 +242,16 @@ class Ledger:
 
         Raises:
             ChangeRefused: If its status is no longer approved.
+            WarehouseMisconfigured: If the push lost its lock, so that another one may be sending.
         """
-        return self.transition(
-            change, Status.APPLYING, who=who, what=what, attempts=change.attempts + 1,
-            sent_at=at.isoformat(), twins=json.dumps(sorted({*change.twins, *twins})),
-            seen_updated_at=seen_updated_at,
-        )  # fmt: skip
+        with self.transaction():
+            if self.push_lock:
+                self.push_lock.ensure_held()
+            return self.transition(
+                change, Status.APPLYING, who=who, what=what, attempts=change.attempts + 1,
+                sent_at=at.isoformat(), twins=json.dumps(sorted({*change.twins, *twins})),
+                seen_updated_at=seen_updated_at,
+            )  # fmt: skip
 
     def correct_sent_at(self, change: Change, at: datetime, *, who: str, what: str) -> Change:
         """Correct in the ledger when an unknown change was sent, if that time cannot be true.

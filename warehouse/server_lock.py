@@ -30,8 +30,8 @@ _RUN_LOCK_KEY = (0x6D696C65, 1)  # "mile" in ASCII, and the number of this lock
 _ROUNDS = 3
 _POOLED = (
     "a connection pooler gives this connection to Postgres to other processes, too, as pgbouncer "
-    "does with pool_mode=transaction. A lock on it protects nothing, so nothing is written. Connect "
-    "to the server directly, or through a pool in session mode"
+    "does with pool_mode=transaction. A lock on it protects nothing, so nothing is written. "
+    "Connect to the server directly, or through a pool in session mode"
 )
 # A machine that loses power does not close its connection: with these settings the server notices
 # within a minute, and frees the lock.

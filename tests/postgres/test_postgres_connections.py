@@ -1,4 +1,7 @@
-"""Every way to name a Postgres server works in all commands, or is refused by all of them."""
+"""Every way to name a Postgres server works in all commands, or is refused by all of them.
+
+What the server does to connections that wait changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,19 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 import psycopg2
 import pytest
 
-from sources.kantata_sandbox import Sandbox
+from sources.kantata_sandbox import Fault, Sandbox
+from tests.support.equality import assert_equal
+from tests.support.job import Job
 from tests.support.postgres import empty_database
 from tests.support.processes import run_milestones
+from tests.support.writing_desk import Desk
+from warehouse.ledger.change import Action
 
 ROLE, PASSWORD = "bill ing", "p w+%"
 
@@ -109,3 +117,25 @@ def test_what_no_later_run_can_fix_is_refused(
                 assert "pa55" not in shown
                 if command == "sync":
                     assert not any("milestones" in r.path for r in sandbox.requests)
+
+
+def test_idle_limits_do_not_end_a_run(postgres: Job) -> None:
+    """A run waits longer for Kantata, reading and writing, than the server keeps idle sessions."""
+    name = urlsplit(postgres.url).path[1:]
+    with Sandbox(milestones=30) as sandbox:
+        desk = Desk(sandbox, postgres.url)
+        postgres.synced(sandbox)
+        change = desk.approved(desk.draft(Action.UPDATE))
+        for limit in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
+            _execute(postgres.url, f"alter database {name} set {limit} = '500ms'")
+        for fault in (Fault("delay", method="PUT"), Fault("delay", path="billing_milestones")):
+            sandbox.misbehave(replace(fault, times=1, seconds=1.5))
+        code, shown = _run(
+            "run", credentials=postgres.url, WAREHOUSE__DESTINATION="postgres", PUSH__ENABLED="true",
+            KANTATA_API_URL=sandbox.url, KANTATA_ACCESS_TOKEN=sandbox.token,
+            SOURCES__KANTATA__SCAN_EVERY="0s",
+        )  # fmt: skip
+        assert code == 0, shown
+        desk.assert_true(change)
+        assert desk.sent(change) == 1
+        assert_equal(postgres, sandbox.account)

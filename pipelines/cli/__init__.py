@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 
 def main() -> None:
     """Run the command line."""
+    _end_on_sigterm()
     from .app import main as run  # here, so that importing one module of it stays cheap
 
     run()
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the command line from its start as the first process of a container, too.
+
+    Linux discards a signal to the first process unless that has a handler for it.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))

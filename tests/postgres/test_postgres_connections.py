@@ -131,9 +131,9 @@ def test_idle_limits_do_not_end_a_run(postgres: Job) -> None:
         for fault in (Fault("delay", method="PUT"), Fault("delay", path="billing_milestones")):
             sandbox.misbehave(replace(fault, times=1, seconds=1.5))
         code, shown = _run(
-            "run", credentials=postgres.url, WAREHOUSE__DESTINATION="postgres", PUSH__ENABLED="true",
-            KANTATA_API_URL=sandbox.url, KANTATA_ACCESS_TOKEN=sandbox.token,
-            SOURCES__KANTATA__SCAN_EVERY="0s",
+            "run", credentials=postgres.url,
+            WAREHOUSE__DESTINATION="postgres", PUSH__ENABLED="true", KANTATA_API_URL=sandbox.url,
+            KANTATA_ACCESS_TOKEN=sandbox.token, SOURCES__KANTATA__SCAN_EVERY="0s",
         )  # fmt: skip
         assert code == 0, shown
         desk.assert_true(change)

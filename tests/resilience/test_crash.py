@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -165,6 +168,26 @@ def test_signals_end_a_run_that_waits_in_the_server(postgres: Job, number: int, 
         assert_equal(postgres, sandbox.account)
     statuses = postgres.rows("select status from kantata.sync_runs order by run_id")
     assert statuses == [("proven",), ("stopped",), ("proven",)]
+
+
+def test_sigterm_ends_the_first_process_of_a_container() -> None:
+    """SIGTERM ends process 1 while it imports; Linux discards it until there is a handler."""
+    container = ["unshare", "--pid", "--fork", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*container, "true"], check=False).returncode:
+        pytest.skip("this test may not make a PID namespace with unshare: run it as root")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*container, *COMMAND, "status"], env=environment) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (first := children.read_text().split()):
+            time.sleep(0.001)
+        handled = re.compile(r"SigCgt:\s+([0-9a-f]+)")
+        while process.poll() is None:
+            found = handled.search(Path(f"/proc/{first[0]}/status").read_text())
+            if found and int(found[1], 16) & 1 << signal.SIGTERM - 1:
+                os.kill(int(first[0]), signal.SIGTERM)
+                break
+            time.sleep(0.001)
+        assert process.wait() == 143
 
 
 @pytest.mark.long_on_postgres

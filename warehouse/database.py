@@ -18,6 +18,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from .errors import (
+    OpenElsewhere,
     WarehouseError,
     WarehouseMisconfigured,
     WarehouseUnavailable,
@@ -32,6 +33,10 @@ _ROWS_PER_INSERT = 500
 _PERMISSION_ERRORS = ("read-only transaction", "permission denied")
 _MEMORY_ERRORS = ("Out of Memory Error", "could not allocate block")
 _ENCODING = "UTF8"
+_OPEN_ELSEWHERE = re.compile(
+    r'Could not set lock on file "(?P<file>[^"]+)"'
+    r"(: Conflicting lock is held in (?P<process>.*?PID \d+\)?))?"
+)
 # What no later run can fix, in the words of libpq and of the server.
 _CONNECTION_ERRORS = (
     "authentication failed",
@@ -254,7 +259,7 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
             raise WarehouseMisconfigured(message) from None
         if "Permission denied" in message:
             raise WarehouseUnwritable(message) from None
-        raise WarehouseUnavailable(message) from None
+        raise open_elsewhere(error) or WarehouseUnavailable(message) from None
     try:
         with closing(Database(client)) as database:
             yield database
@@ -319,12 +324,24 @@ def load_failure(error: BaseException) -> WarehouseError:
 
     It quotes the server, not the driver, whose message may contain the password.
     """
+    if held := open_elsewhere(error):
+        return held
     from_server = re.findall(r"(?:ERROR|FATAL): +(.+)", str(error))
     from_driver = (
         driver_message(error) if "Failed to connect" not in str(error) else "no connection"
     )
     message = from_server[-1] if from_server else from_driver
     return database_failure(f"loading failed: {message}")
+
+
+def open_elsewhere(error: BaseException) -> OpenElsewhere | None:
+    """Return the warehouse error if another process has the database's file open, else None."""
+    if not (found := _OPEN_ELSEWHERE.search(str(innermost_cause(error)))):
+        return None
+    return OpenElsewhere(
+        f"{found['file']} is open in another process: {found['process'] or 'which is not known'}. "
+        "Close it there, and open only the published file, read-only"
+    )
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -338,6 +355,12 @@ def is_disk_full(error: BaseException) -> bool:
 
 def driver_message(error: BaseException) -> str:
     """Return the first line of the database driver's message in an error; it has no password."""
+    error = innermost_cause(error)
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def innermost_cause(error: BaseException) -> BaseException:
+    """Return the first error of the chain that ended in this one: the database driver's."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return error

@@ -5,6 +5,7 @@
     |  |- NoWarehouse         2  there is no warehouse here: sync first, or use its folder
     |  '- WarehouseMoved      2  it was moved to Postgres: use it there
     |- WarehouseUnavailable   75  no connection, or it was lost: try again later
+    |  '- OpenElsewhere       75  another process has the DuckDB file open: close it there
     |- WarehouseBusy          75  another run holds the lock: wait for it
     |  |- LocksUnsupported    2  this system has no file locks: run milestones in WSL or a container
     |  '- LockUnopened         1  the lock file belongs to another user: correct the folder's rights
@@ -49,6 +50,10 @@ class WarehouseUnavailable(WarehouseError):
     """The database does not answer; it may later."""
 
     exit_code = 75
+
+
+class OpenElsewhere(WarehouseUnavailable):
+    """Another process, such as a person's DuckDB, has a file of the warehouse open."""
 
 
 class WarehouseBusy(WarehouseError):

@@ -12,12 +12,13 @@ from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
 from .account import AccountBinding, bound_account
-from .database import DATASET, MARTS, Database, driver_message
+from .database import DATASET, MARTS, Database, driver_message, open_elsewhere
 from .errors import WarehouseError, WarehouseMisconfigured, WarehouseUnwritable
 from .private_files import make_private_file, make_private_folder
 from .target import Target
@@ -65,21 +66,33 @@ def _state_of(file: Path, target: Target) -> PublishedState | None:
 
     Raises:
         WarehouseMisconfigured: If it holds only tables of others.
+        OpenElsewhere: If another process is writing it.
     """
     try:
-        with duckdb.connect(str(file), read_only=True) as connection:
-            if _holds_others({name for (name,) in connection.execute(_SCHEMAS).fetchall()}):
-                raise _foreign(file, target)
-            last = connection.execute(_LAST_RUN).fetchall()[0][0]
-            if last is None:
-                return None
-            try:
-                timezone = connection.execute(_TIME_ZONE).fetchall()[0][0]
-            except (duckdb.Error, IndexError):
-                timezone = None
-            account = bound_account(_Reader(connection))
-    except duckdb.Error:
-        return None
+        return _read_state(file, file, target)
+    except duckdb.Error as error:
+        if not (held := open_elsewhere(error)):
+            return None
+    try:  # a person who has it open all day, not read-only, must not stop the runs
+        with TemporaryDirectory(dir=target.folder) as folder:
+            return _read_state(Path(shutil.copy(file, folder)), file, target)
+    except (duckdb.Error, OSError):
+        raise held from None
+
+
+def _read_state(copy: Path, file: Path, target: Target) -> PublishedState | None:
+    """Return the state of a file of the lineage, read from a copy or from the file itself."""
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        if _holds_others({name for (name,) in connection.execute(_SCHEMAS).fetchall()}):
+            raise _foreign(file, target)
+        last = connection.execute(_LAST_RUN).fetchall()[0][0]
+        if last is None:
+            return None
+        try:
+            timezone = connection.execute(_TIME_ZONE).fetchall()[0][0]
+        except (duckdb.Error, IndexError):
+            timezone = None
+        account = bound_account(_Reader(connection))
     return PublishedState(last_run_id=last, timezone=timezone, account=account)
 
 
@@ -258,7 +271,9 @@ def check_restorable(file: Path, target: Target) -> str:
     try:
         duckdb.connect(str(file), read_only=True).close()
     except duckdb.Error as error:
-        raise WarehouseError(f"cannot restore {file}: {driver_message(error)}") from None
+        raise open_elsewhere(error) or WarehouseError(
+            f"cannot restore {file}: {driver_message(error)}"
+        ) from None
     if (state := _state_of(file, target)) is None:
         raise WarehouseError(f"cannot restore {file}: it is no warehouse with a validated run")
     return state.last_run_id

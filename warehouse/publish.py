@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from .database import open_elsewhere
 from .errors import WarehouseUnwritable
 
 _SPARE_BYTES = 16 * 2**20  # bytes that stay free after copying
@@ -32,6 +33,7 @@ def publish(loader: Path, target: Path) -> None:
 
     Raises:
         WarehouseUnwritable: If there is no space or no permission; the old file remains.
+        OpenElsewhere: If another process has the loader's file open; the same.
     """
     # Replacing the link itself would leave the file it points to unchanged for ever.
     file = Path(os.path.realpath(target))
@@ -83,8 +85,11 @@ def _copy_permissions(copy: Path, old: os.stat_result) -> None:
 
 def _checkpoint(loader: Path) -> None:
     """Write its log into the loader's file, so that the copy to publish is complete."""
-    with duckdb.connect(str(loader)) as connection:
-        connection.execute("checkpoint")
+    try:
+        with duckdb.connect(str(loader)) as connection:
+            connection.execute("checkpoint")
+    except duckdb.IOException as error:
+        raise open_elsewhere(error) or error from None
 
 
 def _remove_stale_copies(target: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
 
-from warehouse.database import Database, connect, driver_message
-from warehouse.errors import NoWarehouse, WarehouseBusy, WarehouseError
+from warehouse.database import Database, connect, driver_message, open_elsewhere
+from warehouse.errors import NoWarehouse, OpenElsewhere, WarehouseBusy, WarehouseError
 from warehouse.locks import file_lock
 
 from .target import Target
@@ -50,7 +50,7 @@ class WarehouseReader(Protocol):
 
 @contextmanager
 def open_reader(target: Target) -> Iterator[WarehouseReader]:
-    """Open a reader of the warehouse; of the published file while a run has locked the other.
+    """Open a reader of the warehouse; of the published file while the other one is in use.
 
     Raises:
         WarehouseError: If there is no warehouse, or it cannot be read.
@@ -69,14 +69,17 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
         with _open_duckdb(target.published) as reader:
             yield reader
         return
-    try:
-        with file_lock(target.lock, shared=True), _open_duckdb(target.loader) as reader:
-            yield reader
-    except WarehouseBusy as busy:
-        if target.published is None or not target.published.exists():
-            raise
-        with _open_duckdb(target.published, f"{target.published} ({busy})") as reader:
-            yield reader
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(target.lock, shared=True))
+            reader = stack.enter_context(_open_duckdb(target.loader))
+        except (WarehouseBusy, OpenElsewhere) as busy:
+            if target.published is None or not target.published.exists():
+                raise
+            stack.close()
+            source = f"{target.published} ({busy})"
+            reader = stack.enter_context(_open_duckdb(target.published, source))
+        yield reader
 
 
 def no_warehouse(target: Target) -> NoWarehouse:
@@ -160,7 +163,9 @@ def _connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         connection = duckdb.connect(str(path), read_only=True, config=dict(_READ_ONLY))
     except duckdb.Error as error:
-        raise WarehouseError(f"cannot read {path}: {driver_message(error)}") from None
+        raise open_elsewhere(error) or WarehouseError(
+            f"cannot read {path}: {driver_message(error)}"
+        ) from None
     try:
         with connection:
             connection.execute(_PINNED)

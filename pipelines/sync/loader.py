@@ -12,7 +12,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from pipelines.runtime.signals import Stopped
 from sources.kantata.errors import KantataError
-from warehouse.database import driver_message, is_disk_full, load_failure
+from warehouse.database import driver_message, is_disk_full, load_failure, open_elsewhere
 from warehouse.errors import WarehouseError, WarehouseUnwritable
 from warehouse.private_files import make_private_folder
 from warehouse.target import Target
@@ -60,7 +60,7 @@ def load(pipeline: dlt.Pipeline, check: Callable[[], None]) -> None:
 
 @contextmanager
 def translate_errors(target: Target) -> Iterator[None]:
-    """Raise the cause of an error that dlt has wrapped, and name a full disk."""
+    """Raise the cause of an error that dlt has wrapped; name a full disk, and a file in use."""
     try:
         yield
     except (KantataError, WarehouseError, Stopped):
@@ -75,6 +75,8 @@ def translate_errors(target: Target) -> Iterator[None]:
                 "Free space there or correct the folder's permissions. The last published state is "
                 "unchanged."
             ) from None
+        if held := open_elsewhere(cause):
+            raise held from None
         raise
 
 

@@ -1,0 +1,30 @@
+"""Another process that has a DuckDB file open, as a person with DuckDB's command line has."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from tests.support.processes import start_function
+
+
+@contextmanager
+def held_open(file: Path, *, read_only: bool = True) -> Iterator[None]:
+    """Keep a DuckDB file open in another process."""
+    with start_function("tests.support.holder:hold_open", str(file), read_only) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield
+
+
+def hold_open(file: str, read_only: bool) -> None:
+    """Open a DuckDB file, and keep it open until this process is killed."""
+    with duckdb.connect(file, read_only=read_only):
+        print("open")
+        sys.stdout.flush()
+        time.sleep(3600)

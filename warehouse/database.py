@@ -24,7 +24,7 @@ from .errors import (
     WarehouseUnavailable,
     WarehouseUnwritable,
 )
-from .postgres_url import NO_IDLE_LIMITS
+from .postgres_url import SESSION_SETTINGS
 
 DATASET = "kantata"
 STAGING, MARTS = f"{DATASET}_stg", f"{DATASET}_marts"
@@ -242,7 +242,7 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
         client.execute_sql("set timezone = 'UTC'")  # otherwise the server or its role decides
         if hasattr(connection, "info"):
             _check_encoding(connection)
-            client.execute_sql(NO_IDLE_LIMITS)
+            client.execute_sql(SESSION_SETTINGS)
     except WarehouseError:
         client.close_connection()
         raise

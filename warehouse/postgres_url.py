@@ -15,11 +15,14 @@ POSTGRES_URL_FORM = (
     "postgresql://user:password@host:5432/database. In a password write @ as %40, / as %2F, "
     "? as %3F, # as %23, : as %3A and % as %25."
 )
-# A run waits for Kantata while its connections are idle, and the server must not end them. Servers
-# before Postgres 14 do not know the first limit.
-NO_IDLE_LIMITS = (
-    "select set_config(name, '0', false) from pg_settings "
-    "where name in ('idle_session_timeout', 'idle_in_transaction_session_timeout')"
+# A run waits for Kantata while its connections are idle, and the server must not end them. A
+# machine that loses power does not close them: with these settings the server notices within a
+# minute, and frees their locks. Servers before Postgres 14 do not know the first setting.
+SESSION_SETTINGS = (
+    "select set_config(name, wanted.value, false) from pg_settings join (values "
+    "('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), "
+    "('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), "
+    "('tcp_keepalives_count', '3')) as wanted (name, value) using (name)"
 )
 _SCHEME = re.compile(r"postgres(ql)?(\+psycopg2)?://")
 _UNKNOWN = re.compile(r'invalid (?:URI query parameter|connection option) ?"?:? ?"?([\w.]+)"')

@@ -30,16 +30,9 @@ _RUN_LOCK_KEY = (0x6D696C65, 1)  # "mile" in ASCII, and the number of this lock
 _ROUNDS = 3
 _POOLED = (
     "a connection pooler gives this connection to Postgres to other processes, too, as pgbouncer "
-    "does with pool_mode=transaction. A lock on it protects nothing, so nothing is written. "
-    "Connect to the server directly, or through a pool in session mode"
+    "does with pool_mode=transaction, and a lock on it protects nothing. Connect to the server "
+    "directly, or through a pool in session mode"
 )
-# A machine that loses power does not close its connection: with these settings the server notices
-# within a minute, and frees the lock.
-_KEEPALIVES = {
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "3",
-}
 _IS_OWN_LOCK = (
     "exists (select from pg_locks where locktype = 'advisory' and granted "
     "and pid = pg_backend_pid() and classid = %s and objid = %s and objsubid = 2 "
@@ -91,7 +84,9 @@ class ServerLock:
         """
         ((held,),) = self._query(_IS_HELD, *self._key, self._mark)
         if not held:
-            raise WarehouseMisconfigured(f"the lock on the Postgres server was lost: {_POOLED}")
+            raise WarehouseMisconfigured(
+                f"the lock on the Postgres server was lost, so nothing more is written: {_POOLED}"
+            )
 
 
 def ensure_own_session(query: Query, other: Query) -> None:
@@ -138,8 +133,6 @@ def server_lock(
         WarehouseMisconfigured: If the session of the connection is shared with another process.
     """
     _set_application_name(database, "waits")
-    for setting, value in _KEEPALIVES.items():
-        database.execute("select set_config(%s, %s, false)", setting, value)
     lock = ServerLock(database.rows, _RUN_LOCK_KEY)
     acquire(
         lock.try_take,

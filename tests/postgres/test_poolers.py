@@ -27,7 +27,7 @@ from warehouse.ledger.push_lock import push_lock
 from warehouse.server_lock import ServerLock, ensure_own_session, server_lock
 
 KEY = (7, 7)
-REFUSED = "Connect to the server directly, or through a pool in session mode"
+REFUSED = "and a lock on it protects nothing. Connect to the server directly"
 LOCKS = (
     "select count(*) from pg_locks where locktype = 'advisory' "
     "and database = (select oid from pg_database where datname = current_database())"

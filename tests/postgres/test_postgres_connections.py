@@ -130,6 +130,9 @@ def test_idle_limits_do_not_end_a_run(postgres: Job) -> None:
             _execute(postgres.url, f"alter database {name} set {limit} = '500ms'")
         for fault in (Fault("delay", method="PUT"), Fault("delay", path="billing_milestones")):
             sandbox.misbehave(replace(fault, times=1, seconds=1.5))
+        with desk.ledger() as ledger:  # a machine that loses power does not keep the push lock
+            found = ledger.connection.exec_driver_sql("show tcp_keepalives_idle").scalar()
+            assert found == "30"
         code, shown = _run(
             "run", credentials=postgres.url,
             WAREHOUSE__DESTINATION="postgres", PUSH__ENABLED="true", KANTATA_API_URL=sandbox.url,

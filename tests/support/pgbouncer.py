@@ -50,6 +50,7 @@ def pgbouncer(folder: Path, url: str, mode: str, size: int = 20) -> Iterator[str
     ]
     file = folder / "pgbouncer.ini"
     file.write_text("\n".join(lines))
+    file.chmod(0o644)
     # It refuses to run as root, and that user may not enter the folder of a test.
     with (
         file.open() as opened,

@@ -18,7 +18,7 @@ from warehouse.errors import (
     WarehouseUnavailable,
     WarehouseUnwritable,
 )
-from warehouse.postgres_url import NO_IDLE_LIMITS, postgres_parameters, postgres_uri
+from warehouse.postgres_url import SESSION_SETTINGS, postgres_parameters, postgres_uri
 from warehouse.private_files import make_private_file, make_private_folder
 
 from .triggers import SCHEMA
@@ -85,7 +85,7 @@ def _connect_postgres(uri: str) -> Any:  # noqa: ANN401 - psycopg2 has no types
     """Return a new connection to a ledger's Postgres, which stays open while a push waits."""
     connection = psycopg2.connect(uri)
     with connection, connection.cursor() as cursor:
-        cursor.execute(NO_IDLE_LIMITS)
+        cursor.execute(SESSION_SETTINGS)
     return connection
 
 

@@ -10,13 +10,16 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg2
 import pytest
 
+from pipelines.config.settings import kantata_settings
+from pipelines.ops.rebind import rebind
+from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
@@ -116,6 +119,23 @@ def test_nothing_is_loaded_without_the_lock(postgres: Job) -> None:
         assert run == ("failed", True)
         assert postgres.sync(sandbox).exit_code == 0
         assert_equal(postgres, sandbox.account)
+
+
+def test_nothing_is_bound_without_the_lock(postgres: Job) -> None:
+    """A rebind that loses its lock while it asks for the account changes nothing."""
+
+    def lose_lock(_: Account) -> None:
+        postgres.run(f"select pg_terminate_backend(pid) from ({HOLDERS}) holders")
+
+    bindings = "select count(*) from kantata.account_bindings"
+    with Sandbox(milestones=30) as sandbox, Sandbox(milestones=30, seed=2) as other:
+        postgres.synced(sandbox)
+        os.environ |= {"KANTATA_API_URL": other.url, "KANTATA_ACCESS_TOKEN": other.token}
+        other.misbehave(Fault("change", path="users/me", times=1, action=lose_lock))
+        for count, ending in ((1, pytest.raises(WarehouseUnavailable)), (2, nullcontext())):
+            with ending:
+                rebind(kantata_settings(), postgres.target, "it has moved", utc_now)
+            assert postgres.rows(bindings) == [(count,)]
 
 
 def test_lock_is_of_one_warehouse(postgres: Job, postgres_server: str, tmp_path: Path) -> None:

@@ -103,9 +103,13 @@ class WarehouseChecksFailed(WarehouseError):
 
 
 class ChangeRefused(WarehouseError):
-    """A change cannot be proposed, or decided on, in this way."""
+    """A change cannot be proposed, or decided on, in this way; each argument is a line."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """Return the lines as one text."""
+        return "\n  ".join(map(str, self.args))
 
 
 class NoLedger(ChangeRefused):

@@ -1,4 +1,7 @@
-"""Make folders and files that only their owner may read; those that exist keep their rights."""
+"""Make folders and files that only their owner may read; those that exist keep their rights.
+
+Links of other users are not followed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _FOLDER, _FILE = 0o700, 0o600
+_MOST_LINKS = 40  # as of Linux
 
 
 def make_private_folder(folder: Path) -> None:
@@ -33,3 +37,22 @@ def make_private(file: Path) -> None:
     """Take from others the right to read a file that another program has just made."""
     with suppress(OSError):  # a file system without rights
         file.chmod(_FILE)
+
+
+def is_link_of_others(path: Path) -> bool:
+    """Return whether a path is a link of another user, who could let it lead to any of our files.
+
+    A link of root counts as ours.
+    """
+    for _ in range(_MOST_LINKS if is_posix() else 0):
+        if not path.is_symlink():
+            break
+        if path.lstat().st_uid not in (0, os.geteuid()):
+            return True
+        path = path.parent / path.readlink()
+    return False
+
+
+def is_posix() -> bool:
+    """Return whether files of this system have owners and rights."""
+    return os.name == "posix"

@@ -9,9 +9,13 @@ import signal
 def main() -> None:
     """Run the command line."""
     _end_on_sigterm()
-    from .app import main as run  # here, so that importing one module of it stays cheap
+    from .streams import open_closed_streams, use_lossy_streams
 
-    run()
+    open_closed_streams()  # before what is imported next opens files
+    use_lossy_streams()
+    from .app import app  # here, so that importing one module of it stays cheap
+
+    app()
 
 
 def _end_on_sigterm() -> None:

@@ -15,7 +15,6 @@ from pipelines.ops.parts import Part
 from . import changes
 from .help import GroupedCommands
 from .options import DestinationOption, JsonOption, LogFormat, ReasonOption, WaitOption
-from .output import discard_broken_output, replace_unencodable
 
 app = typer.Typer(
     cls=GroupedCommands,
@@ -241,12 +240,3 @@ def demo() -> None:
 
 
 changes.add_commands(app)
-
-
-def main() -> None:
-    """Run the app `milestones`: the command line with all its commands."""
-    replace_unencodable()
-    try:
-        app()
-    finally:
-        discard_broken_output()

@@ -49,7 +49,7 @@ def audit(
             print_nothing(error, as_json)
             return
         if as_json:
-            print_json([vars(event) for event in events])
+            print_json([render_changes.event_json(event) for event in events])
         else:
             render_changes.render_audit(events)
 

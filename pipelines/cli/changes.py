@@ -167,8 +167,7 @@ def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> N
     if as_json or result.decided:
         _render(result.decided, target, as_json)
     if result.refused:
-        refused = "\n  ".join(result.refused.values())
-        raise ChangeRefused(f"nothing was decided on:\n  {refused}")
+        raise ChangeRefused("nothing was decided on:", *result.refused.values())
 
 
 def plan(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
@@ -285,6 +284,8 @@ def reconcile(
 
 def _render_push(result: PushResult, target: Target, as_json: bool) -> None:
     """Print the result of a command that pushed or reconciled changes, and exit with its code."""
+    from pipelines.config.secrets import mask_secrets
+
     from . import render_changes
     from .labels import labels
 
@@ -294,5 +295,5 @@ def _render_push(result: PushResult, target: Target, as_json: bool) -> None:
     else:
         render_changes.render_push(result, known)
         if result.stopped is not None:
-            print_err(f"milestones: {result.stopped}")
+            print_err(mask_secrets(f"milestones: {result.stopped}"))
     raise typer.Exit(result.exit_code)

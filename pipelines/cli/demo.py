@@ -28,7 +28,7 @@ from warehouse.target import Target
 
 from . import render_runs
 from .errors import handle_errors
-from .output import format_amount, out
+from .output import format_amount, out, safe_markup
 from .progress import console_observer
 
 FOLDER = Path(".milestones/demo")
@@ -106,7 +106,7 @@ def _changes_table(changes: list[VersionChange]) -> Table:
     for change in changes:
         for name, (before, after) in _changed_fields(change).items():
             what = f"{change.change_type}: {name}"
-            table.add_row(change.milestone_id, escape(change.title), what, before, after)
+            table.add_row(change.milestone_id, safe_markup(change.title), what, before, after)
     return table
 
 

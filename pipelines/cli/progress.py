@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.observer import RunObserver
 
 from .output import err, print_err, safe_markup
@@ -37,7 +38,7 @@ def console_observer() -> Iterator[RunObserver]:
         yield RunObserver(
             phase=lambda name: bar.update(task, description=name),
             progress=progress,
-            note=lambda line: err.print(safe_markup(line)),
+            note=lambda line: err.print(safe_markup(mask_secrets(line))),
         )
 
 
@@ -51,4 +52,7 @@ def _line_observer() -> RunObserver:
             last = time.monotonic()
             print_err(f"reading: {rows} milestones, page {read} of {pages}")
 
-    return RunObserver(phase=print_err, progress=progress, note=print_err)
+    def note(line: str) -> None:
+        print_err(mask_secrets(line))
+
+    return RunObserver(phase=print_err, progress=progress, note=note)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
+from pipelines.config.secrets import mask_secrets, masked_values
 from pipelines.runtime.text import visible
 from pipelines.writeback.approvals import DIGEST_LENGTH, DecisionResult
 from pipelines.writeback.plan import Conflict, Deferred, NoOp, Step, Write
@@ -16,7 +16,7 @@ from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Event, Status, Value
 
 from .labels import Labels
-from .output import exact_amount, format_amount, out
+from .output import exact_amount, format_amount, out, print_out, safe_markup
 
 # The names of steps in `plan --json`, which other programs read.
 _STEP_NAMES = {Write: "write", NoOp: "noop", Conflict: "conflict", Deferred: "later"}
@@ -45,7 +45,7 @@ def _heading(what: str, change: Change, known: Labels) -> None:
     """Print the heading of a change: its ids, its status, its milestone and its project."""
     target = f"milestone {change.milestone_id}" if change.milestone_id else "a milestone"
     out.print(
-        f"{escape(visible(change.change_id))}  {what}  {change.action} {escape(visible(target))}",
+        f"{safe_markup(change.change_id)}  {what}  {change.action} {safe_markup(target)}",
         soft_wrap=True,
     )
     _line(f"milestone: {(change.before or change.after).get('title')}")
@@ -102,7 +102,7 @@ def render_change(change: Change, known: Labels) -> None:
     """Print one change, with its outcome."""
     render_list([change], known)
     if change.outcome:
-        _line(change.outcome)
+        _line(mask_secrets(change.outcome))
 
 
 def change_json(change: Change, known: Labels) -> dict[str, object]:
@@ -130,7 +130,7 @@ def change_json(change: Change, known: Labels) -> dict[str, object]:
         "proposed_at": change.proposed_at.isoformat() if change.proposed_at else None,
         "sent_at": change.sent_at.isoformat() if change.sent_at else None,
         "attempts": change.attempts,
-        "outcome": change.outcome,
+        "outcome": mask_secrets(change.outcome),
     }
 
 
@@ -152,7 +152,7 @@ def render_plan(steps: Sequence[Step], known: Labels) -> None:
         for line in change_lines(step.change, known):
             _line(line)
         if not isinstance(step, Write):
-            _line(step.why)
+            _line(mask_secrets(step.why))
     writes = sum(isinstance(step, Write) for step in steps)
     out.print(f"{writes} of {len(steps)} approved changes would be written")
 
@@ -163,7 +163,7 @@ def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
         change_json(step.change, known)
         | {
             "step": _STEP_NAMES[type(step)],
-            "why": "" if isinstance(step, Write) else step.why,
+            "why": "" if isinstance(step, Write) else mask_secrets(step.why),
         }
         for step in steps
     ]
@@ -173,12 +173,12 @@ def render_push(result: PushResult, known: Labels) -> None:
     """Print the result of a push, change by change."""
     for change in result.changes:
         _heading(status_text(change.status), change, known)
-        _line(change.outcome)
+        _line(mask_secrets(change.outcome))
     for change, why in result.waiting:
         _heading("[yellow]waiting[/]", change, known)
-        _line(why)
+        _line(mask_secrets(why))
     for doubt in result.doubts:
-        out.print(f"[yellow]action required:[/] {escape(visible(doubt))}", soft_wrap=True)
+        out.print(f"[yellow]action required:[/] {safe_markup(mask_secrets(doubt))}", soft_wrap=True)
     if result.more:
         out.print(
             f"{result.more} more approved changes are left to the next push: this one reached "
@@ -195,10 +195,12 @@ def push_json(result: PushResult, known: Labels) -> dict[str, object]:
     return {
         "exit_code": result.exit_code,
         "changes": [change_json(change, known) for change in result.changes],
-        "waiting": [{"change_id": c.change_id, "why": why} for c, why in result.waiting],
-        "doubts": result.doubts,
+        "waiting": [
+            {"change_id": c.change_id, "why": mask_secrets(why)} for c, why in result.waiting
+        ],
+        "doubts": masked_values(result.doubts),
         "more_approved": result.more,
-        "error": str(result.stopped) if result.stopped else None,
+        "error": mask_secrets(str(result.stopped)) if result.stopped else None,
     }
 
 
@@ -207,5 +209,11 @@ def render_audit(events: Sequence[Event]) -> None:
     for event in events:
         moved = f"{event.before} → {event.after}" if event.before else str(event.after)
         request = f" (request {event.request_id})" if event.request_id else ""
-        line = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.who}  {moved}: {event.what}{request}"
-        out.print(visible(line), markup=False, soft_wrap=True)
+        line = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.who}  {moved}: "
+        line += f"{mask_secrets(event.what)}{request}"
+        print_out(line)
+
+
+def event_json(event: Event) -> dict[str, object]:
+    """Return an event in the history of a change as JSON."""
+    return vars(event) | {"what": mask_secrets(event.what)}

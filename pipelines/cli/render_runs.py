@@ -10,7 +10,7 @@ from pipelines.sync.pipeline import SyncResult
 from warehouse.models.build import Finding
 from warehouse.raw.runs import Run
 
-from .output import exact_amount, format_amount, out, safe_markup
+from .output import exact_amount, format_amount, out, print_out, safe_markup
 
 
 def render_sync(result: SyncResult) -> None:
@@ -18,16 +18,17 @@ def render_sync(result: SyncResult) -> None:
     run = result.run
     out.print(
         f"[green]validated[/]: {run.rows_read:,} milestones read, {run.added:,} added, "
-        f"{run.changed:,} changed{_removed(run)} ({run.mode}: {run.why}; {run.requests} requests, "
+        f"{run.changed:,} changed{_removed(run)} ({run.mode}: {safe_markup(run.why)}; "
+        f"{run.requests} requests, "
         f"{run.duration_seconds:.1f} s)",
         soft_wrap=True,
     )
     if run.totals:
         out.print(totals_table(run.totals, result.units))
     for change in run.schema_changes:
-        out.print(f"schema: {change}", markup=False, soft_wrap=True)
+        print_out(f"schema: {change}")
     if result.published:
-        out.print(f"published {result.published}", markup=False, soft_wrap=True)
+        print_out(f"published {result.published}")
     for line in result.needs:
         out.print(f"[yellow]action required:[/] {safe_markup(line)}", soft_wrap=True)
 

@@ -24,6 +24,7 @@ from .time_zones import check_time_zone
 
 LOADER_FILE = DEFAULTS["destination.duckdb.credentials"]
 PUBLISHED_FILE = DEFAULTS["warehouse.publish_to"]
+ERROR_LOG = Path(LOADER_FILE).parent / "error.log"
 _DUCKDB = {
     "allocator_background_threads": True,
     "threads": 1,

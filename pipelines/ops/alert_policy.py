@@ -11,6 +11,7 @@ from enum import StrEnum
 import pendulum
 
 from pipelines.runtime.exit_codes import SUCCEEDED, ExitCode
+from pipelines.runtime.text import visible
 from warehouse.alert_state import AlertState
 
 _VARIES = re.compile(r"\S*\d\S*")  # counts, times and ids differ between runs with one cause
@@ -227,7 +228,7 @@ def _one_time_message(who: str, happened: Sequence[str]) -> str:
 
 def _listed(matters: Sequence[str], command: str) -> list[str]:
     """Return the first matters of an alert's message as lines, and the command that shows more."""
-    lines = [f"• {matter}" for matter in matters[:_MAX_LINES]]
+    lines = [f"• {visible(matter)}" for matter in matters[:_MAX_LINES]]
     if len(matters) > _MAX_LINES:
         lines.append(f"• and {len(matters) - _MAX_LINES} more: see `{command}`")
     return lines

@@ -62,13 +62,13 @@ class JobResult:
         """Return what requires action and the job's next run reports again, until it is settled."""
         synced = self.synced.needs if self.synced else []
         pushed = self.pushed.lasting if self.pushed else []
-        return list(dict.fromkeys([*synced, *pushed]))
+        return list(dict.fromkeys(map(mask_secrets, [*synced, *pushed])))
 
     @property
     def happened(self) -> list[str]:
         """Return what requires action and no later run of the job reports."""
         lasting = self.lasting  # the sync after a push repeats warnings of the first one
-        lines = self.pushed.happened if self.pushed else []
+        lines = map(mask_secrets, self.pushed.happened if self.pushed else [])
         return [line for line in dict.fromkeys(lines) if line not in lasting]
 
     @property

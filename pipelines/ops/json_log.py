@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 
-from pipelines.config.secrets import mask_secrets
+from pipelines.config.secrets import masked_values
 from pipelines.runtime.clock import Now, utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
@@ -56,7 +56,9 @@ class JsonLog:
                 return
             head = {"at": self._now().isoformat(timespec="milliseconds"), "level": level}
             head |= {"event": event, "run_id": self._run_id or ""}
-            _write(mask_secrets(json.dumps(head | values, default=str)) + "\n")
+            shown = {name: masked_values(value) for name, value in values.items()}
+            sys.stderr.write(json.dumps(head | shown, default=str) + "\n")
+            sys.stderr.flush()
 
     def end(self, exit_code: int, **values: object) -> None:
         """Write the last JSON line of the log: exit code, duration, and the fields given."""
@@ -97,17 +99,6 @@ class JsonLog:
         is_success = 200 <= request.status < 300
         values = vars(request) | {"seconds": round(request.seconds, 3)}
         self.line("request", "info" if is_success else "warning", **values)
-
-
-def _write(line: str) -> None:
-    """Write a line of the JSON log on stderr; if that fails, go on without it."""
-    try:
-        sys.stderr.write(line)
-        sys.stderr.flush()
-    except OSError:
-        # A log that cannot be written must not stop the run. Python keeps the unwritten text and
-        # writes it at exit, where a failure exits with 120: so stderr is replaced.
-        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _since(began: float) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import duckdb
 
+from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.clock import CLOCK_TOLERANCE
 from warehouse.errors import WarehouseError
 from warehouse.raw import runs, summary
@@ -58,9 +59,15 @@ def read_status(target: Target) -> Status:
     """
     with open_reader(target) as reader:
         try:
-            latest = runs.recent_runs(reader)
+            latest = list(map(_without_secrets, runs.recent_runs(reader)))
             proven = runs.last_whole_account_run(reader)
             months, units = summary.totals_by_month(reader), summary.uniform_minor_units(reader)
         except duckdb.CatalogException:
             raise WarehouseError(f"{reader.source} {NO_MILESTONES_YET}") from None
     return Status(source=reader.source, runs=latest, proven=proven, months=months, units=units)
+
+
+def _without_secrets(run: Run) -> Run:
+    """Return a run for the status; an earlier release may have stored secrets in its messages."""
+    error = run.error and mask_secrets(run.error)
+    return replace(run, error=error, warnings=list(map(mask_secrets, run.warnings)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from shlex import quote
 
 from sources.kantata import Report
 from warehouse.errors import MinorUnitChanged
@@ -26,7 +27,7 @@ def check_minor_units(job: SyncJob, report: Report, accepted: Set[str]) -> list[
             read=report.totals,
         )
     if refused := [change for change in changes if change.currency not in accepted]:
-        options = " ".join(f"--accept-minor-unit {change.currency}" for change in refused)
+        options = " ".join(f"--accept-minor-unit {quote(change.currency)}" for change in refused)
         raise MinorUnitChanged(
             f"{'; '.join(map(str, refused))}. Nothing was loaded or published. If Kantata is "
             "wrong, correct it there. If it is right, accept it for what is read from now on: "

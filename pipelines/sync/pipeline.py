@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import dlt
 import pyarrow as pa
@@ -120,7 +121,7 @@ def sync(
             publish_to_readers(target)
         return SyncResult(
             run=run,
-            rejected=report.rejected,
+            rejected=[r._replace(reason=mask_secrets(r.reason)) for r in report.rejected],
             units=units,
             published=target.published,
         )
@@ -266,7 +267,7 @@ def _build_marts(job: SyncJob) -> None:
 
 def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
     """Fill the row of a sync's run with the figures of what was read."""
-    run.mode, run.why = report.mode, report.why
+    run.mode, run.why = report.mode, mask_secrets(report.why)
     run.requests, run.rows_read = report.requests, report.read
     run.added, run.changed, run.rejected = report.added, report.changed, len(report.rejected)
     run.deleted, run.restored = report.deleted, report.restored
@@ -275,7 +276,7 @@ def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
     run.schema_changes = list(
         dict.fromkeys((*history.unreported_schema_changes, *report.schema_changes))
     )
-    run.warnings = report.warnings
+    run.warnings = list(map(mask_secrets, report.warnings))
     run.cursor_at = report.server_time
 
 
@@ -284,6 +285,6 @@ def _access_lost_warnings(lost: Mapping[str | None, int]) -> list[str]:
     return [
         f"access lost: the token can no longer read project {project}, so its {count} milestones "
         "keep their last values. Give the token's user access again, or, if the project was "
-        f"deleted, mark them as deleted: milestones sync --allow-deletes {project}"
+        f"deleted, mark them as deleted: milestones sync --allow-deletes {quote(project or '')}"
         for project, count in lost.items()
     ]

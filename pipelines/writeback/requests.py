@@ -195,4 +195,4 @@ def refuse_problems(problems: Sequence[str], heading: str) -> None:
         ChangeRefused: If there are problems.
     """
     if problems:
-        raise ChangeRefused("\n  ".join([f"{heading}:", *problems] if heading else problems))
+        raise ChangeRefused(*([f"{heading}:"] if heading else []), *problems)

@@ -128,17 +128,19 @@ def test_an_error_that_stops_a_push_is_reported() -> None:
         assert message.splitlines()[-1] == f"milestones: {log[-1]['error']}"
 
 
-def test_a_log_that_cannot_be_written_stops_nothing() -> None:
-    """If the log's disk is full, the run still loads, publishes and exits with its own code."""
+def test_output_that_cannot_be_written_stops_nothing() -> None:
+    """If the disk of log and output is full, the run still loads and exits with its own code."""
     job = Job("duckdb")
     with Sandbox(milestones=10) as sandbox, open("/dev/full", "w") as full:
         job.synced(sandbox)
         sandbox.account.create_milestone(title="new")
-        for token, code in ((sandbox.token, 0), ("bad", 2)):
+        for log_format, token, code in (
+            ("json", sandbox.token, 0), ("json", "bad", 2), ("text", "bad", 2), ("text", "", 0)
+        ):  # fmt: skip
+            token = token or sandbox.token
             settings = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": token}
-            run = start_milestones(
-                "run", "--log-format", "json", env=os.environ | settings, stderr=full
-            )
+            command = ("run", "--log-format", log_format)
+            run = start_milestones(*command, env=os.environ | settings, stdout=full, stderr=full)
             run.communicate(PATIENCE)
             assert run.returncode == code
         assert_equal(job, sandbox.account)

@@ -105,7 +105,10 @@ class KantataReader:
             KantataError: Its class says what to do next.
         """
         answer = self.json(path, parameters)
-        return read_page(answer.body, path.partition("/")[0], answer.observed_at)
+        try:
+            return read_page(answer.body, path.partition("/")[0], answer.observed_at)
+        except KantataError as error:
+            raise self._transport.masked(error) from None
 
     def only(self, path: str, ids: list[str], **parameters: str) -> Iterator[Page]:
         """Read records by their ids, a hundred at a time; ids without a record are left out.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -25,8 +25,10 @@ from ..errors import (
 )
 from ..settings import CONNECT_TIMEOUT, MOST_BYTES, READ_TIMEOUT, REQUEST_DEADLINE
 from .deadline import DeadlineAdapter, read_body
+from .masking import mask
 
 Parameters = Mapping[str, str | int]
+_REQUEST_ID = "x-request-id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class HttpResponse:
     @property
     def request_id(self) -> str:
         """Kantata's id of the HTTP request; empty if the response has none."""
-        return self.headers.get("x-request-id", "")
+        return self.headers.get(_REQUEST_ID, "")
 
 
 class BearerAuth(AuthBase):
@@ -112,10 +114,7 @@ class Transport:
 
     def masked(self, error: KantataError) -> KantataError:
         """Return an error without the token, which a server or proxy may repeat in its message."""
-        text = str(error)
-        for form in {self._token, quote(self._token, safe=""), quote_plus(self._token)}:
-            text = text.replace(form, "[secret]")
-        error.args = (text, *error.args[1:])
+        error.args = (mask(str(error), self._token), *error.args[1:])
         return error
 
     def send(
@@ -144,14 +143,25 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
-            body_ = read_body(answer, until=began + self._deadline, most_bytes=self._most_bytes)
-            response = HttpResponse(
-                status=answer.status_code, headers=answer.headers, content=body_
-            )
+            content = read_body(answer, until=began + self._deadline, most_bytes=self._most_bytes)
+            response = self._without_token(answer, content)
         finally:
             if self._on_request:
                 self._on_request(_request_log(method, path, response, time.monotonic() - began))
         return response
+
+    def _without_token(self, answer: requests.Response, content: bytes) -> HttpResponse:
+        """Return an HTTP response without the token in its request id, or in the body of an error.
+
+        A good body stays as it is: it is data.
+        """
+        headers = answer.headers
+        if _REQUEST_ID in headers:
+            headers[_REQUEST_ID] = mask(headers[_REQUEST_ID], self._token)
+        if answer.status_code >= 300:  # now, since a long message is cut, perhaps within the token
+            text = mask(content.decode(errors="surrogateescape"), self._token)
+            content = text.encode(errors="surrogateescape")
+        return HttpResponse(status=answer.status_code, headers=headers, content=content)
 
     def _session(self) -> requests.Session:
         """Return this thread's HTTP session, since threads may not be able to share one."""

@@ -1,0 +1,128 @@
+"""Texts of the account and of the API change no terminal, forge no line and contain no secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.support.processes import start_milestones
+from tests.support.webhook import Webhook, webhook
+from tests.support.writing_desk import Desk
+from warehouse.ledger.change import Action
+
+# A title and a colour, a control sequence in one character, line ends, marks of direction.
+ODD = "\x1b]0;x\x07\x1b[31mRED\x9b\r\n• forged\u2028forged\x85forged\u202e\u2066\u200b"
+TOKEN, WRITE_TOKEN = "read-token/8f1c", "write-token/77aa"
+TOKENS = {"KANTATA_ACCESS_TOKEN": TOKEN, "KANTATA_WRITE_TOKEN": WRITE_TOKEN}
+PATIENCE = 600  # seconds
+
+
+class Faces:
+    """Runs commands, and looks at all that they print."""
+
+    def __init__(self, sandbox: Sandbox, hook: Webhook) -> None:
+        self.sandbox, self.hook = sandbox, hook
+        self._environment = os.environ | TOKENS | {
+            "KANTATA_API_URL": sandbox.url,
+            "ALERTS__WEBHOOK_URL": hook.url,
+            "PUSH__ENABLED": "true",
+            "PUSH__RECONCILE_AFTER": "0",
+        }  # fmt: skip
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """Return what a command prints on stdout; it must end with this exit code."""
+        with open("out", "wb") as out, open("err", "wb") as err:
+            process = start_milestones(*words, env=self._environment, stdout=out, stderr=err)
+            process.communicate(PATIENCE)
+        shown, logged = (Path(name).read_bytes().decode() for name in ("out", "err"))
+        assert process.returncode == code, (words, shown, logged)
+        for text in (shown, logged):
+            assert_harmless(text)
+        return shown
+
+    def json(self, *words: str, code: int = 0) -> Any:  # noqa: ANN401 - any JSON
+        """Return the JSON that a command prints."""
+        return json.loads(self.run(*words, "--json", code=code))
+
+
+def assert_harmless(text: str) -> None:
+    """Assert that text has no invisible character but our line ends, no forged line, no secret."""
+    found = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert found <= {"\n"}, (found, text)
+    assert not any(line.startswith(("forged", "• forged")) for line in text.splitlines()), text
+    assert not any(token in text for token in TOKENS.values()), text
+
+
+def make_odd(account: Account) -> None:
+    """Make every text of an account odd, and reject one record."""
+    account.user["full_name"] = ODD
+    for currency in account.currencies.values():
+        if currency["iso_code"] == "EUR":
+            currency["iso_code"] = ODD
+    for project in account.workspaces:
+        account.update_workspace(project, title=ODD)
+    for number, (id_, record) in enumerate(account.milestones.items()):
+        currency = ODD if record["currency"] == "EUR" else record["currency"]
+        account.silently_update_milestone(id_, title=f"{ODD}{number}", currency=currency)
+    account.add_field(f"new{ODD}", ODD)
+    account.set_raw(next(iter(account.milestones)), "amount_in_cents", f"{ODD}{TOKEN}")
+
+
+@pytest.fixture
+def faces() -> Iterator[Faces]:
+    """The command line, with a warehouse of an account in which every text is odd."""
+    with Sandbox(milestones=40, token=TOKEN) as sandbox, webhook() as hook:
+        make_odd(sandbox.account)
+        faces = Faces(sandbox, hook)
+        faces.run("sync", code=3)
+        yield faces
+
+
+def test_what_the_account_contains(faces: Faces) -> None:
+    """Its texts are shown with numbers for what cannot be seen, and are exact in JSON."""
+    assert "\\x1b[31mRED" in faces.run("check")
+    assert ODD in faces.json("check")[0]["answer"]
+    assert "\\x1b" in faces.run("status")
+    assert ODD in {month["currency"] for month in faces.json("status")["months"]}
+    for command in ("config", "models", "checks"):
+        faces.run(command)
+    faces.sandbox.account.update_currency(ODD, 1000)
+    assert f"one {ODD} had" in faces.json("sync", "--full", code=3)["error"]
+    faces.run("run", "--only", "sync", code=3)
+    (alert,) = faces.hook.texts
+    assert_harmless(alert)
+
+
+def test_what_the_api_says_of_a_write(faces: Faces) -> None:
+    """An error with the tokens in it is masked and shown with numbers, in every face."""
+    sandbox = faces.sandbox
+    desk = Desk(sandbox, f"sqlite:///{Path.cwd() / '.milestones' / 'ledger.sqlite'}")
+    said = f"{ODD} {WRITE_TOKEN} ".ljust(290, "x") + WRITE_TOKEN  # a message is cut within the last
+    faces.run("changes")
+    for status, code in ((422, 3), (401, 2)):
+        change = desk.approved(desk.draft(Action.UPDATE))
+        sandbox.misbehave(Fault("refuse", method="PUT", status=status, message=said))
+        faces.run("plan")
+        faces.run("push", code=code)
+        sandbox.behave()
+        for command in ("show", "audit"):
+            faces.run(command, change.change_id)
+            assert "[secret]" in json.dumps(faces.json(command, change.change_id))
+    faces.run("approve", change.change_id, "--as", f"bob{ODD}", code=2)
+    sandbox.misbehave(Fault("refuse", method="PUT", status=422, message=said))
+    faces.run("run", "--log-format", "json", code=3)
+    alert = faces.hook.texts[-1]
+    assert_harmless(alert)
+    assert "[secret]" in alert
+    sandbox.misbehave(Fault("error", status=500, message=f"{ODD}{TOKEN}"))
+    assert "[secret]" in faces.json("run", code=75)["error"]
+    faces.run("run", "--log-format", "json", code=75)
+    for file in filter(Path.is_file, Path().glob("**/*")):
+        assert WRITE_TOKEN[:8].encode() not in file.read_bytes(), file

@@ -1,0 +1,58 @@
+"""What becomes of the output changes neither what a command does nor its exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from sources.kantata_sandbox import Sandbox
+from tests.support.equality import assert_equal
+from tests.support.job import Job
+from tests.support.processes import COMMAND, ROOT, start_milestones
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """An account, synced once, with a character that ASCII lacks."""
+    with Sandbox(milestones=30) as sandbox:
+        sandbox.account.user["full_name"] = "Zoë"
+        Job("duckdb").synced(sandbox)
+        monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
+        monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        yield sandbox
+
+
+def test_an_encoding_that_lacks_characters(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written in ASCII."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    shown = subprocess.run([*COMMAND, "check"], capture_output=True, text=True, check=True)
+    assert "ok token: valid: it is the token of Zo\\xeb" in shown.stdout
+    assert shown.stderr == ""
+
+
+def test_closed_streams(sandbox: Sandbox) -> None:
+    """A run without stdout and stderr writes into no file that it opens."""
+    sandbox.account.create_milestone(title="new")
+    sandbox.account.set_feed(enabled=False)  # so that the run has something to log
+    ended = subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *COMMAND, "run"], check=False)
+    assert ended.returncode == 0
+    assert_equal(Job("duckdb"), sandbox.account)
+
+
+def test_a_reader_that_stops(sandbox: Sandbox) -> None:
+    """As with `| head -1`: the run ends as if all had been read."""
+    sandbox.account.create_milestone(title="new")
+    reading, writing = os.pipe()
+    os.close(reading)
+    for words in (("run",), ("status", "--json"), ("status",)):
+        process = start_milestones(*words, env=os.environ, stdout=writing, stderr=writing)
+        process.communicate(600)
+        assert process.returncode == 0
+    os.close(writing)
+    assert_equal(Job("duckdb"), sandbox.account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def check_not_moved(target: Target) -> None:
     Raises:
         WarehouseMoved: If it was moved; it says where to, and how to undo a trial.
     """
-    file = next((mark for mark in _marks(target) if mark.exists()), None)
+    # Not Path.exists: it raises an error for a user who may not enter the folder.
+    file = next((mark for mark in _marks(target) if os.path.exists(mark)), None)
     if file is None:
         return
     try:
@@ -61,7 +63,7 @@ def check_not_moved(target: Target) -> None:
         raise WarehouseError(
             f"cannot read {file}: {error}. Remove it if this warehouse is in use."
         ) from None
-    undo = " ".join(["rm", *(f"'{mark}'" for mark in _marks(target) if mark.exists())])
+    undo = " ".join(["rm", *(f"'{mark}'" for mark in _marks(target) if os.path.exists(mark))])
     if move.ledger and move.retired_ledger:
         is_retired = Path(move.retired_ledger).exists()
         if Path(move.ledger).exists() and not is_retired:

@@ -17,6 +17,7 @@ import duckdb
 
 from .database import open_elsewhere
 from .errors import WarehouseUnwritable
+from .private_files import is_link_of_others
 
 _SPARE_BYTES = 16 * 2**20  # bytes that stay free after copying
 
@@ -32,9 +33,11 @@ def publish(loader: Path, target: Path) -> None:
         target: The file for readers, or a symbolic link to it, which remains a link.
 
     Raises:
-        WarehouseUnwritable: If there is no space or no permission; the old file remains.
+        WarehouseUnwritable: If there is no space or no permission, or the link belongs to another
+            user; the old file remains.
         OpenElsewhere: If another process has the loader's file open; the same.
     """
+    check_link(target)
     # Replacing the link itself would leave the file it points to unchanged for ever.
     file = Path(os.path.realpath(target))
     copy = file.with_name(f".{file.name}.{os.getpid()}.new")
@@ -56,6 +59,19 @@ def publish(loader: Path, target: Path) -> None:
         ) from None
     finally:
         copy.unlink(missing_ok=True)
+
+
+def check_link(target: Path) -> None:
+    """Check that the path to publish to is not a link of another user.
+
+    Raises:
+        WarehouseUnwritable: If it is; that user could let a run replace any of our files.
+    """
+    if is_link_of_others(target):
+        raise WarehouseUnwritable(
+            f"cannot publish to {target.absolute()}: it is a link of another user. Remove it, or "
+            "name another file in WAREHOUSE__PUBLISH_TO."
+        )
 
 
 def _copy(loader: Path, copy: Path, old: Path) -> None:

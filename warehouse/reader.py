@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -63,7 +64,7 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
                 raise no_warehouse(target)
             yield _PostgresReader(database)
         return
-    if not target.loader.exists():
+    if not os.path.exists(target.loader):  # as for a user who may not enter its folder
         check_exists(target)
         assert target.published  # noqa: S101 - it exists
         with _open_duckdb(target.published) as reader:
@@ -74,7 +75,7 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
             stack.enter_context(file_lock(target.lock, shared=True))
             reader = stack.enter_context(_open_duckdb(target.loader))
         except (WarehouseBusy, OpenElsewhere) as busy:
-            if target.published is None or not target.published.exists():
+            if target.published is None or not os.path.exists(target.published):
                 raise
             stack.close()
             source = f"{target.published} ({busy})"
@@ -106,7 +107,7 @@ def check_exists(target: Target) -> None:
         with connect(target.destination) as database:
             if "sync_runs" not in database.tables():
                 raise no_warehouse(target)
-    elif not target.loader.exists() and not (target.published and target.published.exists()):
+    elif not any(map(os.path.exists, filter(None, (target.loader, target.published)))):
         raise no_warehouse(target)
 
 

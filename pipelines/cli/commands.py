@@ -13,6 +13,7 @@ from pipelines.config.targets import configured_target
 from pipelines.ops import marts, preflight
 from pipelines.ops import rebind as rebinding
 from pipelines.ops import restore as restoring
+from pipelines.ops.check_result import CheckResult
 from pipelines.ops.job import JobResult, run_job
 from pipelines.ops.json_log import JsonLog
 from pipelines.ops.ledger_source import LedgerSource
@@ -134,11 +135,11 @@ def check(destination: Warehouse | None, *, probe: bool, as_json: bool) -> None:
         raise typer.Exit(next(failed, ExitCode.DONE))
 
 
-def _render_check(result: preflight.CheckResult) -> None:
+def _render_check(result: CheckResult) -> None:
     """Print one result of the command `check`, with a mark for passed or failed."""
     mark = "[red]✗[/]" if result.exit_code else "[green]✓[/]"
     out.print(
-        f"{mark} {safe_markup(result.question)}: {safe_markup(mask_secrets(result.answer))}",
+        f"{mark} {safe_markup(result.question)}: {safe_markup(result.answer)}",
         soft_wrap=True,
     )
 

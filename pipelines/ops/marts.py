@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pipelines.runtime.exit_codes import ExitCode
 from pipelines.sync.pipeline import build_context
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
@@ -46,7 +48,7 @@ def check_marts(target: Target) -> list[Finding]:
         WarehouseError: If the marts do not exist.
     """
     check_exists(target)
-    if target.loader and not target.loader.exists():
+    if target.loader and not os.path.exists(target.loader):
         with open_reader(target) as reader:
             return build.run_checks(reader)
     with locked(target) as lock, open_existing(lock) as database:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from pipelines.config.account_binding import (
     bound_ledger_account,
     check_warehouse_account,
     connected_account,
 )
+from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.clock import CLOCK_TOLERANCE, clock_difference, utc_now
 from pipelines.runtime.exit_codes import ExitCode
@@ -32,40 +33,37 @@ from warehouse.errors import (
 from warehouse.lineage import check_files, published_state
 from warehouse.locks import file_lock
 from warehouse.proposer_query import check_reader
+from warehouse.publish import check_link
 from warehouse.raw.account_binding import read_origin
 from warehouse.raw.summary import count_milestones
 from warehouse.reader import open_reader
 from warehouse.target import Target
 
+from .check_result import CheckResult
+from .file_rights import file_rights
 from .ledger_check import check_ledger
+from .probes import run_probes
 
 # Where the records of an include are found.
 _INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check.
-
-    Args:
-        question: The name of what is checked.
-        answer: One line; if the check failed, with how to fix it.
-        exit_code: 0 if the check passed, else the exit code a run would have.
-    """
-
-    question: str
-    answer: str
-    exit_code: int = 0
-
-
 def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
     """Run the preflight: check everything a run depends on; yield a result for each check.
+
+    Secrets are masked in the answers.
 
     Args:
         kantata: The settings of the source.
         target: The warehouse.
         probe: Whether to also test how this account's API behaves; with GET requests only.
     """
+    for result in _checks(kantata, target, probe):
+        yield replace(result, answer=mask_secrets(result.answer))
+
+
+def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
+    """Yield the results of the preflight, as they are found."""
     reader = kantata.reader()
     user = _user(reader)
     yield user
@@ -75,10 +73,11 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
         yield _feed(reader)
         yield _account(reader, target)
         yield _clock(reader)
-        yield from _probes(reader) if probe else ()
+        yield from run_probes(reader) if probe else ()
     yield _warehouse(target)
     yield CheckResult("ledger", *check_ledger(target))
     yield _time_zone(target)
+    yield from file_rights(target)
     if target.published:
         yield _published(target)
 
@@ -224,6 +223,7 @@ def _published(target: Target) -> CheckResult:
     assert target.published  # noqa: S101 - checked by the caller
     try:
         check_files(target)
+        check_link(target.published)
         published_state(target)
     except WarehouseError as error:
         return CheckResult("published file", str(error), error.exit_code)
@@ -238,69 +238,3 @@ def _published(target: Target) -> CheckResult:
             WarehouseUnwritable.exit_code,
         )
     return CheckResult("published file", f"{target.published} can be written")
-
-
-def _probes(reader: KantataReader) -> Iterator[CheckResult]:
-    """Test in the preflight how the account's API behaves where its documentation is silent."""
-    for question, probe in _PROBES.items():
-        try:
-            answer, code = probe(reader)
-        except KantataError as error:
-            answer, code = str(error), error.exit_code
-        yield CheckResult(f"probe: {question}", answer, code)
-
-
-def _sort(reader: KantataReader) -> tuple[str, int]:
-    """Probe in the preflight whether the API applies the order of milestones."""
-    oldest, newest = (
-        list(reader.page("billing_milestones", {"order": f"created_at:{way}"}).records)
-        for way in ("asc", "desc")
-    )
-    if len(oldest) < 2:
-        return "cannot be tested: the account has fewer than two milestones", 0
-    is_applied = oldest[0] != newest[0]
-    return ("applied", 0) if is_applied else ("ignored, so a full scan cannot be complete", 1)
-
-
-def _clamp(reader: KantataReader) -> tuple[str, int]:
-    """Probe in the preflight how many rows the API returns on a page of 500."""
-    page = reader.page("billing_milestones", {"per_page": 500})
-    return f"500 rows a page requested, {page.size} returned", 0
-
-
-def _unknown_filter(reader: KantataReader) -> tuple[str, int]:
-    """Probe in the preflight whether the API ignores a filter that it does not know."""
-    total = reader.page("billing_milestones", {"per_page": 1}).count
-    filtered = reader.page(
-        "billing_milestones", {"per_page": 1, "updated_after": "2999-01-01"}
-    ).count
-    if filtered == total:
-        return "ignored, as expected", 0
-    return f"updated_after changed the count from {total} to {filtered}: please report this", 0
-
-
-def _only(reader: KantataReader) -> tuple[str, int]:
-    """Probe in the preflight how many rows the API returns for milestones requested by id."""
-    ids = list(reader.page("billing_milestones", {"per_page": 25}).records)
-    query: Parameters = {"only": ",".join(ids), "per_page": 2}
-    found = len(reader.page("billing_milestones", query).records) if ids else 0
-    return f"{len(ids)} ids requested with 2 rows a page, {found} rows returned", 0
-
-
-def _includes(reader: KantataReader) -> tuple[str, int]:
-    """Probe in the preflight whether milestones include the ids of invoices and references."""
-    query: Parameters = {"per_page": 1, "include": "invoices,external_references"}
-    records = list(reader.page("billing_milestones", query).records.values())
-    if not records:
-        return "cannot be tested: the account has no milestones", 0
-    missing = [name for name in ("invoice_ids", "external_reference_ids") if name not in records[0]]
-    return (f"missing: {', '.join(missing)}", 3) if missing else ("include their id lists", 0)
-
-
-_PROBES = {
-    "order": _sort,
-    "page size": _clamp,
-    "unknown filter": _unknown_filter,
-    "only": _only,
-    "includes": _includes,
-}

@@ -129,6 +129,22 @@ def test_postgres_that_does_not_answer() -> None:
     assert milestones("sync", "--destination", "postgres", **settings).returncode == 2
 
 
+def test_a_password_that_the_driver_repeats() -> None:
+    """A password written as sslmode, too, is in no output."""
+    settings = {
+        "KANTATA_ACCESS_TOKEN": "abcdefgh",
+        "KANTATA_API_URL": "http://127.0.0.1:9/api/v1",
+        "SOURCES__KANTATA__BACKOFF_SECONDS": "0",
+        "DESTINATION__POSTGRES__CREDENTIALS": "postgresql://u:hidden%2Fword@127.0.0.1:1/db"
+        "?sslmode=hidden%2Fword",
+    }
+    for words in (("sync",), ("run", "--log-format", "json"), ("check", "--json"), ("changes",)):
+        result = milestones(*words, "--destination", "postgres", **settings)
+        assert result.returncode == 2 or words[0] == "check"
+        assert "sslmode" in result.stdout + result.stderr
+        assert "hidden" not in result.stdout + result.stderr
+
+
 def test_too_little_memory() -> None:
     """If DuckDB's memory limit is too low or invalid, the message says how to set it."""
     with Sandbox(milestones=300) as sandbox:
@@ -315,21 +331,41 @@ def test_a_reader_is_not_reported_as_a_run() -> None:
     assert "another run" not in result.stderr
 
 
+def _as_another_user(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user for whom the rights of files count: root drops that capability."""
+    fewer = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    return subprocess.run(
+        [*(fewer if os.geteuid() == 0 else []), *COMMAND, *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_status_of_another_user() -> None:
     """A user who may not take the lock reads the published file, and status says why."""
     with Sandbox(milestones=30) as sandbox:
         Job("duckdb").synced(sandbox)
     Path(".milestones/loader.lock").chmod(0)
-    fewer = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
-    result = subprocess.run(
-        [*(fewer if os.geteuid() == 0 else []), *COMMAND, "status", "--json"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # root can open any file unless it drops that capability
+    result = _as_another_user("status", "--json")
     assert result.returncode == 0, result.stderr
     assert (
         "milestones.duckdb (lock file .milestones/loader.lock"
         in json.loads(result.stdout)["source"]
     )
+
+
+def test_a_folder_of_another_user() -> None:
+    """A user who may not enter the folder reads the published file, and gets one line else."""
+    with Sandbox(milestones=30) as sandbox:
+        Job("duckdb").synced(sandbox)
+    folder = Path(".milestones")
+    folder.chmod(0)
+    status, changes = _as_another_user("status", "--json"), _as_another_user("changes")
+    folder.chmod(0o700)
+    assert status.returncode == 0, status.stderr
+    assert json.loads(status.stdout)["source"] == "milestones.duckdb"
+    (line,) = changes.stderr.splitlines()
+    assert line.startswith("milestones: cannot use .milestones/ledger.sqlite: Permission denied.")
+    assert changes.returncode == 1

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
+import typer
 
+from pipelines.cli.errors import handle_errors
+from pipelines.ops.file_rights import file_rights
 from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
+from tests.support.processes import run_milestones
+from warehouse.errors import WarehouseUnwritable
 from warehouse.ledger.connection import connect_ledger
+from warehouse.publish import publish
+
+ANOTHER_USER = 4711
+WRONG = {"KANTATA_API_URL": "http://127.0.0.1:9/api/v1", "KANTATA_ACCESS_TOKEN": "abcdefgh"}
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give links away")
 
 
 @pytest.fixture
@@ -46,3 +58,75 @@ def test_new_files_are_private() -> None:
         (folder / "loader.duckdb").chmod(0o660)
         job.sync(sandbox)
         assert (_mode(folder), _mode(folder / "loader.duckdb")) == (0o770, 0o660)
+
+
+def _rights(job: Job) -> list[tuple[str, int]]:
+    return [(result.answer, result.exit_code) for result in file_rights(job.target)]
+
+
+def test_rights_of_others_are_reported() -> None:
+    """A line for each private file: rights of all users fail the check, those of a group do not."""
+    job, folder, secrets = Job("duckdb"), Path(".milestones"), Path(".dlt/secrets.toml")
+    private = (folder, folder / "loader.duckdb", folder / "ledger.sqlite", folder / "error.log")
+    secrets.parent.mkdir()
+    folder.mkdir(mode=0o700)
+    for path in (*private[1:], secrets, Path("milestones.duckdb")):
+        path.touch(mode=0o644)
+        path.chmod(0o644)
+    secrets.chmod(0o600)
+    Path(".milestones/error.log").chmod(0o600)
+    group = folder.group()
+    within = [(f"the group {group} can read {path}", 0) for path in private[1:3]]
+    assert _rights(job) == within  # nobody else can enter the folder
+    folder.chmod(0o777)
+    found = [
+        (f"every user of this machine can read{more} {path}: chmod o-rwx {path}", 3)
+        for path, more in zip(private[:3], (" and change", "", ""), strict=True)
+    ]
+    assert _rights(job) == found
+    for path in private:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    assert _rights(job) == [("only their owner can read the private files", 0)]
+
+
+def test_rights_of_the_secrets_file_are_reported() -> None:
+    """`check` reads the settings as every command does."""
+    secrets = Path(".dlt/secrets.toml")
+    secrets.parent.mkdir()
+    secrets.write_text("")
+    secrets.chmod(0o664)
+    shown = json.loads(run_milestones("check", "--json", env=os.environ | WRONG).stdout)
+    (rights,) = (result for result in shown if result["question"] == "file rights")
+    assert rights["answer"].startswith("every user of this machine can read ")
+    assert rights["answer"].endswith(".dlt/secrets.toml")
+
+
+@needs_root
+def test_a_link_of_another_user_is_not_published_to() -> None:
+    """It could lead to any file of ours; our own links are followed."""
+    Path("mine").write_text("mine")
+    Path("link").symlink_to("mine")
+    Path("milestones.duckdb").symlink_to("link")
+    os.lchown("link", ANOTHER_USER, ANOTHER_USER)
+    with duckdb.connect("loader.duckdb"):
+        pass
+    with pytest.raises(WarehouseUnwritable, match="a link of another user"):
+        publish(Path("loader.duckdb"), Path("milestones.duckdb"))
+    assert Path("mine").read_text() == "mine"
+    os.lchown("link", os.geteuid(), os.getegid())
+    publish(Path("loader.duckdb"), Path("milestones.duckdb"))
+    assert Path("mine").read_bytes() == Path("loader.duckdb").read_bytes()
+
+
+@needs_root
+def test_a_link_of_another_user_gets_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error is still reported in one line."""
+    Path(".milestones").mkdir()
+    Path("mine").write_text("mine")
+    error_log = Path(".milestones/error.log")
+    error_log.symlink_to(Path("mine").absolute())
+    os.lchown(error_log, ANOTHER_USER, ANOTHER_USER)
+    with pytest.raises(typer.Exit), handle_errors(as_json=False, checks_settings=False):
+        raise RuntimeError("a bug")
+    assert "RuntimeError: a bug (details are not saved: " in capsys.readouterr().err
+    assert Path("mine").read_text() == "mine"

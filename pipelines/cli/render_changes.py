@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.padding import Padding
 from rich.text import Text
 
-from pipelines.config.secrets import mask_secrets, masked_values
+from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.text import visible
 from pipelines.writeback.approvals import DIGEST_LENGTH, DecisionResult
 from pipelines.writeback.plan import Conflict, Deferred, NoOp, Step, Write
@@ -198,7 +198,7 @@ def push_json(result: PushResult, known: Labels) -> dict[str, object]:
         "waiting": [
             {"change_id": c.change_id, "why": mask_secrets(why)} for c, why in result.waiting
         ],
-        "doubts": masked_values(result.doubts),
+        "doubts": list(map(mask_secrets, result.doubts)),
         "more_approved": result.more,
         "error": mask_secrets(str(result.stopped)) if result.stopped else None,
     }

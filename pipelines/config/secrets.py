@@ -60,17 +60,6 @@ def mask_secrets(text: str) -> str:
     return text
 
 
-def masked_values(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Return a JSON value with every configured secret in its texts replaced, but not in keys."""
-    if isinstance(value, str):
-        return mask_secrets(value)
-    if isinstance(value, Mapping):
-        return {name: masked_values(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [masked_values(each) for each in value]
-    return value
-
-
 @lru_cache(maxsize=4)  # by all that settings come from
 def _replacements(*_: Hashable) -> list[_Replacement]:
     """Return what to replace for every configured secret, the longest secret first."""

@@ -1,6 +1,7 @@
 """Log a run as JSON lines on stderr.
 
-A run writes at most ``MAX_LINES`` lines of one kind; the last line counts those left out.
+A run writes at most ``MAX_LINES`` lines of one kind; the last line counts those left out. Texts are
+escaped as in plain text, since other programs print them, such as ``jq -r`` and Airflow.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import threading
 import time
 from collections import Counter
 
-from pipelines.config.secrets import masked_values
+from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.clock import Now, utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
+from pipelines.runtime.text import change_texts, visible
 from sources.kantata import RequestLog
 
 MAX_LINES = 200  # lines of one kind in one run
@@ -56,7 +58,7 @@ class JsonLog:
                 return
             head = {"at": self._now().isoformat(timespec="milliseconds"), "level": level}
             head |= {"event": event, "run_id": self._run_id or ""}
-            shown = {name: masked_values(value) for name, value in values.items()}
+            shown = change_texts(values, lambda text: visible(mask_secrets(text)))
             sys.stderr.write(json.dumps(head | shown, default=str) + "\n")
             sys.stderr.flush()
 

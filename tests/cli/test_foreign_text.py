@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.runtime.text import change_texts
 from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.support.job import Job
 from tests.support.processes import start_milestones
 from tests.support.webhook import Webhook, webhook
 from tests.support.writing_desk import Desk
@@ -27,11 +29,12 @@ PATIENCE = 600  # seconds
 class Faces:
     """Runs commands, and looks at all that they print."""
 
-    def __init__(self, sandbox: Sandbox, hook: Webhook) -> None:
-        self.sandbox, self.hook = sandbox, hook
+    def __init__(self, job: Job, sandbox: Sandbox, hook: Webhook) -> None:
+        self.job, self.sandbox, self.hook = job, sandbox, hook
         self._environment = os.environ | TOKENS | {
             "KANTATA_API_URL": sandbox.url,
             "ALERTS__WEBHOOK_URL": hook.url,
+            "WAREHOUSE__DESTINATION": job.name,
             "PUSH__ENABLED": "true",
             "PUSH__RECONCILE_AFTER": "0",
         }  # fmt: skip
@@ -45,6 +48,9 @@ class Faces:
         assert process.returncode == code, (words, shown, logged)
         for text in (shown, logged):
             assert_harmless(text)
+        if "--log-format" in words:  # other programs print the texts in it
+            for line in logged.splitlines():
+                change_texts(json.loads(line), _harmless)
         return shown
 
     def json(self, *words: str, code: int = 0) -> Any:  # noqa: ANN401 - any JSON
@@ -60,6 +66,11 @@ def assert_harmless(text: str) -> None:
     assert not any(token in text for token in TOKENS.values()), text
 
 
+def _harmless(text: str) -> str:
+    assert_harmless(text)
+    return text
+
+
 def make_odd(account: Account) -> None:
     """Make every text of an account odd, and reject one record."""
     account.user["full_name"] = ODD
@@ -72,19 +83,20 @@ def make_odd(account: Account) -> None:
         currency = ODD if record["currency"] == "EUR" else record["currency"]
         account.silently_update_milestone(id_, title=f"{ODD}{number}", currency=currency)
     account.add_field(f"new{ODD}", ODD)
-    account.set_raw(next(iter(account.milestones)), "amount_in_cents", f"{ODD}{TOKEN}")
+    account.set_raw(next(iter(account.milestones)), "amount_in_cents", f"\0{ODD}{TOKEN}")
 
 
 @pytest.fixture
-def faces() -> Iterator[Faces]:
+def faces(job: Job) -> Iterator[Faces]:
     """The command line, with a warehouse of an account in which every text is odd."""
     with Sandbox(milestones=40, token=TOKEN) as sandbox, webhook() as hook:
         make_odd(sandbox.account)
-        faces = Faces(sandbox, hook)
+        faces = Faces(job, sandbox, hook)
         faces.run("sync", code=3)
         yield faces
 
 
+@pytest.mark.long_on_postgres
 def test_what_the_account_contains(faces: Faces) -> None:
     """Its texts are shown with numbers for what cannot be seen, and are exact in JSON."""
     assert "\\x1b[31mRED" in faces.run("check")
@@ -100,11 +112,14 @@ def test_what_the_account_contains(faces: Faces) -> None:
     assert_harmless(alert)
 
 
+@pytest.mark.long_on_postgres
 def test_what_the_api_says_of_a_write(faces: Faces) -> None:
     """An error with the tokens in it is masked and shown with numbers, in every face."""
     sandbox = faces.sandbox
-    desk = Desk(sandbox, f"sqlite:///{Path.cwd() / '.milestones' / 'ledger.sqlite'}")
-    said = f"{ODD} {WRITE_TOKEN} ".ljust(290, "x") + WRITE_TOKEN  # a message is cut within the last
+    desk = Desk(sandbox, faces.job.target.ledger_url)
+    said = (
+        f"\0{ODD} {WRITE_TOKEN} ".ljust(290, "x") + WRITE_TOKEN
+    )  # a message is cut within the last
     faces.run("changes")
     for status, code in ((422, 3), (401, 2)):
         change = desk.approved(desk.draft(Action.UPDATE))
@@ -121,7 +136,7 @@ def test_what_the_api_says_of_a_write(faces: Faces) -> None:
     alert = faces.hook.texts[-1]
     assert_harmless(alert)
     assert "[secret]" in alert
-    sandbox.misbehave(Fault("error", status=500, message=f"{ODD}{TOKEN}"))
+    sandbox.misbehave(Fault("error", status=500, message=f"\0{ODD}{TOKEN}"))
     assert "[secret]" in faces.json("run", code=75)["error"]
     faces.run("run", "--log-format", "json", code=75)
     for file in filter(Path.is_file, Path().glob("**/*")):

@@ -166,6 +166,7 @@ MESSAGES = {
     "a plain text": ({"errors": ["Invalid token"]}, "Invalid token"),
     "in two lines, and with many spaces": ({"error_message": " a\n  b "}, "a b"),
     "a long one is cut": ({"error_message": "x" * 400}, "x" * 300),
+    "with a NUL": ({"error_message": "a\0b"}, "a\ufffdb"),
     "errors that are no list": ({"errors": "no"}, ""),
     "a message that is no text": ({"error_message": ["no"]}, ""),
     "nothing": ({}, ""),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.config.secrets import mask_secrets, masked_values
+from pipelines.config.secrets import mask_secrets
+from pipelines.runtime.text import change_texts
 
 TOKEN = {"KANTATA_ACCESS_TOKEN": "a/token+1234"}
 POSTGRES = "DESTINATION__POSTGRES__CREDENTIALS"
@@ -59,4 +60,5 @@ def test_secrets_are_masked(
 def test_keys_are_never_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that is a key of ours changes only values."""
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "exit_code")
-    assert masked_values({"exit_code": ["exit_code", 2]}) == {"exit_code": ["[secret]", 2]}
+    shown = change_texts({"exit_code": ["exit_code", 2]}, mask_secrets)
+    assert shown == {"exit_code": ["[secret]", 2]}

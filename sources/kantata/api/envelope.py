@@ -122,6 +122,7 @@ def _side_loaded(
 def error_messages(body: object) -> str:
     """Return the errors of Kantata's envelope in one line of at most 300 characters.
 
+    A NUL, which Postgres cannot store, becomes U+FFFD.
     Both shapes are read: ``errors`` as documented, ``error_message`` as its Ruby client expects.
     """
     if not isinstance(body, dict):
@@ -130,7 +131,7 @@ def error_messages(body: object) -> str:
     parts = [_one_error(e) for e in errors] if isinstance(errors, list) else []
     if isinstance(body.get("error_message"), str):
         parts.append(body["error_message"])
-    return " ".join("; ".join(parts).split())[:300]
+    return " ".join("; ".join(parts).replace("\0", "\ufffd").split())[:300]
 
 
 def _one_error(error: object) -> str:

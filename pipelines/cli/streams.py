@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -46,32 +47,34 @@ def use_lossy_streams() -> None:
 def _lossy(stream: object) -> io.TextIOWrapper:
     """Return the replacement of a standard stream, which is None if it was closed at the start."""
     if not isinstance(stream, io.TextIOWrapper):
-        null = io.FileIO(os.devnull, "w")
-        return io.TextIOWrapper(_Lossy(null), "utf-8", _HANDLER, write_through=True)
-    buffer: Any = stream.buffer  # with PYTHONUNBUFFERED=1 it is what another buffer has as raw
-    raw: io.RawIOBase = getattr(buffer, "raw", buffer)
+        stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as it is used
     errors = _HANDLER if stream.errors in _DEFAULT_HANDLERS else stream.errors
-    return io.TextIOWrapper(_Lossy(raw), stream.encoding, errors, write_through=True)
+    return io.TextIOWrapper(_Lossy(stream), stream.encoding, errors, write_through=True)
 
 
 class _Lossy(io.BufferedIOBase):
     """Writes to a stream at once, and leaves out what cannot be written.
 
     Args:
-        raw: The stream.
+        stream: The stream.
     """
 
-    def __init__(self, raw: io.RawIOBase) -> None:
-        self._raw = raw
-        self.name = raw.name  # type: ignore[attr-defined] # that of a file
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream = stream  # kept: it closes what it is made of when nothing refers to it
+        buffer: Any = stream.buffer  # with PYTHONUNBUFFERED=1 it is what another buffer has as raw
+        self._raw: io.RawIOBase = getattr(buffer, "raw", buffer)
+        self.name = stream.name
 
     def write(self, data: ReadableBuffer) -> int:
         """Write all of the data to the stream, or as much as can be written."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         with suppress(OSError):
-            while rest and (written := self._raw.write(rest)):
-                rest = rest[written:]
+            while rest:
+                written = self._raw.write(rest)
+                if written is None:  # another program has made the stream non-blocking
+                    select.select((), (self._raw,), ())
+                rest = rest[written or 0 :]
         return size
 
     def writable(self) -> bool:

@@ -356,6 +356,7 @@ def test_status_of_another_user() -> None:
     )
 
 
+@pytest.mark.long
 def test_a_folder_of_another_user() -> None:
     """A user who may not enter the folder reads the published file, and gets one line else."""
     with Sandbox(milestones=30) as sandbox:

@@ -129,18 +129,27 @@ def test_an_error_that_stops_a_push_is_reported() -> None:
 
 
 def test_output_that_cannot_be_written_stops_nothing() -> None:
-    """If the disk of log and output is full, the run still loads and exits with its own code."""
+    """With a full disk, or a reader that is gone, a run loads and exits with its own code."""
     job = Job("duckdb")
-    with Sandbox(milestones=10) as sandbox, open("/dev/full", "w") as full:
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head -1` does
+    with (
+        Sandbox(milestones=10) as sandbox,
+        open("/dev/full", "w") as full,
+        open(writing, "w") as gone,
+    ):
         job.synced(sandbox)
-        sandbox.account.create_milestone(title="new")
-        for log_format, token, code in (
-            ("json", sandbox.token, 0), ("json", "bad", 2), ("text", "bad", 2), ("text", "", 0)
-        ):  # fmt: skip
-            token = token or sandbox.token
+        for output, log_format, token, code in (
+            (full, "json", sandbox.token, 0),
+            (full, "text", sandbox.token, 0),
+            (full, "json", "bad", 2),
+            (gone, "text", sandbox.token, 0),
+        ):
+            sandbox.account.create_milestone(title="new")
             settings = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": token}
             command = ("run", "--log-format", log_format)
-            run = start_milestones(*command, env=os.environ | settings, stdout=full, stderr=full)
+            environment = os.environ | settings
+            run = start_milestones(*command, env=environment, stdout=output, stderr=output)
             run.communicate(PATIENCE)
             assert run.returncode == code
         assert_equal(job, sandbox.account)

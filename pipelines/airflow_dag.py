@@ -112,7 +112,7 @@ class Milestones(BaseOperator):  # type: ignore[misc] # mypy checks without Airf
         if code == _ACTION_REQUIRED:
             for need in last.get("needs", []):
                 self.log.warning("action required: %s", need)
-        if code in (_DONE, _ACTION_REQUIRED):
+        if code in (_DONE, _ACTION_REQUIRED) and not last.get("error"):
             return last
         message = f"milestones ended with {code}: {last.get('error', 'no reason given')}"
         if code in _TRY_AGAIN or code < 0:

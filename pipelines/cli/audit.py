@@ -64,7 +64,8 @@ def _verify(target: Target, as_json: bool) -> None:
     if as_json:
         print_json({"events": len(events), "changes": len(changes), "problems": problems})
     elif problems:
-        print_err("milestones: the ledger was altered:\n  " + "\n  ".join(problems))
+        for line in ("milestones: the ledger was altered:", *(f"  {each}" for each in problems)):
+            print_err(line)
     else:
         print_out(
             f"all {len(events):,} events of {len(changes):,} changes are as they were recorded"

@@ -150,5 +150,6 @@ _PASSWORDS: tuple[Callable[[], Iterable[_Password]], ...] = (
     _webhook_parts,
     _of_warehouse,
     lambda: _of_database(setting("ledger.url")),
+    lambda: _of_database(setting("warehouse.reader_credentials")),
     _of_environment,
 )

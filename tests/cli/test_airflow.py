@@ -138,6 +138,11 @@ def test_each_exit_code_gives_its_task_state(airflow: Airflow, job: Job) -> None
         assert f"action required: billing_milestones {spoiled} is rejected" in result["log"]
         assert sandbox.token not in result["log"]
 
+        sandbox.account.update_currency("USD", 1000)  # nothing is published: no green task
+        result = airflow.run(sandbox, job, SOURCES__KANTATA__SCAN_EVERY="0s")
+        assert task_results(result)["sync"] == ("failed", 1)
+        assert "--accept-minor-unit" in result["log"]
+
 
 def test_push_is_a_separate_task(airflow: Airflow, job: Job) -> None:
     """Push writes approved changes, is never retried, and is refused if the ledger is a file."""

@@ -17,7 +17,7 @@ from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Sandbox
 from tests.support.equality import assert_equal
-from tests.support.holder import held_open
+from tests.support.holder import NotOpened, held_open
 from tests.support.job import Job
 from tests.support.no_flock import skip_unless_possible
 from tests.support.processes import run_milestones, start_function
@@ -64,19 +64,22 @@ def _sync_while_opened(job: Job, step: str) -> None:
             if phase == step:
                 reader.enter_context(held_open(loader))
 
-        sync(kantata_settings(), lock, SyncOptions(), RunObserver(phase=at))
+        observer = RunObserver(phase=at, began=lambda _: at("begun"))
+        sync(kantata_settings(), lock, SyncOptions(), observer)
 
 
 @pytest.mark.parametrize("job", ["duckdb"], indirect=True)
-def test_a_loader_file_that_is_opened_between_two_steps(job: Job) -> None:
-    """If another process opens the loader's file, a run ends with 75, and the next one works."""
+def test_a_loader_file_that_is_opened_during_a_run(job: Job) -> None:
+    """If another process can open the loader's file, a run ends with 75, and the next one works."""
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
-        for step in ("reading", "loading", "publishing"):
+        for step in ("begun", "publishing"):
             sandbox.account.create_milestone(title=step)
             with pytest.raises(OpenElsewhere, match=r"\(PID \d+\)") as raised:
                 _sync_while_opened(job, step)
             assert raised.value.exit_code == 75
+        with pytest.raises(NotOpened):  # the run has it open from its first step to its last
+            _sync_while_opened(job, "loading")
         job.sync(sandbox)
         assert_equal(job, sandbox.account)
 

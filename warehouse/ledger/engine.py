@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from warehouse.errors import (
+    ChangeRefused,
     LedgerDamaged,
     WarehouseMisconfigured,
     WarehouseUnavailable,
@@ -30,9 +31,8 @@ RESTORE_LEDGER = (
 _SQLITE_FORM = "sqlite:///path/to/ledger.sqlite or "
 _UNWRITABLE = ("readonly", "unable to open", "disk is full", "disk I/O")
 _DAMAGED = ("malformed", "no such table", "no such column", f'relation "{SCHEMA}.')
-_MISCONFIGURED = (
-    "authentication failed", "does not exist", "not a database", "permission denied",
-)  # fmt: skip
+_MISCONFIGURED = ("authentication failed", "does not exist", "not a database")
+_RAISED_BY_TRIGGER = "P0001"
 
 
 def check_ledger_url(url: str) -> str:
@@ -124,6 +124,12 @@ def ledger_failure(error: DBAPIError, url: URL) -> Exception:
     message = (str(error.orig).strip().splitlines() or ["no reason given"])[0][:300]
     if any(words in message for words in _UNWRITABLE):
         return WarehouseUnwritable(f"cannot write the ledger {url.database}: {message}")
+    if getattr(error.orig, "pgcode", None) == _RAISED_BY_TRIGGER:
+        return ChangeRefused(f"the ledger refused it: {message}")
+    if "permission denied" in message:
+        return WarehouseMisconfigured(
+            f"this role may not do that in the ledger: {message}. See warehouse/roles.sql"
+        )
     if any(words in message for words in _DAMAGED):
         return ledger_damaged(message)
     if any(words in message for words in _MISCONFIGURED):

@@ -18,6 +18,35 @@ _FROZEN_COLUMNS = (
 _EVENTS_STAY = "events of the ledger are never altered"
 _APPROVAL_STAYS = "what was approved is never altered"
 _CHANGES_STAY = "changes of the ledger are never removed"
+# With the roles of roles.sql, a role other than the owner adds events in its own name, and only
+# proposals and decisions; nobody approves what a session of the same role proposed.
+_EVENTS_OF_OTHERS = f"""
+create function {SCHEMA}.check_event() returns trigger language plpgsql as $$
+begin
+    if to_regrole('milestones_approver') is null  -- roles.sql is not in use
+    or pg_has_role(session_user, (select relowner from pg_class where oid = tg_relid), 'member')
+    then
+        return new;
+    end if;
+    if new.db_user is distinct from session_user then
+        raise exception 'an event carries the name of the role that adds it';
+    end if;
+    if new.status_after not in ('proposed', 'approved', 'rejected', 'withdrawn') then
+        raise exception 'only the role of the scheduled job may record what was sent';
+    end if;
+    if new.status_after in ('approved', 'rejected')
+    and not pg_has_role(session_user, 'milestones_approver', 'member') then
+        raise exception 'only members of milestones_approver may approve or reject';
+    end if;
+    if new.status_after = 'approved' and exists (
+        select from {SCHEMA}.events
+        where change_id = new.change_id and status_before is null and db_user = session_user
+    ) then
+        raise exception 'a session of the same role proposed it: another one must approve it';
+    end if;
+    return new;
+end $$
+"""
 _ENABLED = {
     "sqlite": "select name from sqlite_master where type = 'trigger'",
     "postgresql": "select tgname from pg_trigger t join pg_class c on c.oid = t.tgrelid "
@@ -84,6 +113,9 @@ TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
         "postgresql": [
             "create trigger event_chain_refused before update or delete or truncate on "
             f"{SCHEMA}.event_chain for each statement execute function {SCHEMA}.refuse()",
+            _EVENTS_OF_OTHERS,
+            f"create trigger events_checked before insert on {SCHEMA}.events "
+            f"for each row execute function {SCHEMA}.check_event()",
         ],
     },
 }

@@ -106,8 +106,8 @@ class ReadResponse:
             return KantataUnavailable(f"{self._where} answered {status}{_after_colon(reason)}")
         if 300 <= status < 400:
             return KantataMisaddressed(
-                f"{self._where} redirects to {_redirect_host(self.response)}: the token is not "
-                "sent there. Correct kantata_api_url."
+                f"{self._where} redirects to {_redirect_host(self.response)}: no redirect is "
+                "followed, so that nobody else gets the token. Correct KANTATA_API_URL."
             )
         if not _has_errors(body) or (status == 404 and "/" not in self.path):
             return self._not_the_api()

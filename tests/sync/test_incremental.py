@@ -15,6 +15,7 @@ from tests.support.accounts import open_ids, smallest_project, versions
 from tests.support.equality import assert_equal, ids_where
 from tests.support.job import Job
 from warehouse.errors import WarehouseMisconfigured
+from warehouse.raw.schema import WAREHOUSE_VERSION
 
 DAY = 86_400
 
@@ -403,6 +404,8 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
         job.run("drop view kantata_stg.received_versions; drop view kantata_stg.billing_milestones")
         for column in (*values.split(", "), "minor_unit"):
             job.run(f"alter table kantata.billing_milestone_versions drop column {column}")
+        job.run("alter table kantata.change_requests drop column twins")
+        job.run("alter table kantata.change_events drop column chain_hash")
         job.run("update kantata.warehouse_version set version = 1")
         rebuild_marts(job.target)
         assert job.rows(versions_sql) == history
@@ -412,7 +415,9 @@ def test_older_warehouse_is_migrated(job: Job) -> None:
         account.update_milestone(changed, amount_in_cents=815)
         result = job.sync(sandbox, full=False)
         assert (result.run.mode, result.run.changed) == ("feed", 1)
-        assert job.rows("select version from kantata.warehouse_version") == [(4,)]
+        assert job.rows("select version from kantata.warehouse_version") == [(WAREHOUSE_VERSION,)]
+        assert job.rows("select twins, resends from kantata.change_requests") == []
+        assert job.rows("select chain_hash from kantata.change_events") == []
         assert job.rows("select count(*), count(access_lost) from kantata.sync_runs") == [(4, 1)]
         now = job.rows(versions_sql)
         assert ([row for row in now if row in history], len(now)) == (history, len(history) + 1)

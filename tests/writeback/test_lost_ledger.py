@@ -76,7 +76,7 @@ def _writes(office: Office) -> int:
     [
         pytest.param(["push"], id="push"),
         pytest.param(["changes"], id="changes", marks=pytest.mark.long),
-        pytest.param(["propose"], id="propose", marks=pytest.mark.long_on_postgres),
+        pytest.param(["propose"], id="propose", marks=pytest.mark.long),
     ],
 )
 def test_a_lost_ledger_is_restored(pushed: Office, command: list[str]) -> None:
@@ -142,7 +142,7 @@ DAMAGES = {
     "no version table": "drop table ledger_version",
     "no events": "drop table events",
 }
-SHORT = ("half a file", "an unknown status", "no version table")
+SHORT = ("half a file", "an unknown status")
 
 
 @ON_DUCKDB
@@ -198,7 +198,7 @@ ALTERED = {
     "how",
     [
         "approved by hand",
-        "altered before its approval",
+        pytest.param("altered before its approval", marks=pytest.mark.long_on_postgres),
         pytest.param("sent again", marks=pytest.mark.long_on_postgres),
     ],
 )

@@ -19,6 +19,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from .errors import (
     OpenElsewhere,
+    WarehouseDamaged,
     WarehouseError,
     WarehouseMisconfigured,
     WarehouseUnavailable,
@@ -33,6 +34,10 @@ _ROWS_PER_INSERT = 500
 _PERMISSION_ERRORS = ("read-only transaction", "permission denied")
 _MEMORY_ERRORS = ("Out of Memory Error", "could not allocate block")
 _ENCODING = "UTF8"
+_DAMAGED_FILE = (
+    "Corrupt database file", "Could not read enough bytes", "while replaying WAL",
+    "Serialization Error",
+)  # fmt: skip
 _OPEN_ELSEWHERE = re.compile(
     r'Could not set lock on file "(?P<file>[^"]+)"'
     r"(: Conflicting lock is held in (?P<process>.*?PID \d+\)?))?"
@@ -259,7 +264,7 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
             raise WarehouseMisconfigured(message) from None
         if "Permission denied" in message:
             raise WarehouseUnwritable(message) from None
-        raise open_elsewhere(error) or WarehouseUnavailable(message) from None
+        raise open_elsewhere(error) or damaged(error) or WarehouseUnavailable(message) from None
     try:
         with closing(Database(client)) as database:
             yield database
@@ -270,6 +275,8 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
             raise WarehouseUnwritable(
                 f"cannot write the warehouse: {driver_message(error)}"
             ) from error
+        if failure := damaged(error):
+            raise failure from error
         raise database_failure(f"the warehouse failed: {driver_message(error)}") from error
     finally:
         client.close_connection()
@@ -324,8 +331,8 @@ def load_failure(error: BaseException) -> WarehouseError:
 
     It quotes the server, not the driver, whose message may contain the password.
     """
-    if held := open_elsewhere(error):
-        return held
+    if failure := open_elsewhere(error) or damaged(error):
+        return failure
     from_server = re.findall(r"(?:ERROR|FATAL): +(.+)", str(error))
     from_driver = (
         driver_message(error) if "Failed to connect" not in str(error) else "no connection"
@@ -341,6 +348,17 @@ def open_elsewhere(error: BaseException) -> OpenElsewhere | None:
     return OpenElsewhere(
         f"{found['file']} is open in another process: {found['process'] or 'which is not known'}. "
         "Close it there, and open only the published file, read-only"
+    )
+
+
+def damaged(error: BaseException) -> WarehouseDamaged | None:
+    """Return the warehouse error if the database's file is damaged, else None."""
+    message = driver_message(error)
+    if not any(words in message for words in _DAMAGED_FILE):
+        return None
+    return WarehouseDamaged(
+        f"the warehouse's file is damaged: {message}. Restore it from the published file, or from "
+        "a backup: milestones restore --from published --reason TEXT"
     )
 
 

@@ -10,6 +10,7 @@
     |  |- LocksUnsupported    2  this system has no file locks: run milestones in WSL or a container
     |  '- LockUnopened         1  the lock file belongs to another user: correct the folder's rights
     |- WarehouseUnwritable     1  no space, or no right to write: make room, or correct the rights
+    |- WarehouseDamaged        1  the DuckDB file cannot be read: restore it
     |- WarehouseUnproven       1  what was loaded differs from what was read: nothing is published
     |- MinorUnitChanged        3  amounts would be worth something else: a person must accept it
     |- LedgerDamaged           1  the ledger is damaged, altered or older than its copy: restore it
@@ -76,6 +77,10 @@ class LockUnopened(WarehouseBusy):
 
 class WarehouseUnwritable(WarehouseError):
     """A file or folder cannot be written."""
+
+
+class WarehouseDamaged(WarehouseError):
+    """A DuckDB file is damaged: no later run can read it."""
 
 
 class WarehouseUnproven(WarehouseError):

@@ -11,8 +11,14 @@ from typing import Any, Protocol
 
 import duckdb
 
-from warehouse.database import Database, connect, driver_message, open_elsewhere
-from warehouse.errors import NoWarehouse, OpenElsewhere, WarehouseBusy, WarehouseError
+from warehouse.database import Database, connect, damaged, driver_message, open_elsewhere
+from warehouse.errors import (
+    NoWarehouse,
+    OpenElsewhere,
+    WarehouseBusy,
+    WarehouseDamaged,
+    WarehouseError,
+)
 from warehouse.locks import file_lock
 
 from .target import Target
@@ -74,7 +80,7 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
         try:
             stack.enter_context(file_lock(target.lock, shared=True))
             reader = stack.enter_context(_open_duckdb(target.loader))
-        except (WarehouseBusy, OpenElsewhere) as busy:
+        except (WarehouseBusy, OpenElsewhere, WarehouseDamaged) as busy:
             if target.published is None or not os.path.exists(target.published):
                 raise
             stack.close()
@@ -164,9 +170,7 @@ def _connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         connection = duckdb.connect(str(path), read_only=True, config=dict(_READ_ONLY))
     except duckdb.Error as error:
-        raise open_elsewhere(error) or WarehouseError(
-            f"cannot read {path}: {driver_message(error)}"
-        ) from None
+        raise _cannot_read(path, error) from None
     try:
         with connection:
             connection.execute(_PINNED)
@@ -174,7 +178,13 @@ def _connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 raise WarehouseError(f"{path} {NO_MILESTONES_YET}")
             yield connection
     except duckdb.Error as error:
-        raise WarehouseError(f"cannot read {path}: {driver_message(error)}") from None
+        raise _cannot_read(path, error) from None
+
+
+def _cannot_read(path: Path, error: duckdb.Error) -> WarehouseError:
+    """Return the error for a DuckDB file that a reader cannot read."""
+    message = f"cannot read {path}: {driver_message(error)}"
+    return open_elsewhere(error) or damaged(error) or WarehouseError(message)
 
 
 def rows_by_id(reader: WarehouseReader, sql: str, ids: Iterable[str]) -> list[dict[str, Any]]:

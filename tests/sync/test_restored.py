@@ -15,7 +15,8 @@ from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
-from warehouse.errors import WarehouseError, WarehouseMisconfigured
+from warehouse.errors import WarehouseDamaged, WarehouseError, WarehouseMisconfigured
+from warehouse.reader import open_reader
 
 HISTORY = (
     "select count(*), count(case when version > 1 then 1 end) "
@@ -74,6 +75,22 @@ def test_a_lost_loader_is_restored(sandbox: Sandbox, synced: Job, loss: str) -> 
     assert synced.rows(HISTORY) == before
     assert _published_runs() == 3
     assert synced.sync(sandbox, full=False).exit_code == 0
+
+
+def test_a_damaged_loader_is_restored(sandbox: Sandbox, synced: Job) -> None:
+    """A run ends with 1 and says how; status reads the published file."""
+    before = synced.rows(HISTORY)
+    with LOADER.open("r+b") as file:
+        file.truncate(200_000)
+    with pytest.raises(WarehouseDamaged, match="milestones restore --from published") as raised:
+        synced.sync(sandbox)
+    assert raised.value.exit_code == 1
+    with open_reader(synced.target) as reader:
+        assert "is damaged" in reader.source
+        assert reader.rows(HISTORY) == before
+    restore(synced.target, "published", "damaged", utc_now)
+    assert synced.sync(sandbox, full=False).exit_code == 0
+    assert synced.rows(HISTORY) == before
 
 
 def test_an_older_loader_is_refused(sandbox: Sandbox, synced: Job) -> None:

@@ -145,6 +145,7 @@ def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.Mo
         assert len(hook.texts) == 3
 
 
+@pytest.mark.long_on_postgres
 def test_lateness_is_sent_even_without_the_database(
     job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ def test_the_time_zone_of_the_machine_may_be_unknown(zone: str) -> None:
     assert json.loads(status.stdout)["proven_at"].endswith("+00:00")
 
 
+@pytest.mark.long_on_duckdb
 def test_a_query_gives_the_same_days_on_every_machine(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -267,7 +267,7 @@ def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
     assert sum(row[2] for row in rows) == 2 ** len(moments) - 1
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_times_never_go_back(job: Job) -> None:
     """Versions that were observed by a clock that was set back still follow each other."""
     moments = [NOON + timedelta(hours=hours) for hours in (10, 5, 7, 20)]

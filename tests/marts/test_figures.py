@@ -41,7 +41,7 @@ def dated(account: Account, currency: str = "USD") -> dict[str, Any]:
     "field",
     [
         pytest.param("date_to_invoice", marks=pytest.mark.long_on_postgres),
-        pytest.param("invoice_id", marks=pytest.mark.long_on_duckdb),
+        pytest.param("invoice_id", marks=pytest.mark.long),
         pytest.param("title", marks=pytest.mark.long),
     ],
 )

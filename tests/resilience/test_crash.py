@@ -94,7 +94,7 @@ def test_killed_before_the_file_is_written(job: Job, every: int) -> None:
     ("job", "phase", "number"),
     [
         ("duckdb", "loading", signal.SIGTERM),
-        ("postgres", "reading", signal.SIGINT),
+        pytest.param("postgres", "reading", signal.SIGINT, marks=pytest.mark.long),
         pytest.param("duckdb", "reading", signal.SIGINT, marks=pytest.mark.long),
         pytest.param("duckdb", "reading", signal.SIGTERM, marks=pytest.mark.long),
         pytest.param("duckdb", "loading", signal.SIGINT, marks=pytest.mark.long),

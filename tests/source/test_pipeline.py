@@ -198,7 +198,7 @@ def test_a_load_that_never_happened_is_not_counted(sandbox: Sandbox, destination
 
 @pytest.mark.long_on_postgres
 @pytest.mark.parametrize(
-    "naming", ["sql_cs_v1", pytest.param("upper_case", marks=pytest.mark.long)]
+    "naming", [pytest.param(n, marks=pytest.mark.long) for n in ("sql_cs_v1", "upper_case")]
 )
 def test_other_names(
     sandbox: Sandbox, destination: object, naming: str, monkeypatch: pytest.MonkeyPatch

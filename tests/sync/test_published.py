@@ -72,7 +72,7 @@ def states_read(process: subprocess.Popen[str]) -> tuple[int, list[list[str]]]:
 
 def test_dashboards_and_loads_do_not_block_each_other() -> None:
     """A reader that keeps the file sees one state, one that polls whole ones; no load fails."""
-    job, runs = Job("duckdb"), 4
+    job, runs = Job("duckdb"), 2
     with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
         first = duckdb.connect("milestones.duckdb", read_only=True)

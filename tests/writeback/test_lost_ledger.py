@@ -104,7 +104,7 @@ def test_a_lost_ledger_is_restored(pushed: Office, command: list[str]) -> None:
 
 
 @ON_DUCKDB
-@pytest.mark.parametrize("choice", ["warehouse", "ledger"])
+@pytest.mark.parametrize("choice", ["warehouse", pytest.param("ledger", marks=pytest.mark.long)])
 def test_an_older_ledger_is_refused(office: Office, choice: str) -> None:
     """A backup of the ledger is not used until a person decides; then nothing is sent twice."""
     id_ = office.free()[0]

@@ -63,6 +63,8 @@ def postgres_parameters(url: str, setting: str, other_form: str = "") -> dict[st
         raise wrong
     try:
         found: dict[str, str] = parse_dsn(_SCHEME.sub("postgresql://", url, count=1))
+    except UnicodeEncodeError:  # a byte in the environment that is not UTF-8
+        raise wrong from None
     except psycopg2.ProgrammingError as error:
         if unknown := _UNKNOWN.search(str(error)):
             raise WarehouseMisconfigured(

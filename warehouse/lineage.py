@@ -18,8 +18,9 @@ from typing import Any
 import duckdb
 
 from .account import AccountBinding, bound_account
-from .database import DATASET, MARTS, Database, driver_message, open_elsewhere
+from .database import DATASET, MARTS, Database
 from .errors import WarehouseError, WarehouseMisconfigured, WarehouseUnwritable
+from .failures import driver_message, open_elsewhere
 from .private_files import make_private_file, make_private_folder
 from .target import Target
 

@@ -15,8 +15,9 @@ import duckdb
 import psycopg2
 from psycopg2.extensions import connection as PostgresConnection
 
-from .database import QueryResult, database_failure, driver_message
+from .database import QueryResult
 from .errors import WarehouseMisconfigured
+from .failures import database_failure, driver_message
 from .postgres_url import postgres_parameters, postgres_uri
 from .reader import check_exists, open_published
 from .target import Target

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import duckdb
 
-from .database import open_elsewhere
 from .errors import WarehouseUnwritable
+from .failures import open_elsewhere
 from .private_files import is_link_of_others
 
 _SPARE_BYTES = 16 * 2**20  # bytes that stay free after copying

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import duckdb
 
-from warehouse.database import Database, connect, damaged, driver_message, open_elsewhere
+from warehouse.database import Database, connect
 from warehouse.errors import (
     NoWarehouse,
     OpenElsewhere,
@@ -19,6 +19,7 @@ from warehouse.errors import (
     WarehouseDamaged,
     WarehouseError,
 )
+from warehouse.failures import damaged, driver_message, open_elsewhere
 from warehouse.locks import file_lock
 
 from .target import Target

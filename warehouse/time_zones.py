@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 import duckdb
 from dlt.destinations.exceptions import DatabaseException
 
-from warehouse.database import Database, driver_message
+from warehouse.database import Database
 from warehouse.errors import WarehouseMisconfigured
+from warehouse.failures import driver_message
 
 HORIZON = timedelta(days=730)
 

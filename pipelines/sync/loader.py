@@ -12,8 +12,8 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from pipelines.runtime.signals import Stopped
 from sources.kantata.errors import KantataError
-from warehouse.database import driver_message, is_disk_full, load_failure, open_elsewhere
 from warehouse.errors import WarehouseError, WarehouseUnwritable
+from warehouse.failures import driver_message, is_disk_full, load_failure, open_elsewhere
 from warehouse.private_files import make_private_folder
 from warehouse.target import Target
 

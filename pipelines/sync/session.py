@@ -10,8 +10,9 @@ from dlt.destinations.exceptions import DatabaseException
 
 from sources.kantata.schema import LOADED
 from warehouse import locks
-from warehouse.database import Database, connect, driver_message
+from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseUnavailable
+from warehouse.failures import driver_message
 from warehouse.lineage import EmptyLoader, check_files, ensure_not_older
 from warehouse.publish import publish
 from warehouse.raw import schema

@@ -14,8 +14,9 @@ from datetime import date
 
 from dlt.destinations.exceptions import DatabaseException
 
-from warehouse.database import DATASET, MARTS, STAGING, Database, driver_message
+from warehouse.database import DATASET, MARTS, STAGING, Database
 from warehouse.errors import WarehouseChecksFailed
+from warehouse.failures import driver_message
 from warehouse.raw.minor_units import keep_units_of_deleted
 
 from .calendar import write_calendar

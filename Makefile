@@ -72,6 +72,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
 		echo "milestones needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is" \
 			"$$($(PYTHON) -V 2>/dev/null || echo missing): name another one, such as make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test ! -x $(BIN)/python || $(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "$(VENV) was made by $$($(BIN)/python -V), and milestones needs Python 3.11, 3.12 or 3.13: remove it (rm -r $(VENV))"; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 		set -e -x; \
 		test -d $(VENV) || uv venv --quiet --python $(PYTHON) $(VENV); \

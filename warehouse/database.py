@@ -132,12 +132,12 @@ class Database:
         return self._client.capabilities.sqlglot_dialect == "postgres"
 
     def check_rights(self) -> None:
-        """Check that a run could create its schemas in the database, if they do not exist yet.
+        """Check that a run may write the database, and create its schemas if they do not exist yet.
 
         Raises:
             WarehouseMisconfigured: If it could not.
         """
-        if not self.is_postgres or self.tables():
+        if not self.is_postgres:
             return
         ((may_create, is_read_only),) = self.rows(
             "select has_database_privilege(current_database(), 'create'), "
@@ -145,7 +145,7 @@ class Database:
         )
         if is_read_only:
             raise WarehouseMisconfigured("the Postgres server or role only allows reading")
-        if not may_create and not self._has_schema(DATASET):
+        if not may_create and not self.tables() and not self._has_schema(DATASET):
             raise WarehouseMisconfigured(
                 "the Postgres role may not create schemas: grant create on database NAME to ROLE, "
                 "or run warehouse/roles.sql, which creates the schemas and their owner"

@@ -73,14 +73,14 @@ def read_history(connection: Connection, change_id: str | None = None) -> list[R
         query = query.where(events.c.change_id == change_id)
     return [
         RecordedEvent(event_from_row(row), row["draft_digest"])
-        for row in connection.execute(query).mappings()
+        for row in connection.execute(query).mappings().all()
     ]
 
 
 def read_links(connection: Connection) -> list[Link]:
     """Return all links of the log's chain, in order."""
     query = sa.select(schema.chain).order_by(schema.chain.c.number)
-    return [link_from_row(row) for row in connection.execute(query).mappings()]
+    return [link_from_row(row) for row in connection.execute(query).mappings().all()]
 
 
 def _last_link(connection: Connection) -> Link | None:

@@ -182,7 +182,7 @@ def _migrate_to_3(connection: Connection) -> None:
     for column in ("looked_at text", "resends integer not null default 0"):
         connection.execute(sa.text(f"alter table {table} add column {column}"))
     chain.create(connection, checkfirst=False)
-    rows = connection.execute(sa.select(events).order_by(events.c.number)).mappings()
+    rows = connection.execute(sa.select(events).order_by(events.c.number)).mappings().all()
     if old := [event_from_row(row) for row in rows]:
         connection.execute(chain.insert().values(link_values(anchor(old))))
 

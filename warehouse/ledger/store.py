@@ -125,7 +125,7 @@ class Ledger:
             others = sorted(set(Status) - statuses)  # an invalid status must be noticed
             query = query.where(schema.changes.c.status.not_in(others))
         with self.reading():
-            return [change_from_row(row) for row in self.connection.execute(query).mappings()]
+            return [change_from_row(row) for row in self.connection.execute(query).mappings().all()]
 
     def change(self, change_id: str) -> Change:
         """Return the change of the ledger with this id.

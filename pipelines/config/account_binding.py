@@ -23,12 +23,18 @@ from warehouse.target import Target
 LOCAL = "this machine"  # a sandbox gets another port each time it is started
 
 
-def connected_account(reader: KantataReader) -> AccountBinding:
+def connected_account(reader: KantataReader, bound: AccountBinding | None = None) -> AccountBinding:
     """Return the connected account to bind: its address, and its id if the token may read it.
+
+    Args:
+        reader: Connected to the account.
+        bound: The account that the warehouse or ledger is bound to, if it is known.
 
     Raises:
         KantataError: If no account answers.
     """
+    if bound is not None and bound.address == _address(reader.url):
+        reader.expect_api()
     try:
         page = reader.page("users/me", {})
         ids = [user.get("account_id") for user in page.records.values()]

@@ -152,6 +152,7 @@ def _extract_request(
         deleted_projects=options.deleted_projects,
         read_currencies=bool(options.accepted_minor_units) or not history.is_last_run_proven,
         touched=options.touched,
+        has_answered=True,
     )
 
 

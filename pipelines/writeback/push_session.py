@@ -73,7 +73,8 @@ class PushSession:
             LedgerDamaged: If somebody altered the ledger's events.
         """
         check_ledger(self.ledger)
-        self.account = account = connected_account(self.reader)
+        binding = self._origin.binding if self._origin else None
+        self.account = account = connected_account(self.reader, binding)
         bound = check_ledger_account(self.ledger, account, bind=False)
         if self._origin is not None:
             check_warehouse_account(self._origin, account, self.reader, bound)

@@ -74,7 +74,7 @@ def kantata(
     """
 
     def new_reader() -> KantataReader:
-        return KantataReader(
+        reader = KantataReader(
             kantata_api_url,
             kantata_access_token,
             requests_per_second=requests_per_second,
@@ -82,6 +82,9 @@ def kantata(
             on_retry=note,
             on_request=on_request,
         )
+        if request is not None and request.has_answered:
+            reader.expect_api()
+        return reader
 
     new_reader()  # checks the address and the token before anything runs
     if isinstance(state, str) and state != AUTO:

@@ -22,6 +22,7 @@ class ExtractRequest:
         deleted_projects: Projects known to be deleted, so that their milestones are, too.
         read_currencies: Whether to read the currencies even if none is due.
         touched: Milestones that were just written to: read only these, if that is enough.
+        has_answered: Whether the account has just answered at this address.
     """
 
     full: bool = False
@@ -35,3 +36,4 @@ class ExtractRequest:
     deleted_projects: frozenset[str] = frozenset()
     read_currencies: bool = False
     touched: frozenset[str] = frozenset()
+    has_answered: bool = False

@@ -9,8 +9,8 @@ import pytest
 from pipelines.config.settings import kantata_settings
 from pipelines.ops.rebind import Rebinding, rebind
 from pipelines.runtime.clock import utc_now
-from sources.kantata.errors import KantataFieldLost
-from sources.kantata_sandbox import Sandbox
+from sources.kantata.errors import KantataFieldLost, KantataUnavailable
+from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.job import Job
 from warehouse.account import AccountBinding
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
@@ -142,3 +142,18 @@ def _rebind(job: Job, sandbox: Sandbox) -> Rebinding:
         patch.setenv("KANTATA_API_URL", sandbox.url)
         patch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
         return rebind(kantata_settings(), job.target, "moved", utc_now)
+
+
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+def test_a_gateway_in_front_of_a_known_account_may_pass(job: Job) -> None:
+    """If the first answer is a page of HTML, the address is right all the same: 75, not 2."""
+    with Sandbox(milestones=20) as sandbox:
+        job.synced(sandbox)
+    with Sandbox(milestones=20) as sandbox:  # the same account, at an address not asked before
+        sandbox.misbehave(Fault("html"))
+        with pytest.raises(KantataUnavailable) as raised:
+            job.sync(sandbox)
+        assert raised.value.exit_code == 75
+        assert len(sandbox.requests) > 1  # it was tried again
+        sandbox.behave()
+        assert job.sync(sandbox).exit_code == 0

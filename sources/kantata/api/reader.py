@@ -70,6 +70,13 @@ class KantataReader:
         self.requests = 0
         self.request_id = ""
 
+    def expect_api(self) -> None:
+        """Take the reader's address for that of the API, since it has answered like it before.
+
+        Then a page of a gateway is a failure that may pass, and not a wrong address.
+        """
+        self._is_api = True
+
     @property
     def url(self) -> str:
         """The address of the API that is read."""

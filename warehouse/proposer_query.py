@@ -15,7 +15,7 @@ import duckdb
 import psycopg2
 from psycopg2.extensions import connection as PostgresConnection
 
-from .database import QueryResult
+from .database import QueryResult, connect
 from .errors import WarehouseMisconfigured
 from .failures import database_failure, driver_message
 from .postgres_url import postgres_parameters, postgres_uri
@@ -164,6 +164,8 @@ def _connect(target: Target, time_limit: float) -> PostgresConnection:
             "for example to a login that is a member of milestones_reader in warehouse/roles.sql"
         )
     uri = postgres_uri(postgres_parameters(target.reader_credentials, SETTING))
+    with connect(target.destination) as warehouse:
+        ((name,),) = warehouse.rows("select current_database()")
     try:
         connection = psycopg2.connect(uri)
     except psycopg2.Error as error:
@@ -175,6 +177,11 @@ def _connect(target: Target, time_limit: float) -> PostgresConnection:
             cursor.execute("set timezone = 'UTC'")
             # The server ends the query, also if this process is killed.
             cursor.execute("select set_config('statement_timeout', %s, false)", (f"{time_limit}s",))
+            cursor.execute("select current_database()")
+            if cursor.fetchall() != [(name,)]:
+                raise WarehouseMisconfigured(
+                    f"{SETTING} names another database than that of the warehouse, {name}"
+                )
             _check_powers(cursor)
     except BaseException:
         connection.close()

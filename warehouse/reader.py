@@ -18,6 +18,7 @@ from warehouse.errors import (
     WarehouseBusy,
     WarehouseDamaged,
     WarehouseError,
+    WarehouseMisconfigured,
 )
 from warehouse.failures import damaged, driver_message, open_elsewhere
 from warehouse.locks import file_lock
@@ -68,7 +69,7 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
             database.execute("begin isolation level repeatable read read only")
             database.execute("set local timezone = 'UTC'")  # behind a pooler, again
             if "billing_milestones" not in database.tables():
-                raise no_warehouse(target)
+                raise _unreadable(database) or no_warehouse(target)
             yield _PostgresReader(database)
         return
     if not os.path.exists(target.loader):  # as for a user who may not enter its folder
@@ -103,6 +104,20 @@ def no_warehouse(target: Target) -> NoWarehouse:
     )
 
 
+def _unreadable(database: Database) -> WarehouseMisconfigured | None:
+    """Return the error if the reader's role may not see the Postgres warehouse; None if it may."""
+    hidden = (
+        "select 1 from pg_namespace where nspname = 'kantata' "
+        "and not has_schema_privilege(oid, 'usage')"
+    )
+    if not database.rows(hidden):
+        return None
+    return WarehouseMisconfigured(
+        "this role may not read the schema kantata of the Postgres warehouse: use another, such as "
+        "milestones_loader or milestones_proposer in warehouse/roles.sql"
+    )
+
+
 def check_exists(target: Target) -> None:
     """Check that there is a warehouse to read, without creating anything.
 
@@ -113,7 +128,7 @@ def check_exists(target: Target) -> None:
     if target.loader is None:
         with connect(target.destination) as database:
             if "sync_runs" not in database.tables():
-                raise no_warehouse(target)
+                raise _unreadable(database) or no_warehouse(target)
     elif not any(map(os.path.exists, filter(None, (target.loader, target.published)))):
         raise no_warehouse(target)
 

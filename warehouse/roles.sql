@@ -5,10 +5,11 @@
 -- the role in WAREHOUSE__READER_CREDENTIALS.
 -- milestones_proposer can read the warehouse and propose changes; milestones_approver can also decide
 -- on them. Grant them to the logins of people. The ledger then refuses an approval by the login that
--- proposed, and anything in the name of another one.
+-- proposed. It records the login of each event; the name in --as is not checked.
 --
 -- An administrator runs this file once in the warehouse's database, before the first run, and then
--- sets a password for milestones_loader.
+-- sets a password for milestones_loader. `milestones changes`, run once as milestones_loader, creates
+-- the ledger, so that others can propose.
 create role milestones_loader login;
 create role milestones_reader;
 create role milestones_proposer;

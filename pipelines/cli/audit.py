@@ -36,6 +36,8 @@ def audit(
 
     with handle_errors(as_json):
         target = configured_target(destination)
+        if verify and change_id is not None:
+            raise ChangeRefused("--verify checks the whole ledger: leave out the change")
         if verify:
             _verify(target, as_json)
             return

@@ -247,7 +247,10 @@ def _print_restored_ledger(restored: LedgerRestoration, as_json: bool) -> None:
         "may have been sent are unknown, and the next push looks for them first"
     )
     if restored.set_aside:
-        print_out(f"the old file is {restored.set_aside}")
+        print_out(
+            f"the old file is {restored.set_aside}; what was proposed or decided after the last "
+            "push is only there"
+        )
 
 
 def move(as_json: bool) -> None:

@@ -25,7 +25,7 @@ def check_ledger(target: Target) -> tuple[str, int]:
             return "there is none yet; the first proposal creates it", ExitCode.DONE
         with connect_ledger(target.ledger_url, utc_now) as ledger:
             ensure_complete(ledger, last)
-            problems, events = ledger_problems(ledger), len(ledger.events())
+            problems, events = ledger_problems(ledger, settled_too=False), len(ledger.events())
     except LostLedger:
         return _LOST, ExitCode.ACTION_REQUIRED
     except WarehouseError as error:

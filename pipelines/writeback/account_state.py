@@ -19,11 +19,13 @@ class MilestoneState:
         image: Its fields.
         invoiced: The reason why it counts as invoiced; empty if it does not.
         updated_at: When it was last changed, as the text that Kantata sent.
+        created_at: When it was created, as the text that Kantata sent.
     """
 
     image: Image
     invoiced: str = ""
     updated_at: str | None = None
+    created_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

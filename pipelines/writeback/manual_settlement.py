@@ -6,6 +6,7 @@ What the person says is checked as far as Kantata shows it. The change is never 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import ChangeRefused
@@ -16,6 +17,8 @@ from .milestone import differences, expected_image
 from .push_session import PushSession
 from .remote_state import read_milestone
 from .settlement import PROPOSE_AGAIN
+
+_CLOCK_TOLERANCE = timedelta(days=1)  # the proposal has the time of a machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +53,18 @@ def settle_by_hand(session: PushSession, finding: Finding) -> None:
     session.open()
     change = session.ledger.change(finding.change_id)
     _check_allowed(change, finding)
+    if why := session.why_too_early(change):
+        raise ChangeRefused(f"change {change.change_id} cannot be settled yet: {why}")
+    created = _created_by(session, change)
+    if created and finding.milestone_id not in created:
+        raise ChangeRefused(
+            f"milestone {', '.join(created)} carries the id of change {change.change_id}: settle "
+            f"it with --created {created[0]}"
+        )
     if finding.milestone_id is None:
-        why = _why_not_created(session, change)
-        status = Status.CONFLICT
+        status, why = Status.CONFLICT, "not created"
     else:
-        why = _why_created(session, change, finding.milestone_id)
-        status = Status.APPLIED
+        status, why = Status.APPLIED, _why_created(session, change, finding.milestone_id)
     moved = session.ledger.transition(
         change,
         status,
@@ -65,6 +74,15 @@ def settle_by_hand(session: PushSession, finding: Finding) -> None:
         milestone_id=finding.milestone_id,
     )
     session.result.changes.append(moved)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Parse a time that Kantata sent, for a settlement by hand; None if it is not one."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else None
 
 
 def _check_allowed(change: Change, finding: Finding) -> None:
@@ -95,21 +113,22 @@ def _why_created(session: PushSession, change: Change, milestone_id: str) -> str
             f"milestone {milestone_id} belongs to project {state.image['workspace_id']}, not to "
             f"{change.workspace_id}: nothing was settled"
         )
+    created_at = _moment(state.created_at)
+    if created_at and change.proposed_at and created_at < change.proposed_at - _CLOCK_TOLERANCE:
+        raise ChangeRefused(
+            f"milestone {milestone_id} was created at {created_at:%Y-%m-%d %H:%M:%S} UTC, before "
+            "this change was proposed: nothing was settled"
+        )
     edits = differences(expected_image(change), state.image, session.units)
     return f"created as milestone {milestone_id}" + (f" (today {edits})" if edits else "")
 
 
-def _why_not_created(session: PushSession, change: Change) -> str:
-    """Check that no milestone carries the id of a change that is settled by hand as not created."""
+def _created_by(session: PushSession, change: Change) -> list[str]:
+    """Return the milestones that carry the id of a change to be settled by hand."""
     try:
         account = session.account_state([change])
     except NOT_ALLOWED as error:
         raise ChangeRefused(f"{error}: nothing was settled") from None
     if why := account.why_unknown(change):
         raise ChangeRefused(f"{why}: nothing was settled")
-    if created := account.created_by(change):
-        raise ChangeRefused(
-            f"milestone {', '.join(created)} carries the id of change {change.change_id}: settle "
-            f"it with --created {created[0]}"
-        )
-    return "not created"
+    return account.created_by(change)

@@ -183,8 +183,11 @@ def _milestone_state(record: Record, invoice_statuses: Mapping[str, object]) -> 
         invoiced = f"{names} cannot be read; check the permissions of the token's user"
     else:
         invoiced = invoiced_reason(image, invoice_statuses)
-    updated_at = record.get("updated_at")
-    return MilestoneState(image, invoiced, None if updated_at is None else str(updated_at))
+    updated_at, created_at = (
+        None if record.get(name) is None else str(record[name])
+        for name in ("updated_at", "created_at")
+    )
+    return MilestoneState(image, invoiced, updated_at, created_at)
 
 
 @dataclass

@@ -152,13 +152,19 @@ class Desk:
                 assert "milestones reconcile" in self.push().waiting[0].why
                 self.settle(change, None)
 
-    def settle(self, change: Change, milestone_id: str | None, actor: str = "bob") -> PushResult:
+    def settle(
+        self,
+        change: Change,
+        milestone_id: str | None,
+        actor: str = "bob",
+        reconcile_after: float = 0,
+    ) -> PushResult:
         """Settle a create by hand."""
         finding = Finding(
             change_id=change.change_id, milestone_id=milestone_id, actor=actor, reason="I looked"
         )
         with self.ledger() as ledger, push_lock(ledger), closing(self.reader()) as reader:
-            session = PushSession(ledger, reader, timedelta(0))
+            session = PushSession(ledger, reader, timedelta(seconds=reconcile_after))
             settle_by_hand(session, finding)
             return session.result
 

@@ -55,6 +55,9 @@ UNTRUSTED = {
     "unknown, set back to be sent again": (
         CHANGE, history(PROPOSED, APPROVED, SENT, LOST), "by its history it is unknown",
     ),
+    "set by hand in between": (
+        CHANGE, history(PROPOSED, APPROVED, LOST, AGAIN), "was set to applying without an event",
+    ),
     "inserted by hand": (CHANGE, [], "without a history"),
     "approved by no event": (
         CHANGE, history(PROPOSED, (Status.PROPOSED, Status.UNKNOWN, "x", ""), AGAIN),

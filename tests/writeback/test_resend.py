@@ -110,19 +110,14 @@ def test_only_what_is_unknown_is_settled_by_hand(file_desk: Desk) -> None:
     (made,) = desk.made_by(create)
     with pytest.raises(ChangeRefused, match=f"--created {made}"):
         desk.settle(create, None)
-    other = next(
-        id_ for id_, m in desk.sandbox.account.milestones.items()
-        if m["workspace_id"] != create.workspace_id
-    )  # fmt: skip
-    with pytest.raises(ChangeRefused, match="belongs to project"):
-        desk.settle(create, other)
     desk.settle(create, made)
     assert desk.assert_true(create).status is Status.APPLIED
 
 
 @pytest.mark.parametrize("job", ["duckdb"], indirect=True)
-def test_the_command_settles_and_syncs(office: Office) -> None:
+def test_the_command_settles_and_syncs(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """`reconcile CHANGE_ID --created` loads the milestone, too."""
+    monkeypatch.setenv("PUSH__RECONCILE_AFTER", "0")
     project = str(office.sandbox.account.milestones[office.free()[0]]["workspace_id"])
     values = (f"workspace_id={project}", "title=new", "amount_in_cents=5")
     words = [word for value in values for word in ("--set", value)]
@@ -142,3 +137,40 @@ def test_the_command_settles_and_syncs(office: Office) -> None:
     rows = office.job.rows(f"select title from kantata.billing_milestones where id = '{made}'")
     assert rows == [("new",)]
     assert "says bob: I see it" in office.run("audit", change)[1]
+
+
+def test_only_a_push_approves_an_unknown_change_again(file_desk: Desk) -> None:
+    """A person who approves it again would let it be sent at once, and twice."""
+    desk = file_desk
+    change = desk.approved(desk.draft(Action.CREATE))
+    desk.sandbox.misbehave(Fault("drop_after", method="POST", times=1))
+    assert _push(desk, change) == (Status.UNKNOWN, 1)
+    with desk.ledger() as ledger, pytest.raises(ChangeRefused, match="it is unknown"):
+        ledger.approve(ledger.change(change.change_id), "carl")
+    assert _push(desk, change, WAIT + 1) == (Status.APPLIED, 1)
+
+
+def test_a_milestone_that_cannot_be_the_created_one_is_refused(file_desk: Desk) -> None:
+    """Another one carries the change's id, or it was there before; and not at once."""
+    desk = file_desk
+    change = desk.approved(desk.draft(Action.CREATE))
+    older = next(
+        id_ for id_, m in desk.sandbox.account.milestones.items()
+        if m["workspace_id"] == change.workspace_id
+    )  # fmt: skip
+    desk.sandbox.misbehave(Fault("drop_after", method="POST", times=1))
+    desk.push(reconcile_after=WAIT)
+    (made,) = desk.made_by(change)
+    with pytest.raises(ChangeRefused, match=f"--created {made}"):
+        desk.settle(change, older)
+    desk.sandbox.account.delete_milestone(made)
+    other = next(
+        id_ for id_, m in desk.sandbox.account.milestones.items()
+        if m["workspace_id"] != change.workspace_id
+    )  # fmt: skip
+    with pytest.raises(ChangeRefused, match="belongs to project"):
+        desk.settle(change, other)
+    with pytest.raises(ChangeRefused, match="before this change was proposed"):
+        desk.settle(change, older)
+    with pytest.raises(ChangeRefused, match="cannot be settled yet"):
+        desk.settle(change, None, reconcile_after=WAIT)

@@ -6,11 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from warehouse.errors import WarehouseMisconfigured
 
 from . import schema
 from .engine import create_ledger_engine, ledger_failure, missing_ledger_message
 from .store import Ledger
+
+_NO_LEDGER = (
+    "there is no ledger in this database yet, and this role may not create it. Run `milestones "
+    "changes` once as the role of the job. With warehouse/roles.sql, that is milestones_loader; if "
+    "the schema is gone: create schema kantata_ledger authorization milestones_loader"
+)
 
 
 def ledger_exists(url: str) -> bool:
@@ -49,7 +57,12 @@ def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
         with ExitStack() as stack:
             stack.callback(engine.dispose)
             connection = stack.enter_context(engine.connect())
-            schema.prepare_ledger(connection)
+            try:
+                schema.prepare_ledger(connection)
+            except ProgrammingError as error:
+                if "permission denied" in str(error) and not schema.exists(connection):
+                    raise WarehouseMisconfigured(_NO_LEDGER) from error
+                raise
             yield Ledger(connection, now)
     except DBAPIError as error:
         raise ledger_failure(error, engine.url) from error

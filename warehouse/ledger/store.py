@@ -160,8 +160,13 @@ class Ledger:
         """Approve a change in the ledger exactly as it was shown.
 
         Raises:
-            ChangeRefused: If the approver also proposed it, or its status is no longer proposed.
+            ChangeRefused: If the approver also proposed it, or its status is not proposed.
         """
+        if change.status is not Status.PROPOSED:  # only a push approves what it did not find again
+            raise ChangeRefused(
+                f"change {change.change_id} cannot become approved: it is {change.status}. "
+                f"See its history: milestones audit {change.change_id}"
+            )
         if normalized_name(who) == normalized_name(change.proposer):
             raise ChangeRefused(
                 f"change {change.change_id} was not approved: {who} proposed it, and another "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 from .chain import RecordedEvent
 from .change import Change, Status
@@ -54,9 +55,14 @@ def why_altered(change: Change, history: Sequence[RecordedEvent]) -> str:
             f"its status was set to {change.status} without an event: by its history it is "
             f"{last.after}. {PROPOSE_AGAIN}"
         )
-    is_settled = change.status is Status.CONFLICT  # it is never sent, and its history says why
-    if not is_settled and any(digest not in (None, change.digest) for _, digest in history):
+    if any(digest not in (None, change.digest) for _, digest in history):
         return f"it was altered in the ledger after it was proposed. {PROPOSE_AGAIN}"
+    for (previous, _), (event, _) in pairwise(history):
+        if event.before is not previous.after:
+            return (
+                f"its status was set to {event.before} without an event after event "
+                f"{previous.number}. {PROPOSE_AGAIN}"
+            )
     return ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from warehouse.errors import LedgerDamaged
 
 from .chain import RecordedEvent, chain_problems
-from .change import Change
+from .change import Change, Status
 from .engine import RESTORE_LEDGER
 from .store import Ledger
 from .triggers import missing_triggers
@@ -40,8 +40,13 @@ def untrusted_changes(ledger: Ledger, changes: Sequence[Change]) -> dict[str, st
     return {change_id: why for change_id, why in reasons.items() if why}
 
 
-def ledger_problems(ledger: Ledger) -> list[str]:
-    """Return what somebody altered in the ledger, a line each; empty if nothing."""
+def ledger_problems(ledger: Ledger, *, settled_too: bool = True) -> list[str]:
+    """Return what somebody altered in the ledger, a line each; empty if nothing.
+
+    Args:
+        ledger: The ledger of changes.
+        settled_too: Whether to name altered changes that a push has found, and made conflicts.
+    """
     history = ledger.history()
     by_change: dict[str, list[RecordedEvent]] = {}
     for recorded in history:
@@ -54,7 +59,8 @@ def ledger_problems(ledger: Ledger) -> list[str]:
         *(
             f"change {change.change_id}: {why}"
             for change in ledger.changes()
-            if (why := why_altered(change, by_change.get(change.change_id, [])))
+            if (settled_too or change.status is not Status.CONFLICT)
+            and (why := why_altered(change, by_change.get(change.change_id, [])))
         ),
     ]
 

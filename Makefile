@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-unit test-long test-airflow torture lint bench clean
+.PHONY: demo test test-unit test-long test-airflow torture mutation lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
@@ -55,6 +55,11 @@ test-long: $(STAMP)
 torture: $(STAMP)
 	MILESTONES_FUZZ=30000 $(BIN)/pytest -s tests/resilience/test_fuzz.py
 	$(BIN)/pytest -n0 -s -m long tests/resilience/test_crossed.py
+
+# Whether the tests notice small faults in the modules that finance relies on. Without MUTATION, all faults of the
+# pure modules; `make mutation MUTATION='--limit 5'` takes five of each; `MUTATION='push.py --limit 10'` one module.
+mutation: $(STAMP)
+	$(BIN)/python -m tests.mutation.run $(MUTATION)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

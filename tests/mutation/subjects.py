@@ -1,0 +1,57 @@
+"""The modules that are mutated, and the tests that must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_PUSH = (
+    "tests/writeback/test_push.py",
+    "tests/writeback/test_push_doubt.py",
+    "tests/writeback/test_resend.py",
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A module to mutate.
+
+    Args:
+        path: The module.
+        tests: Its tests, files or single tests.
+        is_pure: Whether it and its tests need no server, no database and no process.
+    """
+
+    path: str
+    tests: tuple[str, ...]
+    is_pure: bool = True
+
+
+def _pure(path: str, *names: str) -> Subject:
+    """Return a pure module with these files of unit tests."""
+    return Subject(path, tuple(f"tests/unit/test_{name}.py" for name in names))
+
+
+SUBJECTS = (
+    _pure("pipelines/writeback/plan.py", "plan"),
+    _pure("pipelines/writeback/settlement.py", "plan"),
+    _pure("pipelines/writeback/account_state.py", "plan"),
+    _pure("pipelines/writeback/resend.py", "resend"),
+    _pure("pipelines/writeback/milestone.py", "milestone", "plan"),
+    _pure("warehouse/ledger/chain.py", "chain"),
+    _pure("warehouse/ledger/trust.py", "trust"),
+    _pure("warehouse/ledger/change.py", "change", "plan", "ledger_lookup"),
+    _pure("sources/kantata/transform/milestone_diff.py", "diff"),
+    _pure("sources/kantata/transform/side_diff.py", "diff"),
+    Subject("pipelines/writeback/reconcile.py", _PUSH, is_pure=False),
+    Subject("pipelines/writeback/push.py", _PUSH, is_pure=False),
+    Subject("pipelines/writeback/push_session.py", _PUSH, is_pure=False),
+    Subject("pipelines/writeback/manual_settlement.py", _PUSH[::-1], is_pure=False),
+    Subject(
+        "warehouse/ledger/recovery.py", ("tests/writeback/test_lost_ledger.py",), is_pure=False
+    ),
+    Subject(
+        "warehouse/ledger/store.py",
+        ("tests/writeback/test_ledger.py", "tests/writeback/test_decide.py", *_PUSH),
+        is_pure=False,
+    ),
+)

@@ -92,6 +92,18 @@ WHOLE: dict[str, Callable[[], tuple[list[Event], list[Link]]]] = {
 }  # fmt: skip
 
 
+def test_hashes_stay_as_they_are_stored() -> None:
+    """The first link, a later one, and an anchor have the hashes that ledgers in use hold."""
+    one = event(1, Status.PROPOSED, before=None, who="Jörg", request_id="r1", db_user="u")
+    before = Link(number=0, draft_digest="d", hash="h")
+    hashes = [link.hash for link in (next_link(None, one, "d"), next_link(before, one, "d"))]
+    assert [*hashes, anchor([one]).hash] == [
+        "bed34cd93e72941a2008fc2cc5eb3e66c82dd53d07ee2b4d90d60c49131b6870",
+        "d8f95b6d784c1ccab3bb05bd962e026a691588d5ec85a48ef7290fb9a1ee1aca",
+        "2f295de55ba0eee6b9bf9fc18dda2cc5778bea8ba02050add68899d52265f8a0",
+    ]
+
+
 @pytest.mark.parametrize("ledger", WHOLE.values(), ids=WHOLE)
 def test_a_whole_ledger_has_no_problem(
     ledger: Callable[[], tuple[list[Event], list[Link]]],

@@ -126,6 +126,32 @@ def test_create_keeps_its_digest_when_it_gets_its_milestone() -> None:
     assert CREATE.digest != UPDATE.digest
 
 
+STORED = {
+    "an update": (UPDATE, "9298e9143ac8d27d3a3175c7bdf6ecf5a8ec36341213fb486edb809f2351206d"),
+    "a create": (CREATE, "630e1595e87e79af434f9ffadb42fc15fcc801ce57e65c2875a51bf926376de4"),
+}
+
+
+@pytest.mark.parametrize(("draft", "digest"), STORED.values(), ids=STORED)
+def test_digests_stay_as_they_are_stored(draft: Draft, digest: str) -> None:
+    """Approvals in ledgers in use hold these digests."""
+    assert replace(draft, after=dict(draft.after) | {"title": "Prüfung"}).digest == digest
+
+
+def test_names_stay_as_they_are_stored() -> None:
+    """Ledgers in use hold these actions, and this key of equal creates."""
+    assert [action.value for action in Action] == ["create", "update", "delete"]
+    key = replace(CREATE, after=dict(CREATE.after) | {"title": "Prüfung"}).twin_key
+    assert key == '["3", "Prüfung", 9900, null]'
+
+
+def test_a_change_begins_as_proposed_and_was_never_sent() -> None:
+    """What no caller gives is empty."""
+    assert (CHANGE.change_id, CHANGE.status, CHANGE.outcome) == ("", "proposed", "")
+    assert (CHANGE.attempts, CHANGE.resends, CHANGE.twins) == (0, 0, ())
+    assert (CHANGE.sent_at, CHANGE.looked_at, CHANGE.approver) == (None, None, None)
+
+
 EQUAL = {
     "the same milestone": ({}, True),
     "another task": ({"story_id": "12"}, True),

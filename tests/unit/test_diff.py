@@ -85,8 +85,8 @@ def held(record: Record, version: Record | str | None = None, **parts: Any) -> H
 
 
 def page(record: Record, at: datetime = NOW) -> Page:
-    """A page with milestone 7 alone."""
-    return Page({"7": record}, {}, count=1, number=1, pages=1, size=1, observed_at=at)
+    """A page with one milestone."""
+    return Page({record["id"]: record}, {}, count=1, number=1, pages=1, size=1, observed_at=at)
 
 
 def read(record: Record) -> ObservedRecord:
@@ -193,6 +193,10 @@ CASES = {
         None, [OLD, NEW],
         Outcome((50_000, 60_000), ((1, "created"), (2, "updated")), counts=ADDED | CHANGED,
                 total=60_000),
+    ),
+    "an amount as text is counted as a number": (
+        held(OLD), [OLD | {"amount_in_cents": "60000"}],
+        Outcome((60_000,), ((2, "updated"),), counts=CHANGED, total=60_000),
     ),
     # links
     "the order of invoices does not matter": (
@@ -390,6 +394,7 @@ def test_unlinked_invoice_is_read_again() -> None:
 
 OPEN = {
     "a good record resolves its reject": (OLD, [True], []),
+    "a good record that changed resolves its reject": (NEW, [True], []),
     "the same bad record is not rejected again": (BAD, [], ["7"]),
     "another bad record replaces it": (BAD | {"title": 1}, [True, False], ["7"]),
 }
@@ -404,6 +409,7 @@ def test_rejects_of_earlier_runs(record: Record, resolved: list[bool], open_: li
     assert [id_ for _, id_, _ in compared.rejects.open()] == open_
 
 
+TABLES = (BILLING_MILESTONES.name, WORKSPACES.name)
 RAW = {"7": '{"id":"7"}'}
 MARKED = {
     "a deleted milestone is marked, and has a version": (
@@ -460,11 +466,60 @@ def test_deleted_or_lost_milestone(
     assert compared.take() == {}
 
 
-def test_deletion_resolves_the_reject() -> None:
-    """The reject of a deleted milestone is resolved, since its record cannot improve."""
-    compared = Comparison(held(OLD), [REJECTED])
-    rows = compared.mark(DELETED)["rejected_records"]
+GONE = {
+    "a deletion": (held(OLD), DELETED),
+    "a deletion that is marked already": (Held("deleted"), DELETED),
+    "lost access": (held(OLD), ACCESS_LOST),
+    "lost access that is marked already": (Held("lost", row_hash(digest(OLD))), ACCESS_LOST),
+}
+
+
+@pytest.mark.parametrize(("known", "state"), GONE.values(), ids=GONE)
+def test_a_milestone_that_is_gone_has_no_reject(known: Held, state: bytes) -> None:
+    """The reject is resolved, since the record cannot improve."""
+    rows = Comparison(known, [REJECTED]).mark(state)["rejected_records"]
     assert [row["resolved_at"] for row in rows] == [NOW]
+
+
+LAST_RECORDS = {
+    "the last one that was received": (held(OLD), RAW, RAW["7"]),
+    "one made of the row, if none is known": (held(OLD), {}, '"title":"Kick-off"'),
+    "one made of the row, if a crash prevented the version of the last one": (
+        held(NEW, version=OLD), RAW, '"title":"Kick-off"',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "raws", "text"), LAST_RECORDS.values(), ids=LAST_RECORDS)
+def test_the_version_of_a_deletion_has_a_record(
+    known: Held, raws: dict[str, str], text: str
+) -> None:
+    """It is the last record that the warehouse has of the milestone."""
+    (version,) = Comparison(known).mark(DELETED, raws)["billing_milestone_versions"]
+    assert text in version["raw"]
+
+
+def test_a_new_milestone_after_one_with_an_absent_field() -> None:
+    """What was kept of one milestone does not concern another one, which has no row yet."""
+    compared = Comparison(held(OLD))
+    compared.take(page(UNTITLED))
+    rows = compared.take(page(OLD | {"id": "8"}, LATER))["billing_milestones"]
+    assert [row["id"] for row in rows] == ["8"]
+
+
+def test_a_field_that_is_there_again_is_reported() -> None:
+    """Every record counts, also one that is as it is held."""
+    lines = [f"{table}.title is missing; its last values stay" for table in TABLES]
+    milestones = RowBuilder(BILLING_MILESTONES, {}, reported=lines)
+    index = MilestoneIndex([held(OLD).batch()])
+    assert not [*MilestoneDiff(index, milestones, Rejects([]), Report()).compare(page(OLD))]
+    side = SideTableDiff(
+        RowBuilder(WORKSPACES, {}, reported=lines), {"3": digest(PROJECT)}, Rejects([])
+    )
+    assert not [*side.compare({"3": PROJECT}, NOW)]
+    for rows in (milestones, side.rows):
+        back = [*rows.drift.lines(with_new=False, is_scan=True)]
+        assert back == [f"{rows.table.name}.title is there again"]
 
 
 MISSING = {
@@ -573,6 +628,54 @@ def test_side_loaded_record_that_is_bad_again_stays_rejected() -> None:
     for at in (NOW, LATER):
         assert not [*side.compare({"3": BAD_PROJECT}, at), *side.flush()]
     assert [id_ for _, id_, _ in rejects.open()] == ["3"]
+
+
+REJECTED_PROJECT = REJECTED | {
+    "table_name": "workspaces", "id": "3", "row_hash": row_hash(digest(BAD_PROJECT)),
+}  # fmt: skip
+SIDE_REJECTS = {
+    "a good record resolves its reject": ([[PROJECT]], [True], []),
+    "a good record that changed resolves its reject": ([[RENAMED]], [True], []),
+    "the same bad record is not rejected again, though two pages show it": (
+        [[BAD_PROJECT, BAD_PROJECT]], [], ["3"],
+    ),
+    "a record that was bad in an earlier batch, and is as it is held, resolves its reject": (
+        [[BAD_PROJECT], [PROJECT]], [True], [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("batches", "resolved", "open_"), SIDE_REJECTS.values(), ids=SIDE_REJECTS)
+def test_rejects_of_side_loaded_records(
+    batches: list[list[Record]], resolved: list[bool], open_: list[str]
+) -> None:
+    """A reject is loaded once for each content, and again when it is resolved."""
+    rejects = Rejects([REJECTED_PROJECT])
+    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    for records in batches:
+        for record in records:
+            assert not [*side.compare({"3": record}, NOW)]
+        loaded(side.flush())
+        assert [*side.flush()] == []  # a batch is loaded once
+    rows = loaded(rejects.flush()).get("rejected_records", [])
+    assert [row["resolved_at"] is not None for row in rows] == resolved
+    assert [id_ for _, id_, _ in rejects.open()] == open_
+
+
+def test_side_loaded_record_that_is_gone_has_no_reject() -> None:
+    """The reject is resolved, since the record cannot improve."""
+    rejects = Rejects([REJECTED_PROJECT])
+    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    assert not [*side.mark_gone(["3"], NOW, title="deleted")]
+    assert [row["resolved_at"] for row in loaded(rejects.flush())["rejected_records"]] == [NOW]
+
+
+def test_a_new_side_loaded_record_after_one_with_an_absent_field() -> None:
+    """What was kept of one record does not concern another one, which has no row yet."""
+    side = side_table({"3": PROJECT})
+    for id_, record in (("3", {"id": "3", "currency": "EUR"}), ("4", PROJECT | {"id": "4"})):
+        assert not [*side.compare({id_: record}, NOW)]
+        assert [row["id"] for row in loaded(side.flush())["workspaces"]] == [id_]
 
 
 def test_side_loaded_record_is_good_again() -> None:

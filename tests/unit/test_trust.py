@@ -9,7 +9,7 @@ import pytest
 
 from warehouse.ledger.chain import RecordedEvent
 from warehouse.ledger.change import Action, Change, Event, Status
-from warehouse.ledger.trust import approval_words, why_untrusted
+from warehouse.ledger.trust import approval_words, normalized_name, why_altered, why_untrusted
 
 AT = datetime(2027, 1, 1, 12, tzinfo=UTC)
 BARE = Change(
@@ -17,6 +17,8 @@ BARE = Change(
     change_id="c1", status=Status.APPROVED, approver="bob",
 )  # fmt: skip
 CHANGE = replace(BARE, approved_digest=BARE.digest)
+OTHER = replace(CHANGE, milestone_id="8")
+OTHER = replace(OTHER, approved_digest=OTHER.digest)
 PROPOSED = (None, Status.PROPOSED, "Ann", "because")
 APPROVED = (Status.PROPOSED, Status.APPROVED, "bob", approval_words(CHANGE.digest))
 SENT = (Status.APPROVED, Status.APPLYING, "milestones push", "sending")
@@ -46,6 +48,9 @@ TRUSTED = {
     ),
     "a change that was not written": (CHANGE, history(PROPOSED, APPROVED, SENT, LOST, AGAIN)),
     "a change of an older release": (CHANGE, history(PROPOSED, APPROVED, digest=None)),
+    "a change approved by another person whose name differs in a space": (
+        CHANGE, history(PROPOSED, by("An n")),
+    ),
 }  # fmt: skip
 UNTRUSTED = {
     "set to approved by hand": (CHANGE, history(PROPOSED), "by its history it is proposed"),
@@ -79,6 +84,9 @@ UNTRUSTED = {
         replace(CHANGE, milestone_id="8"), history(PROPOSED, APPROVED, digest=None),
         "not what was approved",
     ),
+    "altered after the approval by an older release, with the digest that its row has": (
+        OTHER, history(PROPOSED, APPROVED, digest=None), "not what was approved",
+    ),
     "approved without a digest": (
         replace(CHANGE, approved_digest=None), history(PROPOSED, APPROVED),
         "not what was approved",
@@ -96,3 +104,33 @@ def test_trusted(change: Change, recorded: list[RecordedEvent]) -> None:
 def test_untrusted(change: Change, recorded: list[RecordedEvent], words: str) -> None:
     """Any other change is not sent, and the reason is named."""
     assert words in why_untrusted(change, recorded)
+
+
+IN_CONFLICT = (Status.APPROVED, Status.CONFLICT, "milestones push", "it was altered")
+ALTERED = {
+    "a change as its history has it": (CHANGE, history(PROPOSED, APPROVED), False),
+    "a change that was altered": (
+        replace(CHANGE, milestone_id="8"), history(PROPOSED, APPROVED), True,
+    ),
+    "an altered change that a push has refused": (
+        replace(CHANGE, milestone_id="8", status=Status.CONFLICT),
+        history(PROPOSED, APPROVED, IN_CONFLICT), False,
+    ),
+    "an altered change that was applied": (
+        replace(CHANGE, milestone_id="8", status=Status.APPLIED),
+        history(PROPOSED, APPROVED, SENT, DONE), True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "recorded", "altered"), ALTERED.values(), ids=ALTERED)
+def test_altered(change: Change, recorded: list[RecordedEvent], altered: bool) -> None:
+    """A row that differs from its history is named, unless its history says that it was refused."""
+    why = why_altered(change, recorded)
+    assert "altered in the ledger" in why if altered else why == ""
+
+
+def test_an_approval_stays_as_it_is_stored() -> None:
+    """Ledgers in use hold these words, and names as people wrote them."""
+    assert approval_words("abc") == "approved abc"
+    assert normalized_name("  \uff21nn \t BROWN ") == "ann brown"

@@ -56,8 +56,8 @@ torture: $(STAMP)
 	MILESTONES_FUZZ=30000 $(BIN)/pytest -s tests/resilience/test_fuzz.py
 	$(BIN)/pytest -n0 -s -m long tests/resilience/test_crossed.py
 
-# Whether the tests notice small faults in the modules that finance relies on. Without MUTATION, all faults of the
-# pure modules; `make mutation MUTATION='--limit 5'` takes five of each; `MUTATION='push.py --limit 10'` one module.
+# Whether the tests notice small faults in the modules that finance relies on: all faults of those with quick tests,
+# in four minutes. MUTATION='--limit 4' takes four of each module; MUTATION='push.py --limit 10' ten of one module.
 mutation: $(STAMP)
 	$(BIN)/python -m tests.mutation.run $(MUTATION)
 

@@ -38,7 +38,7 @@ _IMPORTS = (
     "hypothesis", "pyarrow", "pyarrow.compute", "orjson", "requests", "sqlalchemy", "dlt",
 )  # fmt: skip
 _LOCAL = "not postgres and not lost_ledger_connection"
-_SECONDS = {True: 60, False: 300}  # after which a test run counts as hanging, by `is_pure`
+_SECONDS = {True: 60, False: 300}  # after which a test run counts as hanging, by `is_quick`
 
 
 class Copy:
@@ -69,7 +69,7 @@ class Copy:
         child = os.fork()
         if child == 0:
             os.setsid()  # so that all that it starts can be ended with it
-            signal.alarm(_SECONDS[subject.is_pure])
+            signal.alarm(_SECONDS[subject.is_quick])
             self._test(subject)
         _, status = os.waitpid(child, 0)
         with suppress(ProcessLookupError):
@@ -102,7 +102,7 @@ class Copy:
             options += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
             options += [f"--basetemp={self.folder / 'tmp'}"]
             # Of the others, those without a server: a file for a ledger, a file for a warehouse.
-            options += ["--noconftest"] if subject.is_pure else ["-k", _LOCAL]
+            options += ["--noconftest"] if subject.is_quick else ["-k", _LOCAL]
             code = int(import_module("pytest").main([*options, *subject.tests]))
         except Exception:
             traceback.print_exc()
@@ -147,8 +147,8 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="make mutation MUTATION='…'")
-    parser.add_argument("modules", nargs="*", help="parts of paths; without any, all pure modules")
-    parser.add_argument("--all", action="store_true", help="modules that are not pure, too")
+    parser.add_argument("modules", nargs="*", help="parts of paths; else all with quick tests")
+    parser.add_argument("--all", action="store_true", help="modules whose tests take long, too")
     parser.add_argument("--limit", type=int, help="the most mutants of each module")
     parser.add_argument("--seed", type=int, default=0, help="which mutants a limit leaves")
     return parser
@@ -158,7 +158,7 @@ def _is_wanted(subject: Subject, options: argparse.Namespace) -> bool:
     """Return whether a module was asked for."""
     if options.modules:
         return any(part in subject.path for part in options.modules)
-    return subject.is_pure or options.all
+    return subject.is_quick or options.all
 
 
 def _mutants_of(subject: Subject) -> list[Mutant]:

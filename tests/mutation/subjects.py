@@ -8,6 +8,7 @@ _PUSH = (
     "tests/writeback/test_push.py",
     "tests/writeback/test_push_doubt.py",
     "tests/writeback/test_resend.py",
+    "tests/writeback/test_lost_ledger.py::test_altered_events_stop_a_push",
 )
 
 
@@ -18,12 +19,12 @@ class Subject:
     Args:
         path: The module.
         tests: Its tests, files or single tests.
-        is_pure: Whether it and its tests need no server, no database and no process.
+        is_quick: Whether its tests need no fixture of `conftest.py`, no server and no process.
     """
 
     path: str
     tests: tuple[str, ...]
-    is_pure: bool = True
+    is_quick: bool = True
 
 
 def _pure(path: str, *names: str) -> Subject:
@@ -42,16 +43,14 @@ SUBJECTS = (
     _pure("warehouse/ledger/change.py", "change", "plan", "ledger_lookup"),
     _pure("sources/kantata/transform/milestone_diff.py", "diff"),
     _pure("sources/kantata/transform/side_diff.py", "diff"),
-    Subject("pipelines/writeback/reconcile.py", _PUSH, is_pure=False),
-    Subject("pipelines/writeback/push.py", _PUSH, is_pure=False),
-    Subject("pipelines/writeback/push_session.py", _PUSH, is_pure=False),
-    Subject("pipelines/writeback/manual_settlement.py", _PUSH[::-1], is_pure=False),
-    Subject(
-        "warehouse/ledger/recovery.py", ("tests/writeback/test_lost_ledger.py",), is_pure=False
-    ),
+    Subject("warehouse/ledger/recovery.py", ("tests/writeback/test_recovery.py",)),
+    Subject("pipelines/writeback/reconcile.py", _PUSH, is_quick=False),
+    Subject("pipelines/writeback/push.py", _PUSH, is_quick=False),
+    Subject("pipelines/writeback/push_session.py", _PUSH, is_quick=False),
+    Subject("pipelines/writeback/manual_settlement.py", _PUSH[::-1], is_quick=False),
     Subject(
         "warehouse/ledger/store.py",
         ("tests/writeback/test_ledger.py", "tests/writeback/test_decide.py", *_PUSH),
-        is_pure=False,
+        is_quick=False,
     ),
 )

@@ -199,6 +199,9 @@ def test_a_found_create_is_compared(file_desk: Desk) -> None:
     assert [c.status for c in result.changes] == [Status.APPLIED]
     assert result.exit_code == 3
     assert "amount is 1,234.56 USD instead of 0.07 USD" in result.doubts[0]
+    with desk.ledger() as ledger:
+        remark = ledger.events(change.change_id)[-1]
+    assert (remark.who, remark.what in result.doubts[0]) == ("milestones push", True)
 
 
 def test_found_by_its_reference_alone(file_desk: Desk) -> None:
@@ -245,6 +248,27 @@ def test_local_clocks_do_not_matter(desk: Desk, skew: timedelta) -> None:
     assert desk.push(reconcile_after=240).exit_code == 0
     assert desk.assert_true(change).status is Status.APPLIED
     assert desk.sent(change) == 1
+
+
+def test_what_an_interrupted_push_was_sending(file_desk: Desk) -> None:
+    """It is read back: what arrived is not sent again, what did not is approved as before."""
+    desk = file_desk
+    arrived, lost = changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(2)]
+    with desk.ledger() as ledger:
+        for change in changes:
+            seen = desk.sandbox.account.milestone(change.milestone_id)["updated_at"]
+            ledger.mark_sending(
+                change, who="a killed push", what="sending", at=desk.now, seen_updated_at=seen
+            )
+    desk.sandbox.account.update_milestone(arrived.milestone_id, **arrived.after)
+    assert len(desk.reconcile(reconcile_after=240).waiting) == 2
+    assert {desk.change(change).status for change in changes} == {Status.UNKNOWN}
+    desk.reconcile()
+    assert [desk.change(change).status for change in changes] == [Status.APPLIED, Status.APPROVED]
+    assert desk.change(lost).resends == 0  # only creates are counted
+    assert desk.push().exit_code == 0
+    assert desk.assert_true(lost).status is Status.APPLIED
+    assert [desk.sent(change) for change in changes] == [0, 1]
 
 
 def test_sent_at_a_future_time(desk: Desk) -> None:

@@ -57,7 +57,8 @@ torture: $(STAMP)
 	$(BIN)/pytest -n0 -s -m long tests/resilience/test_crossed.py
 
 # Whether the tests notice small faults in the modules that finance relies on: all faults of those with quick tests,
-# in four minutes. MUTATION='--limit 4' takes four of each module; MUTATION='push.py --limit 10' ten of one module.
+# in four minutes. MUTATION='--limit 3' takes three of each, others at each commit: 15 CPU-seconds. MUTATION='push.py
+# --limit 10' takes ten of a module whose tests take long, 10 CPU-seconds each.
 mutation: $(STAMP)
 	$(BIN)/python -m tests.mutation.run $(MUTATION)
 

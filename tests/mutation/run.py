@@ -27,6 +27,7 @@ from pathlib import Path
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.subjects import SUBJECTS, Subject
+from tests.support.sampling import seed
 
 ROOT = Path(__file__).parents[2]
 ENOUGH = 0.85  # of the mutants are killed
@@ -71,9 +72,11 @@ class Copy:
             os.setsid()  # so that all that it starts can be ended with it
             signal.alarm(_SECONDS[subject.is_quick])
             self._test(subject)
-        _, status = os.waitpid(child, 0)
-        with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
+        try:
+            _, status = os.waitpid(child, 0)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(status)
         if code in (3, 4, 5):
             raise RuntimeError(f"no test of {subject.path} ran: {self.output()}")
@@ -138,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     share = killed / max(counted, 1)
     print(
-        f"{killed} of {counted} mutants killed ({share:.0%}), seed {options.seed}: "
+        f"{killed} of {counted} mutants killed ({share:.0%}), seed {options.seed[:12]}: "
         f"{used:.0f} CPU-seconds in {time.monotonic() - started:.0f} seconds"
     )
     return 0 if share >= ENOUGH else 1
@@ -150,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("modules", nargs="*", help="parts of paths; else all with quick tests")
     parser.add_argument("--all", action="store_true", help="modules whose tests take long, too")
     parser.add_argument("--limit", type=int, help="the most mutants of each module")
-    parser.add_argument("--seed", type=int, default=0, help="which mutants a limit leaves")
+    parser.add_argument("--seed", default=seed(), help="which mutants a limit leaves: the commit")
     return parser
 
 

@@ -104,6 +104,11 @@ def test_only_what_is_unknown_is_settled_by_hand(file_desk: Desk) -> None:
     update = desk.approved(desk.draft(Action.UPDATE))
     with pytest.raises(ChangeRefused, match="only a create whose outcome is unknown"):
         desk.settle(update, None)
+    desk.sandbox.misbehave(Fault("drop_after", times=1, method="PUT"))
+    desk.push(reconcile_after=WAIT)
+    assert desk.change(update).status is Status.UNKNOWN
+    with pytest.raises(ChangeRefused, match="only a create whose outcome is unknown"):
+        desk.settle(update, update.milestone_id)
     create = desk.approved(desk.draft(Action.CREATE))
     desk.sandbox.misbehave(Fault("drop_after", method="POST", times=1))
     desk.push(reconcile_after=WAIT)
@@ -170,6 +175,9 @@ def test_a_milestone_that_cannot_be_the_created_one_is_refused(file_desk: Desk) 
     )  # fmt: skip
     with pytest.raises(ChangeRefused, match="belongs to project"):
         desk.settle(change, other)
+    for no_id in (f"{older}?", "\uff17", ""):  # no part of an address
+        with pytest.raises(ChangeRefused, match="cannot be read: nothing was settled"):
+            desk.settle(change, no_id)
     with pytest.raises(ChangeRefused, match="before this change was proposed"):
         desk.settle(change, older)
     with pytest.raises(ChangeRefused, match="cannot be settled yet"):

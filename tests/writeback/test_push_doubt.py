@@ -289,6 +289,17 @@ def test_sent_at_a_future_time(desk: Desk) -> None:
     assert sum("clock that was ahead" in what for what in texts) == 1
 
 
+def test_sent_without_a_time(file_desk: Desk) -> None:
+    """An unknown change that has no time of sending is read back at once."""
+    desk = file_desk
+    change = desk.approved(desk.draft(Action.DELETE))
+    with desk.ledger() as ledger:
+        sent = ledger.mark_sending(change, who="an older release", what="sending", at=desk.now)
+        ledger.transition(sent, Status.UNKNOWN, who="x", what="no answer", sent_at=None)
+    desk.reconcile(reconcile_after=240)
+    assert desk.change(change).status is Status.APPROVED
+
+
 def test_an_equal_milestone_in_a_list_that_moves(file_desk: Desk) -> None:
     """A duplicate is found even if a row is deleted while its project is read."""
     desk, account = file_desk, file_desk.sandbox.account

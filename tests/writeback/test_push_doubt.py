@@ -79,6 +79,27 @@ def test_a_refusal_that_cannot_be_read_back_is_unknown(file_desk: Desk) -> None:
     desk.assert_true(change)
 
 
+def test_a_refusal_after_which_nothing_can_be_read_is_unknown(file_desk: Desk) -> None:
+    """The push stops with the error of the read, and the next one settles the change."""
+    desk = file_desk
+    change = desk.approved(desk.draft(Action.UPDATE))
+    desk.sandbox.misbehave(
+        Fault(
+            "change", method="PUT", times=1,
+            action=lambda _: desk.sandbox.misbehave(Fault("error", method="GET")),
+        ),
+        Fault("refuse", method="PUT", times=1),
+    )  # fmt: skip
+    assert desk.push().stopped is not None
+    now = desk.change(change)
+    assert now.status is Status.UNKNOWN
+    assert "Kantata refused it (422" in now.outcome
+    assert "cannot be read back" in now.outcome
+    desk.sandbox.behave()
+    desk.finish()
+    assert desk.assert_true(change).status is Status.APPLIED
+
+
 def test_a_refused_create_with_a_new_duplicate(file_desk: Desk) -> None:
     """If a create is refused and an equal milestone appeared, it is a conflict."""
     desk = file_desk

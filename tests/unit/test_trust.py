@@ -114,7 +114,7 @@ ALTERED = {
     ),
     "an altered change that a push has refused": (
         replace(CHANGE, milestone_id="8", status=Status.CONFLICT),
-        history(PROPOSED, APPROVED, IN_CONFLICT), False,
+        history(PROPOSED, APPROVED, IN_CONFLICT), True,
     ),
     "an altered change that was applied": (
         replace(CHANGE, milestone_id="8", status=Status.APPLIED),
@@ -125,7 +125,7 @@ ALTERED = {
 
 @pytest.mark.parametrize(("change", "recorded", "altered"), ALTERED.values(), ids=ALTERED)
 def test_altered(change: Change, recorded: list[RecordedEvent], altered: bool) -> None:
-    """A row that differs from its history is named, unless its history says that it was refused."""
+    """A row that differs from its history is named, also after a push has refused it."""
     why = why_altered(change, recorded)
     assert "altered in the ledger" in why if altered else why == ""
 

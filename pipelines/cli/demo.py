@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,7 @@ from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
 from warehouse import locks
+from warehouse.private_files import make_private_folder
 from warehouse.raw.history import (
     PeriodToInvoice,
     VersionChange,
@@ -53,6 +55,8 @@ def _demo() -> None:
     locks.ensure_supported()
     shutil.rmtree(FOLDER, ignore_errors=True)
     PUBLISHED.unlink(missing_ok=True)
+    with suppress(OSError):  # the lock reports a folder that cannot be written
+        make_private_folder(FOLDER.parent)  # a later sync keeps its files there
     target = duckdb_target(FOLDER / "loader.duckdb", PUBLISHED)
     with Sandbox(milestones=MILESTONES) as sandbox:
         settings = KantataSettings()

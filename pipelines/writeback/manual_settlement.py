@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Status
-from warehouse.ledger.trust import normalized_name
+from warehouse.ledger.trust import is_same_person
 
 from .milestone import differences, expected_image
 from .push_session import PushSession
 from .remote_state import read_milestone
-from .settlement import PROPOSE_AGAIN
+from .settlement import PROPOSE_AGAIN, parse_moment
 
 _CLOCK_TOLERANCE = timedelta(days=1)  # the proposal has the time of a machine
 
@@ -76,15 +76,6 @@ def settle_by_hand(session: PushSession, finding: Finding) -> None:
     session.result.changes.append(moved)
 
 
-def _moment(text: str | None) -> datetime | None:
-    """Parse a time that Kantata sent, for a settlement by hand; None if it is not one."""
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo else None
-
-
 def _check_allowed(change: Change, finding: Finding) -> None:
     """Refuse to settle by hand what a push settles, or what the person proposed."""
     if change.action is not Action.CREATE or change.status is not Status.UNKNOWN:
@@ -92,7 +83,7 @@ def _check_allowed(change: Change, finding: Finding) -> None:
             f"change {change.change_id} is {change.status} ({change.action}): only a create whose "
             "outcome is unknown is settled by hand"
         )
-    if normalized_name(finding.actor) == normalized_name(change.proposer):
+    if is_same_person(finding.actor, change.proposer):
         raise ChangeRefused(
             f"change {change.change_id} was not settled: {finding.actor} proposed it, and another "
             "person must settle it (--as NAME)"
@@ -113,11 +104,16 @@ def _why_created(session: PushSession, change: Change, milestone_id: str) -> str
             f"milestone {milestone_id} belongs to project {state.image['workspace_id']}, not to "
             f"{change.workspace_id}: nothing was settled"
         )
-    created_at = _moment(state.created_at)
-    if created_at and change.proposed_at and created_at < change.proposed_at - _CLOCK_TOLERANCE:
+    created_at, proposed_at = parse_moment(state.created_at), change.proposed_at
+    if (
+        isinstance(created_at, datetime)
+        and proposed_at
+        and created_at < proposed_at - _CLOCK_TOLERANCE
+    ):
         raise ChangeRefused(
-            f"milestone {milestone_id} was created at {created_at:%Y-%m-%d %H:%M:%S} UTC, before "
-            "this change was proposed: nothing was settled"
+            f"milestone {milestone_id} was created at "
+            f"{created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, before this change was proposed: "
+            "nothing was settled"
         )
     edits = differences(expected_image(change), state.image, session.units)
     return f"created as milestone {milestone_id}" + (f" (today {edits})" if edits else "")

@@ -114,9 +114,9 @@ def created_twice(milestone_ids: Sequence[str]) -> str:
 
 def _changed_since_sent(change: Change, state: MilestoneState) -> bool:
     """Return for a settlement whether a milestone was edited after its change was sent."""
-    updated_at = _moment(state.updated_at)
+    updated_at = parse_moment(state.updated_at)
     if change.seen_updated_at is not None:
-        return updated_at != _moment(change.seen_updated_at)
+        return updated_at != parse_moment(change.seen_updated_at)
     # An earlier release sent it, which stored only the time of sending.
     return (
         isinstance(updated_at, datetime)
@@ -125,7 +125,7 @@ def _changed_since_sent(change: Change, state: MilestoneState) -> bool:
     )
 
 
-def _moment(text: str | None) -> datetime | str | None:
+def parse_moment(text: str | None) -> datetime | str | None:
     """Parse a time with an offset, for a settlement; return the text itself if it is not one."""
     try:
         moment = datetime.fromisoformat(text or "")

@@ -6,9 +6,7 @@ neither used nor copied over it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from warehouse.account import AccountBinding
 from warehouse.errors import LedgerDamaged
@@ -18,7 +16,7 @@ from .account_binding import bind_account, bound_account
 from .chain import anchor, chain_problems
 from .change import Change, Event, Status
 from .mirror import CopiedEvent, LedgerCopy
-from .rows import draft_values, link_values
+from .rows import change_values, event_values, link_values
 from .store import Ledger
 from .transfer import write_rows
 
@@ -95,8 +93,8 @@ def recover(ledger: Ledger, copy: LedgerCopy, account: AccountBinding | None) ->
         write_rows(
             ledger,
             {
-                schema.changes: [_change_row(n, c) for n, c in enumerate(copy.changes, 1)],
-                schema.events: [_event_row(event) for event in events],
+                schema.changes: [change_values(n, c) for n, c in enumerate(copy.changes, 1)],
+                schema.events: [event_values(event) for event in events],
                 schema.chain: [link_values(link) for link in links],
             },
         )
@@ -126,40 +124,6 @@ def mark_as_unknown(ledger: Ledger) -> None:
             ledger.transition(change, Status.UNKNOWN, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
         else:
             ledger.correct_sent_at(change, now, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
-
-
-def _change_row(number: int, change: Change) -> dict[str, Any]:
-    """Return the column values of a change to recover."""
-    return draft_values(change) | {
-        "number": number,
-        "change_id": change.change_id,
-        "status": change.status,
-        "proposed_at": change.proposed_at.isoformat() if change.proposed_at else "",
-        "approver": change.approver,
-        "approved_digest": change.approved_digest,
-        "attempts": change.attempts,
-        "sent_at": change.sent_at.isoformat() if change.sent_at else None,
-        "twins": json.dumps(list(change.twins)),
-        "outcome": change.outcome,
-        "seen_updated_at": change.seen_updated_at,
-        "looked_at": change.looked_at.isoformat() if change.looked_at else None,
-        "resends": change.resends,
-    }
-
-
-def _event_row(event: Event) -> dict[str, Any]:
-    """Return the column values of an event to recover."""
-    return {
-        "number": event.number,
-        "change_id": event.change_id,
-        "at": event.at.isoformat(),
-        "status_before": event.before,
-        "status_after": event.after,
-        "who": event.who,
-        "what": event.what,
-        "request_id": event.request_id,
-        "db_user": event.db_user,
-    }
 
 
 def describe(changes: Sequence[Change], events: Sequence[CopiedEvent]) -> str:

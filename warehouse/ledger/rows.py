@@ -30,6 +30,40 @@ def draft_values(draft: Draft) -> dict[str, object]:
     }
 
 
+def change_values(number: int, change: Change) -> dict[str, object]:
+    """Return the column values of a change for its row in the ledger, with the row's number."""
+    return draft_values(change) | {
+        "number": number,
+        "change_id": change.change_id,
+        "status": change.status,
+        "proposed_at": change.proposed_at.isoformat() if change.proposed_at else "",
+        "approver": change.approver,
+        "approved_digest": change.approved_digest,
+        "attempts": change.attempts,
+        "sent_at": change.sent_at.isoformat() if change.sent_at else None,
+        "twins": json.dumps(list(change.twins)),
+        "outcome": change.outcome,
+        "seen_updated_at": change.seen_updated_at,
+        "looked_at": change.looked_at.isoformat() if change.looked_at else None,
+        "resends": change.resends,
+    }
+
+
+def event_values(event: Event) -> dict[str, object]:
+    """Return the column values of an event for its row in the ledger."""
+    return {
+        "number": event.number,
+        "change_id": event.change_id,
+        "at": event.at.isoformat(),
+        "status_before": event.before,
+        "status_after": event.after,
+        "who": event.who,
+        "what": event.what,
+        "request_id": event.request_id,
+        "db_user": event.db_user,
+    }
+
+
 @contextmanager
 def _reading_row(kind: str, name: object) -> Iterator[None]:
     """Raise the error for a row of the ledger with values that this program never writes."""

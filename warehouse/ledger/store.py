@@ -24,7 +24,7 @@ from .chain import Link, RecordedEvent
 from .change import OPEN, TRANSITIONS, Change, Draft, Event, Status
 from .event_log import add_event, lock_chain, read_history, read_links
 from .rows import change_from_row, draft_values
-from .trust import approval_words, normalized_name
+from .trust import approval_words, is_same_person
 
 
 class Ledger:
@@ -167,7 +167,7 @@ class Ledger:
                 f"change {change.change_id} cannot become approved: it is {change.status}. "
                 f"See its history: milestones audit {change.change_id}"
             )
-        if normalized_name(who) == normalized_name(change.proposer):
+        if is_same_person(who, change.proposer):
             raise ChangeRefused(
                 f"change {change.change_id} was not approved: {who} proposed it, and another "
                 "person must approve it (--as NAME)"

@@ -33,7 +33,7 @@ def why_untrusted(change: Change, history: Sequence[RecordedEvent]) -> str:
     if not approvals:
         return f"nobody approved it: its history has no approval. {PROPOSE_AGAIN}"
     approval = approvals[-1]
-    if normalized_name(approval.who) == normalized_name(change.proposer):
+    if is_same_person(approval.who, change.proposer):
         return f"{approval.who} proposed it and approved it. {PROPOSE_AGAIN}"
     if approval.what != approval_words(change.digest) or change.approved_digest != change.digest:
         return f"it was altered in the ledger, so it is not what was approved. {PROPOSE_AGAIN}"
@@ -71,6 +71,11 @@ def approval_words(digest: str) -> str:
     return f"approved {digest}"
 
 
+def is_same_person(one: str, other: str) -> bool:
+    """Return whether two names in the ledger are to be trusted as those of one person only."""
+    return normalized_name(one) == normalized_name(other)
+
+
 def normalized_name(who: str) -> str:
-    """Return a name in the ledger without differences of case, spaces and Unicode composition."""
+    """Return a trusted name without differences of case, spaces and Unicode composition."""
     return " ".join(unicodedata.normalize("NFKC", who).split()).casefold()

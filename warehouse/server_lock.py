@@ -2,8 +2,8 @@
 
 An advisory lock belongs to a session of the server. Behind a connection pooler in transaction mode,
 such as pgbouncer, each transaction may get another session, and several processes share one: the
-lock is then held by all of them, or by none. So the lock is refused there, and whoever holds it
-checks before each write that it is still the lock of its own session.
+lock is then held by all of them, or by none. So the lock is refused there. A run that has it checks
+before each write that it is still the lock of its own session.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def test_runs_behind_a_pool_by_session(postgres: Job, tmp_path: Path) -> None:
 def test_sessions_that_are_shared(
     postgres: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lock is refused to whoever gets the session of another one, and lost with the session."""
+    """A process with the session of another one gets no lock; a lock ends with its session."""
     with pgbouncer(tmp_path / "pool", postgres.url, "transaction", 2) as url:
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
         pooled = postgres.target.destination

@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ COMMANDS = {
     "checks": ("checks",),
 }
 ENDS = (0, 1, 2, 3, 75)
-Kind = Callable[[Office], "object"]
+Kind = Callable[[Office], AbstractContextManager[object]]
 
 
 @contextmanager
@@ -202,7 +202,7 @@ def _ready(job: Job, sandbox: Sandbox) -> Office:
 def _crossed(office: Office, kind: Kind, words: tuple[str, ...]) -> int:
     """Run a command while the fault lasts; return its exit code."""
     with ExitStack() as stack:
-        stack.enter_context(kind(office))  # type: ignore[arg-type]
+        stack.enter_context(kind(office))
         code, said = office.run(*words)
     assert code in ENDS, said
     for bad in ("Traceback", "unexpected error", "error.log"):

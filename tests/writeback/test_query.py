@@ -138,10 +138,9 @@ def test_a_query_ends_in_time(synced: Job) -> None:
                                "and pid <> pg_backend_pid() and state = 'active'")  # fmt: skip
 
 
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
 def test_a_long_query_holds_no_lock(synced: Job) -> None:
     """A run can lock the warehouse while a query runs."""
-    if synced.name == "postgres":
-        return
     with Sandbox(milestones=20) as sandbox:
         long = "select sum(a.range * b.range) from range(0, 1000000) a, range(0, 1000000) b"
         errors: list[BaseException] = []

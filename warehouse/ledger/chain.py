@@ -2,7 +2,7 @@
 
 Pure. Each event has a link: the hash of the event, of what was proposed then, and of the link
 before. Events older than the chain have one link together, an anchor, at the last of them.
-Whoever may write the ledger may write a new chain, too; see SECURITY.md.
+A user who may write the ledger may write a new chain, too; see SECURITY.md.
 """
 
 from __future__ import annotations

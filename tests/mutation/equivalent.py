@@ -9,14 +9,15 @@ _AFTER_ANCHOR = "an event after the last anchor has a link with a digest"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
     "pipelines/writeback/plan.py": {"_counts: return False -> return None": _AS_FALSE},
-    "pipelines/writeback/settlement.py": {"_moment: '' -> 'mutated'": _NO_TIME},
+    "pipelines/writeback/settlement.py": {"parse_moment: '' -> 'mutated'": _NO_TIME},
     "warehouse/ledger/chain.py": {
         "chain_problems: link.draft_digest or '' -> link.draft_digest": _AFTER_ANCHOR,
         "chain_problems: '' -> 'mutated'": _AFTER_ANCHOR,
         "_hash: ':' -> 'mutated'": "what is hashed is lists, which have no colon",
     },
-    "warehouse/ledger/recovery.py": {
-        "_change_row: '' -> 'mutated'": "every change in a ledger has the time of its proposal",
+    "warehouse/ledger/rows.py": {
+        "draft_values: False -> True": "JSON with or without escapes is the same when it is read",
+        "change_values: '' -> 'mutated'": "every change in a ledger has the time of its proposal",
     },
     "sources/kantata/transform/milestone_diff.py": {
         "compare: 1000000 -> 1000001": "only the order of the moments counts",

@@ -44,6 +44,9 @@ SUBJECTS = (
     _pure("sources/kantata/transform/milestone_diff.py", "diff"),
     _pure("sources/kantata/transform/side_diff.py", "diff"),
     Subject("warehouse/ledger/recovery.py", ("tests/writeback/test_recovery.py",)),
+    Subject(
+        "warehouse/ledger/rows.py", ("tests/unit/test_rows.py", "tests/writeback/test_recovery.py")
+    ),
     Subject("pipelines/writeback/reconcile.py", _PUSH, is_quick=False),
     Subject("pipelines/writeback/push.py", _PUSH, is_quick=False),
     Subject("pipelines/writeback/push_session.py", _PUSH, is_quick=False),

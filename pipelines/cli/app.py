@@ -5,6 +5,7 @@ What a command does is imported when it runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -151,6 +152,25 @@ def status(
     from . import commands
 
     commands.status(destination, fail_if_older_than=fail_if_older_than, as_json=as_json)
+
+
+@app.command()
+def report(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="The HTML file to write; by default milestones-report.html.",
+            show_default=False,
+        ),
+    ] = None,
+    destination: DestinationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the figures as one HTML page with charts, for people without a terminal."""
+    from . import report
+
+    report.write(destination, file, as_json)
 
 
 @app.command()

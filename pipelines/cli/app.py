@@ -15,7 +15,7 @@ from pipelines.ops.parts import Part
 
 from . import changes
 from .help import GroupedCommands
-from .options import DestinationOption, JsonOption, LogFormat, ReasonOption, WaitOption
+from .options import DestinationOption, Grouping, JsonOption, LogFormat, ReasonOption, WaitOption
 
 app = typer.Typer(
     cls=GroupedCommands,
@@ -171,6 +171,30 @@ def report(
     from . import report
 
     report.write(destination, file, as_json)
+
+
+@app.command()
+def due(
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="DATE",
+            help="The last date to invoice that counts, such as 2027-01-31; by default today.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        Grouping | None,
+        typer.Option("--by", help="Show a line for each project instead of each milestone."),
+    ] = None,
+    destination: DestinationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what is to be invoiced, by currency and project, what is overdue first."""
+    from . import due
+
+    due.due(destination, until=until, by=by, as_json=as_json)
 
 
 @app.command()

@@ -70,6 +70,7 @@ SETTINGS = (
     Setting(name="report.path"),
     Setting(name="alerts.webhook_url", is_secret=True),
     Setting(name="alerts.alert_after", default="6h"),
+    Setting(name="alerts.digest"),
 )
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 # The sections in which every key is one of ours. Those of dlt's destinations are not.

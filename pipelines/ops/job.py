@@ -25,6 +25,7 @@ from warehouse.target import Target
 
 from .alert_policy import JobOutcome
 from .alerts import send_alert
+from .digest import send_digest
 from .parts import Part
 from .report import write_configured_report
 
@@ -130,6 +131,7 @@ def run_job(
         alert(_failure_outcome(error), target)
         raise
     alert(result.outcome, target)
+    send_digest(settings, target, now=now(), note=observer.note)
     return result
 
 

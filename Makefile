@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-unit test-browser test-long test-airflow torture mutation lint bench clean
+.PHONY: demo test test-unit test-browser picture test-long test-airflow torture mutation lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
@@ -27,6 +27,10 @@ test-airflow: $(STAMP)
 # Pages in the system's chromium, with the accessibility rules of axe: half a minute.
 test-browser: $(VENV)/.browser
 	$(BIN)/pytest -n0 -m browser -rs
+
+# The picture of the report in the README.
+picture: $(VENV)/.browser
+	$(BIN)/python -m tests.browser.picture pipelines/report.png
 
 # All that `make test` leaves out. Whether each Postgres is there is asked first, and not found out after an hour.
 test-long: $(STAMP)

@@ -5,8 +5,9 @@ What a command does is imported when it runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -284,3 +285,9 @@ def demo() -> None:
 
 
 changes.add_commands(app)
+
+
+@cache
+def command() -> Any:  # noqa: ANN401 - typer's own
+    """Return the app as a command that can be called: built once, since that takes a while."""
+    return typer.main.get_command(app)

@@ -163,6 +163,7 @@ def main() -> None:
     atexit.register(end.at_exit)  # the first one registered is called last
     control = socket.socket(fileno=int(sys.argv[1]))
     _imported(_IMPORTS)
+    found("pipelines.cli.app:command")()  # which typer builds in 0.03 seconds
     # Importing duckdb opens a database in memory, whose thread would be missing in a child.
     importlib.import_module("duckdb").default_connection().close()
     # A terminal sends it to the whole group: the server ends with its socket, a child unblocks it.

@@ -35,6 +35,7 @@ _NONE = "\N{EN DASH}"
 _LONGEST = 120  # characters of a title that are shown
 # Two drawings of each chart: the page shows the one that fits.
 _SIZES = (("wide", 760, 260), ("narrow", 340, 220))
+_AGES = ("0 to 30 days", "31 to 60 days", "61 to 90 days", "over 90 days")
 _STEPS = ("new", "increased", "decreased", "invoiced", "deleted")
 
 
@@ -116,6 +117,7 @@ def render_report(figures: Figures, before: ReportState | None = None) -> str:
         state=json.dumps(state),
         version=version("milestones"),
         month_charts=month_charts,
+        age_charts=age_charts,
         bridge_charts=bridge_charts,
     )
 
@@ -203,6 +205,19 @@ def _month_column(month: MonthFigures) -> Column:
     kinds = ("invoiced", "overdue", "scheduled")
     return Column(
         name=month.name, parts={kind: getattr(month, kind) or Decimal(0) for kind in kinds}
+    )
+
+
+def age_charts(currency: CurrencyFigures) -> list[tuple[str, Chart]]:
+    """Return the report's charts of what can be invoiced now, by age; none if it is unknown."""
+    ages = currency.due_total.ages
+    if any(age is None for age in ages):
+        return []
+    return _charts(
+        [
+            Column(name=name, parts={"overdue": age or Decimal(0)})
+            for name, age in zip(_AGES, ages, strict=True)
+        ]
     )
 
 

@@ -15,6 +15,7 @@ from xdist.workermanage import WorkerController
 
 pytest.register_assert_rewrite("tests.support")  # so that a failed comparison shows what differs
 
+from tests.support.fork_server import skip_search_for_pandas
 from tests.support.job import Job
 from tests.support.postgres import empty_database, shared_server, stop_shared_server
 from tests.support.run_folder import make_run_folder, remove_run_folder
@@ -102,6 +103,7 @@ def roles(postgres: Job, postgres_server: str) -> Iterator[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin a run, in the process that starts the workers."""
+    skip_search_for_pandas()
     if not hasattr(config, "workerinput"):
         make_run_folder()
         config.stash[_USAGE] = Usage()

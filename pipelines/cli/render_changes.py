@@ -15,30 +15,21 @@ from pipelines.writeback.result import PushResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Event, Status, Value
 
+from .change_table import COLOURS, render_table, render_totals
 from .labels import Labels
 from .output import exact_amount, format_amount, out, print_out, safe_markup
 
 # The names of steps in `plan --json`, which other programs read.
 _STEP_NAMES = {Write: "write", NoOp: "noop", Conflict: "conflict", Deferred: "later"}
-_COLOURS = {
-    Status.APPLIED: "green",
-    Status.CONFLICT: "red",
-    Status.FAILED: "red",
-    Status.UNKNOWN: "yellow",
-}
 
 
 def render_list(changes: Sequence[Change], known: Labels) -> None:
-    """Print changes, some lines each. An id is never cut, since people type it next."""
-    for change in changes:
-        _heading(status_text(change.status), change, known)
-        for line in change_lines(change, known):
-            _line(line)
-        _line(f"reason: {change.reason}")
-        by = f", approved by {change.approver}" if change.approver else ""
-        _line(f"proposed by {change.proposer}{by}; digest {change.digest[:DIGEST_LENGTH]}")
+    """Print a list of changes with its totals and its digest."""
     if not changes:
         out.print("no changes")
+        return
+    render_table(changes, known)
+    render_totals(changes, known)
 
 
 def _heading(what: str, change: Change, known: Labels) -> None:
@@ -64,7 +55,7 @@ def _line(text: str) -> None:
 
 def status_text(value: Status) -> str:
     """Return the status of a change as text in its colour."""
-    colour = _COLOURS.get(value, "default")
+    colour = COLOURS.get(value, "default")
     return f"[{colour}]{value}[/]"
 
 
@@ -100,7 +91,12 @@ def _value(name: str, value: Value, change: Change, known: Labels) -> str:
 
 def render_change(change: Change, known: Labels) -> None:
     """Print one change, with its outcome."""
-    render_list([change], known)
+    _heading(status_text(change.status), change, known)
+    for line in change_lines(change, known):
+        _line(line)
+    _line(f"reason: {change.reason}")
+    by = f", approved by {change.approver}" if change.approver else ""
+    _line(f"proposed by {change.proposer}{by}; digest {change.digest[:DIGEST_LENGTH]}")
     if change.outcome:
         _line(mask_secrets(change.outcome))
 

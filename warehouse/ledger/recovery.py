@@ -123,7 +123,9 @@ def mark_as_unknown(ledger: Ledger) -> None:
         if change.status is Status.APPLYING:
             ledger.transition(change, Status.UNKNOWN, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
         else:
-            ledger.correct_sent_at(change, now, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
+            ledger.correct_sent_at(
+                change, now, who=ACTOR, what=_MAY_HAVE_BEEN_SENT, looked_at=change.looked_at
+            )
 
 
 def describe(changes: Sequence[Change], events: Sequence[CopiedEvent]) -> str:

@@ -191,7 +191,8 @@ def config(as_json: bool) -> None:
             return
         width = max(len(setting.name) for setting in settings)
         for setting in settings:
-            print_out(f"{setting.name:{width}}  {setting.value or '(none)'}  ({setting.origin})")
+            shown = f"{setting.value}  ({setting.origin})" if setting.value else "not set"
+            print_out(f"{setting.name:{width}}  {shown}")
 
 
 def rebind(destination: Warehouse | None, *, reason: str, as_json: bool) -> None:

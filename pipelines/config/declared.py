@@ -70,6 +70,7 @@ SETTINGS = (
     Setting(name="alerts.webhook_url", is_secret=True),
     Setting(name="alerts.alert_after", default="6h"),
 )
+NAMED = {setting.name: setting for setting in SETTINGS}
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 # The sections in which every key is one of ours. Those of dlt's destinations are not.
 SECTIONS = ("sources.kantata", "warehouse", "push", "ledger", "alerts")

@@ -24,10 +24,7 @@ from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
 from sources.kantata.loaded_state import LoadedState
 from warehouse.account import AccountBinding
 from warehouse.database import connect
-from warehouse.errors import (
-    WarehouseError,
-    WarehouseUnproven,
-)
+from warehouse.errors import AnotherAccount, WarehouseError, WarehouseUnproven
 from warehouse.models import build
 from warehouse.models.calendar import local_day
 from warehouse.raw import minor_units, proof, runs, summary
@@ -158,7 +155,10 @@ def _extract_request(
 
 @contextmanager
 def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
-    """Finish the run's row in ``sync_runs``, however the sync ends."""
+    """Finish the run's row in ``sync_runs``, however the sync ends.
+
+    If another account is connected, the row is removed: the run is none of this warehouse.
+    """
     began = time.monotonic()
     try:
         yield
@@ -166,7 +166,10 @@ def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterat
         cause = root_cause(error)
         run.status, run.error = _status(cause), mask_secrets(str(cause))
         with suppress(WarehouseError):  # the first error is the one to report
-            _end_run(pipeline, run, began, now)
+            if isinstance(cause, AnotherAccount):
+                _remove_run(pipeline, run)
+            else:
+                _end_run(pipeline, run, began, now)
         raise
     finally:
         remove_trace(pipeline)
@@ -180,6 +183,12 @@ def _end_run(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
     run.duration_seconds = round(time.monotonic() - began, 3)
     with connect(pipeline.destination) as database:
         runs.update_run(database, run)
+
+
+def _remove_run(pipeline: dlt.Pipeline, run: Run) -> None:
+    """Remove the run's row of a sync that did nothing to this warehouse."""
+    with connect(pipeline.destination) as database:
+        runs.remove_run(database, run)
 
 
 def _status(cause: BaseException) -> RunStatus:

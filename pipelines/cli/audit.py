@@ -8,6 +8,7 @@ import typer
 
 from pipelines.runtime.exit_codes import ExitCode
 from warehouse.errors import ChangeRefused, NoWarehouse
+from warehouse.words import counted
 
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption, OneChangeArgument
@@ -70,7 +71,8 @@ def _verify(target: Target, as_json: bool) -> None:
             print_err(line)
     else:
         print_out(
-            f"all {len(events):,} events of {len(changes):,} changes are as they were recorded"
+            f"{counted(len(events), 'event')} of {counted(len(changes), 'change')}: all are as "
+            "they were recorded"
         )
     if problems:
         raise typer.Exit(ExitCode.FAILED)

@@ -11,10 +11,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from pipelines.config.secrets import mask_secrets
-from pipelines.runtime.text import counted, visible
+from pipelines.runtime.text import visible
 from pipelines.writeback.approvals import DIGEST_LENGTH, list_digest
 from pipelines.writeback.net_effect import amounts, net_effects
 from warehouse.ledger.change import OPEN, Action, Change, Status
+from warehouse.words import counted
 
 from .labels import Labels
 from .output import format_amount, out

@@ -14,6 +14,7 @@ from pipelines.writeback.plan import Conflict, Deferred, NoOp, Step, Write
 from pipelines.writeback.result import PushResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Event, Status, Value
+from warehouse.words import counted
 
 from .change_table import COLOURS, render_table, render_totals
 from .labels import Labels
@@ -150,7 +151,7 @@ def render_plan(steps: Sequence[Step], known: Labels) -> None:
         if not isinstance(step, Write):
             _line(mask_secrets(step.why))
     writes = sum(isinstance(step, Write) for step in steps)
-    out.print(f"{writes} of {len(steps)} approved changes would be written")
+    out.print(f"{writes} of {counted(len(steps), 'approved change')} would be written")
 
 
 def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
@@ -177,7 +178,7 @@ def render_push(result: PushResult, known: Labels) -> None:
         out.print(f"[yellow]action required:[/] {safe_markup(mask_secrets(doubt))}", soft_wrap=True)
     if result.more:
         out.print(
-            f"{result.more} more approved changes are left to the next push: this one reached "
+            f"{counted(result.more, 'more approved change')} for the next push: this one reached "
             "max_changes, or ended early",
             soft_wrap=True,
         )

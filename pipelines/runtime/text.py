@@ -1,4 +1,4 @@
-"""Text for people: characters that a terminal obeys or does not show, and counted things."""
+"""Characters in foreign text that a terminal obeys or does not show."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ def unseen(text: str) -> str:
     """Return the invisible characters of a text, escaped; a title or reason may have none."""
     found = (c for c in text if unicodedata.category(c) in _INVISIBLE and c not in _JOINERS)
     return ", ".join(dict.fromkeys(map(_escaped, found)))
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number as text, and what it counts in the singular or with a plural s."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def change_texts(value: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - any JSON

@@ -31,6 +31,7 @@ from warehouse.raw import minor_units, proof, runs, summary
 from warehouse.raw.account_binding import Origin, bind_account
 from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
+from warehouse.words import counted
 
 from .account import CheckedAccount, check_account
 from .begin import SyncJob, begin_sync
@@ -68,7 +69,7 @@ class SyncResult:
         """Return what requires action after a sync, a line each."""
         lines = [*self.run.warnings, *map(str, self.rejected[:_MAX_REJECTS])]
         if (more := len(self.rejected) - _MAX_REJECTS) > 0:
-            lines.append(f"{more} more records are rejected: see kantata.rejected_records")
+            lines.append(f"{counted(more, 'more rejected record')}: see kantata.rejected_records")
         return lines
 
 
@@ -293,8 +294,9 @@ def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
 def _access_lost_warnings(lost: Mapping[str | None, int]) -> list[str]:
     """Return a sync's warning for each project that can no longer be read, with what to do."""
     return [
-        f"access lost: the token can no longer read project {project}, so its {count} milestones "
-        "keep their last values. Give the token's user access again, or, if the project was "
+        f"access lost: the token can no longer read project {project}, so its "
+        f"{counted(count, 'milestone')} {'keeps its' if count == 1 else 'keep their'} last values. "
+        "Give the token's user access again, or, if the project was "
         f"deleted, mark them as deleted: milestones sync --allow-deletes {quote(project or '')}"
         for project, count in lost.items()
     ]

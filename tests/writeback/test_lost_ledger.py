@@ -223,7 +223,7 @@ def test_an_altered_row_is_not_sent(office: Office, how: str) -> None:
     assert change["status"] == "conflict"
     assert "without an event" in change["outcome"] or "after it was proposed" in change["outcome"]
     assert office.run("audit", "--verify")[0] == 1  # for good; check names only what is open
-    assert "are as they were recorded" in office.run("check")[1]
+    assert "all are as they were recorded" in office.run("check")[1]
 
 
 def test_altered_events_stop_a_push(office: Office) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from warehouse.account import AccountBinding
 from warehouse.errors import LedgerDamaged
+from warehouse.words import counted
 
 from . import schema
 from .account_binding import bind_account, bound_account
@@ -132,6 +133,6 @@ def describe(changes: Sequence[Change], events: Sequence[CopiedEvent]) -> str:
     """Return how much a recovery restores, for people."""
     last = events[-1].event
     return (
-        f"{len(changes):,} changes and {len(events):,} events, the last of "
+        f"{counted(len(changes), 'change')} and {counted(len(events), 'event')}, the last of "
         f"{last.at:%Y-%m-%d %H:%M:%S} UTC"
     )

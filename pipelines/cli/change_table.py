@@ -116,6 +116,8 @@ def _details(change: Change, known: Labels) -> list[str]:
     ]
     if change.approver:
         details.append(f"approved by {_word(change.approver)}")
+    if why := known.untrusted.get(change.change_id):
+        details.append(f"push will refuse it: {visible(why)}")
     if change.status is Status.PROPOSED:
         details.append(f"digest {change.digest[:DIGEST_LENGTH]}")
     if change.status not in _NO_CAUSE and change.outcome:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from warehouse.errors import ChangeRefused, NoLedger, NoWarehouse
-from warehouse.ledger.change import OPEN, Change
+from warehouse.ledger.change import OPEN, Change, Status
 
 from . import propose
 from .audit import audit
@@ -25,6 +26,7 @@ from .output import print_err, print_json, print_nothing
 
 if TYPE_CHECKING:
     from pipelines.writeback.result import PushResult
+    from warehouse.ledger.store import Ledger
     from warehouse.target import Target
 
 
@@ -50,18 +52,26 @@ def changes(
         try:
             with open_ledger(target) as ledger:
                 found = ledger.changes(None if everything else OPEN)
+                untrusted = _untrusted(ledger, found)
         except (NoWarehouse, NoLedger) as error:
             print_nothing(error, as_json)
         else:
-            _render(found, target, as_json)
+            _render(found, untrusted, target, as_json)
 
 
-def _render(found: list[Change], target: Target, as_json: bool) -> None:
+def _untrusted(ledger: Ledger, found: list[Change]) -> dict[str, str]:
+    """Return why a push will not send approved changes among these, by id: an altered ledger."""
+    from warehouse.ledger.verification import untrusted_changes
+
+    return untrusted_changes(ledger, [c for c in found if c.status is Status.APPROVED])
+
+
+def _render(found: list[Change], untrusted: dict[str, str], target: Target, as_json: bool) -> None:
     """Print the changes that the command `changes` found, as text or as JSON."""
     from . import render_changes
     from .labels import labels
 
-    known = labels(target, found)
+    known = replace(labels(target, found), untrusted=untrusted)
     if as_json:
         print_json([render_changes.change_json(change, known) for change in found])
     else:
@@ -85,7 +95,8 @@ def show_one(
         target = configured_target(destination)
         with open_ledger(target) as ledger:
             change = find_change(ledger, change_id)
-        known = labels(target, [change])
+            untrusted = _untrusted(ledger, [change])
+        known = replace(labels(target, [change]), untrusted=untrusted)
         if as_json:
             print_json(render_changes.change_json(change, known))
         else:

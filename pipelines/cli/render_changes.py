@@ -98,6 +98,8 @@ def render_change(change: Change, known: Labels) -> None:
     _line(f"reason: {change.reason}")
     by = f", approved by {change.approver}" if change.approver else ""
     _line(f"proposed by {change.proposer}{by}; digest {change.digest[:DIGEST_LENGTH]}")
+    if why := known.untrusted.get(change.change_id):
+        _line(f"push will refuse it: {why}")
     if change.outcome:
         _line(mask_secrets(change.outcome))
 

@@ -15,10 +15,12 @@ from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Change, Status
 from warehouse.ledger.find import find_change
 from warehouse.ledger.store import Ledger
+from warehouse.ledger.trust import is_same_person
 
 from .fields import check_text
 
 DIGEST_LENGTH = 12  # characters of a digest that are shown, and that identify it
+_MOST_LISTED = 10  # ids that a message lists
 _PROPOSED = frozenset({Status.PROPOSED})
 
 
@@ -87,8 +89,8 @@ def approve_all(ledger: Ledger, *, actor: str, digest: str | None) -> DecisionRe
         digest: The digest of the list, or its beginning.
 
     Raises:
-        ChangeRefused: If the digest is missing or too short, no change is proposed, or the list is
-            another one now.
+        ChangeRefused: If the digest is missing or too short, no change is proposed, the list is
+            another one now, or the person proposed any of it.
     """
     if digest is None or len(digest.strip()) < DIGEST_LENGTH:
         raise ChangeRefused(
@@ -97,20 +99,31 @@ def approve_all(ledger: Ledger, *, actor: str, digest: str | None) -> DecisionRe
         )
 
     def proposed() -> list[str]:
-        changes = ledger.changes(_PROPOSED)
-        if not changes:
-            raise ChangeRefused(
-                "no change is proposed, so there is nothing to approve. See all: "
-                "milestones changes --all"
-            )
-        if not list_digest(changes).startswith(digest.strip().lower()):
-            raise ChangeRefused(
-                f"nothing was approved: {digest} is not the digest of the proposed changes. The "
-                "list has changed since you saw it, so look again: milestones changes"
-            )
-        return [change.change_id for change in changes]
+        return _proposed_ids(ledger.changes(_PROPOSED), actor, digest)
 
     return _decide_each(ledger, proposed, lambda change: ledger.approve(change, actor))
+
+
+def _proposed_ids(changes: Sequence[Change], actor: str, digest: str) -> list[str]:
+    """Return the ids of all proposed changes to approve; refuse another list than the one seen."""
+    if not changes:
+        raise ChangeRefused(
+            "no change is proposed, so there is nothing to approve. See all: "
+            "milestones changes --all"
+        )
+    if not list_digest(changes).startswith(digest.strip().lower()):
+        raise ChangeRefused(
+            f"nothing was approved: {digest} is not the digest of the proposed changes. The list "
+            "has changed since you saw it, so look again: milestones changes"
+        )
+    if own := [c.change_id for c in changes if is_same_person(actor, c.proposer)]:
+        more = f" and {len(own) - _MOST_LISTED:,} more" if len(own) > _MOST_LISTED else ""
+        raise ChangeRefused(
+            f"nothing was approved: {actor} proposed {len(own):,} of the {len(changes):,} changes "
+            f"({', '.join(own[:_MOST_LISTED])}{more}), and another person must approve them "
+            "(--as NAME). To approve only the others, name them"
+        )
+    return [change.change_id for change in changes]
 
 
 def _check_digest(change: Change, digest: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import sqlalchemy as sa
 
 from warehouse.errors import ChangeRefused
@@ -24,15 +26,19 @@ def find_change(ledger: Ledger, text: str) -> Change:
     Raises:
         ChangeRefused: If there is no such change, or more than one.
     """
+    found: list[str] = []
     with ledger.reading():
-        try:
-            return ledger.change(text)
-        except ChangeRefused:
+        if text.isascii():  # what the shell could not decode cannot be sent to a database, either
+            with suppress(ChangeRefused):
+                return ledger.change(text)
             found = _ids_beginning_with(ledger, text.strip().lower())
-            if len(found) == 1:
-                return ledger.change(found[0])
-            if not found:
-                raise
+        if len(found) == 1:
+            return ledger.change(found[0])
+    if not found:
+        raise ChangeRefused(
+            f"there is no change {text}. Give its id, or at least its first {MIN_PREFIX} "
+            "characters. List all: milestones changes --all"
+        )
     more = f" and {len(found) - _MOST_LISTED:,} more" if len(found) > _MOST_LISTED else ""
     raise ChangeRefused(
         f"{len(found):,} changes begin with {text}: {', '.join(found[:_MOST_LISTED])}{more}. "
@@ -42,7 +48,7 @@ def find_change(ledger: Ledger, text: str) -> Change:
 
 def _ids_beginning_with(ledger: Ledger, prefix: str) -> list[str]:
     """Return the ids of the ledger's changes that begin with a prefix; none if it is too short."""
-    if len(prefix) < MIN_PREFIX or not (prefix.isascii() and prefix.isalnum()):
+    if len(prefix) < MIN_PREFIX or not prefix.isalnum():
         return []
     column = schema.changes.c.change_id
     query = sa.select(column).where(column.startswith(prefix, autoescape=True)).order_by(column)

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-unit test-long test-airflow torture mutation lint bench clean
+.PHONY: demo test test-unit test-browser picture test-long test-airflow torture mutation lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
@@ -23,6 +23,14 @@ test-unit: $(STAMP)
 # `make test-airflow AIRFLOW='-k duckdb'` runs a part.
 test-airflow: $(STAMP)
 	$(BIN)/pytest -n0 -m airflow $(AIRFLOW)
+
+# Pages in the system's chromium, with the accessibility rules of axe: half a minute.
+test-browser: $(VENV)/.browser
+	$(BIN)/pytest -n0 -m browser -rs
+
+# The picture of the report in the README.
+picture: $(VENV)/.browser
+	$(BIN)/python -m tests.browser.picture pipelines/report.png
 
 # All that `make test` leaves out. Whether each Postgres is there is asked first, and not found out after an hour.
 test-long: $(STAMP)
@@ -48,6 +56,7 @@ test-long: $(STAMP)
 	@# A month of hourly runs on each warehouse: half an hour.
 	MILESTONES_SOAK=720 $(BIN)/pytest -s -m "not airflow" tests/resilience/test_soak.py
 	$(MAKE) test-airflow
+	$(MAKE) test-browser
 	$(MAKE) torture
 
 # Inputs that nobody would think of: 30,000 of each kind, 210,000 in all, in seven minutes. Then each kind of
@@ -75,6 +84,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.million
 	$(BIN)/python -m tests.benchmarks.models
 	$(BIN)/python -m tests.benchmarks.push
+	$(BIN)/python -m tests.benchmarks.report
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
@@ -90,6 +100,14 @@ $(STAMP): pyproject.toml constraints.txt
 		set -e -x; \
 		test -d $(VENV) || $(PYTHON) -m venv $(VENV); \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'; \
+	fi
+	@touch $@
+
+$(VENV)/.browser: $(STAMP)
+	@if command -v uv >/dev/null 2>&1; then \
+		set -e -x; uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test,browser]'; \
+	else \
+		set -e -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,browser]'; \
 	fi
 	@touch $@
 

@@ -25,7 +25,16 @@ _VERSION = "version of Postgres"
 _USAGE = pytest.StashKey[Usage]()
 _SHARED = "tests/surface/test_snapshot.py"  # its tests share one life, which takes seconds
 _LONGEST = ("test_the_warehouse_follows", "test_soak", "test_killed")
-_OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
+_OURS = (
+    "KANTATA_",
+    "SOURCES__",
+    "DESTINATION__",
+    "WAREHOUSE__",
+    "PUSH__",
+    "LEDGER__",
+    "REPORT__",
+    "ALERTS__",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ def main() -> None:
 
     open_closed_streams()  # before what is imported next opens files
     use_lossy_streams()
-    from .app import app  # here, so that importing one module of it stays cheap
+    from .app import command  # here, so that importing one module of it stays cheap
 
-    app()
+    command()()
 
 
 def _end_on_sigterm() -> None:

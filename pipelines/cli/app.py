@@ -5,7 +5,9 @@ What a command does is imported when it runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +16,7 @@ from pipelines.ops.parts import Part
 
 from . import changes
 from .help import GroupedCommands
-from .options import DestinationOption, JsonOption, LogFormat, ReasonOption, WaitOption
+from .options import DestinationOption, Grouping, JsonOption, LogFormat, ReasonOption, WaitOption
 
 app = typer.Typer(
     cls=GroupedCommands,
@@ -154,6 +156,49 @@ def status(
 
 
 @app.command()
+def report(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="The HTML file to write; by default milestones-report.html.",
+            show_default=False,
+        ),
+    ] = None,
+    destination: DestinationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the figures as one HTML page with charts, for people without a terminal."""
+    from . import report
+
+    report.write(destination, file, as_json)
+
+
+@app.command()
+def due(
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="DATE",
+            help="The last date to invoice that counts, such as 2027-01-31; by default today.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        Grouping | None,
+        typer.Option("--by", help="Show a line for each project instead of each milestone."),
+    ] = None,
+    destination: DestinationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what is to be invoiced, by currency and project, what is overdue first."""
+    from . import due
+
+    due.due(destination, until=until, by=by, as_json=as_json)
+
+
+@app.command()
 def models(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
     """Rebuild the marts from the last validated run. `sync` does it when something changed."""
     from . import commands
@@ -240,3 +285,9 @@ def demo() -> None:
 
 
 changes.add_commands(app)
+
+
+@cache
+def command() -> Any:  # noqa: ANN401 - typer's own
+    """Return the app as a command that can be called: built once, since that takes a while."""
+    return typer.main.get_command(app)

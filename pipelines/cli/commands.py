@@ -19,6 +19,7 @@ from pipelines.ops.json_log import JsonLog
 from pipelines.ops.ledger_source import LedgerSource
 from pipelines.ops.migrate import MigrationResult, migrate
 from pipelines.ops.parts import Part
+from pipelines.ops.report import write_configured_report
 from pipelines.ops.restore_ledger import LedgerRestoration, restore_ledger
 from pipelines.ops.settings_in_effect import settings_in_effect
 from pipelines.ops.status import read_status
@@ -53,11 +54,16 @@ def sync(destination: Warehouse | None, options: SyncOptions, wait: float, as_js
             locked(target, wait, observer.note) as lock,
         ):
             result = pipeline.sync(settings, lock, options, observer)
+        job = JobResult(synced=result, report_problem=write_configured_report(target))
         if as_json:
-            print_json(render_runs.sync_json(result))
+            print_json(
+                render_runs.sync_json(result)
+                | {"exit_code": job.exit_code, "report_problem": job.report_problem}
+            )
         else:
             render_runs.render_sync(result)
-        raise typer.Exit(result.exit_code)
+            render_runs.render_need(job.report_problem)
+        raise typer.Exit(job.exit_code)
 
 
 def run(
@@ -108,6 +114,7 @@ def _job_json(result: JobResult, known: Labels) -> dict[str, object]:
         "exit_code": result.exit_code,
         "sync": render_runs.sync_json(synced) if synced else None,
         "push": render_changes.push_json(pushed, known) if pushed else None,
+        "report_problem": result.report_problem,
     }
 
 
@@ -117,6 +124,7 @@ def _render_job(result: JobResult, known: Labels) -> None:
         render_runs.render_sync(result.synced)
     if result.pushed:
         render_changes.render_push(result.pushed, known)
+    render_runs.render_need(result.report_problem)
     if result.stopped is not None:
         print_err(mask_secrets(f"milestones: {result.stopped}"))
 

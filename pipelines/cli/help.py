@@ -18,6 +18,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "config": "milestones config",
         "sync": "milestones sync --destination postgres",
         "status": "milestones status --fail-if-older-than 6h",
+        "due": "milestones due --until 2027-01-31 --by project",
+        "report": "milestones report /srv/reports/milestones.html",
         "run": "milestones run --log-format json",
     },
     "Change milestones": {

@@ -22,6 +22,12 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class Grouping(StrEnum):
+    """What a line of a list stands for, if not for a milestone."""
+
+    PROJECT = "project"
+
+
 DestinationOption = Annotated[
     Warehouse | None,
     typer.Option(

@@ -31,6 +31,12 @@ def render_sync(result: SyncResult) -> None:
     if result.published:
         print_out(f"published {result.published}")
     for line in result.needs:
+        render_need(line)
+
+
+def render_need(line: str) -> None:
+    """Print what requires action after a run; nothing if the line is empty."""
+    if line:
         out.print(f"[yellow]action required:[/] {safe_markup(line)}", soft_wrap=True)
 
 

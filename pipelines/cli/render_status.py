@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
+from typing import NamedTuple
 
 import pendulum
 from rich.table import Table
 
-from pipelines.ops.status import Status
+from pipelines.ops.currency_figures import add
+from pipelines.ops.status import MonthTotal, Status
 from warehouse.raw.runs import Run, RunStatus
-from warehouse.raw.summary import MonthTotal
 
 from . import output
-from .output import exact_amount, format_amount, safe_markup
+from .output import safe_markup
 
 _PAST, _COMING = 3, 9  # months shown one by one; the others are summed
 
@@ -68,33 +71,47 @@ def _months_table(found: Status) -> Table:
     table = Table("due", box=None, title="billing milestones by month", title_justify="left")
     for currency in currencies:
         table.add_column(safe_markup(currency), justify="right")
-    sums: dict[str, dict[str, int]] = {}
+    sums: dict[str, dict[str, list[_Sum]]] = {}
     for month in found.months:
-        for period, subunits in _periods(month).items():
-            line = sums.setdefault(period, {})
-            line[month.currency] = line.get(month.currency, 0) + subunits
+        for period, part in _periods(month, found.as_of or date.today()).items():
+            sums.setdefault(period, {}).setdefault(month.currency, []).append(part)
     for name, line in sums.items():
-        cells = (
-            format_amount(line[c], found.units.get(c)) if c in line else "" for c in currencies
-        )
+        cells = (_shown(line[c], found.decimals[c]) if c in line else "" for c in currencies)
         table.add_row(name, *cells)
     return table
 
 
-def _periods(month: MonthTotal) -> dict[str, int]:
+class _Sum(NamedTuple):
+    """A sum in the status: in minor units, and in money if the minor unit is known."""
+
+    subunits: int
+    amount: Decimal | None
+
+
+def _shown(parts: Sequence[_Sum], decimals: int) -> str:
+    """Return the sum of some parts of a currency as the status shows it."""
+    amount = add(*(part.amount for part in parts))
+    if amount is None:
+        return f"{sum(part.subunits for part in parts):,} minor units"
+    return f"{amount:,.{decimals}f}"
+
+
+def _periods(month: MonthTotal, today: date) -> dict[str, _Sum]:
     """Return the lines of the status to which a month's amount belongs, with its part of each."""
     if month.due is not None:
-        return {_period(month.due): month.subunits}
+        return {_period(month.due, today): _Sum(month.subunits, month.amount)}
+    not_invoiced = (
+        None if month.amount is None or month.invoiced is None else month.amount - month.invoiced
+    )
     parts = {
-        "unscheduled": month.subunits - month.invoiced,
-        "invoiced, without a date": month.invoiced,
+        "unscheduled": _Sum(month.subunits - month.invoiced_subunits, not_invoiced),
+        "invoiced, without a date": _Sum(month.invoiced_subunits, month.invoiced),
     }
-    return {name: subunits for name, subunits in parts.items() if subunits}
+    return {name: part for name, part in parts.items() if part.subunits}
 
 
-def _period(due: date) -> str:
+def _period(due: date, today: date) -> str:
     """Return the name of a due date's line in the status: its month, earlier or later."""
-    today = pendulum.today("UTC").date()
     away = (due.year - today.year) * 12 + due.month - today.month
     if away < -_PAST:
         return "earlier"
@@ -129,8 +146,10 @@ def status_json(found: Status) -> dict[str, object]:
                 "currency": month.currency,
                 "milestones": month.milestones,
                 "subunits": month.subunits,
-                "invoiced_subunits": month.invoiced,
-                "amount": exact_amount(month.subunits, found.units.get(month.currency)),
+                "invoiced_subunits": month.invoiced_subunits,
+                "amount": month.amount
+                if month.amount is None
+                else f"{month.amount:.{found.decimals[month.currency]}f}",
             }
             for month in found.months
         ],

@@ -67,10 +67,12 @@ SETTINGS = (
     Setting(name="push.reconcile_after", default="240"),
     Setting(name="push.kantata_write_token", is_secret=True, variable="KANTATA_WRITE_TOKEN"),
     Setting(name="ledger.url"),
+    Setting(name="report.path"),
     Setting(name="alerts.webhook_url", is_secret=True),
     Setting(name="alerts.alert_after", default="6h"),
+    Setting(name="alerts.digest"),
 )
 NAMED = {setting.name: setting for setting in SETTINGS}
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 # The sections in which every key is one of ours. Those of dlt's destinations are not.
-SECTIONS = ("sources.kantata", "warehouse", "push", "ledger", "alerts")
+SECTIONS = ("sources.kantata", "warehouse", "push", "ledger", "report", "alerts")

@@ -31,6 +31,7 @@ from sources.kantata.settings import MOST_IN_FLIGHT
 from .declared import DEFAULTS, NAMED
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -208,10 +209,12 @@ class AlertSettings:
     Args:
         webhook_url: The URL alerts are posted to; empty to send none.
         after: The longest time without a successful run before an alert is sent.
+        digest: The day of the week on which a digest is sent; empty for none.
     """
 
     webhook_url: str = ""
     after: timedelta = timedelta(hours=6)
+    digest: str = ""
 
 
 def alert_settings() -> AlertSettings:
@@ -224,7 +227,12 @@ def alert_settings() -> AlertSettings:
     if url and not _is_safe(url):
         raise KantataMisconfigured(f"{shown_name('alerts.webhook_url')} is not an https address")
     after = parse_duration(setting("alerts.alert_after"), shown_name("alerts.alert_after"))
-    return AlertSettings(webhook_url=url, after=after)
+    digest = setting("alerts.digest").lower()
+    if digest and digest not in WEEKDAYS:
+        raise KantataMisconfigured(
+            f"{shown_name('alerts.digest')} is {digest!r}; write a day of the week, such as monday"
+        )
+    return AlertSettings(webhook_url=url, after=after, digest=digest)
 
 
 def _is_safe(url: str) -> bool:

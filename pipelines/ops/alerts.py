@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-import requests
-
-from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import AlertSettings
 from pipelines.config.targets import LOADER_FILE
 from pipelines.runtime.exit_codes import STOPPED_BY_SIGNAL
@@ -21,11 +17,10 @@ from warehouse.database import connect
 from warehouse.errors import WarehouseError
 from warehouse.target import Target
 
+from . import webhook
 from .alert_policy import JobOutcome, decide_alert
 
-_TIMEOUT = 15.0  # seconds for the whole call: the timeout of requests is for each read
 _TIMEOUT_WHEN_STOPPED = 1.5  # seconds: ending a load may have taken eight of the ten
-_MAX_CHARACTERS = 3_000  # about the most that Slack shows
 
 
 def send_alert(
@@ -63,7 +58,11 @@ def send_alert(
         warehouse_read=stored is not None,
     )
     state = decision.state
-    if decision.message and (failure := _post(settings.webhook_url, decision.message, outcome)):
+    is_stopped = outcome.exit_code in STOPPED_BY_SIGNAL
+    timeout = _TIMEOUT_WHEN_STOPPED if is_stopped else webhook.TIMEOUT
+    if decision.message and (
+        failure := webhook.post(settings.webhook_url, decision.message, timeout)
+    ):
         note(f"the alert was not sent: {failure}. The next run sends it again.")
         state = _with_untold(before, outcome, now if stored is not None else before.saved_at)
     if state == before:
@@ -104,33 +103,3 @@ def _save_in_warehouse(target: Target | None, job: str, state: AlertState) -> No
             alert_state.write_to_warehouse(database, job, state)
     except WarehouseError:
         pass  # the file has it, and the next change of state writes both
-
-
-def _post(url: str, message: str, outcome: JobOutcome) -> str:
-    """Post an alert within a timeout; return why it failed, without the URL, or nothing."""
-    is_stopped = outcome.exit_code in STOPPED_BY_SIGNAL
-    timeout = _TIMEOUT_WHEN_STOPPED if is_stopped else _TIMEOUT
-    failures: list[str] = []
-    # In a thread: no timeout of requests bounds name resolution or a header sent byte by byte.
-    call = threading.Thread(target=lambda: failures.append(_request(url, message)), daemon=True)
-    call.start()
-    call.join(timeout)
-    return failures[0] if failures else f"no answer from the webhook within {timeout:g} seconds"
-
-
-def _request(url: str, message: str) -> str:
-    """Post an alert to the webhook once; return why it failed, or nothing."""
-    text = _escape_for_slack(mask_secrets(message)[:_MAX_CHARACTERS])
-    try:
-        with requests.post(
-            url, json={"text": text}, timeout=_TIMEOUT, allow_redirects=False, stream=True
-        ) as response:  # streamed: only the status matters
-            is_taken = response.ok and not response.is_redirect
-            return "" if is_taken else f"the webhook answered {response.status_code}"
-    except Exception as error:  # an alert must not fail a run; the text may have the URL
-        return f"no answer from the webhook ({type(error).__name__})"
-
-
-def _escape_for_slack(text: str) -> str:
-    """Return an alert's text escaped, so that Slack finds no link and no mention in it."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -25,7 +25,9 @@ from warehouse.target import Target
 
 from .alert_policy import JobOutcome
 from .alerts import send_alert
+from .digest import send_digest
 from .parts import Part
+from .report import write_configured_report
 
 
 @dataclass
@@ -35,10 +37,12 @@ class JobResult:
     Args:
         synced: The result of the sync; None if the job only pushed.
         pushed: The result of the push; None if push is off, or the job only synced.
+        report_problem: Why the configured report was not written; empty if it was.
     """
 
     synced: SyncResult | None = None
     pushed: PushResult | None = None
+    report_problem: str = ""
 
     @property
     def stopped(self) -> KantataError | WarehouseError | None:
@@ -62,7 +66,8 @@ class JobResult:
         """Return what requires action and the job's next run reports again, until it is settled."""
         synced = self.synced.needs if self.synced else []
         pushed = self.pushed.lasting if self.pushed else []
-        return list(dict.fromkeys(map(mask_secrets, [*synced, *pushed])))
+        report = [self.report_problem] if self.report_problem else []
+        return list(dict.fromkeys(map(mask_secrets, [*synced, *pushed, *report])))
 
     @property
     def happened(self) -> list[str]:
@@ -118,6 +123,7 @@ def run_job(
         check_settings()
         target = configured_target(destination)
         result = _run_parts(target, part, wait=wait, observer=observer, now=now)
+        result.report_problem = write_configured_report(target)
     except Stopped as stopped:  # no warehouse: only seconds are left
         alert(_failure_outcome(stopped), None)
         raise
@@ -125,6 +131,7 @@ def run_job(
         alert(_failure_outcome(error), target)
         raise
     alert(result.outcome, target)
+    send_digest(settings, target, now=now(), note=observer.note)
     return result
 
 

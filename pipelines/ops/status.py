@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import duckdb
 
 from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.clock import CLOCK_TOLERANCE
+from warehouse import mart_queries
 from warehouse.errors import WarehouseError
+from warehouse.mart_queries import ScheduleRow
 from warehouse.raw import runs, summary
 from warehouse.raw.runs import Run
-from warehouse.raw.summary import MonthTotal
 from warehouse.reader import NO_MILESTONES_YET, open_reader
 from warehouse.target import Target
+
+from .currency_figures import add, decimals_of
+from .figures import read_freshness
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonthTotal:
+    """All milestones of one month, in one currency.
+
+    Args:
+        due: The month's first day; None for milestones without a date.
+        currency: ISO code.
+        milestones: The number of milestones.
+        subunits, invoiced_subunits: The sum of their amounts in minor units, and its part that is
+            on an invoice.
+        amount, invoiced: The same in money; None if the minor unit is unknown.
+    """
+
+    due: date | None
+    currency: str
+    milestones: int
+    subunits: int
+    invoiced_subunits: int
+    amount: Decimal | None
+    invoiced: Decimal | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +53,17 @@ class Status:
         source: The file or server that was read.
         runs: The last runs, the newest first.
         proven: The last validated run that covered the whole account; None if there is none.
+        as_of: The day that the marts call today; None if there are none yet.
         months: Amounts by month and currency; those without a date last.
-        units: The value of one minor unit, by currency.
+        decimals: The digits after the point of each currency's amounts.
     """
 
     source: str
     runs: list[Run]
     proven: Run | None
+    as_of: date | None
     months: list[MonthTotal]
-    units: dict[str, Decimal]
+    decimals: dict[str, int]
 
     @property
     def validated_at(self) -> datetime | None:
@@ -61,13 +90,49 @@ def read_status(target: Target) -> Status:
         try:
             latest = list(map(_without_secrets, runs.recent_runs(reader)))
             proven = runs.last_whole_account_run(reader)
-            months, units = summary.totals_by_month(reader), summary.uniform_minor_units(reader)
+            schedule, units = mart_queries.schedule(reader), summary.minor_units(reader)
+            freshness = read_freshness(reader) if schedule else None
         except duckdb.CatalogException:
             raise WarehouseError(f"{reader.source} {NO_MILESTONES_YET}") from None
-    return Status(source=reader.source, runs=latest, proven=proven, months=months, units=units)
+    return Status(
+        source=reader.source,
+        runs=latest,
+        proven=proven,
+        as_of=freshness.as_of if freshness else None,
+        months=_month_totals(schedule),
+        decimals=_decimals(schedule, units),
+    )
 
 
 def _without_secrets(run: Run) -> Run:
     """Return a run for the status; an earlier release may have stored secrets in its messages."""
     error = run.error and mask_secrets(run.error)
     return replace(run, error=error, warnings=list(map(mask_secrets, run.warnings)))
+
+
+def _month_totals(rows: Iterable[ScheduleRow]) -> list[MonthTotal]:
+    """Sum up the schedule's rows by month and currency; those without a date last."""
+    months: dict[tuple[date | None, str], list[ScheduleRow]] = {}
+    for row in rows:
+        months.setdefault((row.month, row.currency), []).append(row)
+    totals = [
+        MonthTotal(
+            due=due,
+            currency=currency,
+            milestones=sum(row.milestones for row in some),
+            subunits=sum(row.subunits for row in some),
+            invoiced_subunits=sum(row.subunits for row in some if row.status == "invoiced"),
+            amount=add(*(row.amount for row in some)),
+            invoiced=add(*(row.amount for row in some if row.status == "invoiced")),
+        )
+        for (due, currency), some in months.items()
+    ]
+    return sorted(totals, key=lambda m: (m.due is None, m.due or date.min, m.currency))
+
+
+def _decimals(rows: Sequence[ScheduleRow], units: Mapping[str, Decimal]) -> dict[str, int]:
+    """Return the digits after the point of each currency in the status."""
+    return {
+        currency: decimals_of(units.get(currency), (r for r in rows if r.currency == currency))
+        for currency in {row.currency for row in rows}
+    }

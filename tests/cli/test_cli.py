@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,7 @@ import pytest
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.equality import assert_equal
 from tests.support.job import Job
+from tests.support.page import Page
 from tests.support.processes import COMMAND, ROOT, run_milestones
 from warehouse.locks import file_lock
 
@@ -195,21 +197,33 @@ def test_status() -> None:
 
 
 def test_demo() -> None:
-    """The demo needs no token, shows the changes, and leaves a file that can be queried."""
-    result = milestones("demo")
+    """The demo needs no token, tells the whole story, and shows what is in the marts."""
+    result = milestones("demo", LEDGER__URL="sqlite:///mine.sqlite")
+    assert not Path("mine.sqlite").exists()
     assert result.returncode == 0, result.stderr
     assert not Path(".milestones").stat().st_mode & 0o077  # else `check` would complain
     for part in (
         "1 added, 4 changed, 1 deleted (feed",
         "0 added, 1 changed (scan",
-        "updated: amount",
+        "amount changed",
         "milestones-demo.duckdb",
         "█",
+        "2027-03-31 → 2027-02-28",
+        "proposed by ana, approved by ben",
+        "1 applied, 0 not applied",
+        "approved → applying: sending update",
     ):
         assert part in result.stdout
     sql = result.stdout.partition("try:")[2]
     with duckdb.connect("milestones-demo.duckdb", read_only=True) as connection:
-        assert len(connection.execute(sql).fetchall()) == 4
+        found = {row[:2]: row[3] for row in connection.execute(sql).fetchall()}
+    overdue = re.search(r"^overdue +([\d,.]+)", result.stdout, re.MULTILINE)
+    assert overdue
+    assert Decimal(overdue[1].replace(",", "")) == found["USD", "overdue"]
+    report = Page(Path("milestones-demo.html").read_text())
+    assert "Changed since the report of" in report.text
+    for amount in found.values():
+        assert f"{amount.normalize():,f}" in report.text.replace(".00 ", " "), amount
 
 
 def test_sandbox_on_a_taken_port() -> None:

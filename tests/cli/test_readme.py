@@ -48,6 +48,30 @@ def test_commands_of_a_first_sync_work() -> None:
         assert len(connection.execute(blocks(README, "sql")[0]).fetchall()) > 4
 
 
+def test_python_for_analysts_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Python on the analysts' page reads the published file, and closes it again."""
+    monkeypatch.setenv("KANTATA_API_URL", "")
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
+    page = (ROOT / "warehouse" / "ANALYSTS.md").read_text()
+    indented = [
+        re.sub(r"(?m)^  ", "", b) for b in re.findall(r"  ```python\n(.*?)  ```", page, re.S)
+    ]
+    with Sandbox(milestones=60) as sandbox:
+        Job("duckdb").synced(sandbox)
+        for block in (*indented, *re.findall(r"(?m)^```python\n(.*?)^```", page, re.DOTALL)):
+            exec(block, {})  # noqa: S102 - our own page
+            assert re.search(r"\d", capsys.readouterr().out)
+        sandbox.account.create_milestone()
+        Job("duckdb").sync(sandbox)
+    with duckdb.connect("milestones.duckdb", read_only=True) as connection:
+        rows = connection.execute(
+            "select count(*) from kantata_marts.billing_milestones"
+        ).fetchall()
+        assert rows == [(61,)]
+
+
 def simple_command(line: str) -> tuple[dict[str, str], list[str]]:
     """Return the variables that a line of shell sets for `milestones`, and its arguments."""
     before, after = line.split(".venv/bin/milestones")

@@ -31,8 +31,9 @@ _IMPORTS = (
     "dlt.common.libs.sql_alchemy_compat", "dlt.destinations.impl.duckdb.duck",
     "dlt.destinations.impl.postgres.postgres", "dlt.extract.extract", "dlt.load.load",
     "dlt.normalize.normalize", "dlt.sources.helpers.requests", "pendulum.locales.en.locale",
-    "pipelines.cli.app", "pipelines.cli.commands", "pipelines.cli.demo", "pipelines.cli.labels",
-    "pipelines.cli.render_changes", "pipelines.writeback.actor",
+    "jinja2.ext", "pipelines.cli.app", "pipelines.cli.audit", "pipelines.cli.commands",
+    "pipelines.cli.demo", "pipelines.cli.due", "pipelines.cli.labels",
+    "pipelines.cli.render_changes", "pipelines.cli.report", "pipelines.writeback.actor",
     "pipelines.writeback.ledger_access", "pipelines.writeback.proposals",
     "pipelines.writeback.service", "psycopg2", "pyarrow.parquet", "pydantic.plugin._loader", "pytz",
     "rich._emoji_codes", "rich.markdown", "sqlalchemy.dialects.postgresql.psycopg2",
@@ -162,6 +163,7 @@ def main() -> None:
     atexit.register(end.at_exit)  # the first one registered is called last
     control = socket.socket(fileno=int(sys.argv[1]))
     _imported(_IMPORTS)
+    found("pipelines.cli.app:command")()  # which typer builds in 0.03 seconds
     # Importing duckdb opens a database in memory, whose thread would be missing in a child.
     importlib.import_module("duckdb").default_connection().close()
     # A terminal sends it to the whole group: the server ends with its socket, a child unblocks it.

@@ -18,7 +18,16 @@ from tests.surface import story
 from tests.surface.command_line import Result, milestones
 
 LOADER_FILE = ".milestones/loader.duckdb"
-_OURS = ("KANTATA_", "SOURCES__", "DESTINATION__", "WAREHOUSE__", "PUSH__", "LEDGER__", "ALERTS__")
+_OURS = (
+    "KANTATA_",
+    "SOURCES__",
+    "DESTINATION__",
+    "WAREHOUSE__",
+    "PUSH__",
+    "LEDGER__",
+    "REPORT__",
+    "ALERTS__",
+)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -99,8 +100,10 @@ def test_an_accepted_minor_unit_is_that_of_new_versions(job: Job) -> None:
     change = f"select amount_change from kantata_marts.milestone_slippage where id = '{edited}'"
     assert job.rows(change) == [(subunits * MILL - before[edited],)]
     assert check_marts(job.target) == []
-    status = run_milestones("status", "--destination", job.name)
-    assert "minor units" in status.stdout  # amounts with different units have no sum in money
+    # Each amount counts in its own minor unit, also in a sum.
+    status = json.loads(run_milestones("status", "--json", "--destination", job.name).stdout)
+    shown = [Decimal(m["amount"]) for m in status["months"] if m["currency"] == "EUR"]
+    assert sum(shown) == sum(dict(job.rows(AMOUNTS)).values())
 
 
 @pytest.mark.long_on_postgres

@@ -1,29 +1,12 @@
-"""Sum up the raw tables: milestones by month, minor units, number of milestones, run ids."""
+"""Sum up the raw tables: minor units, numbers of milestones, run ids."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from typing import Any, Protocol
 
-from warehouse.database import DATASET, MARTS, Database
+from warehouse.database import DATASET, Database
 
-_BY_MONTH = f"""
-select
-    month,
-    currency,
-    sum(milestones),
-    sum(subunits),
-    sum(case when status = 'invoiced' then subunits else 0 end)
-from {MARTS}.billing_schedule_monthly
-group by 1, 2
-order by 1, 2
-"""
-_HAS_MART = (
-    "select 1 from information_schema.tables "
-    f"where table_schema = '{MARTS}' and table_name = 'billing_schedule_monthly'"
-)
 _UNITS = (
     f"select iso_code, unit_per_subunit from {DATASET}.currencies "
     "where unit_per_subunit is not null"
@@ -52,46 +35,6 @@ class Query(Protocol):
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query for the summary."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MonthTotal:
-    """The live milestones due in one month, in one currency.
-
-    Args:
-        due: The month's first day; None for milestones without a date.
-        currency: ISO code.
-        milestones: The number of milestones.
-        subunits: The sum of their amounts, in minor units.
-        invoiced: The part of that sum that is on an invoice, in minor units.
-    """
-
-    due: date | None
-    currency: str
-    milestones: int
-    subunits: int
-    invoiced: int
-
-
-def totals_by_month(query: Query) -> list[MonthTotal]:
-    """Sum up the mart of milestones by month and currency; those without a date last.
-
-    Returns:
-        The sums; none before the marts are built for the first time.
-    """
-    if not query.rows(_HAS_MART):
-        return []
-    months = [
-        MonthTotal(
-            due=due,
-            currency=currency,
-            milestones=int(count),
-            subunits=int(subunits),
-            invoiced=int(invoiced),
-        )
-        for due, currency, count, subunits, invoiced in query.rows(_BY_MONTH)
-    ]
-    return sorted(months, key=lambda m: (m.due is None, m.due or date.min, m.currency))
 
 
 def minor_units(query: Query) -> dict[str, Decimal]:

@@ -1,0 +1,355 @@
+"""Queries of the marts for people's figures: each returns rows of one mart, or sums of them.
+
+Amounts are in money, None if the minor unit of their currency is unknown. No query adds up amounts
+of two currencies. The rows have the types that both engines give: whole numbers, decimals, dates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from warehouse.database import DATASET, MARTS
+
+
+class Records(Protocol):
+    """A connection to the warehouse, or a reader of it."""
+
+    def records(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a query on the marts, by column name."""
+
+
+class Rows(Protocol):
+    """A connection to the warehouse, or a reader of it."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query on the marts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """How current and complete the marts are: ``data_freshness``, with the time in UTC."""
+
+    as_of: date
+    reporting_timezone: str
+    models_run_id: str
+    read_up_to: datetime
+    last_proven_at: datetime
+    last_scan_at: datetime
+    first_scan_at: datetime
+    last_run_status: str
+    last_run_error: str | None
+    milestones: int
+    out_of_reach: int
+    rejected_records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleRow:
+    """A row of ``billing_schedule_monthly``; without a month if its milestones have no date."""
+
+    month: date | None
+    currency: str
+    status: str
+    milestones: int
+    subunits: int
+    amount: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacklogRow:
+    """A row of ``billing_backlog``: one project's backlog in one currency, by age."""
+
+    workspace_id: str
+    project: str | None
+    currency: str
+    milestones: int
+    subunits: int
+    amount: Decimal | None
+    not_due: Decimal | None
+    age_0_30: Decimal | None
+    age_31_60: Decimal | None
+    age_61_90: Decimal | None
+    age_over_90: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeRow:
+    """A row of ``backlog_bridge``: how the backlog of one currency changed in one month."""
+
+    month: date
+    currency: str
+    opening: Decimal | None
+    new: Decimal | None
+    increased: Decimal | None
+    decreased: Decimal | None
+    invoiced: Decimal | None
+    deleted: Decimal | None
+    closing: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectRow:
+    """The milestones of one project and currency in ``billing_milestones`` that have one status."""
+
+    workspace_id: str
+    project: str | None
+    currency: str
+    milestones: int
+    subunits: int
+    amount: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlippedRow:
+    """A row of ``milestone_slippage``: a milestone that moved to a later date."""
+
+    id: str
+    title: str | None
+    project: str | None
+    currency: str
+    amount: Decimal | None
+    first_date_to_invoice: date
+    date_to_invoice: date
+    days_slipped: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueRow:
+    """A row of ``billing_milestones`` that can be invoiced by a given day."""
+
+    id: str
+    title: str | None
+    workspace_id: str
+    project: str | None
+    currency: str
+    date_to_invoice: date
+    days_overdue: int
+    amount_in_cents: int
+    amount: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedRow:
+    """A row of ``billing_milestone_history``: a version and the values of the version before.
+
+    Args:
+        kind: What changed, such as ``amount changed``; the first of several.
+        observed_at: When the connector first observed it, UTC.
+    """
+
+    id: str
+    title: str | None
+    project: str | None
+    kind: str
+    observed_at: datetime
+    currency: str
+    amount: Decimal | None
+    date_to_invoice: date | None
+    previous_currency: str | None
+    previous_amount: Decimal | None
+    previous_date_to_invoice: date | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeTotal:
+    """The versions of one kind and currency, and what they add to the sum of all milestones."""
+
+    currency: str
+    kind: str
+    versions: int
+    net: Decimal | None
+
+
+_HAS_SCHEDULE = (
+    "select table_name from information_schema.tables "
+    f"where table_schema = '{MARTS}' and table_name = 'billing_schedule_monthly'"
+)
+# The first kind that fits counts. The order is that of the report.
+CHANGE_KINDS = (
+    "new",
+    "deleted",
+    "restored",
+    "invoiced",
+    "taken off an invoice",
+    "currency changed",
+    "amount changed",
+    "date moved",
+    "other fields",
+)
+_KIND = """case
+        when h.version = 1 then 'new'
+        when h.change_type = 'deleted' then 'deleted'
+        when h.previous_change_type = 'deleted' then 'restored'
+        when h.previous_invoice_id is null and h.invoice_id is not null then 'invoiced'
+        when h.previous_invoice_id is not null and h.invoice_id is null
+            then 'taken off an invoice'
+        when h.currency <> h.previous_currency then 'currency changed'
+        when h.amount_in_cents <> h.previous_amount_in_cents then 'amount changed'
+        when h.date_to_invoice is distinct from h.previous_date_to_invoice then 'date moved'
+        else 'other fields'
+    end"""
+
+
+def _observed(since: datetime) -> str:
+    """Return the versions observed after a moment, for a query's from; see ``changes``."""
+    return (
+        f"{MARTS}.billing_milestone_history h "
+        f"left join {DATASET}.workspaces w on w.id = h.workspace_id "
+        f"cross join (select first_scan_at from {MARTS}.data_freshness) f "
+        f"where h.valid_from > timestamptz '{since.isoformat()}' "
+        "and (h.version > 1 or h.valid_from > f.first_scan_at)"
+    )
+
+
+def freshness(reader: Records) -> Freshness | None:
+    """Return how current the marts are; None before the first build after a validated run."""
+    names = ", ".join(Freshness.__dataclass_fields__)
+    rows = reader.records(f"select {names} from {MARTS}.data_freshness")
+    complete = (row for row in rows if row["read_up_to"] and row["first_scan_at"])
+    return next((Freshness(**row) for row in complete), None)
+
+
+def schedule(reader: Records) -> list[ScheduleRow]:
+    """Return all milestones that are not deleted by month, currency and status, in this order.
+
+    Returns:
+        The rows; none before the marts are built for the first time.
+    """
+    if not reader.records(_HAS_SCHEDULE):
+        return []
+    rows = reader.records(
+        f"select month, currency, status, milestones, subunits, amount "
+        f"from {MARTS}.billing_schedule_monthly order by month nulls last, currency, status"
+    )
+    return [ScheduleRow(**row | {"subunits": int(row["subunits"])}) for row in rows]
+
+
+def backlog(reader: Records) -> list[BacklogRow]:
+    """Return the backlog by project and currency, the largest amount that is due first."""
+    rows = reader.records(
+        f"select workspace_id, project, currency, milestones, subunits, amount, not_due, age_0_30, "
+        f"age_31_60, age_61_90, age_over_90 from {MARTS}.billing_backlog "
+        "order by currency, amount - not_due desc nulls last, subunits desc, workspace_id"
+    )
+    return [BacklogRow(**row | {"subunits": int(row["subunits"])}) for row in rows]
+
+
+def bridge(reader: Records, months: int) -> list[BridgeRow]:
+    """Return how the backlog changed in each of the last months, by currency and month.
+
+    Args:
+        reader: The warehouse.
+        months: The number of months, the current one included.
+    """
+    return [
+        BridgeRow(**row)
+        for row in reader.records(
+            f"select {', '.join(BridgeRow.__dataclass_fields__)} from {MARTS}.backlog_bridge b "
+            f"where month > (select max(month) from {MARTS}.backlog_bridge) "
+            f"- interval '{int(months)} months' order by currency, month"
+        )
+    ]
+
+
+def unscheduled(reader: Records) -> list[ProjectRow]:
+    """Return milestones without a date and an invoice by project, the largest amount first."""
+    rows = reader.records(
+        "select workspace_id, project, currency, count(*) as milestones, "
+        "sum(amount_in_cents)::decimal(38, 0) as subunits, sum(amount) as amount "
+        f"from {MARTS}.billing_milestones where status = 'unscheduled' "
+        "group by workspace_id, project, currency order by currency, subunits desc, workspace_id"
+    )
+    return [ProjectRow(**row | {"subunits": int(row["subunits"])}) for row in rows]
+
+
+def slips(reader: Records, limit: int) -> list[SlippedRow]:
+    """Return the milestones that slipped the most and are not invoiced, the longest first."""
+    return [
+        SlippedRow(**row)
+        for row in reader.records(
+            "select s.id, s.title, s.project, s.currency, m.amount, s.first_date_to_invoice, "
+            f"s.date_to_invoice, s.days_slipped from {MARTS}.milestone_slippage s "
+            f"join {MARTS}.billing_milestones m on m.id = s.id "
+            "where s.days_slipped > 0 and s.status <> 'invoiced' "
+            f"order by s.days_slipped desc, s.amount_in_cents desc, s.id limit {int(limit)}"
+        )
+    ]
+
+
+def due(reader: Records, until: date) -> list[DueRow]:
+    """Return the milestones of the backlog with a date up to this day, the oldest date first."""
+    names = ", ".join(DueRow.__dataclass_fields__)
+    return [
+        DueRow(**row)
+        for row in reader.records(
+            f"select {names} from {MARTS}.billing_milestones "
+            f"where status in ('scheduled', 'overdue') and date_to_invoice <= date '{until}' "
+            "order by currency, date_to_invoice, workspace_id, id"
+        )
+    ]
+
+
+def last_observed(reader: Rows) -> datetime | None:
+    """Return when the latest version was observed, UTC; None in an empty warehouse."""
+    rows = reader.rows(f"select max(valid_from) from {MARTS}.billing_milestone_history")
+    return rows[0][0] if rows else None
+
+
+def changes(reader: Records, since: datetime, limit: int) -> list[ChangedRow]:
+    """Return the versions observed after a moment, those that change most money first.
+
+    What the first full scan found does not count.
+
+    Args:
+        reader: The warehouse.
+        since: The moment.
+        limit: The most versions for each currency.
+    """
+    names = ", ".join(ChangedRow.__dataclass_fields__)
+    return [
+        ChangedRow(**row)
+        for row in reader.records(
+            f"""select {names} from (
+                select h.id, h.title, w.title as project, {_KIND} as kind,
+                    h.valid_from as observed_at, h.currency, h.amount, h.date_to_invoice,
+                    h.previous_currency, h.previous_amount, h.previous_date_to_invoice,
+                    row_number() over (
+                        partition by h.currency
+                        order by abs(case when h.change_type = 'deleted' then h.amount
+                            else h.amount - coalesce(h.previous_amount, 0) end) desc nulls last,
+                            h.amount_in_cents desc, h.id, h.version
+                    ) as place
+                from {_observed(since)}
+            ) versions where place <= {int(limit)} order by currency, place"""
+        )
+    ]
+
+
+def change_totals(reader: Records, since: datetime) -> list[ChangeTotal]:
+    """Return the versions observed after a moment by currency and kind, with their net amount.
+
+    A milestone whose currency changed leaves one currency and enters the other. What the first full
+    scan found does not count.
+    """
+    observed = _observed(since)
+    rows = reader.records(
+        f"""select currency, kind, count(*) as versions, sum(net) as net from (
+            select {_KIND} as kind, h.currency,
+                case
+                    when h.change_type = 'deleted' then -h.amount
+                    when h.version = 1 or h.previous_change_type = 'deleted'
+                        or h.currency <> h.previous_currency then h.amount
+                    else h.amount - h.previous_amount
+                end as net
+            from {observed}
+            union all
+            select 'currency changed', h.previous_currency, -h.previous_amount
+            from {observed} and h.currency <> h.previous_currency
+                and h.change_type <> 'deleted' and h.previous_change_type <> 'deleted'
+        ) versions group by currency, kind"""
+    )
+    totals = [ChangeTotal(**row) for row in rows]
+    return sorted(totals, key=lambda total: (total.currency, CHANGE_KINDS.index(total.kind)))

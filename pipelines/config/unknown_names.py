@@ -26,7 +26,12 @@ _ONE_UNDERSCORE = {
     if not setting.variable
 }
 _DLT_SECTIONS = frozenset(v for v in vars(known_sections).values() if isinstance(v, str))
-_SECTION_OF = {setting.key: setting.section for setting in SETTINGS if setting.section in SECTIONS}
+# At the top of a file, `path` or `url` may be meant for another program that reads it.
+_SECTION_OF = {
+    setting.key: setting.section
+    for setting in SETTINGS
+    if setting.section in SECTIONS and setting.key not in ("path", "url")
+}
 _NEAR = 0.65  # from which a name counts as a misspelled one
 _SAME_SECTION = 2  # edits, up to which a section's name is taken for a misspelled one of ours
 

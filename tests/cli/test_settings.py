@@ -79,10 +79,11 @@ def test_the_message_names_what_was_written(name: str, value: str, message: str)
 def test_a_setting_outside_its_section() -> None:
     """It would have no effect, so it is refused; `credentials` may be meant for others."""
     Path(".dlt").mkdir()
-    Path(".dlt/config.toml").write_text('credentials = "x"\nenabled = true\n')
+    Path(".dlt/config.toml").write_text('credentials = "x"\npath = "x"\nenabled = true\n')
     code, _, error = milestones("changes")
     assert (code, "enabled is outside its section: write it under [push]" in error) == (2, True)
     assert "credentials" not in error
+    assert "path" not in error
     Path(".dlt/config.toml").write_text('credentials = "x"\n[push]\nenabled = "maybe"\n')
     code, _, error = milestones("changes")
     assert (code, "[push] enabled is 'maybe'" in error) == (2, True), error

@@ -265,7 +265,8 @@ def shown_name(name: str) -> str:
     Args:
         name: Its section and key, such as ``push.enabled``.
     """
-    declared = NAMED[name]
+    if (declared := NAMED.get(name)) is None:  # a section
+        return name
     for variable in (declared.sectioned_variable, declared.environment):
         if variable in os.environ:
             return variable

@@ -33,6 +33,7 @@ _DUCKDB = {
 }
 _POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 # A DuckDB file whose stem is the name of a schema makes kantata_marts.x ambiguous.
+_STAGING_NAME = "staging_dataset_name_layout"
 _NOT_STAGING = ("kantata", "kantata_marts", "kantata_stg", "kantata_ledger")
 _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
@@ -98,14 +99,15 @@ def _check_staging_dataset(destination: str) -> None:
         WarehouseMisconfigured: If it is.
     """
     for section in (f"destination.{destination}", "destination"):
-        name = f"{section}.staging_dataset_name_layout"
-        layout: object = dlt.config.get(name)
-        dataset = str(layout).replace("%s", "kantata").strip().lower()
+        layout: object = dlt.config.get(f"{section}.{_STAGING_NAME}")
+        # As dlt does: a name becomes an identifier.
+        dataset = re.sub(r"\W+", "_", str(layout).replace("%s", "kantata").strip()).lower()
         if layout is not None and dataset in _NOT_STAGING:
+            variable = f"{section}.{_STAGING_NAME}".upper().replace(".", "__")
+            name = variable if variable in os.environ else f"[{section}] {_STAGING_NAME}"
             raise WarehouseMisconfigured(
-                f"{name.upper().replace('.', '__')} is {layout!r}, so dlt would use the "
-                f"schema {dataset} of the warehouse for staging. Remove it, or write another name, "
-                "such as %s_staging"
+                f"{name} is {layout!r}, so dlt would use the schema {dataset} of the warehouse for "
+                "staging. Remove it, or write another name, such as %s_staging"
             )
 
 

@@ -67,6 +67,7 @@ def test_a_wrong_setting_is_refused_by_every_command(name: str, value: str, mess
         ("PUSH__ENABLED", "maybe", "PUSH__ENABLED is 'maybe'"),
         ("SOURCES__KANTATA__REQUESTS_IN_FLIGHT", "x", "REQUESTS_IN_FLIGHT is 'x': write a number"),
         ("DESTINATION__DUCKDB__STAGING_DATASET_NAME_LAYOUT", "kantata", "the schema kantata of"),
+        ("DESTINATION__POSTGRES__STAGING_DATASET_NAME_LAYOUT", "%s-STG", "the schema kantata_stg "),
         ("DESTINATION__STAGING_DATASET_NAME_LAYOUT", "%s_marts", "the schema kantata_marts of"),
     ],
 )

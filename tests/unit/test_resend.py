@@ -137,5 +137,8 @@ def test_a_corrected_clock_changes_no_count(change: Change, resends: int) -> Non
 def test_a_look_at_the_time_of_sending_is_no_throttling() -> None:
     """Without a wait, both can have the same time."""
     change = create(sent_at=NOW)
+    just_after = NOW + timedelta(microseconds=1)
     assert resends_after(replace(change, looked_at=look_at(change, NOW))) == 1
+    assert look_at(change, NOW) == just_after
+    assert corrected_look(create(looked_at=NOW + WAIT), NOW) == just_after
     assert look_at(change, NOW + SECOND) == NOW + SECOND

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .database import DATASET, Database
 from .errors import WarehouseUnwritable
-from .private_files import make_private_folder
+from .private_files import make_private_folder, replace_text
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,7 @@ def write_file(path: Path, state: AlertState) -> None:
     """
     try:
         make_private_folder(path.parent)
-        new = path.with_suffix(".new")
-        new.write_text(_to_json(state))
-        new.replace(path)
+        replace_text(path, _to_json(state))
     except OSError as error:
         raise WarehouseUnwritable(f"cannot write {path}: {error.strerror}") from None
 

@@ -3,6 +3,7 @@
     WarehouseError             exit code
     |- WarehouseMisconfigured  2  the destination or the folder is wrong: correct the configuration
     |  |- NoWarehouse         2  there is no warehouse here: sync first, or use its folder
+    |  |- AnotherAccount      2  it was filled from another account: connect that one
     |  '- WarehouseMoved      2  it was moved to Postgres: use it there
     |- WarehouseUnavailable   75  no connection, or it was lost: try again later
     |  '- OpenElsewhere       75  another process has the DuckDB file open: close it there
@@ -41,6 +42,10 @@ class WarehouseMisconfigured(WarehouseError):
 
 class NoWarehouse(WarehouseMisconfigured):
     """No run has created a warehouse at this place."""
+
+
+class AnotherAccount(WarehouseMisconfigured):
+    """The warehouse was filled from another account than the one that is connected."""
 
 
 class WarehouseMoved(WarehouseMisconfigured):

@@ -26,6 +26,12 @@ _OPEN_ELSEWHERE = re.compile(
     r'Could not set lock on file "(?P<file>[^"]+)"'
     r"(: Conflicting lock is held in (?P<process>.*?PID \d+\)?))?"
 )
+#: What remains if neither the loader's file nor the published one can be read.
+WITHOUT_EITHER = (
+    "Restore a backup: milestones restore --from FILE --reason TEXT. Without a backup, remove both "
+    "files and run `milestones sync`: it reads the account again, but earlier versions of "
+    "milestones are lost"
+)
 # What no later run can fix, in the words of libpq and of the server.
 _CONNECTION_ERRORS = (
     "authentication failed",

@@ -20,7 +20,7 @@ import duckdb
 from .account import AccountBinding, bound_account
 from .database import DATASET, MARTS, Database
 from .errors import WarehouseError, WarehouseMisconfigured, WarehouseUnwritable
-from .failures import driver_message, open_elsewhere
+from .failures import WITHOUT_EITHER, damaged, driver_message, open_elsewhere
 from .private_files import make_private_file, make_private_folder
 from .target import Target
 
@@ -272,8 +272,9 @@ def check_restorable(file: Path, target: Target) -> str:
     try:
         duckdb.connect(str(file), read_only=True).close()
     except duckdb.Error as error:
+        remedy = f". {WITHOUT_EITHER}" if damaged(error) else ""
         raise open_elsewhere(error) or WarehouseError(
-            f"cannot restore {file}: {driver_message(error)}"
+            f"cannot restore {file}: {driver_message(error)}{remedy}"
         ) from None
     if (state := _state_of(file, target)) is None:
         raise WarehouseError(f"cannot restore {file}: it is no warehouse with a validated run")

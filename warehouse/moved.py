@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .errors import WarehouseError, WarehouseMoved, WarehouseUnwritable
+from .private_files import replace_text
 from .target import Target
 
 
@@ -38,9 +39,7 @@ def mark_as_moved(target: Target, move: Move) -> None:
     """
     for file in _marks(target):
         try:
-            new = file.with_name(f"{file.name}.new")
-            new.write_text(json.dumps(asdict(move), indent=1), encoding="utf-8")
-            new.replace(file)
+            replace_text(file, json.dumps(asdict(move), indent=1))
         except OSError as error:
             raise WarehouseUnwritable(f"cannot write {file}: {error.strerror}") from None
 

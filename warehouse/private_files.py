@@ -39,6 +39,20 @@ def make_private(file: Path) -> None:
         file.chmod(_FILE)
 
 
+def replace_text(file: Path, text: str) -> None:
+    """Replace the content of a file in one step; a link in place of the new file is not followed.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)  # of a run that was killed, or a link that leads elsewhere
+    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    with open(descriptor, "w", encoding="utf-8") as opened:
+        opened.write(text)
+    new.replace(file)
+
+
 def is_link_of_others(path: Path) -> bool:
     """Return whether a path is a link of another user, who could let it lead to any of our files.
 

@@ -20,7 +20,7 @@ from warehouse.errors import (
     WarehouseError,
     WarehouseMisconfigured,
 )
-from warehouse.failures import damaged, driver_message, open_elsewhere
+from warehouse.failures import WITHOUT_EITHER, damaged, driver_message, open_elsewhere
 from warehouse.locks import file_lock
 
 from .target import Target
@@ -72,12 +72,14 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
                 raise _unreadable(database) or no_warehouse(target)
             yield _PostgresReader(database)
         return
-    if not os.path.exists(target.loader):  # as for a user who may not enter its folder
+    if _is_missing(target.loader, target.published):
         check_exists(target)
         assert target.published  # noqa: S101 - it exists
-        with _open_duckdb(target.published) as reader:
+        state = "does not exist here, or is empty"
+        with _open_published(target.published, target.loader, state) as reader:
             yield reader
         return
+    why: WarehouseError | None = None
     with ExitStack() as stack:
         try:
             stack.enter_context(file_lock(target.lock, shared=True))
@@ -86,9 +88,53 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
             if target.published is None or not os.path.exists(target.published):
                 raise
             stack.close()
-            source = f"{target.published} ({busy})"
-            reader = stack.enter_context(_open_duckdb(target.published, source))
+            why = busy
+        if why and target.published:  # not above, where its error would seem to come from the other
+            state = "is damaged, too" if isinstance(why, WarehouseDamaged) else ""
+            reader = stack.enter_context(
+                _open_published(target.published, target.loader, state, why)
+            )
         yield reader
+
+
+def _is_missing(loader: Path, published: Path | None) -> bool:
+    """Return whether a reader must use the published file, since there is no loader's file.
+
+    One that a user may not see does not exist; an empty one, beside a published file, neither.
+    """
+    if not os.path.exists(loader):
+        return True
+    return loader.stat().st_size == 0 and published is not None and published.exists()
+
+
+@contextmanager
+def _open_published(
+    published: Path, loader: Path, state: str, why: WarehouseError | None = None
+) -> Iterator[WarehouseReader]:
+    """Open a reader of the published file, since the loader's file cannot be read.
+
+    Args:
+        published: The published file.
+        loader: The loader's file.
+        state: Why no later run can use it; empty if one can.
+        why: The error that it gave, if any.
+
+    Raises:
+        WarehouseDamaged: If the published file is damaged; it says what remains.
+    """
+    try:
+        with _open_duckdb(published, f"{published} ({why})" if why else "") as reader:
+            yield reader
+    except WarehouseDamaged as error:
+        found = driver_message(error)
+        remains = (
+            f", and {loader} {state}. {WITHOUT_EITHER}"
+            if state
+            else (". The next sync replaces it")
+        )
+        raise WarehouseDamaged(
+            f"the published file {published} is damaged: {found}{remains}"
+        ) from None
 
 
 def no_warehouse(target: Target) -> NoWarehouse:

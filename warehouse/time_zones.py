@@ -119,7 +119,7 @@ def _local_times(
         return [row[0] for row in query.rows(sql)]
     except (duckdb.Error, DatabaseException) as error:
         raise WarehouseMisconfigured(
-            f"[warehouse] reporting_timezone is {zone}, which {name} does not know "
+            f"WAREHOUSE__REPORTING_TIMEZONE is {zone}, which {name} does not know "
             f"({driver_message(error)}). Update {name}, or write another time zone with the same "
             "rules."
         ) from None

@@ -8,9 +8,10 @@ import typer
 
 from pipelines.runtime.exit_codes import ExitCode
 from warehouse.errors import ChangeRefused, NoWarehouse
+from warehouse.words import counted
 
 from .errors import handle_errors
-from .options import DestinationOption, JsonOption
+from .options import DestinationOption, JsonOption, OneChangeArgument
 from .output import print_err, print_json, print_nothing, print_out
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def audit(
-    change_id: Annotated[str | None, typer.Argument(metavar="CHANGE_ID")] = None,
+    change_id: OneChangeArgument = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -31,6 +32,7 @@ def audit(
     """Show the history of a change: what happened, when, and who did it."""
     from pipelines.config.targets import configured_target
     from pipelines.writeback.ledger_access import open_ledger
+    from warehouse.ledger.find import find_change
 
     from . import render_changes
 
@@ -45,8 +47,7 @@ def audit(
             raise ChangeRefused("name a change, or check the whole ledger with --verify")
         try:
             with open_ledger(target) as ledger:
-                ledger.change(change_id)
-                events = ledger.events(change_id)
+                events = ledger.events(find_change(ledger, change_id).change_id)
         except NoWarehouse as error:
             print_nothing(error, as_json)
             return
@@ -70,7 +71,8 @@ def _verify(target: Target, as_json: bool) -> None:
             print_err(line)
     else:
         print_out(
-            f"all {len(events):,} events of {len(changes):,} changes are as they were recorded"
+            f"{counted(len(events), 'event')} of {counted(len(changes), 'change')}: all are as "
+            "they were recorded"
         )
     if problems:
         raise typer.Exit(ExitCode.FAILED)

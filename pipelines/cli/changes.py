@@ -1,29 +1,33 @@
-"""Commands for changes: list, decide, plan, push, audit. ``propose`` has those that propose."""
+"""Commands for changes: list, plan, push, reconcile. ``propose`` and ``decide`` have others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from warehouse.errors import ChangeRefused, NoLedger, NoWarehouse
-from warehouse.ledger.change import OPEN, Change
+from warehouse.ledger.change import OPEN, Change, Status
 
 from . import propose
 from .audit import audit
+from .decide import approve, reject, withdraw
 from .errors import handle_errors
-from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
+from .options import (
+    ChangeArgument,
+    DestinationOption,
+    JsonOption,
+    OneChangeArgument,
+    Warehouse,
+    WhoOption,
+)
 from .output import print_err, print_json, print_nothing
 
 if TYPE_CHECKING:
-    from pipelines.writeback.approvals import DecisionResult
     from pipelines.writeback.result import PushResult
+    from warehouse.ledger.store import Ledger
     from warehouse.target import Target
-
-ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID")]
-ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -48,18 +52,26 @@ def changes(
         try:
             with open_ledger(target) as ledger:
                 found = ledger.changes(None if everything else OPEN)
+                untrusted = _untrusted(ledger, found)
         except (NoWarehouse, NoLedger) as error:
             print_nothing(error, as_json)
         else:
-            _render(found, target, as_json)
+            _render(found, untrusted, target, as_json)
 
 
-def _render(found: list[Change], target: Target, as_json: bool) -> None:
+def _untrusted(ledger: Ledger, found: list[Change]) -> dict[str, str]:
+    """Return why a push will not send approved changes among these, by id: an altered ledger."""
+    from warehouse.ledger.verification import untrusted_changes
+
+    return untrusted_changes(ledger, [c for c in found if c.status is Status.APPROVED])
+
+
+def _render(found: list[Change], untrusted: dict[str, str], target: Target, as_json: bool) -> None:
     """Print the changes that the command `changes` found, as text or as JSON."""
     from . import render_changes
     from .labels import labels
 
-    known = labels(target, found)
+    known = replace(labels(target, found), untrusted=untrusted)
     if as_json:
         print_json([render_changes.change_json(change, known) for change in found])
     else:
@@ -74,6 +86,7 @@ def show_one(
     """Show one change."""
     from pipelines.config.targets import configured_target
     from pipelines.writeback.ledger_access import open_ledger
+    from warehouse.ledger.find import find_change
 
     from . import render_changes
     from .labels import labels
@@ -81,93 +94,13 @@ def show_one(
     with handle_errors(as_json):
         target = configured_target(destination)
         with open_ledger(target) as ledger:
-            change = ledger.change(change_id)
-        known = labels(target, [change])
+            change = find_change(ledger, change_id)
+            untrusted = _untrusted(ledger, [change])
+        known = replace(labels(target, [change]), untrusted=untrusted)
         if as_json:
             print_json(render_changes.change_json(change, known))
         else:
             render_changes.render_change(change, known)
-
-
-def approve(
-    change_ids: ChangesArgument,
-    who: WhoOption = None,
-    digest: Annotated[
-        str | None,
-        typer.Option(
-            "--digest",
-            help="Approve only if this is the digest of the change, as `changes` showed it.",
-        ),
-    ] = None,
-    destination: DestinationOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Approve changes that somebody else proposed."""
-    from pipelines.writeback import approvals
-
-    decide = partial(approvals.approve, change_ids=change_ids, digest=digest)
-    _decide(decide, destination, who, as_json)
-
-
-def reject(
-    change_ids: ChangesArgument,
-    reason: ReasonOption,
-    who: WhoOption = None,
-    destination: DestinationOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Reject proposed changes; give the reason."""
-    from pipelines.writeback import approvals
-
-    decide = partial(approvals.reject, change_ids=change_ids, reason=reason)
-    _decide(decide, destination, who, as_json)
-
-
-def withdraw(
-    change_ids: ChangesArgument,
-    reason: ReasonOption = "withdrawn",
-    who: WhoOption = None,
-    destination: DestinationOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Withdraw changes before they are sent."""
-    from pipelines.writeback import approvals
-
-    decide = partial(approvals.withdraw, change_ids=change_ids, reason=reason)
-    _decide(decide, destination, who, as_json)
-
-
-def _decide(
-    decide: Callable[..., DecisionResult],
-    destination: Warehouse | None,
-    who: str | None,
-    as_json: bool,
-) -> None:
-    """Open the ledger, decide on changes as this person, and print what was decided."""
-    from pipelines.config.targets import configured_target
-    from pipelines.writeback.actor import current_actor
-    from pipelines.writeback.ledger_access import open_ledger
-
-    with handle_errors(as_json):
-        target = configured_target(destination)
-        with open_ledger(target) as ledger:
-            result = decide(ledger, actor=current_actor(who))
-        _render_decision(result, target, as_json)
-
-
-def _render_decision(result: DecisionResult, target: Target, as_json: bool) -> None:
-    """Print the changes that were approved, rejected or withdrawn; fail if any was refused."""
-    from . import render_changes
-    from .labels import labels
-
-    if as_json and result.refused:
-        known = labels(target, result.decided)
-        print_json(render_changes.decision_json(result, known))
-        raise typer.Exit(ChangeRefused.exit_code)
-    if as_json or result.decided:
-        _render(result.decided, target, as_json)
-    if result.refused:
-        raise ChangeRefused("nothing was decided on:", *result.refused.values())
 
 
 def plan(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
@@ -232,7 +165,7 @@ def push(
 
 
 def reconcile(
-    change_id: Annotated[str | None, typer.Argument(metavar="CHANGE_ID")] = None,
+    change_id: OneChangeArgument = None,
     created: Annotated[
         str | None,
         typer.Option(

@@ -34,6 +34,7 @@ from sources.kantata_sandbox import serve
 from warehouse import locks
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.target import Target
+from warehouse.words import counted
 
 from . import render_changes, render_runs, render_status
 from .errors import handle_errors
@@ -199,7 +200,8 @@ def config(as_json: bool) -> None:
             return
         width = max(len(setting.name) for setting in settings)
         for setting in settings:
-            print_out(f"{setting.name:{width}}  {setting.value or '(none)'}  ({setting.origin})")
+            shown = f"{setting.value}  ({setting.origin})" if setting.value else "not set"
+            print_out(f"{setting.name:{width}}  {shown}")
 
 
 def rebind(destination: Warehouse | None, *, reason: str, as_json: bool) -> None:
@@ -251,8 +253,9 @@ def _print_restored_ledger(restored: LedgerRestoration, as_json: bool) -> None:
         print_json(vars(restored))
         return
     print_out(
-        f"the ledger has {restored.changes:,} changes and {restored.events:,} events; those that "
-        "may have been sent are unknown, and the next push looks for them first"
+        f"the ledger has {counted(restored.changes, 'change')} and "
+        f"{counted(restored.events, 'event')}; those that may have been sent are unknown, and the "
+        "next push looks for them first"
     )
     if restored.set_aside:
         print_out(
@@ -279,7 +282,9 @@ def _render_migration(moved: MigrationResult) -> None:
     rows = ", ".join(f"{count:,} {table}" for table, count in moved.rows.items() if count)
     print_out(f"moved: {rows}")
     if moved.changes is not None:
-        print_out(f"moved {moved.changes:,} changes; the old ledger is now {moved.old_ledger}")
+        print_out(
+            f"moved {counted(moved.changes, 'change')}; the old ledger is now {moved.old_ledger}"
+        )
     print_out("from now on: set WAREHOUSE__DESTINATION=postgres")
 
 
@@ -287,7 +292,7 @@ def sandbox(*, port: int, milestones: int, seed: int, latency: float, token: str
     """Implement the command `sandbox`: serve a sandbox until a signal comes."""
 
     def ready(url: str) -> None:
-        print(f"A sandbox of {milestones:,} milestones is running. In another terminal:\n")
+        print(f"A sandbox of {counted(milestones, 'milestone')} is running. In another terminal:\n")
         print(f"export KANTATA_API_URL={url}")
         print(f"export KANTATA_ACCESS_TOKEN={token}", flush=True)
 

@@ -22,10 +22,12 @@ class Labels:
     Args:
         units: The value of a minor unit by currency.
         projects: The titles of projects by id.
+        untrusted: Why a push will not send approved changes, by id.
     """
 
     units: Mapping[str, Decimal] = field(default_factory=dict)
     projects: Mapping[str, str] = field(default_factory=dict)
+    untrusted: Mapping[str, str] = field(default_factory=dict)
 
 
 def labels(target: Target, changes: Iterable[Change]) -> Labels:

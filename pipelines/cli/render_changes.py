@@ -14,31 +14,23 @@ from pipelines.writeback.plan import Conflict, Deferred, NoOp, Step, Write
 from pipelines.writeback.result import PushResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Event, Status, Value
+from warehouse.words import counted
 
+from .change_table import COLOURS, render_table, render_totals
 from .labels import Labels
 from .output import exact_amount, format_amount, out, print_out, safe_markup
 
 # The names of steps in `plan --json`, which other programs read.
 _STEP_NAMES = {Write: "write", NoOp: "noop", Conflict: "conflict", Deferred: "later"}
-_COLOURS = {
-    Status.APPLIED: "green",
-    Status.CONFLICT: "red",
-    Status.FAILED: "red",
-    Status.UNKNOWN: "yellow",
-}
 
 
 def render_list(changes: Sequence[Change], known: Labels) -> None:
-    """Print changes, some lines each. An id is never cut, since people type it next."""
-    for change in changes:
-        _heading(status_text(change.status), change, known)
-        for line in change_lines(change, known):
-            _line(line)
-        _line(f"reason: {change.reason}")
-        by = f", approved by {change.approver}" if change.approver else ""
-        _line(f"proposed by {change.proposer}{by}; digest {change.digest[:DIGEST_LENGTH]}")
+    """Print a list of changes with its totals and its digest."""
     if not changes:
         out.print("no changes")
+        return
+    render_table(changes, known)
+    render_totals(changes, known)
 
 
 def _heading(what: str, change: Change, known: Labels) -> None:
@@ -64,7 +56,7 @@ def _line(text: str) -> None:
 
 def status_text(value: Status) -> str:
     """Return the status of a change as text in its colour."""
-    colour = _COLOURS.get(value, "default")
+    colour = COLOURS.get(value, "default")
     return f"[{colour}]{value}[/]"
 
 
@@ -100,7 +92,14 @@ def _value(name: str, value: Value, change: Change, known: Labels) -> str:
 
 def render_change(change: Change, known: Labels) -> None:
     """Print one change, with its outcome."""
-    render_list([change], known)
+    _heading(status_text(change.status), change, known)
+    for line in change_lines(change, known):
+        _line(line)
+    _line(f"reason: {change.reason}")
+    by = f", approved by {change.approver}" if change.approver else ""
+    _line(f"proposed by {change.proposer}{by}; digest {change.digest[:DIGEST_LENGTH]}")
+    if why := known.untrusted.get(change.change_id):
+        _line(f"push will refuse it: {why}")
     if change.outcome:
         _line(mask_secrets(change.outcome))
 
@@ -154,7 +153,7 @@ def render_plan(steps: Sequence[Step], known: Labels) -> None:
         if not isinstance(step, Write):
             _line(mask_secrets(step.why))
     writes = sum(isinstance(step, Write) for step in steps)
-    out.print(f"{writes} of {len(steps)} approved changes would be written")
+    out.print(f"{writes} of {counted(len(steps), 'approved change')} would be written")
 
 
 def plan_json(steps: Sequence[Step], known: Labels) -> list[dict[str, object]]:
@@ -181,7 +180,7 @@ def render_push(result: PushResult, known: Labels) -> None:
         out.print(f"[yellow]action required:[/] {safe_markup(mask_secrets(doubt))}", soft_wrap=True)
     if result.more:
         out.print(
-            f"{result.more} more approved changes are left to the next push: this one reached "
+            f"{counted(result.more, 'more approved change')} for the next push: this one reached "
             "max_changes, or ended early",
             soft_wrap=True,
         )

@@ -9,6 +9,7 @@ from rich.table import Table
 from pipelines.sync.pipeline import SyncResult
 from warehouse.models.build import Finding
 from warehouse.raw.runs import Run
+from warehouse.words import counted
 
 from .output import exact_amount, format_amount, out, print_out, safe_markup
 
@@ -17,9 +18,9 @@ def render_sync(result: SyncResult) -> None:
     """Print the result of a run of the sync."""
     run = result.run
     out.print(
-        f"[green]validated[/]: {run.rows_read:,} milestones read, {run.added:,} added, "
+        f"[green]validated[/]: {counted(run.rows_read, 'milestone')} read, {run.added:,} added, "
         f"{run.changed:,} changed{_removed(run)} ({run.mode}: {safe_markup(run.why)}; "
-        f"{run.requests} requests, "
+        f"{counted(run.requests, 'request')}, "
         f"{run.duration_seconds:.1f} s)",
         soft_wrap=True,
     )
@@ -58,8 +59,8 @@ def render_findings(findings: list[Finding]) -> None:
         out.print("[green]every check passed[/]")
     for finding in findings:
         out.print(
-            f"[red]{finding.check}[/] ({finding.severity}): {finding.count} rows fail. "
-            f"{safe_markup(finding.about)}",
+            f"[red]{finding.check}[/] ({finding.severity}) fails for "
+            f"{counted(finding.count, 'row')}. {safe_markup(finding.about)}",
             soft_wrap=True,
         )
         table = Table(*map(safe_markup, finding.rows[0]), box=None)

@@ -12,7 +12,7 @@ from sources.kantata.api.transport import is_loopback
 from sources.kantata.errors import KantataForbidden, KantataRefused
 from sources.kantata.settings import MILESTONES_PATH
 from warehouse.account import AccountBinding
-from warehouse.errors import WarehouseError, WarehouseMisconfigured
+from warehouse.errors import AnotherAccount, WarehouseError, WarehouseMisconfigured
 from warehouse.ledger import account_binding as ledger_binding
 from warehouse.ledger.connection import connect_ledger, ledger_exists
 from warehouse.ledger.push_lock import push_lock
@@ -97,7 +97,7 @@ def check_warehouse_account(
 
     Raises:
         KantataError: If the account does not answer.
-        WarehouseMisconfigured: If the warehouse was filled from another account.
+        AnotherAccount: If the warehouse was filled from another account.
     """
     bound = origin.binding or (ledger_account if origin.milestone_ids else None)
     if bound is not None:
@@ -112,9 +112,9 @@ def check_warehouse_account(
     return account
 
 
-def _another_account(filled_from: str, account: AccountBinding) -> WarehouseMisconfigured:
+def _another_account(filled_from: str, account: AccountBinding) -> AnotherAccount:
     """Return the error for a warehouse that is bound to another account than the connected one."""
-    return WarehouseMisconfigured(
+    return AnotherAccount(
         f"this warehouse was filled from {filled_from}, but {account} is connected: "
         "nothing was read or written. Use another folder or another database for this account, or "
         "correct KANTATA_API_URL and the token. If the account itself has moved: "

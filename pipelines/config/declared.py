@@ -72,6 +72,7 @@ SETTINGS = (
     Setting(name="alerts.alert_after", default="6h"),
     Setting(name="alerts.digest"),
 )
+NAMED = {setting.name: setting for setting in SETTINGS}
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 # The sections in which every key is one of ours. Those of dlt's destinations are not.
 SECTIONS = ("sources.kantata", "warehouse", "push", "ledger", "report", "alerts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from sources.kantata.api.transport import OnRequest, check_token, check_url, is_
 from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import MOST_IN_FLIGHT
 
-from .declared import DEFAULTS
+from .declared import DEFAULTS, NAMED
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -61,13 +62,14 @@ class KantataSettings(BaseConfiguration):
             check_token(self.kantata_access_token)
         if not 1 <= self.requests_in_flight <= MOST_IN_FLIGHT:
             raise KantataMisconfigured(
-                f"[sources.kantata] requests_in_flight is {self.requests_in_flight}; it must be 1 "
-                f"to {MOST_IN_FLIGHT}"
+                f"{shown_name('sources.kantata.requests_in_flight')} is {self.requests_in_flight}; "
+                f"it must be 1 to {MOST_IN_FLIGHT}"
             )
         for name in ("requests_per_second", "backoff_seconds"):
             if not 0 <= getattr(self, name) < math.inf:
+                shown = shown_name(f"sources.kantata.{name}")
                 raise KantataMisconfigured(
-                    f"[sources.kantata] {name} is {getattr(self, name)}; it must be 0 or more"
+                    f"{shown} is {getattr(self, name)}; it must be 0 or more"
                 )
 
     def longest_without_scan(self) -> timedelta:
@@ -76,7 +78,7 @@ class KantataSettings(BaseConfiguration):
         Raises:
             KantataMisconfigured: If it is not a duration such as 24h.
         """
-        return parse_duration(self.scan_every, "[sources.kantata] scan_every")
+        return parse_duration(self.scan_every, shown_name("sources.kantata.scan_every"))
 
     def reader(self, attempts: int = 1, on_request: OnRequest | None = None) -> KantataReader:
         """Return a new reader with the Kantata settings, for a few requests."""
@@ -112,7 +114,7 @@ def resolve_kantata() -> KantataSettings:
     Raises:
         KantataMisconfigured: If they cannot be read.
     """
-    with one_line_errors("[sources.kantata]"):
+    with one_line_errors("sources.kantata"):
         return resolve_configuration(KantataSettings(), sections=("sources", "kantata"))
 
 
@@ -165,7 +167,9 @@ def push_settings() -> PushSettings:
     # Not resolved as a configspec: dlt would fall back to a bare ENABLED in the environment.
     enabled = setting("push.enabled").lower()
     if enabled not in ("true", "false"):
-        raise KantataMisconfigured(f"[push] enabled is {enabled!r}; write it as true or false")
+        raise KantataMisconfigured(
+            f"{shown_name('push.enabled')} is {enabled!r}; write it as true or false"
+        )
     token = resolve_write_token()
     if token:
         check_token(token, "KANTATA_WRITE_TOKEN")
@@ -183,7 +187,7 @@ def resolve_write_token() -> str:
     Raises:
         KantataMisconfigured: If the settings cannot be read.
     """
-    with one_line_errors("[push]"):
+    with one_line_errors("push"):
         found = resolve_configuration(_WriteToken(), sections=("push",))
     return found.kantata_write_token or ""
 
@@ -192,7 +196,9 @@ def _whole_number(name: str, minimum: int) -> int:
     """Return a whole number of the settings ``[push]``."""
     text = setting(name)
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < minimum:
-        raise KantataMisconfigured(f"{name} is {text!r}; write a whole number, at least {minimum}")
+        raise KantataMisconfigured(
+            f"{shown_name(name)} is {text!r}; write a whole number, at least {minimum}"
+        )
     return int(text)
 
 
@@ -219,12 +225,12 @@ def alert_settings() -> AlertSettings:
     """
     url = setting("alerts.webhook_url")
     if url and not _is_safe(url):
-        raise KantataMisconfigured("[alerts] webhook_url is not an https address")
-    after = parse_duration(setting("alerts.alert_after"), "[alerts] alert_after")
+        raise KantataMisconfigured(f"{shown_name('alerts.webhook_url')} is not an https address")
+    after = parse_duration(setting("alerts.alert_after"), shown_name("alerts.alert_after"))
     digest = setting("alerts.digest").lower()
     if digest and digest not in WEEKDAYS:
         raise KantataMisconfigured(
-            f"[alerts] digest is {digest!r}; write a day of the week, such as monday"
+            f"{shown_name('alerts.digest')} is {digest!r}; write a day of the week, such as monday"
         )
     return AlertSettings(webhook_url=url, after=after, digest=digest)
 
@@ -253,9 +259,27 @@ def setting(name: str) -> str:
     return DEFAULTS[name] if value is None else str(value).strip()
 
 
+def shown_name(name: str) -> str:
+    """Return the name of a setting for messages: that in the environment if it is set there.
+
+    Args:
+        name: Its section and key, such as ``push.enabled``.
+    """
+    if (declared := NAMED.get(name)) is None:  # a section
+        return name
+    for variable in (declared.sectioned_variable, declared.environment):
+        if variable in os.environ:
+            return variable
+    return f"[{declared.section}] {declared.key}"
+
+
 @contextmanager
 def one_line_errors(name: str) -> Iterator[None]:
-    """Raise one line about a setting, or a file of settings, that cannot be read."""
+    """Raise one line about a setting, or a file of settings, that cannot be read.
+
+    Args:
+        name: The setting, or the section of several.
+    """
     try:
         yield
     except TomlProviderReadException as error:
@@ -267,7 +291,7 @@ def one_line_errors(name: str) -> Iterator[None]:
         ) from None
     except ConfigValueCannotBeCoercedException as error:
         raise KantataMisconfigured(
-            f"{name} {error.field_name} is {error.field_value!r}: write a number"
+            f"{shown_name(f'{name}.{error.field_name}')} is {error.field_value!r}: write a number"
         ) from None
     except (ConfigurationException, ValueError) as error:
         raise KantataMisconfigured(f"{name}: {str(error).strip().splitlines()[0]}") from None

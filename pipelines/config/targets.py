@@ -19,7 +19,7 @@ from warehouse.postgres_url import check_postgres_url, postgres_parameters
 from warehouse.target import Target
 
 from .declared import DEFAULTS
-from .settings import setting
+from .settings import setting, shown_name
 from .time_zones import check_time_zone
 
 LOADER_FILE = DEFAULTS["destination.duckdb.credentials"]
@@ -33,6 +33,8 @@ _DUCKDB = {
 }
 _POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 # A DuckDB file whose stem is the name of a schema makes kantata_marts.x ambiguous.
+_STAGING_NAME = "staging_dataset_name_layout"
+_NOT_STAGING = ("kantata", "kantata_marts", "kantata_stg", "kantata_ledger")
 _SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
 
 
@@ -66,7 +68,8 @@ def configured_destination() -> str:
     destination = setting("warehouse.destination")
     if destination not in ("duckdb", "postgres"):
         raise WarehouseMisconfigured(
-            f"[warehouse] destination is {destination!r}; write it as duckdb or postgres"
+            f"{shown_name('warehouse.destination')} is {destination!r}; write it as duckdb or "
+            "postgres"
         )
     return destination
 
@@ -85,6 +88,27 @@ def check_warehouse_settings() -> None:
         check_ledger_url(url)
     if url := setting("warehouse.reader_credentials"):
         check_postgres_url(url, "WAREHOUSE__READER_CREDENTIALS")
+    for destination in ("duckdb", "postgres"):
+        _check_staging_dataset(destination)
+
+
+def _check_staging_dataset(destination: str) -> None:
+    """Refuse a staging dataset of dlt that is one of the warehouse's schemas: it would be emptied.
+
+    Raises:
+        WarehouseMisconfigured: If it is.
+    """
+    for section in (f"destination.{destination}", "destination"):
+        layout: object = dlt.config.get(f"{section}.{_STAGING_NAME}")
+        # As dlt does: a name becomes an identifier.
+        dataset = re.sub(r"\W+", "_", str(layout).replace("%s", "kantata").strip()).lower()
+        if layout is not None and dataset in _NOT_STAGING:
+            variable = f"{section}.{_STAGING_NAME}".upper().replace(".", "__")
+            name = variable if variable in os.environ else f"[{section}] {_STAGING_NAME}"
+            raise WarehouseMisconfigured(
+                f"{name} is {layout!r}, so dlt would use the schema {dataset} of the warehouse for "
+                "staging. Remove it, or write another name, such as %s_staging"
+            )
 
 
 def _timezone() -> str:
@@ -100,6 +124,24 @@ def _published_file() -> Path:
             f"WAREHOUSE__PUBLISH_TO is empty: set it to a file, or unset it for {PUBLISHED_FILE}"
         )
     return _path(published, "WAREHOUSE__PUBLISH_TO")
+
+
+def ledger_in_effect() -> str:
+    """Return the URL of the ledger, or where it is if LEDGER__URL is not set.
+
+    Raises:
+        WarehouseMisconfigured: If the settings do not say where it is.
+    """
+    if url := setting("ledger.url"):
+        return url
+    if configured_destination() == "postgres":
+        return "the schema kantata_ledger in the Postgres warehouse"
+    return _ledger_beside(_duckdb_file(setting("destination.duckdb.credentials")))
+
+
+def _ledger_beside(loader: Path) -> str:
+    """Return the URL of a DuckDB target's ledger if LEDGER__URL is not set."""
+    return f"sqlite:///{loader.parent / 'ledger.sqlite'}"
 
 
 def duckdb_target(loader: Path, published: Path) -> Target:
@@ -124,7 +166,7 @@ def duckdb_target(loader: Path, published: Path) -> Target:
     return Target(
         destination=dlt.destinations.duckdb(credentials),
         name="duckdb",
-        find_ledger=partial(_ledger_url, f"sqlite:///{loader.parent / 'ledger.sqlite'}"),
+        find_ledger=partial(_ledger_url, _ledger_beside(loader)),
         folder=loader.parent,
         stem=loader.stem,
         loader=loader,
@@ -136,7 +178,9 @@ def _memory_limit() -> str:
     """Return the memory limit of the DuckDB target, checked."""
     limit = setting("warehouse.memory_limit")
     if not re.fullmatch(r"[1-9][0-9]{0,5} ?[MG]B", limit):
-        raise WarehouseMisconfigured(f"[warehouse] memory_limit is {limit!r}; write it as 512MB")
+        raise WarehouseMisconfigured(
+            f"{shown_name('warehouse.memory_limit')} is {limit!r}; write it as 512MB"
+        )
     return limit
 
 
@@ -211,7 +255,8 @@ def _duckdb_file(credentials: str) -> Path:
     path = credentials.removeprefix("duckdb:///").partition("?")[0]
     if not path or path == ":memory:" or "://" in path:
         raise WarehouseMisconfigured(
-            f"[destination.duckdb] credentials is {credentials!r}; write the path of a file"
+            f"{shown_name('destination.duckdb.credentials')} is {credentials!r}; write the path of "
+            "a file"
         )
     return _path(path, "DESTINATION__DUCKDB__CREDENTIALS")
 

@@ -13,6 +13,8 @@ import pendulum
 
 from warehouse.errors import WarehouseMisconfigured
 
+from .settings import shown_name
+
 _UTC = ("UTC", "Etc/UTC")
 _EXAMPLE = "Europe/Berlin or UTC"
 # The place with the rules of each name. Most are links of the time zone database. A fixed offset
@@ -61,7 +63,8 @@ def check_time_zone(name: str) -> str:
         else "no time zone has this name"
     )
     raise WarehouseMisconfigured(
-        f"[warehouse] reporting_timezone is {name!r}: {reason}. Write it as {_replacement(name)}."
+        f"{shown_name('warehouse.reporting_timezone')} is {name!r}: {reason}. Write it as "
+        f"{_replacement(name)}."
     )
 
 

@@ -14,7 +14,7 @@ from dlt.common.configuration.specs import known_sections
 
 from sources.kantata.errors import KantataMisconfigured
 
-from .declared import SECTIONS, SETTINGS
+from .declared import SECTIONS, SETTINGS, Setting
 from .providers import dlt_providers
 
 _OUR_VARIABLES = tuple(f"{section.upper().replace('.', '__')}__" for section in SECTIONS)
@@ -26,6 +26,13 @@ _ONE_UNDERSCORE = {
     if not setting.variable
 }
 _DLT_SECTIONS = frozenset(v for v in vars(known_sections).values() if isinstance(v, str))
+# At the top of a file, `path` or `url` may be meant for another program that reads it.
+_SECTION_OF = {
+    setting.key: setting.section
+    for setting in SETTINGS
+    if setting.section in SECTIONS and setting.key not in ("path", "url")
+}
+_NEAR = 0.65  # from which a name counts as a misspelled one
 _SAME_SECTION = 2  # edits, up to which a section's name is taken for a misspelled one of ours
 
 
@@ -42,13 +49,26 @@ def check_names() -> None:
 
 def _unknown_variables(environment: Iterable[str]) -> Iterator[str]:
     """Yield a line about each variable in our sections that is no setting."""
-    known = [*dict.fromkeys(n for s in SETTINGS for n in (s.environment, s.sectioned_variable))]
+    known = {name for s in SETTINGS for name in (s.environment, s.sectioned_variable)}
     for name in sorted(environment):
         is_ours = name.upper().startswith((*_OUR_VARIABLES, "KANTATA_"))
         if is_ours and name not in known and not _KUBERNETES.fullmatch(name):
-            yield f"{name} is not a setting: {_suggestion(name, known)}"
+            yield f"{name} is not a setting: {_suggested_variable(name.upper())}"
         elif name in _ONE_UNDERSCORE:
             yield f"{name} is not a setting: use {_ONE_UNDERSCORE[name]}, with two underscores"
+
+
+def _suggested_variable(name: str) -> str:
+    """Return the words that name the variable that may be meant by an unknown one, if any is."""
+    section, _, key = name.rpartition("__")
+    known = {
+        setting.environment: setting
+        for setting in SETTINGS
+        if not section
+        or setting.sectioned_variable.startswith(f"{section}__")
+        or ("_" in key and setting.key.upper() == key)  # in another section
+    }
+    return _suggestion(key, known)
 
 
 def _unknown_in_files() -> Iterator[str]:
@@ -64,11 +84,13 @@ def _unknown_in_files() -> Iterator[str]:
 
 def _unknown_in_file(content: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line about each misspelled setting or section in the content of a file."""
-    bare = [setting.key for setting in SETTINGS if setting.variable]
+    bare = {setting.key: setting for setting in SETTINGS if setting.variable}
     for name, value in content.items():
         if not isinstance(value, Mapping):
             if name.lower().startswith("kantata_") and name not in bare:
                 yield f"{name} is not a setting: {_suggestion(name, bare)}"
+            elif name in _SECTION_OF and name not in bare:
+                yield f"{name} is outside its section: write it under [{_SECTION_OF[name]}]"
         elif name.lower() == "kantata":
             yield f"[{name}] is not a section of settings: use [sources.kantata]"
         elif name == "sources":
@@ -85,8 +107,8 @@ def _unknown_sections(
     for name, content in sections.items():
         section = f"{prefix}{name}"
         if section in SECTIONS and isinstance(content, Mapping):
-            keys = [setting.key for setting in SETTINGS if setting.section == section]
-            for key in content.keys() - set(keys):
+            keys = {setting.key: setting for setting in SETTINGS if setting.section == section}
+            for key in sorted(content.keys() - keys.keys()):
                 yield f"[{section}] {key} is not a setting: {_suggestion(key, keys)}"
         elif name not in (*ours, *others):
             near = [known for known in ours if _distance(name, known) <= _SAME_SECTION]
@@ -94,12 +116,28 @@ def _unknown_sections(
                 yield f"[{section}] is not a section of settings: use [{prefix}{near[0]}]"
 
 
-def _suggestion(name: str, known: Sequence[str]) -> str:
-    """Return the words that name the known settings whose names are most like this one."""
-    ratios = {k: SequenceMatcher(None, name.lower(), k.lower()).ratio() for k in known}
-    best = max(ratios.values())
-    nearest = [k for k, ratio in ratios.items() if ratio > best - 0.05][:2]
+def _suggestion(name: str, known: Mapping[str, Setting]) -> str:
+    """Return the words that name the known settings whose names are like this one, if any is.
+
+    Args:
+        name: The name without its section.
+        known: Settings by the name that is suggested.
+    """
+    words = name.lower().removeprefix("kantata_").strip("_")
+    ratios = {shown: _likeness(words, setting) for shown, setting in known.items()}
+    best = max(ratios.values(), default=0)
+    if best < _NEAR:
+        return "remove it"
+    nearest = [shown for shown, ratio in ratios.items() if ratio > best - 0.05][:2]
     return f"use {' or '.join(nearest)}, or remove it"
+
+
+def _likeness(words: str, setting: Setting) -> float:
+    """Return how much a name is like that of a setting: 1 if equal, 0 if nothing is."""
+    key = setting.key.removeprefix("kantata_")
+    if set(words.split("_")) <= set(key.split("_")):  # a part of it, such as `webhook`
+        return 0.9 if words != key else 1.0
+    return SequenceMatcher(None, words, key).ratio()
 
 
 def _distance(first: str, second: str) -> int:

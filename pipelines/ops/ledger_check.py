@@ -11,6 +11,7 @@ from warehouse.ledger.recovery import LostLedger, ensure_complete
 from warehouse.ledger.verification import ledger_problems
 from warehouse.reader import open_reader
 from warehouse.target import Target
+from warehouse.words import counted
 
 _LOST = "it is missing or empty, but its copy in the warehouse is not: the next command restores it"
 
@@ -32,7 +33,7 @@ def check_ledger(target: Target) -> tuple[str, int]:
         return str(error), error.exit_code
     if problems:
         return f"it was altered: {'; '.join(problems)}", ExitCode.FAILED
-    return f"its {events:,} events are as they were recorded", ExitCode.DONE
+    return f"{counted(events, 'event')}: all are as they were recorded", ExitCode.DONE
 
 
 def _last_copied_event(target: Target) -> CopiedEvent | None:

@@ -34,6 +34,7 @@ from warehouse.raw import export, proof, runs
 from warehouse.raw.summary import run_ids
 from warehouse.reader import check_exists
 from warehouse.target import Target
+from warehouse.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +158,8 @@ def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
     if events_there[: len(retired_events)] != retired_events:
         raise WarehouseMisconfigured(
             f"an earlier move, to another database, renamed the ledger {file} to {retired}, and "
-            f"its {len(retired_events):,} events are not in this Postgres. To move it here: "
-            f"mv '{retired}' '{file}'. To move without it: remove it from this folder"
+            f"what it holds, {counted(len(retired_events), 'event')}, is not in this Postgres. To "
+            f"move it here: mv '{retired}' '{file}'. To move without it: remove it from this folder"
         )
 
 

@@ -38,6 +38,7 @@ from warehouse.raw.account_binding import read_origin
 from warehouse.raw.summary import count_milestones
 from warehouse.reader import open_reader
 from warehouse.target import Target
+from warehouse.words import counted
 
 from .check_result import CheckResult
 from .file_rights import file_rights
@@ -186,7 +187,7 @@ def _warehouse(target: Target) -> CheckResult:
     except WarehouseError as error:
         return CheckResult("warehouse", str(error), error.exit_code)
     place = target.loader or f"Postgres ({target.address or 'configured in parts'})"
-    return CheckResult("warehouse", f"{place} has {count:,} milestones")
+    return CheckResult("warehouse", f"{place} has {counted(count, 'milestone')}")
 
 
 def _time_zone(target: Target) -> CheckResult:

@@ -10,6 +10,8 @@ from dlt.common.configuration.providers.provider import ConfigProvider
 
 from pipelines.config.declared import SETTINGS, Setting
 from pipelines.config.providers import dlt_providers
+from pipelines.config.targets import ledger_in_effect
+from warehouse.errors import WarehouseMisconfigured
 
 _MASK = "[secret]"
 _PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)('(\\.|[^'])*'|[^&\s]+)", re.IGNORECASE)
@@ -40,10 +42,20 @@ def _in_effect(setting: Setting) -> EffectiveSetting:
     """Return one setting with its value in effect."""
     value, origin = _configured(setting)
     if value is None:
-        value, origin = setting.default or None, "default"
+        value, origin = _default(setting), "default"
     return EffectiveSetting(
         name=setting.environment, value=value and _masked(setting, value), origin=origin
     )
+
+
+def _default(setting: Setting) -> str | None:
+    """Return the value of a setting that is not set: for the ledger, that of other settings."""
+    if setting.name != "ledger.url":
+        return setting.default or None
+    try:
+        return ledger_in_effect()
+    except WarehouseMisconfigured:  # another command says so
+        return None
 
 
 def _configured(setting: Setting) -> tuple[str | None, str]:

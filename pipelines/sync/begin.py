@@ -28,6 +28,7 @@ from warehouse.raw.runs import Run, RunHistory
 from warehouse.raw.summary import live_milestones_by_project
 from warehouse.reader import check_exists
 from warehouse.target import Target
+from warehouse.words import counted
 
 from .loader import reset_pipeline
 from .options import SyncOptions
@@ -121,8 +122,8 @@ def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now
         ensure_not_older(database, lock.target)
         for project, count in _deletions(database, options.deleted_projects).items():
             observer.note(
-                f"project {project}: its {count} milestones will be marked as deleted, if it can "
-                "no longer be read"
+                f"project {project}: its {counted(count, 'milestone')} will be marked as deleted, "
+                "if it can no longer be read"
             )
         runs.end_killed_runs(database)
         history = runs.run_history(database)

@@ -24,16 +24,14 @@ from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
 from sources.kantata.loaded_state import LoadedState
 from warehouse.account import AccountBinding
 from warehouse.database import connect
-from warehouse.errors import (
-    WarehouseError,
-    WarehouseUnproven,
-)
+from warehouse.errors import AnotherAccount, WarehouseError, WarehouseUnproven
 from warehouse.models import build
 from warehouse.models.calendar import local_day
 from warehouse.raw import minor_units, proof, runs, summary
 from warehouse.raw.account_binding import Origin, bind_account
 from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
+from warehouse.words import counted
 
 from .account import CheckedAccount, check_account
 from .begin import SyncJob, begin_sync
@@ -71,7 +69,7 @@ class SyncResult:
         """Return what requires action after a sync, a line each."""
         lines = [*self.run.warnings, *map(str, self.rejected[:_MAX_REJECTS])]
         if (more := len(self.rejected) - _MAX_REJECTS) > 0:
-            lines.append(f"{more} more records are rejected: see kantata.rejected_records")
+            lines.append(f"{counted(more, 'more rejected record')}: see kantata.rejected_records")
         return lines
 
 
@@ -158,7 +156,10 @@ def _extract_request(
 
 @contextmanager
 def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
-    """Finish the run's row in ``sync_runs``, however the sync ends."""
+    """Finish the run's row in ``sync_runs``, however the sync ends.
+
+    If another account is connected, the row is removed: the run is none of this warehouse.
+    """
     began = time.monotonic()
     try:
         yield
@@ -166,7 +167,10 @@ def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterat
         cause = root_cause(error)
         run.status, run.error = _status(cause), mask_secrets(str(cause))
         with suppress(WarehouseError):  # the first error is the one to report
-            _end_run(pipeline, run, began, now)
+            if isinstance(cause, AnotherAccount):
+                _remove_run(pipeline, run)
+            else:
+                _end_run(pipeline, run, began, now)
         raise
     finally:
         remove_trace(pipeline)
@@ -180,6 +184,12 @@ def _end_run(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
     run.duration_seconds = round(time.monotonic() - began, 3)
     with connect(pipeline.destination) as database:
         runs.update_run(database, run)
+
+
+def _remove_run(pipeline: dlt.Pipeline, run: Run) -> None:
+    """Remove the run's row of a sync that did nothing to this warehouse."""
+    with connect(pipeline.destination) as database:
+        runs.remove_run(database, run)
 
 
 def _status(cause: BaseException) -> RunStatus:
@@ -284,8 +294,9 @@ def _fill_run(run: Run, report: Report, history: RunHistory) -> None:
 def _access_lost_warnings(lost: Mapping[str | None, int]) -> list[str]:
     """Return a sync's warning for each project that can no longer be read, with what to do."""
     return [
-        f"access lost: the token can no longer read project {project}, so its {count} milestones "
-        "keep their last values. Give the token's user access again, or, if the project was "
+        f"access lost: the token can no longer read project {project}, so its "
+        f"{counted(count, 'milestone')} {'keeps its' if count == 1 else 'keep their'} last values. "
+        "Give the token's user access again, or, if the project was "
         f"deleted, mark them as deleted: milestones sync --allow-deletes {quote(project or '')}"
         for project, count in lost.items()
     ]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Change, Status
+from warehouse.ledger.find import find_change
 from warehouse.ledger.trust import is_same_person
 
 from .milestone import differences, expected_image
@@ -51,7 +52,7 @@ def settle_by_hand(session: PushSession, finding: Finding) -> None:
         WarehouseError: If the ledger cannot be used or belongs to another account.
     """
     session.open()
-    change = session.ledger.change(finding.change_id)
+    change = find_change(session.ledger, finding.change_id)
     _check_allowed(change, finding)
     if why := session.why_too_early(change):
         raise ChangeRefused(f"change {change.change_id} cannot be settled yet: {why}")

@@ -57,6 +57,8 @@ class PushSession:
         self.reader = reader
         self.account: AccountBinding | None = None
         self.units: Units = {}
+        #: Finished changes that somebody altered in the ledger, a line each.
+        self.altered: list[str] = []
         self.result = PushResult()
         self._reconcile_after = reconcile_after
         self._origin = origin
@@ -72,7 +74,7 @@ class PushSession:
             WarehouseMisconfigured: If the ledger or the warehouse belongs to another account.
             LedgerDamaged: If somebody altered the ledger's events.
         """
-        check_ledger(self.ledger)
+        self.altered = check_ledger(self.ledger)
         binding = self._origin.binding if self._origin else None
         self.account = account = connected_account(self.reader, binding)
         bound = check_ledger_account(self.ledger, account, bind=False)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from warehouse.ledger.change import Action, Change, Status
 
 from .push_session import ACTOR, CHANGES_PER_READ, PushSession, chunks
-from .resend import resends_after
+from .resend import corrected_look, look_at, resends_after
 from .result import PushResult
 from .settlement import Settlement, settle
 from .verify import verify
@@ -80,7 +80,9 @@ class Reconciler:
             f"it was sent at {change.sent_at:%Y-%m-%d %H:%M:%S} UTC by a clock that was ahead of "
             "Kantata's: reconcile_after counts from now on"
         )
-        return self._session.ledger.correct_sent_at(change, now, who=ACTOR, what=why)
+        return self._session.ledger.correct_sent_at(
+            change, now, who=ACTOR, what=why, looked_at=corrected_look(change, now)
+        )
 
     def _settle_all(self, changes: list[Change]) -> None:
         """Reconcile some changes: finish each by what is read back, or defer it."""
@@ -99,7 +101,10 @@ class Reconciler:
         if why := self._session.why_not_again(change):
             if change.looked_at is None:
                 self._session.ledger.record_look(
-                    change, self._session.now(), who=ACTOR, what=f"{settlement.why} so far"
+                    change,
+                    look_at(change, self._session.now()),
+                    who=ACTOR,
+                    what=f"{settlement.why} so far",
                 )
             self._session.defer(change, why)
         else:

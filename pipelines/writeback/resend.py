@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from warehouse.ledger.change import Change
 
 MAX_RESENDS = 1
+# A look at the very moment of sending would count as throttled.
+_APART = timedelta(microseconds=1)
 
 
 def why_not_again(change: Change, now: datetime, wait: timedelta) -> str:
@@ -42,5 +44,24 @@ def throttled_at(change: Change) -> str | None:
 
 def resends_after(change: Change) -> int:
     """Return the number of resends of a create that is now sent again."""
-    was_throttled = change.looked_at is not None and change.looked_at == change.sent_at
-    return change.resends + (0 if was_throttled else 1)
+    return change.resends + (0 if _was_throttled(change) else 1)
+
+
+def look_at(change: Change, now: datetime) -> datetime:
+    """Return the ``looked_at`` of a create that was looked for now and not found."""
+    return now + _APART if now == change.sent_at else now
+
+
+def corrected_look(change: Change, now: datetime) -> datetime | None:
+    """Return the ``looked_at`` of a create whose ``sent_at`` is corrected to now.
+
+    A create that was throttled stays so, and no other becomes so. No look is in the future.
+    """
+    if change.looked_at is None or _was_throttled(change):
+        return change.looked_at and now
+    return change.looked_at if change.looked_at < now else now + _APART
+
+
+def _was_throttled(change: Change) -> bool:
+    """Return whether a create was throttled when it was last sent: see ``throttled_at``."""
+    return change.looked_at is not None and change.looked_at == change.sent_at

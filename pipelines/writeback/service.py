@@ -99,6 +99,7 @@ def push_changes(
         ):
             session = _session(ledger, reader, settings, origin)
             push(session, writer, settings.max_changes)
+        _report_altered(session, observer)
         warehouse = nullcontext(lock) if lock else locked(target, wait, observer.note)
         sync_back(session, kantata=kantata, warehouse=warehouse, observer=observer, now=now)
     return session.result
@@ -142,8 +143,15 @@ def reconcile_changes(
                 reconcile(session)
             else:
                 settle_by_hand(session, finding)
+        _report_altered(session, observer)
         sync_back(session, kantata=kantata, warehouse=locked(target), observer=observer, now=now)
     return session.result
+
+
+def _report_altered(session: PushSession, observer: RunObserver) -> None:
+    """Report what the write-back found altered in the ledger, but does not send."""
+    for line in session.altered:
+        observer.note(f"the ledger was altered: {line}. See all: milestones audit --verify")
 
 
 def _check_enabled(settings: PushSettings) -> None:

@@ -74,7 +74,7 @@ _WRONG = {
     "a shorter name": ({"ACCESS_TOKEN": "someone-elses"}, 2, "no token"),
     "no such host": ({"KANTATA_API_URL": "https://kantata.invalid/api/v1"}, 75, "resolve"),
     "http elsewhere": ({"KANTATA_API_URL": "http://192.0.2.1/api/v1"}, 2, "Use https"),
-    "not a number": ({"SOURCES__KANTATA__REQUESTS_IN_FLIGHT": "x"}, 2, "requests_in_flight"),
+    "not a number": ({"SOURCES__KANTATA__REQUESTS_IN_FLIGHT": "x"}, 2, "REQUESTS_IN_FLIGHT is"),
     "no database": ({"DESTINATION__DUCKDB__CREDENTIALS": ":memory:"}, 2, "path of a file"),
     "dataset's name": ({"DESTINATION__DUCKDB__CREDENTIALS": "kantata.duckdb"}, 2, "another file"),
     "same file": ({"WAREHOUSE__PUBLISH_TO": ".milestones/loader.duckdb"}, 2, "another file"),
@@ -327,7 +327,7 @@ def test_invalid_addresses(url: str) -> None:
     """An invalid address in any setting is a configuration error."""
     for name, setting in {
         "KANTATA_API_URL": "kantata_api_url",
-        "ALERTS__WEBHOOK_URL": "[alerts] webhook_url",
+        "ALERTS__WEBHOOK_URL": "ALERTS__WEBHOOK_URL",
     }.items():
         result = milestones("run", **{"KANTATA_ACCESS_TOKEN": "abcdefgh", name: url})
         assert result.returncode == 2, result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import duckdb
@@ -54,6 +55,39 @@ def test_a_wrong_setting_is_refused_by_every_command(name: str, value: str, mess
         assert (code, message in error) == (2, True), error
         assert name in error or name.rpartition("__")[2].lower() in error
     assert not Path(".milestones").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SOURCES__KANTATA__PAGE", "1", "SOURCES__KANTATA__PAGE is not a setting: remove it"),
+        ("PUSH__LIMIT", "1", "PUSH__LIMIT is not a setting: remove it"),
+        ("WAREHOUSE__SCAN_EVERY", "1h", "use SOURCES__KANTATA__SCAN_EVERY, or remove it"),
+        ("SOURCES__KANTATA__TOKEN", "x", "use KANTATA_ACCESS_TOKEN, or remove it"),
+        ("PUSH__ENABLED", "maybe", "PUSH__ENABLED is 'maybe'"),
+        ("SOURCES__KANTATA__REQUESTS_IN_FLIGHT", "x", "REQUESTS_IN_FLIGHT is 'x': write a number"),
+        ("DESTINATION__DUCKDB__STAGING_DATASET_NAME_LAYOUT", "kantata", "the schema kantata of"),
+        ("DESTINATION__POSTGRES__STAGING_DATASET_NAME_LAYOUT", "%s-STG", "the schema kantata_stg "),
+        ("DESTINATION__STAGING_DATASET_NAME_LAYOUT", "%s_marts", "the schema kantata_marts of"),
+    ],
+)
+def test_the_message_names_what_was_written(name: str, value: str, message: str) -> None:
+    """A message names the variable that was set, and only settings that it may stand for."""
+    code, _, error = milestones("changes", **{name: value})
+    assert (code, message in error, name in error) == (2, True, True), error
+
+
+def test_a_setting_outside_its_section() -> None:
+    """It would have no effect, so it is refused; `credentials` may be meant for others."""
+    Path(".dlt").mkdir()
+    Path(".dlt/config.toml").write_text('credentials = "x"\npath = "x"\nenabled = true\n')
+    code, _, error = milestones("changes")
+    assert (code, "enabled is outside its section: write it under [push]" in error) == (2, True)
+    assert "credentials" not in error
+    assert "path" not in error
+    Path(".dlt/config.toml").write_text('credentials = "x"\n[push]\nenabled = "maybe"\n')
+    code, _, error = milestones("changes")
+    assert (code, "[push] enabled is 'maybe'" in error) == (2, True), error
 
 
 def test_wrong_names_in_files() -> None:
@@ -132,6 +166,11 @@ def test_config_shows_settings_and_hides_secrets() -> None:
     }  # fmt: skip
     assert shown["KANTATA_ACCESS_TOKEN"]["origin"] == "environment"
     assert shown["WAREHOUSE__DESTINATION"]["origin"] == "default"
+    output_without, ledger = milestones("config")[1], "LEDGER__URL +sqlite:///.milestones/ledger"
+    assert re.search(ledger, output_without)
+    assert re.search("KANTATA_WRITE_TOKEN +not set\n", output_without)
+    on_postgres = milestones("config", WAREHOUSE__DESTINATION="postgres")[1]
+    assert "the schema kantata_ledger in the Postgres warehouse  (default)" in on_postgres
     assert shown["LEDGER__URL"]["value"] == "postgresql://ann:[secret]@db/x"
     text = milestones("config", **environment)[1]
     for printed in (output, text):

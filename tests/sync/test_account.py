@@ -20,6 +20,8 @@ from warehouse.ledger.connection import connect_ledger
 BINDINGS = "select address, account_id from kantata.account_bindings order by bound_at"
 FIGURES = "select count(*), sum(amount_in_cents), count(deleted_at) from kantata.billing_milestones"
 
+RUNS = "select run_id, status, error from kantata.sync_runs order by run_id"
+
 
 @pytest.fixture
 def first() -> Iterator[Sandbox]:
@@ -42,7 +44,7 @@ def _show_id(sandbox: Sandbox, account_id: int | None) -> None:
 
 def _assert_refused(job: Job, other: Sandbox, filled_from: str) -> None:
     """A sync of another account fails before it reads anything but the user, and loads nothing."""
-    figures, bindings = job.rows(FIGURES), job.rows(BINDINGS)
+    figures, bindings, runs = job.rows(FIGURES), job.rows(BINDINGS), job.rows(RUNS)
     other.requests.clear()
     with pytest.raises(WarehouseMisconfigured, match=f"filled from .*{filled_from}.* connected"):
         job.sync(other)
@@ -50,6 +52,7 @@ def _assert_refused(job: Job, other: Sandbox, filled_from: str) -> None:
         "/users/me", "/billing_milestones",
     }  # fmt: skip
     assert (job.rows(FIGURES), job.rows(BINDINGS)) == (figures, bindings)
+    assert job.rows(RUNS) == runs  # it is no run of this warehouse
 
 
 def test_another_account_is_refused(job: Job, first: Sandbox, second: Sandbox) -> None:

@@ -13,13 +13,16 @@ import pytest
 import typer
 
 from pipelines.cli.errors import handle_errors
+from pipelines.config.targets import duckdb_target
 from pipelines.ops.file_rights import file_rights
 from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
 from tests.support.processes import run_milestones
+from warehouse.alert_state import AlertState, read_file, write_file
 from warehouse.errors import WarehouseUnwritable
 from warehouse.ledger.connection import connect_ledger
+from warehouse.moved import Move, mark_as_moved
 from warehouse.publish import publish
 
 ANOTHER_USER = 4711
@@ -130,3 +133,24 @@ def test_a_link_of_another_user_gets_no_traceback(capsys: pytest.CaptureFixture[
         raise RuntimeError("a bug")
     assert "RuntimeError: a bug (details are not saved: " in capsys.readouterr().err
     assert Path("mine").read_text() == "mine"
+
+
+def test_a_link_in_place_of_a_new_file_is_not_followed(tmp_path: Path) -> None:
+    """What the link leads to keeps its content, and the file is written all the same."""
+    target = duckdb_target(tmp_path / "loader.duckdb", tmp_path / "published.duckdb")
+    moved = [tmp_path / "loader.moved.json", tmp_path / "published.duckdb.moved.json"]
+    state = tmp_path / "state.json"
+    others = tmp_path / "precious"
+    others.write_text("precious")
+    for file in (*moved, state):
+        for name in (f"{file.name}.new", f"{file.stem}.new"):
+            file.with_name(name).unlink(missing_ok=True)
+            file.with_name(name).symlink_to(others)
+    mark_as_moved(
+        target,
+        Move(moved_to="db", moved_at="2027", is_complete=True, retired_ledger=None, ledger=None),
+    )
+    write_file(state, AlertState(condition="failed"))
+    assert others.read_text() == "precious"
+    assert read_file(state).condition == "failed"
+    assert all("moved_to" in file.read_text() and not file.is_symlink() for file in moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
 from tests.support.job import Job
 from warehouse.errors import WarehouseDamaged, WarehouseError, WarehouseMisconfigured
+from warehouse.locks import file_lock
 from warehouse.reader import open_reader
 
 HISTORY = (
@@ -91,6 +93,34 @@ def test_a_damaged_loader_is_restored(sandbox: Sandbox, synced: Job) -> None:
     restore(synced.target, "published", "damaged", utc_now)
     assert synced.sync(sandbox, full=False).exit_code == 0
     assert synced.rows(HISTORY) == before
+
+
+def test_an_empty_loader_beside_a_published_file(synced: Job) -> None:
+    """Readers use the published file, as if the other one did not exist."""
+    before = synced.rows(HISTORY)
+    LOADER.write_bytes(b"")
+    with open_reader(synced.target) as reader:
+        assert (reader.source, reader.rows(HISTORY)) == (str(PUBLISHED), before)
+
+
+def test_two_damaged_files_do_not_advise_each_other(synced: Job) -> None:
+    """The messages name what remains: a backup, or to read the account again."""
+    whole = LOADER.read_bytes()
+    for file in (LOADER, PUBLISHED):
+        os.truncate(file, 200_000)
+    remains = "restore --from FILE .* remove both files and run `milestones sync`"
+    damaged = pytest.raises(WarehouseDamaged, match=f"loader.duckdb is damaged, too. .*{remains}")
+    with damaged, open_reader(synced.target):
+        pass
+    with pytest.raises(WarehouseError, match=f"cannot restore milestones.duckdb: .*{remains}"):
+        restore(synced.target, "published", "damaged", utc_now)
+    LOADER.unlink()
+    with pytest.raises(WarehouseDamaged, match=remains), open_reader(synced.target):
+        pass
+    LOADER.write_bytes(whole)
+    damaged = pytest.raises(WarehouseDamaged, match=r"is damaged: .*The next sync replaces it$")
+    with file_lock(synced.target.lock), damaged, open_reader(synced.target):
+        pass
 
 
 def test_an_older_loader_is_refused(sandbox: Sandbox, synced: Job) -> None:

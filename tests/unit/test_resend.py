@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.writeback.resend import resends_after, throttled_at, why_not_again
+from pipelines.writeback.resend import (
+    corrected_look,
+    look_at,
+    resends_after,
+    throttled_at,
+    why_not_again,
+)
 from warehouse.ledger.change import Action, Change, Status
 
 NOW = datetime(2027, 1, 2, 12, tzinfo=UTC)
@@ -107,3 +114,31 @@ def test_a_throttled_create_counts_as_looked_for() -> None:
     never = Change(**vars(create()) | {"sent_at": None})
     assert throttled_at(never) is None
     assert resends_after(never) == 1
+
+
+CORRECTED = {
+    "a throttled create stays throttled": (create(looked_at=NOW + WAIT, sent_at=NOW + WAIT), 0),
+    "a look before the correction does not make it throttled": (create(looked_at=NOW - WAIT), 1),
+    "a look at the time of the correction does not, either": (create(looked_at=NOW), 1),
+    "a look of the future does not, either": (create(looked_at=NOW + WAIT), 1),
+    "a create that nobody looked for": (create(), 1),
+}
+
+
+@pytest.mark.parametrize(("change", "resends"), CORRECTED.values(), ids=CORRECTED)
+def test_a_corrected_clock_changes_no_count(change: Change, resends: int) -> None:
+    """A create that was throttled stays so, no other becomes so, and none waits for the future."""
+    corrected = replace(change, sent_at=NOW, looked_at=corrected_look(change, NOW))
+    assert resends_after(corrected) == resends_after(change) == resends
+    assert (corrected.looked_at is None) == (change.looked_at is None)
+    assert corrected.looked_at is None or corrected.looked_at < NOW + SECOND
+
+
+def test_a_look_at_the_time_of_sending_is_no_throttling() -> None:
+    """Without a wait, both can have the same time."""
+    change = create(sent_at=NOW)
+    just_after = NOW + timedelta(microseconds=1)
+    assert resends_after(replace(change, looked_at=look_at(change, NOW))) == 1
+    assert look_at(change, NOW) == just_after
+    assert corrected_look(create(looked_at=NOW + WAIT), NOW) == just_after
+    assert look_at(change, NOW + SECOND) == NOW + SECOND

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
 
 import pytest
 import requests
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3 import HTTPConnectionPool
+from urllib3.exceptions import (
+    MaxRetryError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
 
 from sources.kantata import errors
 from sources.kantata.api.responses import (
     ReadResponse,
     created_id,
+    read_without_response,
     response_date,
     retry_after,
     write_result,
@@ -149,6 +157,27 @@ def test_writes_without_an_answer(
 ) -> None:
     """Only without a connection it is certain that nothing was sent."""
     assert type(write_without_response(error)) is kind
+
+
+ABORTED, BROKEN = "Connection aborted.", "Connection broken: IncompleteRead(3 bytes read)"
+CAUSES = {
+    "closed": (ProtocolError(ABORTED, RemoteDisconnected("closed")), "Connection aborted: closed"),
+    "reset": (
+        ProtocolError(ABORTED, ConnectionResetError(104, "reset by peer")),
+        "Connection aborted: reset by peer",
+    ),
+    "garbage": (ProtocolError(ABORTED, BadStatusLine("x\r\n")), "Connection aborted: x"),
+    "cut": (ProtocolError(BROKEN, IncompleteRead(b"abc")), "Connection broken: 3 bytes read"),
+    "slow": (ReadTimeoutError(HTTPConnectionPool("h"), "/", "late"), "late"),
+}
+
+
+@pytest.mark.parametrize(("cause", "words"), CAUSES.values(), ids=CAUSES)
+def test_why_no_answer_came(cause: Exception, words: str) -> None:
+    """It is said in words, not as Python shows its errors."""
+    error = requests.ConnectionError(cause)
+    assert str(write_without_response(error)) == f"it was sent, but no answer came: {words}"
+    assert f"no answer from {URL}: {words}. Check" in str(read_without_response(error, URL))
 
 
 def test_headers() -> None:

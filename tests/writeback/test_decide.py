@@ -210,7 +210,9 @@ def test_changes_without_a_warehouse(office: Office) -> None:
     with duckdb.connect(str(loader)):
         pass
     code, said = _run("changes")
-    assert (code, "→ 5 minor units" in said) == (0, True), said
+    assert (code, "minor units of USD: " in said, "→ 5, net effect" in said) == (0, True, True), (
+        said
+    )
     code, said = _run("propose", "delete", id_, "--reason", "r")
     assert (code, "milestones sync" in said) == (1, True), said
     loader.write_bytes(b"")

@@ -223,7 +223,29 @@ def test_an_altered_row_is_not_sent(office: Office, how: str) -> None:
     assert change["status"] == "conflict"
     assert "without an event" in change["outcome"] or "after it was proposed" in change["outcome"]
     assert office.run("audit", "--verify")[0] == 1  # for good; check names only what is open
-    assert "are as they were recorded" in office.run("check")[1]
+    assert "all are as they were recorded" in office.run("check")[1]
+
+
+@pytest.mark.long_on_postgres
+def test_an_approval_by_hand_shows_in_the_list(office: Office) -> None:
+    """Whoever looks at the changes sees that a push will not send one, and why."""
+    _propose(office, office.free()[0])
+    assert "push will refuse it" not in office.run("changes")[1]
+    _alter(office.job, ALTERED["approved by hand"])
+    (change,) = office.json("changes")
+    for words in (["changes"], ["show", change["change_id"]]):
+        assert "push will refuse it: its status was set to approved" in office.run(*words)[1]
+
+
+@pytest.mark.long_on_postgres
+def test_a_push_names_altered_finished_changes(office: Office) -> None:
+    """Nothing of them is sent, so the push goes on; it says how to see all."""
+    change_id = _propose(office, office.free()[0])
+    assert office.run("reject", change_id, "--reason", "no", "--as", "bob")[0] == 0
+    assert "was altered" not in office.run("push")[1]
+    _alter(office.job, "update changes set reason = 'other'")
+    code, said = office.run("push")
+    assert (code, f"the ledger was altered: change {change_id}: it was" in said) == (0, True), said
 
 
 def test_altered_events_stop_a_push(office: Office) -> None:

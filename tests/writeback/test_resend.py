@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from pipelines.writeback.resend import throttled_at
 from sources.kantata_sandbox import Fault
 from tests.support.office import Office
 from tests.support.writing_desk import Desk
@@ -87,6 +90,21 @@ def test_a_create_that_was_only_throttled_is_sent_again(file_desk: Desk) -> None
     for sent in (1, 2, 3):
         assert _push(desk, change, WAIT + 1) == (Status.UNKNOWN, sent)
     assert _push(desk, change, WAIT + 1) == (Status.APPLIED, 4)
+
+
+def test_a_throttled_create_that_a_wrong_clock_dates(file_desk: Desk) -> None:
+    """It waits as usual once the time is corrected, and its throttling still does not count."""
+    desk = file_desk
+    change = desk.approved(desk.draft(Action.CREATE))
+    ahead = desk.now + timedelta(days=3)
+    with desk.ledger() as ledger:
+        sent = ledger.mark_sending(change, who="a wrong clock", what="sending", at=ahead)
+        ledger.transition(
+            sent, Status.UNKNOWN, who="a wrong clock", what="429", looked_at=throttled_at(sent)
+        )
+    assert _push(desk, change) == (Status.UNKNOWN, 0)
+    assert _push(desk, change, WAIT + 1) == (Status.APPLIED, 1)
+    assert desk.change(change).resends == 0
 
 
 def test_three_throttled_creates_end_a_push(file_desk: Desk) -> None:

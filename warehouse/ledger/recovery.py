@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from warehouse.account import AccountBinding
 from warehouse.errors import LedgerDamaged
+from warehouse.words import counted
 
 from . import schema
 from .account_binding import bind_account, bound_account
@@ -123,13 +124,15 @@ def mark_as_unknown(ledger: Ledger) -> None:
         if change.status is Status.APPLYING:
             ledger.transition(change, Status.UNKNOWN, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
         else:
-            ledger.correct_sent_at(change, now, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
+            ledger.correct_sent_at(
+                change, now, who=ACTOR, what=_MAY_HAVE_BEEN_SENT, looked_at=change.looked_at
+            )
 
 
 def describe(changes: Sequence[Change], events: Sequence[CopiedEvent]) -> str:
     """Return how much a recovery restores, for people."""
     last = events[-1].event
     return (
-        f"{len(changes):,} changes and {len(events):,} events, the last of "
+        f"{counted(len(changes), 'change')} and {counted(len(events), 'event')}, the last of "
         f"{last.at:%Y-%m-%d %H:%M:%S} UTC"
     )

@@ -258,13 +258,32 @@ class Ledger:
                 seen_updated_at=seen_updated_at,
             )  # fmt: skip
 
-    def correct_sent_at(self, change: Change, at: datetime, *, who: str, what: str) -> Change:
+    def correct_sent_at(
+        self,
+        change: Change,
+        at: datetime,
+        *,
+        who: str,
+        what: str,
+        looked_at: datetime | None,
+    ) -> Change:
         """Correct in the ledger when an unknown change was sent, if that time cannot be true.
+
+        Args:
+            change: The change as it was read.
+            at: When it was sent.
+            who: The program that corrects it.
+            what: Why, in words.
+            looked_at: When it was first looked for; None if it was not.
 
         Raises:
             ChangeRefused: If its status is no longer unknown.
         """
-        self._update_unknown(change, {"sent_at": at.isoformat()}, who=who, what=what)
+        values = {
+            "sent_at": at.isoformat(),
+            "looked_at": looked_at.isoformat() if looked_at else None,
+        }
+        self._update_unknown(change, values, who=who, what=what)
         return self.change(change.change_id)
 
     def _update_unknown(

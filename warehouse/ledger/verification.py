@@ -7,26 +7,31 @@ from collections.abc import Sequence
 from warehouse.errors import LedgerDamaged
 
 from .chain import RecordedEvent, chain_problems
-from .change import Change, Status
+from .change import OPEN, Change, Status
 from .engine import RESTORE_LEDGER
 from .store import Ledger
 from .triggers import missing_triggers
 from .trust import why_altered, why_untrusted
 
 
-def check_ledger(ledger: Ledger) -> None:
+def check_ledger(ledger: Ledger) -> list[str]:
     """Check that the ledger can be read and its events are those recorded, for a push.
+
+    Returns:
+        A line for each finished change whose row somebody altered: nothing of it is sent again.
 
     Raises:
         LedgerDamaged: If not.
     """
-    ledger.changes()
-    if problems := _chain_problems(ledger, ledger.history()):
+    changes, history = ledger.changes(), ledger.history()
+    if problems := _chain_problems(ledger, history):
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise LedgerDamaged(
             f"the ledger was altered: {problems[0]}{more}. Nothing was sent. See all: "
             f"milestones audit --verify. {RESTORE_LEDGER}"
         )
+    # An open one becomes a conflict when it is its turn; one that became so is known.
+    return _altered(changes, history, skipped=OPEN | {Status.CONFLICT})
 
 
 def untrusted_changes(ledger: Ledger, changes: Sequence[Change]) -> dict[str, str]:
@@ -48,20 +53,31 @@ def ledger_problems(ledger: Ledger, *, settled_too: bool = True) -> list[str]:
         settled_too: Whether to name altered changes that a push has found, and made conflicts.
     """
     history = ledger.history()
-    by_change: dict[str, list[RecordedEvent]] = {}
-    for recorded in history:
-        by_change.setdefault(recorded.event.change_id, []).append(recorded)
     with ledger.reading():
         missing = missing_triggers(ledger.connection)
     return [
         *_chain_problems(ledger, history),
         *(f"the trigger {name} is missing or off" for name in missing),
-        *(
-            f"change {change.change_id}: {why}"
-            for change in ledger.changes()
-            if (settled_too or change.status is not Status.CONFLICT)
-            and (why := why_altered(change, by_change.get(change.change_id, [])))
+        *_altered(
+            ledger.changes(),
+            history,
+            skipped=frozenset() if settled_too else frozenset({Status.CONFLICT}),
         ),
+    ]
+
+
+def _altered(
+    changes: Sequence[Change], history: Sequence[RecordedEvent], *, skipped: frozenset[Status]
+) -> list[str]:
+    """Return a line for each change of the ledger, but of those statuses, that was altered."""
+    by_change: dict[str, list[RecordedEvent]] = {}
+    for recorded in history:
+        by_change.setdefault(recorded.event.change_id, []).append(recorded)
+    return [
+        f"change {change.change_id}: {why}"
+        for change in changes
+        if change.status not in skipped
+        and (why := why_altered(change, by_change.get(change.change_id, [])))
     ]
 
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from warehouse.database import DATASET, Database
+from warehouse.words import counted
 
 _VERSIONS = f"{DATASET}.billing_milestone_versions"
 _WITH_BASE_UNITS = ("workspaces", "invoices")
@@ -49,8 +50,8 @@ class MinorUnitChange:
             f"and {self.now} in projects or invoices"
         )
         return (
-            f"{what}: {self.milestones:,} milestones with {before} {self.currency} would be worth "
-            f"{now}"
+            f"{what}: {counted(self.milestones, 'milestone')} with {before} {self.currency} would "
+            f"be worth {now}"
         )
 
 

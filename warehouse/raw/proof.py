@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from warehouse.database import DATASET, Database
+from warehouse.words import counted
 
 _SELECT_TOTALS = (
     f"select currency, count(*), sum(amount_in_cents) from {DATASET}.billing_milestones "
@@ -69,7 +70,7 @@ def _loaded_totals(
 def _totals_words(totals: Mapping[str, tuple[int, int]], currency: str) -> str:
     """Return a currency's totals as text, for a difference that the proof finds."""
     count, total = totals.get(currency, _NONE)
-    return f"{count} milestones with {total} minor units"
+    return f"{counted(count, 'milestone')} with {counted(total, 'minor unit')}"
 
 
 def _totals_of(database: Database, ids: Sequence[str]) -> list[Totals]:

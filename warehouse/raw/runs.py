@@ -110,6 +110,11 @@ def update_run(database: Database, run: Run) -> None:
     )
 
 
+def remove_run(database: Database, run: Run) -> None:
+    """Remove the row of a run from ``sync_runs``."""
+    database.execute(f"delete from {DATASET}.sync_runs where run_id = %s", run.run_id)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
     """What the next run must know of earlier runs.

@@ -43,8 +43,11 @@ from .lenient_json import parse_leniently
 from .transport import HttpResponse
 
 _AMBIGUOUS = (408,)  # the server stopped waiting, perhaps after doing it
+# How urllib3 shows an error within another one, and an object.
+_CALL = re.compile(r"\b(?:IncompleteRead|InvalidChunkLength)\((.*)\)")
 _OBJECT = re.compile(
-    r"^<[^>]*>:? ?|^\w*Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"
+    r"^HTTPS?ConnectionPool\([^)]*\):? ?|^<[^>]*>:? ?|"
+    r"^\w*Connection\([^)]*\):? ?|.*Connection object at 0x[0-9a-f]+>:? ?"
 )
 
 
@@ -239,9 +242,15 @@ def _parse_http_date(header: str) -> datetime | None:
 
 
 def innermost_reason(error: BaseException) -> str:
-    """Return the innermost reason why no response came, without the object's address."""
+    """Return the innermost reason why no response came, in plain text, without Python's objects."""
     *_, innermost = _reasons(error)
-    return _OBJECT.sub("", str(innermost))[:200]
+    text = str(innermost)
+    if len(innermost.args) > 1 and isinstance(innermost.args[1], BaseException):  # of urllib3
+        what, inner = str(innermost.args[0]).rstrip("."), innermost.args[1]
+        why = getattr(inner, "strerror", None) or str(inner)
+        text = what if why in what else f"{what}: {why}"
+    plain = _CALL.sub(r"\1", _OBJECT.sub("", text))
+    return " ".join(plain.split())[:200]
 
 
 def _reasons(error: BaseException) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ from ..transform.milestone_index import MilestoneIndex
 from ..transform.rejects import Rejects
 from .deletions import NOT_ALLOWED, fetch_one
 from .feed import FeedReader, FeedUnavailable
-from .ids import in_numeric_order
+from .ids import counted, in_numeric_order
 
 FEW_MISSING = 20  # so many milestones may be missing at once without being held back
 _SCAN_IS_CHEAPER = 2_000  # when more have changed than this, or a fifth of all
@@ -58,13 +58,15 @@ def read_changed(
     ids = in_numeric_order(changes.milestones | set(on_invoices))
     live = state.live_count()
     if len(ids) > max(_SCAN_IS_CHEAPER, live // 5):
-        raise FeedUnavailable(f"{len(ids)} milestones may have changed, so a scan is cheaper")
+        raise FeedUnavailable(
+            f"{counted(len(ids), 'milestone')} may have changed, so a scan is cheaper"
+        )
     changed = read_by_ids(reader, state, ids)
     expected = live + changed.growth
     count = reader.page(MILESTONES_PATH, {"per_page": 1, "page": 1}).count
     if count != expected:
         raise FeedUnavailable(
-            f"Kantata counts {count} milestones, and the feed accounts for {expected}"
+            f"Kantata counts {counted(count, 'milestone')}, and the feed accounts for {expected}"
         )
     return changed
 
@@ -93,7 +95,7 @@ def read_by_ids(
     pages = list(reader.only(MILESTONES_PATH, ids, include=MILESTONE_INCLUDES))
     missing = known.difference(*(page.records for page in pages))
     if not any_may_be_gone and len(missing) > FEW_MISSING and len(missing) > live // 10:
-        raise FeedUnavailable(f"{len(missing)} of {live} milestones are missing at once")
+        raise FeedUnavailable(f"missing at once: {len(missing)} of {counted(live, 'milestone')}")
     page_by_id = _fetch_each(reader, missing)
     return ChangedMilestones(
         index=index,

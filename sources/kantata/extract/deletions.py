@@ -24,6 +24,7 @@ from ..schema import WORKSPACES
 from ..settings import MILESTONE_INCLUDES, MILESTONES_PATH, ONLY_PER_REQUEST
 from ..transform.rows import Batch
 from .context import ExtractContext
+from .ids import counted
 from .tables import ExtractTables
 
 NOT_ALLOWED = (KantataForbidden, KantataRefused, KantataMisaddressed)
@@ -181,7 +182,8 @@ def _look_up_with_canary(
             verdict.deleted += [id_ for id_ in ids if id_ not in page.records]
             return
     verdict.doubts.append(
-        f"{len(ids)} milestones are missing ({', '.join(ids[:5])}), and so is every canary "
+        f"{counted(len(ids), 'milestone')} {'is' if len(ids) == 1 else 'are'} missing "
+        f"({', '.join(ids[:5])}), and so is every canary "
         "requested with them: none was marked as deleted"
     )
 

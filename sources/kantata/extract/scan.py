@@ -21,6 +21,7 @@ from ..api.reader import KantataReader
 from ..api.transport import Parameters
 from ..errors import KantataIncomplete, KantataMisconfigured, KantataMoving
 from ..settings import ATTEMPTS, MILESTONE_INCLUDES, MILESTONES_PATH, MOST_IN_FLIGHT, PER_PAGE
+from .ids import counted
 
 ORDER = "created_at:asc"
 SCAN_ATTEMPTS = 3
@@ -87,7 +88,8 @@ class Scan:
             if len(self.seen) >= min(self.count, self._last_page_number * PER_PAGE):
                 return
         missing = (
-            f"read {len(self.seen)} of {self.count} milestones in each of {SCAN_ATTEMPTS} tries"
+            f"read {len(self.seen)} of {counted(self.count, 'milestone')} in each of "
+            f"{SCAN_ATTEMPTS} tries"
         )
         if len(self._counts) > 1:
             raise KantataMoving(
@@ -165,9 +167,10 @@ class Scan:
             _check_order(page)
             if page.number in (number, 0) and len(page.records) == page.expected and page.whole:
                 return page
-        shown = f"shows {len(page.records)} milestones instead of {page.expected}"
+        shown = f"shows {counted(len(page.records), 'milestone')} instead of {page.expected}"
         if page.pages * page.size < page.count:
-            shown = f"counts {page.pages} pages and {page.count} milestones, a contradiction"
+            counts = f"{counted(page.pages, 'page')} and {counted(page.count, 'milestone')}"
+            shown = f"counts {counts}, a contradiction"
         raise KantataIncomplete(
             f"page {number} {shown}, {ATTEMPTS} times in a row. Nothing was loaded."
         )

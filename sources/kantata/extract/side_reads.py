@@ -11,7 +11,7 @@ from ..settings import PER_PAGE
 from ..transform.rows import Batch
 from .context import ExtractContext
 from .deletions import NOT_ALLOWED, fetch_one
-from .ids import first_few
+from .ids import counted, first_few
 from .tables import ExtractTables
 
 _MOST_SINGLE_INVOICES = 20
@@ -45,7 +45,7 @@ class SideReads:
             side.unseen_rejects.clear()
         if missing := sorted(set(ids) - shown):
             self._report.warnings.append(
-                f"{_count_of(len(missing), 'project')} of milestones cannot be read: "
+                f"{counted(len(missing), 'project')} of milestones cannot be read: "
                 f"{first_few(missing)}. Does the token's user still see them?"
             )
 
@@ -115,8 +115,3 @@ def _with_unit(currency: Record) -> Record:
         quotient = (Decimal(1) / subunits).quantize(Decimal("0.000001"))
         unit = quotient if quotient * subunits == 1 else f"1/{subunits}"
     return currency | {"unit_per_subunit": unit}
-
-
-def _count_of(count: int, thing: str) -> str:
-    """Return a count and what it counts, singular or plural, for a warning about side reads."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

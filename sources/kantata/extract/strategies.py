@@ -16,7 +16,7 @@ from .changed_milestones import FEW_MISSING, ChangedMilestones, read_by_ids, rea
 from .context import ExtractContext
 from .deletions import IndividualLookups, mark_missing
 from .feed import FeedReader, FeedUnavailable
-from .ids import first_few, in_numeric_order
+from .ids import counted, first_few, in_numeric_order
 from .scan import Progress, Scan
 from .side_reads import SideReads
 from .tables import ExtractTables
@@ -128,8 +128,8 @@ class FullScan:
         lost = [name for name, ids in absent.items() if len(ids) >= read > 0]
         if lost:
             raise KantataFieldLost(
-                f"{' and '.join(sorted(lost))} is missing from all {read} milestones: did the "
-                "token's user lose a permission? Nothing was loaded."
+                f"{' and '.join(sorted(lost))} is missing from all {counted(read, 'milestone')}: "
+                "did the token's user lose a permission? Nothing was loaded."
             )
 
     def _settle_missing(self) -> Iterator[Batch]:

@@ -73,7 +73,9 @@ def test_a_list_has_totals_per_currency() -> None:
     assert text.splitlines()[-1].endswith(f"milestones approve --all --digest {digest}")
 
 
-@pytest.mark.parametrize("status", set(Status) - {Status.PROPOSED, Status.APPROVED, Status.APPLIED})
+@pytest.mark.parametrize(
+    "status", sorted(set(Status) - {Status.PROPOSED, Status.APPROVED, Status.APPLIED})
+)
 def test_a_list_says_why(status: Status) -> None:
     """The cause of a conflict and the reason of a rejection are in the list."""
     assert f"{status}: because" in _printed(replace(_UPDATE, status=status, outcome="because"))

@@ -8,7 +8,7 @@ from rich.bar import Bar
 from rich.table import Table
 
 from pipelines.ops.figures import Figures
-from warehouse.mart_queries import ChangedRow
+from warehouse.mart_rows import ChangedRow
 
 from .output import safe_markup
 

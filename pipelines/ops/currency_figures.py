@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from warehouse import mart_queries
-from warehouse.mart_queries import (
+from warehouse.mart_rows import (
     BacklogRow,
     BridgeRow,
     ChangedRow,

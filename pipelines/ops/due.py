@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from warehouse import mart_queries
 from warehouse.errors import WarehouseError
-from warehouse.mart_queries import DueRow, Freshness
+from warehouse.mart_rows import DueRow, Freshness
 from warehouse.raw import summary
 from warehouse.reader import open_reader
 from warehouse.target import Target

@@ -14,7 +14,7 @@ from pipelines.config.secrets import mask_secrets
 from warehouse import mart_queries
 from warehouse.account import AccountBinding, bound_account
 from warehouse.errors import WarehouseError
-from warehouse.mart_queries import Freshness, SlippedRow
+from warehouse.mart_rows import Freshness, SlippedRow
 from warehouse.raw import runs, summary
 from warehouse.raw.runs import Run
 from warehouse.reader import WarehouseReader

@@ -13,7 +13,7 @@ from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.clock import CLOCK_TOLERANCE
 from warehouse import mart_queries
 from warehouse.errors import WarehouseError
-from warehouse.mart_queries import ScheduleRow
+from warehouse.mart_rows import ScheduleRow
 from warehouse.raw import runs, summary
 from warehouse.raw.runs import Run
 from warehouse.reader import NO_MILESTONES_YET, open_reader

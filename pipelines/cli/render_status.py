@@ -27,7 +27,7 @@ def render_status(found: Status) -> None:
         finished = pendulum.instance(found.validated_at)
         live = sum(count for count, _ in found.proven.totals.values())
         line = f"[green]validated {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
-        output.out.print(f"{line}, {counted(live, "milestone")}; {safe_markup(found.source)}")
+        output.out.print(f"{line}, {counted(live, 'milestone')}; {safe_markup(found.source)}")
     else:
         output.out.print(f"[yellow]no run was validated yet[/]; {safe_markup(found.source)}")
     output.out.print(_runs_table(found.runs))

@@ -44,6 +44,7 @@ from .check_result import CheckResult
 from .file_rights import file_rights
 from .ledger_check import check_ledger
 from .probes import run_probes
+from .report import check_report, report_path
 
 # Where the records of an include are found.
 _INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
@@ -81,6 +82,8 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
     yield from file_rights(target)
     if target.published:
         yield _published(target)
+    if path := report_path():
+        yield CheckResult("report", *check_report(path))
 
 
 def _user(reader: KantataReader) -> CheckResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.config.settings import setting
+from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.text import visible
 from warehouse.account import AccountBinding, bound_account
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
@@ -60,14 +62,36 @@ def write_configured_report(target: Target) -> str:
     Returns:
         Why it could not be written; empty if it was, or none is configured.
     """
-    path = setting("report.path")
-    if not path:
+    path = report_path()
+    if path is None:
         return ""
     try:
-        write_report(target, Path(path).expanduser())
+        write_report(target, path)
     except WarehouseError as error:
         return f"the report was not written: {error}"
     return ""
+
+
+def report_path() -> Path | None:
+    """Return the file that the setting of the report names; None if it is not set."""
+    path = setting("report.path")
+    return Path(path).expanduser() if path else None
+
+
+def check_report(path: Path) -> tuple[str, int]:
+    """Check that the configured report can be written; return a line on it, and an exit code."""
+    try:
+        _read_state(path)
+    except WarehouseMisconfigured as error:
+        return str(error), error.exit_code
+    folder = path.absolute().parent
+    if not os.access(folder, os.W_OK):
+        return (
+            f"cannot write {path}: create its folder, correct its permissions, or set REPORT__PATH "
+            "to another file",
+            ExitCode.ACTION_REQUIRED,
+        )
+    return f"{path.absolute()} is written after each published run", ExitCode.DONE
 
 
 def write_report(target: Target, file: Path) -> Figures:

@@ -124,8 +124,10 @@ def test_report_after_each_run(duckdb_job: Job) -> None:
         for words in (["sync"], ["run"], ["run", "--json"]):
             said = command(*words, code=3, **access)
             assert "the report was not written: cannot write out/report.html" in said, words
+        assert "set REPORT__PATH to another file" in command("check", code=3, **access)
         assert "published" in said
         Path("out").mkdir()
+        assert "is written after each published run" in command("check", **access)
         for words in (["sync", "--json"], ["run"]):
             command(*words, **access)
             shown(Path("out/report.html"))

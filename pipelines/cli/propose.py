@@ -14,10 +14,10 @@ from warehouse.ledger.change import Action
 
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
-from .output import print_json, print_out
+from .output import print_err, print_json, print_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pipelines.writeback.proposals import ProposalResult
     from pipelines.writeback.requests import ChangeRequest
@@ -38,6 +38,9 @@ SetOption = Annotated[
         "--set", metavar="NAME=VALUE", help="A field and its new value; repeat it for more fields."
     ),
 ]
+UnusualOption = Annotated[
+    bool, typer.Option("--unusual", help="Accept a date that is more than ten years away.")
+]
 
 
 @propose.callback()
@@ -56,6 +59,7 @@ def propose_many(
         bool,
         typer.Option("--allow-duplicate", help="Create a milestone even if an equal one exists."),
     ] = False,
+    unusual: UnusualOption = False,
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -74,23 +78,36 @@ def propose_many(
 
         def read_requests(target: Target) -> list[ChangeRequest]:
             if file is not None:
-                return requests_from_csv(file, reason)
+                return requests_from_csv(file, reason, print_err)
             return requests_from_query(partial(run_proposer_query, target), query or "", reason)
 
-        results = _propose(destination, read_requests, who=who, allow_duplicate=allow_duplicate)
+        results, lines = _propose(
+            destination,
+            read_requests,
+            who=who,
+            allow_duplicate=allow_duplicate,
+            allow_unusual=unusual,
+        )
         if as_json:
             print_json([vars(result) for result in results])
         else:
-            _render_results(results)
+            _render_results(results, lines)
 
 
-def _render_results(results: list[ProposalResult]) -> None:
+def _render_results(results: list[ProposalResult], lines: Mapping[str, list[str]]) -> None:
     """Print the result of each request to propose a change, and how many were proposed."""
     for result in results:
         note = f"({result.note})" if result.change_id and result.note else result.note
         print_out(f"{result.where}: {' '.join(filter(None, (result.change_id, note)))}")
+        _render_lines(result, lines)
     new = sum(not result.note for result in results)
     print_out(f"{new} proposed, {len(results) - new} not proposed")
+
+
+def _render_lines(result: ProposalResult, lines: Mapping[str, list[str]]) -> None:
+    """Print what a change that was proposed does: each field before and after, in money."""
+    for line in lines.get(result.change_id or "", ()):
+        print_out(f"    {line}")
 
 
 def _refuse_options(context: typer.Context, subcommand: str) -> None:
@@ -109,6 +126,7 @@ def update(
     reason: ReasonOption,
     fields: SetOption = None,
     who: WhoOption = None,
+    unusual: UnusualOption = False,
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,7 +137,7 @@ def update(
         request = single_request(
             Action.UPDATE, milestone_id=milestone_id, assignments=fields or (), reason=reason
         )
-        _propose_one(request, destination, who=who, as_json=as_json)
+        _propose_one(request, destination, who=who, as_json=as_json, allow_unusual=unusual)
 
 
 @propose.command()
@@ -130,10 +148,11 @@ def create(
     allow_duplicate: Annotated[
         bool, typer.Option("--allow-duplicate", help="Create it even if an equal one exists.")
     ] = False,
+    unusual: UnusualOption = False,
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Propose a new milestone; set at least workspace_id, title and amount_in_cents."""
+    """Propose a new milestone; set at least workspace_id, title, and amount or amount_in_cents."""
     from pipelines.writeback.requests import single_request
 
     with handle_errors(as_json):
@@ -141,7 +160,12 @@ def create(
             Action.CREATE, milestone_id=None, assignments=fields or (), reason=reason
         )
         _propose_one(
-            request, destination, who=who, as_json=as_json, allow_duplicate=allow_duplicate
+            request,
+            destination,
+            who=who,
+            as_json=as_json,
+            allow_duplicate=allow_duplicate,
+            allow_unusual=unusual,
         )
 
 
@@ -170,13 +194,22 @@ def _propose_one(
     who: str | None,
     as_json: bool,
     allow_duplicate: bool = False,
+    allow_unusual: bool = False,
 ) -> None:
-    """Propose one change, and print its id as text or as JSON."""
-    (result,) = _propose(destination, lambda _: [request], who=who, allow_duplicate=allow_duplicate)
+    """Propose one change, and print its id and what it does as text, or its id as JSON."""
+    (result,), lines = _propose(
+        destination,
+        lambda _: [request],
+        who=who,
+        allow_duplicate=allow_duplicate,
+        allow_unusual=allow_unusual,
+    )
     if as_json:
         print_json({"change_id": result.change_id})
     else:
         print_out(result.change_id or "")
+        for line in lines.get(result.change_id or "", ()):
+            print_err(f"    {line}")  # a script takes the id from stdout
 
 
 def _propose(
@@ -185,13 +218,22 @@ def _propose(
     *,
     who: str | None,
     allow_duplicate: bool,
-) -> list[ProposalResult]:
-    """Open the warehouse and the ledger, read the change requests and propose them."""
+    allow_unusual: bool,
+) -> tuple[list[ProposalResult], dict[str, list[str]]]:
+    """Open the warehouse and the ledger, read the change requests and propose them.
+
+    Returns:
+        The result of each request, and the lines that show what each new change does, by its id.
+    """
     from pipelines.config.targets import configured_target
     from pipelines.writeback.actor import current_actor
     from pipelines.writeback.ledger_access import open_ledger
     from pipelines.writeback.proposals import propose_changes
+    from warehouse.ledger.change import OPEN
     from warehouse.reader import open_reader
+
+    from .labels import labels
+    from .render_changes import change_lines
 
     target = configured_target(destination)
     requests = read_requests(target)  # first: a query may take long, and locks nothing
@@ -199,10 +241,15 @@ def _propose(
         open_reader(target) as reader,
         open_ledger(target, reader=reader, create=True) as ledger,
     ):
-        return propose_changes(
+        results = propose_changes(
             ledger,
             reader,
             requests,
             proposer=current_actor(who),
             allow_duplicate=allow_duplicate,
+            allow_unusual=allow_unusual,
         )
+        new = {result.change_id for result in results if not result.note}
+        changes = [change for change in ledger.changes(OPEN) if change.change_id in new]
+    known = labels(target, changes)
+    return results, {change.change_id: change_lines(change, known) for change in changes}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
+from pipelines.runtime.clock import utc_now
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import OPEN, Action, Change, Draft, Image, Status, Value
 from warehouse.ledger.store import Ledger
 from warehouse.reader import WarehouseReader
 
-from .fields import FOR_CREATE, WRITABLE, check_text, parse_field
+from .fields import FOR_CREATE, WRITABLE, check_text, minor_units_of, parse_field
 from .ledger_lookup import LedgerLookup
 from .requests import ChangeRequest, refuse_problems
 from .warehouse_lookup import WarehouseLookup
 
 _REQUIRED = ("workspace_id", "title", "amount_in_cents")
+_UNUSUAL_YEARS = 10
 _ALLOWED: Mapping[Action, Sequence[str]] = {
     Action.CREATE: FOR_CREATE,
     Action.UPDATE: WRITABLE,
@@ -45,6 +48,7 @@ def propose_changes(
     *,
     proposer: str,
     allow_duplicate: bool = False,
+    allow_unusual: bool = False,
 ) -> list[ProposalResult]:
     """Check change requests against the warehouse, and propose all in the ledger or none.
 
@@ -54,6 +58,7 @@ def propose_changes(
         requests: The change requests.
         proposer: The person who requests them.
         allow_duplicate: Whether a create may equal an existing milestone or another create.
+        allow_unusual: Whether a date may be more than ten years away.
 
     Returns:
         The result of each, in order.
@@ -66,6 +71,7 @@ def propose_changes(
         ledger=LedgerLookup(ledger.changes(OPEN | {Status.APPLIED})),
         proposer=proposer,
         allow_duplicate=allow_duplicate,
+        allow_unusual=allow_unusual,
     )
     checked = _check_all(check, requests)
     ids = iter(ledger.propose([result for result in checked if isinstance(result, Draft)]))
@@ -108,12 +114,14 @@ class _ProposalCheck:
         ledger: The changes that were proposed before.
         proposer: The person who requests them.
         allow_duplicate: Whether a create may equal an existing milestone or another create.
+        allow_unusual: Whether a date may be more than ten years away.
     """
 
     warehouse: WarehouseLookup
     ledger: LedgerLookup
     proposer: str
     allow_duplicate: bool
+    allow_unusual: bool
 
     def draft_or_result(self, request: ChangeRequest) -> ProposalResult | Draft:
         """Return the draft of a proposal, or its result if it was proposed before.
@@ -124,12 +132,13 @@ class _ProposalCheck:
         """
         check_text("--as", self.proposer)
         self.ledger.claim_milestone(request)
-        values = _requested_values(request)
+        values = self._requested_values(request)
         # A person who types a request again means it; a file may be given twice by mistake.
         if request.where and (change := self.ledger.previous_change(request, values)) is not None:
             note = self._why_not_again(change, request, values)
             return ProposalResult(change.change_id, note, request.where)
         draft = self._draft(request, values)
+        self._check_day(draft)
         self.ledger.check_conflicts(draft, request.where)
         if draft.twin_key and (equal := self.warehouse.duplicates(draft.after)):
             raise ChangeRefused(
@@ -159,10 +168,12 @@ class _ProposalCheck:
         """Return the draft of a proposal; refuse one for a milestone that counts as invoiced."""
         if request.action is Action.CREATE:
             return self._draft_create(request, values)
-        before = self.warehouse.milestone(request.milestone_id)
+        current = self.warehouse.milestone(request.milestone_id)
+        # Not the values of today: what others did since then ends as a conflict, and stays.
+        before = current if request.seen is None else request.seen
         if request.action is Action.UPDATE:
             values = self._changed_values(request, values, before)
-        if why := self.warehouse.invoiced_reason(before):
+        if why := self.warehouse.invoiced_reason(current):
             raise ChangeRefused(f"milestone {request.milestone_id} cannot be changed: {why}")
         currency = before["currency"]
         return Draft(
@@ -211,6 +222,33 @@ class _ProposalCheck:
             duplicate=self.allow_duplicate,
         )
 
+    def _requested_values(self, request: ChangeRequest) -> dict[str, Value]:
+        """Parse the fields of a proposal into values that Kantata accepts."""
+        values = _parsed_values(request)
+        if (amount := values.pop("amount", None)) is None:
+            return values
+        currency, unit = self.warehouse.minor_unit(request)
+        subunits = minor_units_of(str(amount), unit, currency)
+        if values.setdefault("amount_in_cents", subunits) != subunits:
+            raise ChangeRefused(
+                f"amount is {amount} {currency}, which is {subunits} minor units, but "
+                f"amount_in_cents is {values['amount_in_cents']}: give one of them"
+            )
+        return values
+
+    def _check_day(self, draft: Draft) -> None:
+        """Refuse a date that is probably a typing error, unless the proposer confirms it."""
+        day = draft.after.get("date_to_invoice")
+        if day is None or self.allow_unusual:
+            return
+        today = utc_now().date()
+        earlier, later = sorted([today, date.fromisoformat(str(day))])
+        ten_years_before = (later.year - _UNUSUAL_YEARS, later.month, later.day)
+        if (earlier.year, earlier.month, earlier.day) < ten_years_before:
+            raise ChangeRefused(
+                f"date_to_invoice is {day}, more than ten years away: correct it, or add --unusual"
+            )
+
     def _check_task(self, fields: Mapping[str, Value], project: str) -> None:
         """Refuse a proposal whose task is missing or belongs to another project."""
         task = fields.get("story_id")
@@ -222,7 +260,7 @@ class _ProposalCheck:
             raise ChangeRefused(f"story_id {task} is a task of project {of}, not of {project}")
 
 
-def _requested_values(request: ChangeRequest) -> dict[str, Value]:
+def _parsed_values(request: ChangeRequest) -> dict[str, Value]:
     """Parse the fields of a proposal into values that Kantata accepts."""
     if not check_text("reason", request.reason).strip():
         raise ChangeRefused("the reason is missing: add --reason, or fill a column reason")

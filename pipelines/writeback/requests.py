@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 
 from warehouse.database import QueryResult
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Action
+from warehouse.ledger.change import Action, Image
 from warehouse.proposer_query import QueryRefused
 
+from .csv_file import read_csv
 from .fields import FOR_CREATE, plain_id
 
 _COLUMNS = ("action", "milestone_id", "id", *FOR_CREATE, "reason")
+_OTHER_NAMES = {"date": "date_to_invoice", "duedate": "date_to_invoice"}
+_NEARLY = 0.8  # of difflib's ratio: `titel` is nearly `title`, `invoice_date` is another column
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class ChangeRequest:
         fields: The new values as text, by field.
         reason: The reason for the change.
         where: Its place in a file or query, such as ``line 3``; empty if it is a single request.
+        seen: The milestone as the proposer saw it; None if it is as in the warehouse now.
     """
 
     action: Action
@@ -38,6 +42,7 @@ class ChangeRequest:
     fields: Mapping[str, str]
     reason: str
     where: str = ""
+    seen: Image | None = None
 
 
 class _Row(NamedTuple):
@@ -65,35 +70,64 @@ def single_request(
     return ChangeRequest(action, id_, fields, reason)
 
 
-def requests_from_csv(path: Path, reason: str) -> list[ChangeRequest]:
+def requests_from_csv(
+    path: Path, reason: str, note: Callable[[str], None] = lambda _: None
+) -> list[ChangeRequest]:
     """Read change requests from a CSV file; the README lists its columns.
 
     Args:
         path: The file.
         reason: The reason for lines without one.
+        note: Receives a line that names the columns that were ignored, if there are any.
 
     Raises:
-        ChangeRefused: If it cannot be read, or has unknown columns or wrong lines.
+        ChangeRefused: If it cannot be read, or has wrong columns or lines.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChangeRefused(f"cannot read {path}: {error}. Save it as CSV in UTF-8.") from None
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(
-        io.StringIO(text, newline=""),
-        delimiter=";" if ";" in header and "," not in header else ",",
-        restkey="",
-        strict=True,
-    )
-    try:
-        rows = [_Row(f"line {reader.line_num}", cells) for cells in reader]
-    except csv.Error as error:
-        raise ChangeRefused(f"{path}, line {reader.reader.line_num}: {error}") from None
-    requests = _requests(reader.fieldnames or (), rows, reason=reason, source=str(path))
+    columns, found = read_csv(path, _COLUMNS)
+    ignored = _ignored_columns(columns, str(path))
+    rows = [
+        _Row(f"line {line}", {n: c for n, c in zip(columns, cells, strict=True) if n in _COLUMNS})
+        for line, cells in found
+    ]
+    used = [name for name in columns if name in _COLUMNS]
+    requests = _requests(used, rows, reason=reason, source=str(path))
     if not requests:
         raise ChangeRefused(f"{path} holds no changes: check that its export is complete")
+    if ignored:
+        note(f"{path}: ignored the columns {', '.join(ignored)}")
     return requests
+
+
+def _ignored_columns(columns: Sequence[str], source: str) -> list[str]:
+    """Return the columns of a file that are not used; refuse those that are nearly one of ours."""
+    ignored = [name for name in columns if name not in _COLUMNS]
+    problems = [
+        f"the column {name!r} is unknown: call it {meant}, or give it quite another name"
+        for name in ignored
+        if (meant := _nearly(name))
+    ]
+    refuse_problems(problems, f"{source}: nothing was proposed")
+    if columns and not {"action", *FOR_CREATE} & set(columns):
+        others = f" It has {', '.join(map(repr, columns))}." if columns else ""
+        raise ChangeRefused(
+            f"{source}: no column says what to change: add {', '.join(FOR_CREATE)} or "
+            f"action.{others}"
+        )
+    return ignored
+
+
+def _nearly(name: str) -> str:
+    """Return the column that the name of a column probably means; empty if it means another."""
+    names = {_letters(known): known for known in _COLUMNS} | _OTHER_NAMES
+    for part in (name, *re.split(r"[,;\t|]", name)):
+        if found := difflib.get_close_matches(_letters(part), names, n=1, cutoff=_NEARLY):
+            return names[found[0]]
+    return ""
+
+
+def _letters(name: str) -> str:
+    """Return the name of a column in small letters, without spaces and signs."""
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def requests_from_query(
@@ -136,7 +170,7 @@ def _text(name: str, value: object) -> str:
             f"{name} is {value!r}, which is neither a text nor a number nor a date: cast it in the "
             "query"
         )
-    return str(value)
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def _requests(
@@ -171,13 +205,14 @@ def _check_columns(columns: Sequence[str], source: str) -> None:
 def _request(row: _Row, reason: str) -> ChangeRequest:
     """Return the change request of a row; refuse an invalid one with its place."""
     where = row.where
-    if "" in row.cells or None in row.cells.values():
-        raise ChangeRefused(f"{where}: it does not have as many values as there are columns")
     values = {name: value.strip() for name, value in row.cells.items() if value.strip()}
     action = values.pop("action", Action.UPDATE.value)
     if action not in list(Action):
         raise ChangeRefused(f"{where}: the action is {action!r}; use create, update or delete")
-    ids = {plain_id(values.pop(name, "")) for name in ("milestone_id", "id")} - {""}
+    try:
+        ids = {plain_id(values.pop(name, "")) for name in ("milestone_id", "id")} - {""}
+    except ChangeRefused as error:
+        raise ChangeRefused(f"{where}: {error}") from None
     if len(ids) > 1:
         raise ChangeRefused(f"{where}: it names two milestones, {' and '.join(sorted(ids))}")
     reason = values.pop("reason", reason)

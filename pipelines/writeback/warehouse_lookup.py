@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from warehouse import lookup
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Image, Value, duplicate_fields
+from warehouse.ledger.change import Action, Image, Value, duplicate_fields
 from warehouse.lookup import MilestoneRow
+from warehouse.raw.summary import uniform_minor_units
 from warehouse.reader import WarehouseReader
 
+from .fields import plain_id
 from .milestone import invoiced_reason, linked_invoices, milestone_image
 from .requests import ChangeRequest
 
@@ -30,6 +33,8 @@ class WarehouseLookup:
         images = [_image(row) for row in self._rows.values()]
         projects = _values(requests, "workspace_id")
         self._currencies = lookup.project_currencies(reader, projects)
+        has_money = any("amount" in request.fields for request in requests)
+        self._units = uniform_minor_units(reader) if has_money else {}
         self._duplicates: dict[tuple[Value, ...], list[str]] = {}
         for row in lookup.milestones_of_projects(reader, projects):
             self._duplicates.setdefault(_duplicate_key(_image(row)), []).append(row.id)
@@ -75,6 +80,25 @@ class WarehouseLookup:
         if project_id not in self._currencies:
             raise ChangeRefused(f"the warehouse has no project {project_id}: {_CHECK_ID}")
         return self._currencies[project_id]
+
+    def minor_unit(self, request: ChangeRequest) -> tuple[str, Decimal]:
+        """Return the currency of a request's amount, and the value of one minor unit of it.
+
+        Raises:
+            ChangeRefused: If the milestone or project does not exist, or the minor unit is unknown.
+        """
+        if request.action is Action.CREATE:
+            if not (project := plain_id(request.fields.get("workspace_id", ""))):
+                raise ChangeRefused("workspace_id must be set")
+            currency = self.project_currency(project)
+        else:
+            currency = str(self.milestone(request.milestone_id)["currency"] or "")
+        if (unit := self._units.get(currency or "")) is None:
+            raise ChangeRefused(
+                f"the minor unit of {currency or 'the currency'} is not known, or not the same for "
+                "all milestones: use amount_in_cents instead of amount"
+            )
+        return currency or "", unit
 
     def project_of_task(self, task_id: str) -> str | None:
         """Return the id of a task's project in the warehouse; None if it is unknown."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
-from pipelines.writeback.fields import check_text, parse_field
+from pipelines.writeback.fields import check_text, minor_units_of, parse_field
 from warehouse.errors import ChangeRefused
 
 TAKEN = {
@@ -17,6 +19,12 @@ TAKEN = {
     "the largest amount": ("amount_in_cents", "2147483647", 2_147_483_647),
     "the smallest amount": ("amount_in_cents", "-2147483647", -2_147_483_647),
     "a date": ("date_to_invoice", "2027-03-31", "2027-03-31"),
+    "a date with the midnight of a spreadsheet": (
+        "date_to_invoice",
+        "2027-03-31 00:00:00",
+        "2027-03-31",
+    ),
+    "an amount in money": ("amount", " 1234.50 ", "1234.50"),
     "a leap day": ("date_to_invoice", "2028-02-29", "2028-02-29"),
     "billing on a date": ("billing_type", "fixed_date", "fixed_date"),
     "billing on completion": ("billing_type", "upon_completion", "upon_completion"),
@@ -32,6 +40,10 @@ TAKEN = {
     "a title that looks like a formula": ("title", "=1+1", "=1+1"),
 }
 REFUSED = {
+    "an amount in money with a comma": ("amount", "1.234,56"),
+    "an amount in money with thousands": ("amount", "1,234.56"),
+    "an amount in money with an exponent": ("amount", "1E+05"),
+    "a date with a time of day": ("date_to_invoice", "2027-03-31 12:00:00"),
     "an amount with decimals": ("amount_in_cents", "500.00"),
     "an amount with thousands": ("amount_in_cents", "50,000"),
     "an amount with an underscore, which Python takes": ("amount_in_cents", "50_000"),
@@ -110,3 +122,29 @@ def test_characters_that_cannot_be_seen(text: str, shown: str) -> None:
 def test_text_that_can_be_seen(text: str) -> None:
     """Printable text is returned unchanged."""
     assert check_text("reason", text) == text
+
+
+UNITS = {
+    "cents": ("1234.56", "0.01", 123_456),
+    "one decimal": ("1234.5", "0.01", 123_450),
+    "decimals of nothing": ("1234.5000", "0.01", 123_450),
+    "yen": ("1234", "1", 1_234),
+    "a thousandth": ("-1.234", "0.001", -1_234),
+    "a fifth": ("1.4", "0.200000", 7),
+    "the largest": ("21474836.47", "0.01", 2_147_483_647),
+    "too fine": ("1234.567", "0.01", None),
+    "too fine for yen": ("0.5", "1", None),
+    "too fine for a fifth": ("1.5", "0.2", None),
+    "too fine by its last digit": ("12345678901234567890.000000000001", "0.01", None),
+    "too large": ("21474836.48", "0.01", None),
+}
+
+
+@pytest.mark.parametrize(("amount", "unit", "expected"), UNITS.values(), ids=UNITS)
+def test_amount_in_money(amount: str, unit: str, expected: int | None) -> None:
+    """An amount in money is a whole number of minor units, exactly, or refused."""
+    if expected is None:
+        with pytest.raises(ChangeRefused, match="amount is"):
+            minor_units_of(amount, Decimal(unit), "EUR")
+    else:
+        assert minor_units_of(amount, Decimal(unit), "EUR") == expected

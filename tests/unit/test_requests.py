@@ -98,6 +98,18 @@ FILES = {
     "spaces around a cell do not count": ("id,title\n 7 , A \n", [request(title="A")]),
     "semicolons, as a European Excel writes them": ("id;title\n7;A, b\n", [request(title="A, b")]),
     "a semicolon in a cell is text": ('id,"title"\n7,A;b\n', [request(title="A;b")]),
+    "tabs": ("id\ttitle\n7\tA, b; c\n", [request(title="A, b; c")]),
+    "a comma in a further column's name": (
+        "Project, name;id;title\nX;7;A\n", [request(title="A")],
+    ),
+    "the line that names the sign": (
+        "sep=;\r\nid;title\r\n7;A\r\n", [request(where="line 3", title="A")],
+    ),
+    "empty rows and columns, as Excel leaves them": (
+        "id,title,,\n7,A,,\n,,,\n8,B,,,,\n , ,,\n",
+        [request(title="A"), request(id_="8", where="line 4", title="B")],
+    ),
+    "further columns": ("id,currency,title\n7,EUR,A\n", [request(title="A")]),
     "a byte order mark, as Excel writes it": ("\ufeffid,title\n7,A\n", [request(title="A")]),
     "line ends of Windows": ("id,title\r\n7,A\r\n", [request(title="A")]),
     "no line end at the end": ("id,title\n7,A", [request(title="A")]),
@@ -126,17 +138,25 @@ def test_requests_of_a_file(tmp_path: Path, text: str, expected: list[ChangeRequ
 WRONG_FILES = {
     "nothing": ("", ["changes.csv"]),
     "a header alone": ("id,title\n", ["changes.csv"]),
-    "a column that does not exist": ("id,colour\n7,red\n", ["'colour'", "amount_in_cents"]),
+    "no column to write": ("id,colour\n7,red\n", ["'colour'", "amount_in_cents"]),
     "a header with both signs is divided by commas": ("id,title;colour\n7,A\n", ["'title;colour'"]),
-    "every column that does not exist": ("id,colour,Title\n7,red,A\n", ["'colour'", "'Title'"]),
+    "every column that is nearly one of ours": (
+        "id,Title,reason,date_to_invoic,milestone id,Amount,date\n7,A,b,c,d,e,f\n",
+        ["'Title'", "call it title", "'date_to_invoic'", "'milestone id'", "call it amount,",
+         "'date' is unknown: call it date_to_invoice"],
+    ),
+    "a name of ours within another": ("id,title;reason,story_id\n7,red,1\n", ["'title;reason'"]),
     "a column that can be read, not written": ("id,currency\n7,EUR\n", ["'currency'"]),
-    "a column without a name": ("id,\n7,red\n", ["''"]),
+    "a value below no name": ("id,,title\n7,red,A\n", ["line 2", "column 2"]),
+    "a value after the last column": ("id,title\n7,A,,B\n", ["line 2"]),
+    "an id that a spreadsheet rounded": ("id,title\n1.23E+05,A\n", ["line 2", "rounded"]),
+    "a workbook": ("PK\x03\x04", ["changes.csv", "workbook"]),
     "a column twice": ("id,title,title\n7,A,B\n", ["'title'"]),
     "too few cells": ("id,title\n7\n", ["line 2"]),
-    "too many cells": ("id,title\n7,A,B\n", ["line 2"]),
+    "too many cells": ("id,title\n7,A,B\n", ["line 2", "changes.csv"]),
     "an action that does not exist": ("action,id\napprove,7\n", ["line 2", "'approve'", "delete"]),
     "an action in capitals": ("action,id\nUPDATE,7\n", ["line 2", "'UPDATE'"]),
-    "two milestones in one line": ("id,milestone_id\n7,8\n", ["line 2", "7 and 8"]),
+    "two milestones in one line": ("id,milestone_id,title\n7,8,A\n", ["line 2", "7 and 8"]),
     "a quote that does not end": ('id,title\n7,"A\n', ["changes.csv", "line 2"]),
     "text after a quote": ('id,title\n7,"A"b\n', ["changes.csv", "line 2"]),
     "every line that is wrong": (
@@ -158,11 +178,34 @@ def test_files_that_are_refused(tmp_path: Path, text: str, words: list[str]) -> 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     """A missing file and one in another encoding are refused."""
-    missing, latin = tmp_path / "missing.csv", tmp_path / "latin.csv"
-    latin.write_bytes("id,title\n7,Prüfung\n".encode("latin-1"))
-    for file in (missing, latin):
-        with pytest.raises(ChangeRefused, match=file.name):
+    latin, no_mark = tmp_path / "latin.csv", tmp_path / "no_mark.csv"
+    text = "id,title\n7,Prüfung\n"
+    latin.write_bytes(text.encode("latin-1"))
+    no_mark.write_bytes(text.encode("utf-16-le"))
+    for file, words in (
+        (tmp_path / "missing.csv", "there is no file .*missing.csv"),
+        (tmp_path, "cannot read"),
+        (latin, r"latin.csv: line 2 .*Windows-1252.*CSV UTF-8"),
+        (no_mark, r"no_mark.csv: line 2 .*UTF-16"),
+    ):
+        with pytest.raises(ChangeRefused, match=words):
             requests_from_csv(file, WHY)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings_of_a_spreadsheet(tmp_path: Path, encoding: str) -> None:
+    """A file that a spreadsheet saves as UTF-8 or Unicode text has the same requests."""
+    file = tmp_path / "changes.csv"
+    file.write_bytes("id\ttitle\n7\tPrüfung\n".encode(encoding))
+    assert requests_from_csv(file, WHY) == [request(title="Prüfung")]
+
+
+def test_further_columns_are_named(tmp_path: Path) -> None:
+    """A column that is not ours is ignored, and the note names it."""
+    file, notes = tmp_path / "changes.csv", list[str]()
+    file.write_text("id,project,title,currency\n7,X,A,EUR\n")
+    assert requests_from_csv(file, WHY, notes.append) == [request(title="A")]
+    assert notes == [f"{file}: ignored the columns project, currency"]
 
 
 PROBLEMS = {

@@ -19,6 +19,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "sync": "milestones sync --destination postgres",
         "status": "milestones status --fail-if-older-than 6h",
         "run": "milestones run --log-format json",
+        "export": "milestones export milestones.xlsx",
     },
     "Change milestones": {
         "propose": 'milestones propose --from changes.csv --reason "dates of the new plan"',

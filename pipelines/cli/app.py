@@ -14,7 +14,7 @@ import typer
 from pipelines.ops.ledger_source import LedgerSource
 from pipelines.ops.parts import Part
 
-from . import changes
+from . import changes, export
 from .help import GroupedCommands
 from .options import DestinationOption, Grouping, JsonOption, LogFormat, ReasonOption, WaitOption
 
@@ -212,6 +212,9 @@ def checks(destination: DestinationOption = None, as_json: JsonOption = False) -
     from . import commands
 
     commands.checks(destination, as_json)
+
+
+app.command()(export.export)
 
 
 @app.command()

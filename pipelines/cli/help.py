@@ -21,6 +21,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "due": "milestones due --until 2027-01-31 --by project",
         "report": "milestones report /srv/reports/milestones.html",
         "run": "milestones run --log-format json",
+        "export": "milestones export milestones.xlsx",
     },
     "Change milestones": {
         "propose": 'milestones propose --from changes.csv --reason "dates of the new plan"',

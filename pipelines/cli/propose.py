@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 propose = typer.Typer(
     no_args_is_help=False,
     invoke_without_command=True,
-    help="Propose changes to milestones: one, or many from a CSV file or a query. A "
-    "file or a query has these columns: action (update if empty), milestone_id, reason (--reason "
-    f"if empty), and the fields to write: {', '.join(WRITABLE)}. A create has a workspace_id and "
-    "no milestone_id.",
+    help="Propose changes to milestones: one, or many from a CSV file, a workbook or a query. A "
+    "CSV file or a query has these columns: action (update if empty), milestone_id, reason "
+    f"(--reason if empty), and the fields to write: {', '.join(WRITABLE)}. A create has a "
+    "workspace_id and no milestone_id.",
 )
 
 SetOption = Annotated[
@@ -48,7 +48,11 @@ def propose_many(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE.csv", help="A CSV file with one change per line."),
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A CSV file with one change per line, or a workbook of `milestones export`.",
+        ),
     ] = None,
     query: Annotated[
         str | None, typer.Option("--query", metavar="SQL", help="A select with one change per row.")
@@ -65,7 +69,10 @@ def propose_many(
 ) -> None:
     """Propose many changes, unless a command for one change follows."""
     from pipelines.writeback.requests import requests_from_csv, requests_from_query
+    from pipelines.writeback.spreadsheet import requests_from_workbook
+    from warehouse.account import bound_account
     from warehouse.proposer_query import run_proposer_query
+    from warehouse.reader import open_reader
 
     with handle_errors(as_json):
         if context.invoked_subcommand is not None:
@@ -77,6 +84,9 @@ def propose_many(
             )
 
         def read_requests(target: Target) -> list[ChangeRequest]:
+            if file is not None and file.suffix.lower() == ".xlsx":
+                with open_reader(target) as reader:
+                    return requests_from_workbook(file, reason, bound_account(reader))
             if file is not None:
                 return requests_from_csv(file, reason, print_err)
             return requests_from_query(partial(run_proposer_query, target), query or "", reason)

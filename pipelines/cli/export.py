@@ -23,7 +23,9 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Export the marts to Excel, with a sheet to change milestones in, or one mart to CSV."""
-    with handle_errors(as_json):
+    from pipelines.runtime.signals import stop_on_signals
+
+    with handle_errors(as_json), stop_on_signals():
         from pipelines.config.targets import configured_target
         from pipelines.ops.export import export as export_marts
 

@@ -72,7 +72,10 @@ def _decoded(path: Path) -> str:
     except OSError as error:
         raise ChangeRefused(f"cannot read {path}: {error.strerror or error}") from None
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise ChangeRefused(f"{path} is a workbook, not a CSV file: save it as CSV in UTF-8")
+        raise ChangeRefused(
+            f"{path} is a workbook, not a CSV file: save it as CSV in UTF-8, or "
+            "name it .xlsx if `milestones export` wrote it"
+        )
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if is_utf16 else "utf-8-sig")

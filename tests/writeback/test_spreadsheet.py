@@ -254,3 +254,17 @@ def test_csv_of_a_mart(office: Office, tmp_path: Path) -> None:
         len(lines)
         == 1 + office.job.rows("select count(*) from kantata_marts.billing_milestones")[0][0]
     )
+
+
+def test_an_empty_account(office: Office, tmp_path: Path) -> None:
+    """Without milestones the sheets have their headers, and nothing can be proposed."""
+    for id_ in list(office.sandbox.account.milestones):
+        office.sandbox.account.delete_milestone(id_)
+    office.job.sync(office.sandbox, full=True, allow_deletes=True)
+    book = Book(office, tmp_path / "milestones.xlsx")
+    assert book.rows == {}
+    assert [cell.value for cell in book.book["billing_milestones"][1]][:2] == ["id", "title"]
+    assert "no cell" in book.propose()[1]
+    file = tmp_path / "m.csv"
+    assert office.run("export", str(file), "--mart", "billing_milestones")[0] == 0
+    assert len(file.read_text(encoding="utf-8-sig").splitlines()) == 1

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from warehouse.words import counted
+
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption
 from .output import print_json, print_out
@@ -34,7 +36,10 @@ def export(
             print_json(vars(result))
             return
         for name, rows in result.rows.items():
-            print_out(f"{name}: {rows:,} rows")
+            print_out(f"{name}: {counted(rows, 'row')}")
         if result.shortened:
-            print_out(f"{result.shortened:,} texts were too long for a cell and are cut")
+            print_out(
+                f"{counted(result.shortened, 'text')} too long for a cell: cut in the marts; their "
+                "milestones are not in the sheet Changes"
+            )
         print_out(f"wrote {result.file}")

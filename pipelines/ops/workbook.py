@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import xlsxwriter
 from xlsxwriter.exceptions import XlsxWriterException
 
-from pipelines.writeback import spreadsheet
+from pipelines.writeback import sheet_rows
 from warehouse.account import bound_account
 from warehouse.models.sql_files import Model
 from warehouse.raw.runs import last_proven_run
@@ -56,7 +56,7 @@ def write_workbook(
     try:
         with xlsxwriter.Workbook(str(path), _OPTIONS) as book:
             writer = _Writer(book, minor_units(reader), ZoneInfo(timezone))
-            rows = {spreadsheet.SHEET: writer.write_changes(reader)}
+            rows = {sheet_rows.SHEET: writer.write_changes(reader)}
             for model in models:
                 rows[model.name] = writer.write_mart(model, pages(reader, model))
             writer.write_definitions(models, timezone)
@@ -100,15 +100,15 @@ class _Writer:
 
     def write_changes(self, reader: WarehouseReader) -> int:
         """Write the sheet for changes, and the hidden one with the values as exported."""
-        sheet = self._sheet(spreadsheet.SHEET, spreadsheet.COLUMNS)
-        hidden = self._book.add_worksheet(spreadsheet.HIDDEN_SHEET)
+        sheet = self._sheet(sheet_rows.SHEET, sheet_rows.COLUMNS)
+        hidden = self._book.add_worksheet(sheet_rows.HIDDEN_SHEET)
         hidden.hide()
         run = last_proven_run(reader)
-        head = spreadsheet.head_rows(bound_account(reader), run.run_id if run else None)
+        head = sheet_rows.head_rows(bound_account(reader), run.run_id if run else None)
         for number, pair in enumerate(head):
             hidden.write_row(number, 0, pair)
         number = 0
-        for id_, row in spreadsheet.changeable_rows(reader):
+        for id_, row in sheet_rows.changeable_rows(reader):
             number += 1
             image = row.image
             shown = (id_, row.project, image["currency"], image["title"], row.amount, row.day)
@@ -116,17 +116,17 @@ class _Writer:
                 self._write(sheet, number, index, value, image["currency"])
             hidden.write_string(number + len(head) - 1, 0, id_)
             hidden.write_string(number + len(head) - 1, 1, row.stored())
-        sheet.autofilter(0, 0, max(number, 1), len(spreadsheet.COLUMNS) - 1)
+        sheet.autofilter(0, 0, max(number, 1), len(sheet_rows.COLUMNS) - 1)
         return number
 
     def write_definitions(self, models: Sequence[Model], timezone: str) -> None:
         """Write the sheet that says what each mart and column means."""
         sheet = self._sheet("Definitions", ("sheet", "column", "meaning"))
         notes = [
-            (spreadsheet.SHEET, "", "The milestones that can be changed. Change title, amount or "
+            (sheet_rows.SHEET, "", "The milestones that can be changed. Change title, amount or "
              "date, give a reason, save, and run: milestones propose --from FILE.xlsx"),
             ("", "", f"Times are in the time zone {timezone}."),
-            ("", "", f"An amount of more than {spreadsheet.EXACT_DIGITS} digits is a text, since "
+            ("", "", f"An amount of more than {sheet_rows.EXACT_DIGITS} digits is a text, since "
              "Excel would round it. So are dates before March 1900."),
             ("", "", f"A text that is too long for a cell ends with {_CUT}."),
         ]  # fmt: skip
@@ -159,7 +159,7 @@ class _Writer:
             sheet.write_boolean(row, column, value)
         elif type(value) is date and value >= _EARLIEST:
             sheet.write_datetime(row, column, value, self._format("yyyy-mm-dd"))
-        elif isinstance(value, int) and abs(value) < 10**spreadsheet.EXACT_DIGITS:
+        elif isinstance(value, int) and abs(value) < 10**sheet_rows.EXACT_DIGITS:
             sheet.write_number(row, column, value)
         elif isinstance(value, Decimal):
             self._write_amount(sheet, row, column, value, currency)
@@ -170,7 +170,7 @@ class _Writer:
 
     def _write_amount(self, sheet: Any, row: int, column: int, value: Decimal, code: Any) -> None:  # noqa: ANN401 - ships no types
         """Write an amount to a cell of the workbook, as text if a number would round it."""
-        if not spreadsheet.is_exact(value):
+        if not sheet_rows.is_exact(value):
             sheet.write_string(row, column, f"{value:f}")
             return
         unit = self._units.get(code)
@@ -181,10 +181,10 @@ class _Writer:
 
     def _text(self, text: str) -> str:
         """Return a text that fits into a cell of the workbook."""
-        text = spreadsheet.cell_text(text)
-        if len(text) > spreadsheet.LONGEST_CELL:
+        text = sheet_rows.cell_text(text)
+        if len(text) > sheet_rows.LONGEST_CELL:
             self.shortened += 1
-            text = text[: spreadsheet.LONGEST_CELL - len(_CUT)] + _CUT
+            text = text[: sheet_rows.LONGEST_CELL - len(_CUT)] + _CUT
         return text
 
     def _format(self, number_format: str) -> Any:  # noqa: ANN401 - ships no types

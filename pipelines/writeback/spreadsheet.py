@@ -1,4 +1,4 @@
-"""The sheet *Changes* of a workbook: what it holds, and reading it back into change requests.
+"""Reading the sheet *Changes* of an edited workbook into change requests.
 
 A hidden sheet keeps the values at export. A cell is a change if it differs from them, whatever the
 warehouse holds by now, so an old workbook does not undo what others did since.
@@ -6,120 +6,34 @@ warehouse holds by now, so an old workbook does not undo what others did since.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import openpyxl
-import orjson
 
 from warehouse.account import AccountBinding
-from warehouse.database import DATASET, STAGING
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Action, Image
-from warehouse.lookup import MilestoneRow
-from warehouse.reader import WarehouseReader
+from warehouse.ledger.change import Action
 
 from .fields import plain_id
-from .milestone import invoiced_reason, milestone_image
 from .requests import ChangeRequest, refuse_problems
+from .sheet_rows import (
+    COLUMNS,
+    EXACT_DIGITS,
+    FORMAT,
+    HEAD,
+    HIDDEN_SHEET,
+    SHEET,
+    SheetRow,
+    cell_text,
+    is_exact,
+)
 
-SHEET = "Changes"
-HIDDEN_SHEET = "_exported"
-COLUMNS = ("milestone_id", "project", "currency", "title", "amount", "date", "reason")
-LONGEST_CELL = 32_767  # characters, in Excel
-EXACT_DIGITS = 15  # significant digits that Excel keeps of a number
-_FORMAT = "1"
-_HEAD = ("format", "address", "account_id", "run_id")  # rows of the hidden sheet, above its table
 _AGAIN = "export it again with `milestones export`, and copy your changes"
-_INVOICES = f"select id, status from {DATASET}.invoices"
-_MILESTONES = f"""
-select {", ".join(f"m.{field.name}" for field in fields(MilestoneRow))},
-    s.amount,
-    w.title as project
-from {DATASET}.billing_milestones m
-join {STAGING}.billing_milestones s on s.id = m.id
-left join {DATASET}.workspaces w on w.id = m.workspace_id
-where m.deleted_at is null and m.access_lost_at is null and m.invoice_id is null
-order by m.date_to_invoice, m.id
-"""
-
-
-@dataclass(frozen=True)
-class SheetRow:
-    """A milestone of the sheet, as it was exported.
-
-    Args:
-        image: The milestone.
-        project: The title of its project.
-        amount: Its amount in money; None if its minor unit is unknown.
-    """
-
-    image: Image
-    project: str | None
-    amount: Decimal | None
-
-    @property
-    def day(self) -> date | None:
-        """The date of the sheet's milestone; None without one."""
-        day = self.image["date_to_invoice"]
-        return None if day is None else date.fromisoformat(str(day))
-
-    def stored(self) -> str:
-        """Return the values as the text that the hidden sheet holds."""
-        amount = None if self.amount is None else f"{self.amount:f}"
-        values = {"image": dict(self.image), "project": self.project, "amount": amount}
-        # In ASCII and without `_x`, which a workbook escapes, so that a cell can hold any text.
-        return json.dumps(values, separators=(",", ":")).replace("_x", "\\u005fx")
-
-    @staticmethod
-    def restored(text: str) -> SheetRow:
-        """Return the row of the sheet whose stored text this is."""
-        values = json.loads(text)
-        amount = values["amount"]
-        image = {**milestone_image(values["image"]), "invoice_ids": values["image"]["invoice_ids"]}
-        return SheetRow(image, values["project"], None if amount is None else Decimal(amount))
-
-
-def changeable_rows(reader: WarehouseReader) -> Iterator[tuple[str, SheetRow]]:
-    """Yield the milestones for the sheet that can be changed, by id.
-
-    Left out are deleted and invoiced ones, those with access lost, and those with a text too long
-    for a cell.
-    """
-    statuses = dict(reader.rows(_INVOICES))
-    for record in reader.records(_MILESTONES):
-        if linked := record["invoice_ids"]:
-            record["invoice_ids"] = [str(id_) for id_ in orjson.loads(linked)]
-        if day := record["date_to_invoice"]:
-            record["date_to_invoice"] = day.isoformat()
-        row = SheetRow(milestone_image(record), record["project"], record["amount"])
-        if not invoiced_reason(row.image, statuses) and len(row.stored()) <= LONGEST_CELL:
-            yield record["id"], row
-
-
-def cell_text(text: str) -> str:
-    """Return a text as a cell holds it: without characters that a workbook cannot hold."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
-
-
-def is_exact(amount: Decimal) -> bool:
-    """Return whether a cell can hold an amount as a number without rounding it."""
-    return len(amount.normalize().as_tuple().digits) <= EXACT_DIGITS
-
-
-def head_rows(account: AccountBinding | None, run_id: str | None) -> list[tuple[str, str]]:
-    """Return the first rows of the hidden sheet: its format, the account and the run."""
-    address, account_id = (account.address, account.account_id) if account else ("", "")
-    values = (_FORMAT, address, account_id or "", run_id or "")
-    return list(zip(_HEAD, values, strict=True))
 
 
 class _Cell(NamedTuple):
@@ -190,8 +104,8 @@ def _exported_rows(path: Path, account: AccountBinding | None) -> dict[str, Shee
         sheet.reset_dimensions()
         rows = sheet.iter_rows(max_col=2, values_only=True)
         try:
-            head = {str(row[0]): str(row[1] or "") for row in (next(rows) for _ in _HEAD)}
-            if tuple(head) != _HEAD or head["format"] != _FORMAT:
+            head = {str(row[0]): str(row[1] or "") for row in (next(rows) for _ in HEAD)}
+            if tuple(head) != HEAD or head["format"] != FORMAT:
                 raise ValueError
             exported = {str(row[0]): SheetRow.restored(str(row[1])) for row in rows if row[0]}
         except (

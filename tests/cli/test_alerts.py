@@ -118,6 +118,7 @@ def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **setti
 
 
 @pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure, a required action and a recovery are sent, even if the local folder is lost."""
     with Sandbox(milestones=40) as sandbox:
@@ -146,6 +147,7 @@ def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.Mo
 
 
 @pytest.mark.long_on_postgres
+@pytest.mark.long_on_duckdb
 def test_lateness_is_sent_even_without_the_database(
     job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +199,7 @@ def test_one_message_has_events_and_lasting_problems() -> None:
 
 
 @pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 def test_a_conflict_is_sent_once_and_never_recovers(
     job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

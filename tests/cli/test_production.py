@@ -263,6 +263,7 @@ def interrupt_move(url: str, function: str) -> None:
 
 
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.long)], ids=["one", "all"])
+@pytest.mark.long
 def test_an_interrupted_move_can_be_repeated(
     sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:

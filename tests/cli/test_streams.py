@@ -35,6 +35,7 @@ def test_an_encoding_that_lacks_characters(
     assert shown.stderr == ""
 
 
+@pytest.mark.long
 def test_closed_streams(sandbox: Sandbox) -> None:
     """A run without stdout and stderr writes into no file that it opens."""
     sandbox.account.create_milestone(title="new")

@@ -99,6 +99,7 @@ def test_wrong_password(postgres: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (code, "password authentication failed" in error, ":wrong" in error) == (2, True, False)
 
 
+@pytest.mark.long
 def test_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read-only replica is a configuration error, and the message says what it is."""
     monkeypatch.setenv("KANTATA_API_URL", "")

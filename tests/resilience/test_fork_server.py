@@ -111,6 +111,7 @@ def test_exit_codes_are_those_of_a_process() -> None:
 
 
 @pytest.mark.parametrize("words", [["status", "--json"], ["sync", "--nonsense"]])
+@pytest.mark.long
 def test_output_equals_that_of_a_real_process(words: list[str], tmp_path: Path) -> None:
     """Output, errors and exit code are those of a started process, settings included."""
     (tmp_path / ".dlt").mkdir()

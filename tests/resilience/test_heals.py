@@ -77,6 +77,7 @@ def test_hashes_of_an_earlier_release_stay_valid(job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
     """Null in invoice_ids removes the links; a missing field keeps them."""
     links = (
@@ -137,6 +138,7 @@ def test_unlinked_invoice_is_read_again(job: Job, full: bool) -> None:
         assert len(paths) <= 5
 
 
+@pytest.mark.long_on_duckdb
 def test_fields_named_like_sql_keywords(job: Job) -> None:
     """The column of a field called order or group can be read like any other."""
     with Sandbox(milestones=30) as sandbox:
@@ -243,6 +245,7 @@ def test_reject_of_a_restored_and_deleted_milestone_is_resolved(job: Job) -> Non
 
 
 @pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_side_rejects_are_resolved(job: Job) -> None:
     """A rejected reference is resolved when it is good again, and when it is deleted."""
     with Sandbox(milestones=30) as sandbox:

@@ -51,6 +51,7 @@ def test_a_run_of_a_few_milestones_does_not_make_up_for_a_killed_one(job: Job) -
 
 @pytest.mark.long_on_duckdb
 @pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
 def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version: int) -> None:
     """A version lost in a crash is made again once, from the row, while the record is rejected."""
     with Sandbox(milestones=30) as sandbox:
@@ -78,6 +79,7 @@ def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version:
 
 
 @pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_leftovers_of_a_first_load_are_removed(job: Job) -> None:
     """Versions and links without rows are removed, even if access to their milestones is lost."""
     with Sandbox(milestones=60) as sandbox:

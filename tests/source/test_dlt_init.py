@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from sources.kantata_sandbox import Sandbox
 
@@ -37,6 +38,7 @@ def output_of(*command: str, **environment: str) -> str:
     return result.stdout
 
 
+@pytest.mark.long
 def test_dlt_init_makes_a_pipeline_that_runs() -> None:
     """The pipeline in a new project loads everything, then what changed: nothing."""
     dlt = str(Path(sys.executable).parent / "dlt")

@@ -154,6 +154,7 @@ def test_it_takes_turns_with_sync(sandbox: Sandbox, job: Job) -> None:
 
 
 @pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_some_tables_only(sandbox: Sandbox, destination: object) -> None:
     """One table is loaded alone; the run of all tables afterwards loads what the others lack."""
     pipeline = pipeline_to(destination)
@@ -168,6 +169,7 @@ def test_some_tables_only(sandbox: Sandbox, destination: object) -> None:
 
 
 @pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_limit_is_a_sample(sandbox: Sandbox, destination: object) -> None:
     """A limit ends the read early: no error, no deletion, and the next run reads everything."""
     pipeline, report = pipeline_to(destination), Report()
@@ -215,6 +217,7 @@ def test_other_names(
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "filesystem"])
+@pytest.mark.long
 def test_replaced_tables_look_like_no_history(sandbox: Sandbox, kind: str) -> None:
     """Without a state, and into files, every table is replaced, and says nothing of the past."""
     pipeline = pipeline_to(

@@ -102,6 +102,7 @@ def test_invalid_side_loads_are_reported_and_the_rest_is_kept(job: Job) -> None:
 
 
 @pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_invalid_date_header(job: Job) -> None:
     """An invalid Date header is ignored, one without a zone is UTC; drift is still reported."""
     dates = (None, "rubbish", "Mon, 24 Nov 2031 10:00:00 -0000")

@@ -70,6 +70,7 @@ def states_read(process: subprocess.Popen[str]) -> tuple[int, list[list[str]]]:
     return opened, states
 
 
+@pytest.mark.long
 def test_dashboards_and_loads_do_not_block_each_other() -> None:
     """A reader that keeps the file sees one state, one that polls whole ones; no load fails."""
     job, runs = Job("duckdb"), 2

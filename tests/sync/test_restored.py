@@ -79,6 +79,7 @@ def test_a_lost_loader_is_restored(sandbox: Sandbox, synced: Job, loss: str) -> 
     assert synced.sync(sandbox, full=False).exit_code == 0
 
 
+@pytest.mark.long
 def test_a_damaged_loader_is_restored(sandbox: Sandbox, synced: Job) -> None:
     """A run ends with 1 and says how; status reads the published file."""
     before = synced.rows(HISTORY)
@@ -198,6 +199,7 @@ def test_files_of_others_are_not_touched(
         assert connection.execute("show tables").fetchall() == [("budget",)]
 
 
+@pytest.mark.long
 def test_a_file_of_another_account_is_not_restored(
     synced: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

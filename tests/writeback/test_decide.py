@@ -116,6 +116,7 @@ def _apply(office: Office, file: Path) -> list[str]:
 
 
 @pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 def test_an_old_file_undoes_nothing(office: Office, tmp_path: Path) -> None:
     """A line once applied is not proposed again from a file or query, only by a single command."""
     one, two, *_ = office.free()

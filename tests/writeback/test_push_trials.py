@@ -167,7 +167,7 @@ ALL = FEW + [Case(action, sends, fault) for action in Action for sends, fault in
 @pytest.mark.parametrize(
     ("cases", "every"),
     [
-        pytest.param(FEW, {"sqlite": 97, "postgres": 149}, id="some"),
+        pytest.param(FEW, {"sqlite": 181, "postgres": 281}, id="some"),
         pytest.param(ALL, {"sqlite": 1, "postgres": 7}, id="all", marks=_LONG),
     ],
 )

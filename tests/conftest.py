@@ -17,6 +17,7 @@ pytest.register_assert_rewrite("tests.support")  # so that a failed comparison s
 
 from tests.support.fork_server import skip_search_for_pandas
 from tests.support.job import Job
+from tests.support.our_settings import OURS
 from tests.support.postgres import empty_database, shared_server, stop_shared_server
 from tests.support.run_folder import make_run_folder, remove_run_folder
 from tests.support.usage import Usage
@@ -26,23 +27,13 @@ _VERSION = "version of Postgres"
 _USAGE = pytest.StashKey[Usage]()
 _SHARED = "tests/surface/test_snapshot.py"  # its tests share one life, which takes seconds
 _LONGEST = ("test_the_warehouse_follows", "test_soak", "test_killed")
-_OURS = (
-    "KANTATA_",
-    "SOURCES__",
-    "DESTINATION__",
-    "WAREHOUSE__",
-    "PUSH__",
-    "LEDGER__",
-    "REPORT__",
-    "ALERTS__",
-)
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in an empty folder, with an empty home and without the machine's settings."""
     for name in list(os.environ):
-        if name.startswith(_OURS):
+        if name.startswith(OURS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SOURCES__KANTATA__BACKOFF_SECONDS", "0.01")

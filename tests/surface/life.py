@@ -13,21 +13,12 @@ from typing import Any
 import duckdb
 
 from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.support.our_settings import OURS
 from tests.support.webhook import Webhook, webhook
 from tests.surface import story
 from tests.surface.command_line import Result, milestones
 
 LOADER_FILE = ".milestones/loader.duckdb"
-_OURS = (
-    "KANTATA_",
-    "SOURCES__",
-    "DESTINATION__",
-    "WAREHOUSE__",
-    "PUSH__",
-    "LEDGER__",
-    "REPORT__",
-    "ALERTS__",
-)
 
 
 @dataclass
@@ -96,7 +87,7 @@ def begun(
 @contextmanager
 def _settings(folder: Path, sandbox: Sandbox, hook: Webhook, postgres: str) -> Iterator[None]:
     before, was_in = dict(os.environ), Path.cwd()
-    for name in [name for name in os.environ if name.startswith(_OURS)]:
+    for name in [name for name in os.environ if name.startswith(OURS)]:
         del os.environ[name]
     os.environ |= {
         "HOME": str(folder),

@@ -15,16 +15,10 @@ from tests.support.job import Job
 from tests.support.page import Page
 from tests.support.processes import run_milestones
 
+# The report reads marts, which are the same on both.
+pytestmark = pytest.mark.parametrize("job", ["duckdb"], indirect=True)
 REPORT = Path("milestones-report.html")
 MARKUP = "<script>alert(1)</script><img src=//x onerror=y>{{ 7*7 }}=1+1&amp;\x1b[31m\u202e"
-
-
-@pytest.fixture
-def duckdb_job(monkeypatch: pytest.MonkeyPatch) -> Job:
-    """The job on DuckDB: the report reads marts, which are the same on both."""
-    monkeypatch.setenv("KANTATA_API_URL", "")
-    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
-    return Job("duckdb")
 
 
 def command(*words: str, code: int = 0, **environment: str) -> str:
@@ -54,10 +48,10 @@ def write_markup(account: Account) -> None:
     account.silently_update_milestone(open_ids(account)[0], currency=MARKUP[:40])
 
 
-def test_report(duckdb_job: Job) -> None:
+def test_report(job: Job) -> None:
     """It has each currency, says what changed since the report it replaces, and is not lost."""
     with Sandbox(milestones=200) as sandbox:
-        duckdb_job.synced(sandbox)
+        job.synced(sandbox)
         assert "wrote milestones-report.html" in command("report")
         page = shown()
         assert {"svg", "table"} <= page.tags
@@ -65,7 +59,7 @@ def test_report(duckdb_job: Job) -> None:
         assert "Nothing has changed since" in page.text
         one = open_ids(sandbox.account)[0]
         sandbox.account.update_milestone(one, title="Changed title", amount_in_cents=4_242_00)
-        duckdb_job.sync(sandbox)
+        job.sync(sandbox)
         REPORT.chmod(0o640)
         said: dict[str, Any] = json.loads(command("report", "--json"))
         assert said["file"] == str(REPORT)
@@ -85,15 +79,15 @@ def test_report(duckdb_job: Job) -> None:
         assert len(before) < 2_000_000
 
 
-def test_texts_of_others(duckdb_job: Job) -> None:
+def test_texts_of_others(job: Job) -> None:
     """Markup, template code and control characters in any text are shown as text."""
     with Sandbox(milestones=60) as sandbox:
         write_markup(sandbox.account)
-        duckdb_job.sync(sandbox)
+        job.sync(sandbox)
         sandbox.account.update_milestone(
             open_ids(sandbox.account)[-1], amount_in_cents=1, title=f"{MARKUP}new"
         )
-        duckdb_job.sync(sandbox)
+        job.sync(sandbox)
     command("report")
     page = shown()
     assert "<script>alert(1)</script>" in page.text
@@ -102,20 +96,20 @@ def test_texts_of_others(duckdb_job: Job) -> None:
     assert "\u202e" not in page.text
 
 
-def test_no_figures(duckdb_job: Job) -> None:
+def test_no_figures(job: Job) -> None:
     """Without a warehouse there is one line; an empty account has a page that says so."""
     assert "there is no warehouse" in command("report", code=2, KANTATA_API_URL="http://localhost")
     with Sandbox(milestones=0) as sandbox:
-        duckdb_job.sync(sandbox)
+        job.sync(sandbox)
     command("report")
     assert "The account has no milestones." in shown().text
     command("report")  # over a report that knows of no version
 
 
-def test_report_after_each_run(duckdb_job: Job) -> None:
+def test_report_after_each_run(job: Job) -> None:
     """With REPORT__PATH, `sync` and `run` write it; if they cannot, the data is published: 3."""
     with Sandbox(milestones=60) as sandbox:
-        duckdb_job.synced(sandbox)
+        job.synced(sandbox)
         access = {
             "KANTATA_API_URL": sandbox.url,
             "KANTATA_ACCESS_TOKEN": sandbox.token,

@@ -41,8 +41,8 @@ class ScheduleRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BacklogRow:
-    """A row of ``billing_backlog``: one project's backlog in one currency, by age."""
+class ProjectRow:
+    """The milestones of one project and currency that have one status."""
 
     workspace_id: str
     project: str | None
@@ -50,6 +50,12 @@ class BacklogRow:
     milestones: int
     subunits: int
     amount: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacklogRow(ProjectRow):
+    """A row of ``billing_backlog``: one project's backlog in one currency, by age."""
+
     not_due: Decimal | None
     age_0_30: Decimal | None
     age_31_60: Decimal | None
@@ -70,18 +76,6 @@ class BridgeRow:
     invoiced: Decimal | None
     deleted: Decimal | None
     closing: Decimal | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProjectRow:
-    """The milestones of one project and currency in ``billing_milestones`` that have one status."""
-
-    workspace_id: str
-    project: str | None
-    currency: str
-    milestones: int
-    subunits: int
-    amount: Decimal | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
 def _is_missing(loader: Path, published: Path | None) -> bool:
     """Return whether a reader must use the published file, since there is no loader's file.
 
-    One that a user may not see does not exist; an empty one, beside a published file, neither.
+    One that a user may not see does not exist; nor does an empty one next to a published file.
     """
     if not os.path.exists(loader):
         return True

@@ -9,7 +9,9 @@ from rich.table import Table
 
 from pipelines.config.targets import configured_target
 from pipelines.ops.due import Due, DueCurrency, DueProject, DueSum, read_due
+from pipelines.ops.money import exact_money, money_text
 from warehouse.errors import ChangeRefused
+from warehouse.words import counted
 
 from .errors import handle_errors
 from .options import Grouping, Warehouse
@@ -48,7 +50,8 @@ def _render(found: Due, by: Grouping | None) -> None:
         total = _money(each.sum.amount, each.sum.subunits, each.decimals)
         overdue = _money(each.sum.overdue, None, each.decimals)
         print_out(
-            f"{each.currency} {total} in {each.sum.milestones:,} milestones, {overdue} overdue"
+            f"{each.currency} {total} in {counted(each.sum.milestones, 'milestone')}, "
+            f"{overdue} overdue"
         )
         print_out("")
     if not found.currencies:
@@ -108,7 +111,7 @@ def _project(project: DueProject) -> str:
 def _money(amount: Decimal | None, subunits: int | None, decimals: int) -> str:
     """Return an amount that is due as text, in minor units if it has no other."""
     if amount is not None:
-        return f"{amount:,.{decimals}f}"
+        return money_text(amount, decimals)
     return "unknown" if subunits is None else f"{subunits:,} minor units"
 
 
@@ -131,8 +134,8 @@ def _sum_json(due_sum: DueSum, decimals: int) -> dict[str, object]:
     """Return a sum of what is due as JSON."""
     return {
         "milestones": due_sum.milestones,
-        "amount": _exact(due_sum.amount, decimals),
-        "overdue": _exact(due_sum.overdue, decimals),
+        "amount": exact_money(due_sum.amount, decimals),
+        "overdue": exact_money(due_sum.overdue, decimals),
         "subunits": due_sum.subunits,
     }
 
@@ -145,7 +148,7 @@ def _project_json(project: DueProject, decimals: int, by: Grouping | None) -> di
             "title": row.title,
             "date_to_invoice": row.date_to_invoice.isoformat(),
             "days_overdue": row.days_overdue,
-            "amount": _exact(row.amount, decimals),
+            "amount": exact_money(row.amount, decimals),
             "amount_in_cents": row.amount_in_cents,
         }
         for row in project.rows
@@ -155,8 +158,3 @@ def _project_json(project: DueProject, decimals: int, by: Grouping | None) -> di
         | _sum_json(project.sum, decimals)
         | ({} if by else {"rows": rows})
     )
-
-
-def _exact(amount: Decimal | None, decimals: int) -> str | None:
-    """Return an amount that is due as text for JSON; None if it is unknown."""
-    return None if amount is None else f"{amount:.{decimals}f}"

@@ -23,7 +23,7 @@ class LogFormat(StrEnum):
 
 
 class Grouping(StrEnum):
-    """What a line of a list stands for, if not for a milestone."""
+    """What a line of a list shows instead of a milestone."""
 
     PROJECT = "project"
 

@@ -8,6 +8,7 @@ from rich.bar import Bar
 from rich.table import Table
 
 from pipelines.ops.figures import Figures
+from pipelines.ops.money import money_text
 from warehouse.mart_rows import ChangedRow
 
 from .output import safe_markup
@@ -29,12 +30,17 @@ def changes_table(figures: Figures) -> Table:
 
 def _before_and_after(row: ChangedRow, decimals: int) -> tuple[str, str]:
     """Return what a change of the demo is about, before and after it."""
-    amount = f"{row.amount:,.{decimals}f} {row.currency}"
+    amount = _money(row.amount, row.currency, decimals)
     if row.kind == "date moved":
         return str(row.previous_date_to_invoice), str(row.date_to_invoice)
     if row.kind == "amount changed":
-        return f"{row.previous_amount:,.{decimals}f} {row.currency}", amount
+        return _money(row.previous_amount, row.currency, decimals), amount
     return ("", amount) if row.kind == "new" else (amount, "")
+
+
+def _money(amount: Decimal | None, currency: str, decimals: int) -> str:
+    """Return an amount of the demo with its currency, whose minor unit is known."""
+    return f"{money_text(amount or Decimal(0), decimals)} {currency}"
 
 
 def backlog_chart(figures: Figures, currency: str) -> Table:
@@ -48,5 +54,5 @@ def backlog_chart(figures: Figures, currency: str) -> Table:
     for name, colour, amount in lines:
         shown = amount or Decimal(0)
         bar = Bar(most or 1, 0, max(float(shown), 0), width=_WIDTH, color=colour)
-        table.add_row(name, f"{shown:>14,.{found.decimals}f}", bar)
+        table.add_row(name, f"{money_text(shown, found.decimals):>14}", bar)
     return table

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pendulum
 from rich.table import Table
 
-from pipelines.ops.currency_figures import add
+from pipelines.ops.money import add, exact_money, money_text
 from pipelines.ops.status import MonthTotal, Status
 from warehouse.raw.runs import Run, RunStatus
 from warehouse.words import counted
@@ -94,7 +94,7 @@ def _shown(parts: Sequence[_Sum], decimals: int) -> str:
     amount = add(*(part.amount for part in parts))
     if amount is None:
         return f"{sum(part.subunits for part in parts):,} minor units"
-    return f"{amount:,.{decimals}f}"
+    return money_text(amount, decimals)
 
 
 def _periods(month: MonthTotal, today: date) -> dict[str, _Sum]:
@@ -148,9 +148,7 @@ def status_json(found: Status) -> dict[str, object]:
                 "milestones": month.milestones,
                 "subunits": month.subunits,
                 "invoiced_subunits": month.invoiced_subunits,
-                "amount": month.amount
-                if month.amount is None
-                else f"{month.amount:.{found.decimals[month.currency]}f}",
+                "amount": exact_money(month.amount, found.decimals[month.currency]),
             }
             for month in found.months
         ],

@@ -19,6 +19,8 @@ from warehouse.mart_rows import (
 from warehouse.raw import summary
 from warehouse.reader import WarehouseReader
 
+from .money import add, decimals_of
+
 MONTHS = 12  # before and after the current one
 _BRIDGE_MONTHS = 12
 _PROJECTS = 15  # listed by name; the others are one row
@@ -31,13 +33,11 @@ class MonthFigures:
 
     Args:
         name: ``2026-11``, or ``before 2025-11``, ``after 2027-11``.
-        is_past: Whether the month is over.
         invoiced, overdue, scheduled: The amounts by status; None if the minor unit is unknown.
         milestones: The number of milestones.
     """
 
     name: str
-    is_past: bool
     invoiced: Decimal | None
     overdue: Decimal | None
     scheduled: Decimal | None
@@ -201,18 +201,6 @@ def _undated_invoiced(rows: Iterable[ScheduleRow]) -> list[ScheduleRow]:
     return [row for row in rows if row.month is None and row.status == "invoiced"]
 
 
-def decimals_of(unit: Decimal | None, rows: Iterable[ScheduleRow]) -> int:
-    """Return the digits that show each amount of a currency's schedule exactly.
-
-    Args:
-        unit: The value of the currency's minor unit; None if it is unknown.
-        rows: The rows of the schedule in this currency.
-    """
-    amounts = [row.amount for row in rows if row.amount is not None]
-    numbers = [*amounts, *([] if unit is None else [unit])]
-    return max((-min(0, int(n.normalize().as_tuple().exponent)) for n in numbers), default=2)
-
-
 def status_figures(rows: Iterable[ScheduleRow]) -> list[StatusFigures]:
     """Sum up rows of one currency's schedule by status, in the order of a milestone's life."""
     rows = list(rows)
@@ -259,7 +247,6 @@ def month_figures(rows: Iterable[ScheduleRow], as_of: date) -> list[MonthFigures
         figures.append(
             MonthFigures(
                 name=name,
-                is_past=start < _month(as_of, 0),
                 milestones=sum(row.milestones for row in some),
                 **parts,
             )
@@ -302,9 +289,3 @@ def _total(projects: Sequence[ProjectFigures], name: str) -> ProjectFigures:
         amount=add(*(each.amount for each in projects)),
         ages=[add(*ages) for ages in zip(*(each.ages for each in projects), strict=True)],
     )
-
-
-def add(*amounts: Decimal | None) -> Decimal | None:
-    """Return the sum of amounts in one currency's figures; None if one is unknown."""
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known, Decimal(0)) if len(known) == len(amounts) else None

@@ -20,6 +20,7 @@ from warehouse.target import Target
 
 from . import webhook
 from .due import Due, DueCurrency, read_due
+from .money import money_text
 
 _JOB = "digest"  # the name of its state among the alert states
 _CURRENCIES, _PROJECTS = 8, 3  # in one message
@@ -105,7 +106,7 @@ def _line(each: DueCurrency) -> str:
 
 def _money(amount: Decimal | None, decimals: int) -> str:
     """Return an amount of the digest as text."""
-    return "an unknown amount" if amount is None else f"{amount:,.{decimals}f}"
+    return "an unknown amount" if amount is None else money_text(amount, decimals)
 
 
 def _in_warehouse(target: Target) -> AlertState:

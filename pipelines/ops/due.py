@@ -14,8 +14,8 @@ from warehouse.raw import summary
 from warehouse.reader import open_reader
 from warehouse.target import Target
 
-from .currency_figures import add, decimals_of
 from .figures import read_freshness
+from .money import add, decimals_of
 
 
 @dataclass(frozen=True, kw_only=True)

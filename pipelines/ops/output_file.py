@@ -15,7 +15,7 @@ _USUAL = 0o666  # less what the umask takes
 
 
 def replace_file(file: Path, write: Callable[[Path], object]) -> None:
-    """Write a new content beside an output file, then put it in its place.
+    """Write new content next to an output file, then put it in its place.
 
     A new file gets the usual rights, one that exists keeps its own. A link stays a link.
 

@@ -28,6 +28,7 @@ from warehouse.target import Target
 from .charts import Chart, Column, column_chart
 from .currency_figures import CurrencyFigures, MonthFigures
 from .figures import Figures, read_figures
+from .money import money_text
 from .output_file import replace_file
 
 DEFAULT_FILE = Path("milestones-report.html")
@@ -201,7 +202,7 @@ def money(amount: Decimal | None, decimals: int) -> str:
     """Return an amount as the report shows it, in the decimals of its currency; a dash for 0."""
     if amount is None:
         return "unknown"
-    return f"{amount:,.{decimals}f}" if amount else _NONE
+    return money_text(amount, decimals) if amount else _NONE
 
 
 def _short(text: str) -> str:

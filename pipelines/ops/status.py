@@ -19,8 +19,8 @@ from warehouse.raw.runs import Run
 from warehouse.reader import NO_MILESTONES_YET, open_reader
 from warehouse.target import Target
 
-from .currency_figures import add, decimals_of
 from .figures import read_freshness
+from .money import add, decimals_of
 
 
 @dataclass(frozen=True, kw_only=True)

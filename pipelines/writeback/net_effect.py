@@ -35,7 +35,7 @@ class NetEffect:
 def amounts(change: Change) -> tuple[int | None, int | None]:
     """Return the amount of a change's milestone before and after it, in minor units.
 
-    None stands for no amount: before a create, after a delete, or if the milestone has none.
+    None is no amount: before a create, after a delete, or if the milestone has none.
     """
     before, after = change.before.get(_AMOUNT), change.after.get(_AMOUNT)
     if change.action is Action.UPDATE and _AMOUNT not in change.after:

@@ -197,7 +197,7 @@ def test_status() -> None:
 
 
 def test_demo() -> None:
-    """The demo needs no token, tells the whole story, and shows what is in the marts."""
+    """The demo needs no token, ends with the write-back and the report, and shows the marts."""
     result = milestones("demo", LEDGER__URL="sqlite:///mine.sqlite")
     assert not Path("mine.sqlite").exists()
     assert result.returncode == 0, result.stderr

@@ -72,7 +72,7 @@ def test_a_wrong_setting_is_refused_by_every_command(name: str, value: str, mess
     ],
 )
 def test_the_message_names_what_was_written(name: str, value: str, message: str) -> None:
-    """A message names the variable that was set, and only settings that it may stand for."""
+    """A message names the variable that was set, and only settings that it may mean."""
     code, _, error = milestones("changes", **{name: value})
     assert (code, message in error, name in error) == (2, True, True), error
 

@@ -1,4 +1,4 @@
-"""Charts: bars are as long as their amounts, stand on each other, and fit into the drawing."""
+"""Charts: bars are as long as their amounts, are stacked, and fit into the drawing."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_an_altered_row_is_not_sent(office: Office, how: str) -> None:
 
 @pytest.mark.long_on_postgres
 def test_an_approval_by_hand_shows_in_the_list(office: Office) -> None:
-    """Whoever looks at the changes sees that a push will not send one, and why."""
+    """`changes` and `show` say that a push will not send a change, and why."""
     _propose(office, office.free()[0])
     assert "push will refuse it" not in office.run("changes")[1]
     _alter(office.job, ALTERED["approved by hand"])

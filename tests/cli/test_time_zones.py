@@ -103,7 +103,6 @@ def time_zone_line(checked: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return line
 
 
-@pytest.mark.long_on_duckdb
 @pytest.mark.long
 def test_check_compares_the_time_zone_of_all_databases(job: Job, tmp_path: Path) -> None:
     """If Python has other rules than a database, or only it knows a zone, check ends with 2."""

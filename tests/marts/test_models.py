@@ -188,7 +188,7 @@ def test_blocking_checks_of_sums(job: Job) -> None:
                 assert build.run_checks(database) == []
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_warning_requires_action_until_it_is_fixed(job: Job) -> None:
     """Every run reports an unknown currency, even a run that builds nothing."""
     with Sandbox(milestones=60) as sandbox:

@@ -15,6 +15,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "chain_problems: '' -> 'mutated'": _AFTER_ANCHOR,
         "_hash: ':' -> 'mutated'": "what is hashed is lists, which have no colon",
     },
+    "warehouse/ledger/trust.py": {
+        "why_untrusted: is_same_person(approval.who, change.proposer) -> "
+        "is_same_person(change.proposer, approval.who)": "two names are compared in either order",
+    },
     "warehouse/ledger/rows.py": {
         "draft_values: False -> True": "JSON with or without escapes is the same when it is read",
         "change_values: '' -> 'mutated'": "every change in a ledger has the time of its proposal",

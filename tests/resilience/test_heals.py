@@ -76,7 +76,6 @@ def test_hashes_of_an_earlier_release_stay_valid(job: Job) -> None:
         assert _content(job, id_) == before
 
 
-@pytest.mark.long_on_postgres
 @pytest.mark.long
 def test_null_links_are_dropped_and_absent_ones_stay(job: Job) -> None:
     """Null in invoice_ids removes the links; a missing field keeps them."""
@@ -244,7 +243,6 @@ def test_reject_of_a_restored_and_deleted_milestone_is_resolved(job: Job) -> Non
         assert job.sync(sandbox).exit_code == 0
 
 
-@pytest.mark.long_on_duckdb
 @pytest.mark.long
 def test_side_rejects_are_resolved(job: Job) -> None:
     """A rejected reference is resolved when it is good again, and when it is deleted."""

@@ -78,7 +78,6 @@ def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_duckdb
 @pytest.mark.long
 def test_leftovers_of_a_first_load_are_removed(job: Job) -> None:
     """Versions and links without rows are removed, even if access to their milestones is lost."""

@@ -135,7 +135,7 @@ def test_every_run_loads_the_difference(sandbox: Sandbox, destination: object) -
     assert sum(count for _, is_live, count in rows(pipeline, live) if is_live) == 449
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_it_takes_turns_with_sync(sandbox: Sandbox, job: Job) -> None:
     """A plain pipeline and ``milestones sync`` load into one dataset, and both are right."""
     job.synced(sandbox)
@@ -153,7 +153,6 @@ def test_it_takes_turns_with_sync(sandbox: Sandbox, job: Job) -> None:
     assert versions(job, first) == ["created", "updated", "updated"]
 
 
-@pytest.mark.long_on_postgres
 @pytest.mark.long
 def test_some_tables_only(sandbox: Sandbox, destination: object) -> None:
     """One table is loaded alone; the run of all tables afterwards loads what the others lack."""
@@ -168,7 +167,6 @@ def test_some_tables_only(sandbox: Sandbox, destination: object) -> None:
     assert loaded.keys() == SCAN_TABLES - {"invoices", "stories"}
 
 
-@pytest.mark.long_on_postgres
 @pytest.mark.long
 def test_limit_is_a_sample(sandbox: Sandbox, destination: object) -> None:
     """A limit ends the read early: no error, no deletion, and the next run reads everything."""

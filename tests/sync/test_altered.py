@@ -101,7 +101,6 @@ def test_invalid_side_loads_are_reported_and_the_rest_is_kept(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_duckdb
 @pytest.mark.long
 def test_invalid_date_header(job: Job) -> None:
     """An invalid Date header is ignored, one without a zone is UTC; drift is still reported."""

@@ -13,7 +13,6 @@ from tests.support.job import Job
 from tests.support.kill_points import Point, died
 
 
-@pytest.mark.long_on_duckdb
 @pytest.mark.long
 def test_field_that_disappears_again_is_reported_again(job: Job) -> None:
     """Each time a field disappears or comes back, that is reported once."""
@@ -29,7 +28,6 @@ def test_field_that_disappears_again_is_reported_again(job: Job) -> None:
             ]
 
 
-@pytest.mark.long_on_duckdb
 @pytest.mark.long
 def test_field_of_some_records_is_not_missing_in_others(job: Job) -> None:
     """An undeclared field is reported as missing only if a record loses it."""
@@ -94,7 +92,6 @@ def test_cursor_of_a_run_that_failed_does_not_count(job: Job) -> None:
         assert result.run.why == f"changes since {proven:%Y-%m-%d %H:%M} UTC"
 
 
-@pytest.mark.long_on_duckdb
 @pytest.mark.long
 def test_currencies_are_read_on_a_new_day(job: Job) -> None:
     """The first incremental sync of a day reads the currencies again; later ones do not."""

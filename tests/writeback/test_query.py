@@ -140,6 +140,7 @@ def test_a_query_ends_in_time(synced: Job) -> None:
 
 
 @pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+@pytest.mark.long
 def test_a_long_query_holds_no_lock(synced: Job) -> None:
     """A run can lock the warehouse while a query runs."""
     with Sandbox(milestones=20) as sandbox:

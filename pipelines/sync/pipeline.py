@@ -29,6 +29,7 @@ from warehouse.models import build
 from warehouse.models.calendar import local_day
 from warehouse.raw import minor_units, proof, runs, summary
 from warehouse.raw.account_binding import Origin, bind_account
+from warehouse.raw.invoice_payments import observe_payments
 from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.words import counted
@@ -151,6 +152,7 @@ def _extract_request(
         read_currencies=bool(options.accepted_minor_units) or not history.is_last_run_proven,
         touched=options.touched,
         has_answered=True,
+        project_details_read_at=history.project_details_read_at,
     )
 
 
@@ -261,6 +263,9 @@ def _validate(job: SyncJob, report: Report) -> dict[str, Decimal]:
                 + "; ".join(differences)
             )
         job.run.totals = proof.live_totals(database)
+        observe_payments(database)
+        if report.read_project_details:
+            runs.mark_project_details(database, job.run)
         state = LoadedState(database)
         job.run.warnings += [job.restored] if job.restored else []
         job.run.warnings += _access_lost_warnings(state.access_lost_by_project())

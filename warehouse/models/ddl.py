@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 
 from warehouse.database import MARTS, STAGING, Database
 
+from .refresh import PROJECT_COLUMNS
 from .sql_files import Model, ModelKind, marts, staging
 
 _TODAY_COLUMNS = {
@@ -31,6 +32,7 @@ _TABLES = {
     "today": _TODAY_COLUMNS,
     "calendar": _CALENDAR_COLUMNS,
     "changed": {"id": "text not null"},
+    "built_projects": {"workspace_id": "text not null", **dict.fromkeys(PROJECT_COLUMNS, "text")},
 }
 _FORMER_VIEWS = ("changed_versions",)  # views of earlier releases
 

@@ -122,16 +122,6 @@ def grain_check(schema: str, model: Model) -> Model:
     )
 
 
-def dictionary() -> str:
-    """Return the data dictionary in the SQL files: every mart and its columns, in Markdown."""
-    parts = []
-    for model in sorted(marts(), key=lambda model: model.name):
-        rows = "\n".join(f"| `{name}` | {about} |" for name, about in model.columns.items())
-        table = f"| column | meaning |\n|---|---|\n{rows}\n"
-        parts.append(f"### {model.name}\n\n{model.about}\n\n{table}")
-    return "\n".join(parts)
-
-
 @cache
 def models_digest() -> str:
     """Return the digest of all SQL files; if a release changes one, all marts are rebuilt."""

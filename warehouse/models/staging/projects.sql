@@ -1,4 +1,5 @@
 -- Projects with their client, leads and status. `hidden` names what the token's user may not see.
+-- NUL, which Postgres accepts in no text, becomes U+FFFD, as in received_versions.
 -- grain: workspace_id
 select
     w.id as workspace_id,
@@ -8,7 +9,10 @@ select
     d.project_lead_id,
     d.project_lead,
     d.client_lead,
-    w.status::json ->> 'message' as project_status,
+    case
+        when strpos(w.status, '\u0000') = 0 then w.status
+        else replace(replace(replace(w.status, '\\', chr(1)), '\u0000', '\ufffd'), chr(1), '\\')
+    end::json ->> 'message' as project_status,
     d.stage as project_stage,
     nullif(
         concat_ws(

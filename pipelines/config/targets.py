@@ -49,14 +49,39 @@ def configured_target(destination: str | None = None, *, moved_too: bool = False
         WarehouseMisconfigured: If a setting of it is invalid.
         WarehouseMoved: If it was moved to Postgres.
     """
-    timezone = _timezone()
     if (destination or configured_destination()) == "postgres":
-        return replace(_postgres_target(), timezone=timezone)
+        return _with_reporting(_postgres_target())
     loader = _duckdb_file(setting("destination.duckdb.credentials"))
-    target = replace(duckdb_target(loader, _published_file()), timezone=timezone)
+    target = _with_reporting(duckdb_target(loader, _published_file()))
     if not moved_too:
         check_not_moved(target)
     return target
+
+
+def _with_reporting(target: Target) -> Target:
+    """Return a target with the settings of its marts, checked."""
+    rates = setting("warehouse.exchange_rates")
+    return replace(
+        target,
+        timezone=_timezone(),
+        reporting_currency=_reporting_currency(),
+        exchange_rates=Path(rates) if rates else None,
+    )
+
+
+def _reporting_currency() -> str:
+    """Return the reporting currency of the target; empty for none.
+
+    Raises:
+        WarehouseMisconfigured: If it is not an ISO code.
+    """
+    currency = setting("warehouse.reporting_currency")
+    if currency and not re.fullmatch("[A-Z]{3}", currency):
+        raise WarehouseMisconfigured(
+            f"{shown_name('warehouse.reporting_currency')} is {currency!r}; write the ISO code of "
+            "a currency, such as EUR"
+        )
+    return currency
 
 
 def configured_destination() -> str:
@@ -82,6 +107,7 @@ def check_warehouse_settings() -> None:
     """
     configured_destination()
     _timezone()
+    _reporting_currency()
     _memory_limit()
     _published_file()
     if url := setting("ledger.url"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from pipelines.runtime.clock import utc_now
 from pipelines.runtime.exit_codes import ExitCode
-from pipelines.sync.pipeline import build_context
+from pipelines.sync.exchange_rates import check_currency, store_file_rates
+from pipelines.sync.marts import build_context
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
 from warehouse.errors import WarehouseError
 from warehouse.models import build
@@ -34,7 +36,9 @@ def rebuild_marts(target: Target) -> list[str]:
                     "a run loaded rows and ended before they were validated: run `milestones sync` "
                     "first. The marts are unchanged."
                 )
-            warnings = build.build_marts(database, build_context(run, target.timezone), always=True)
+            check_currency(database, target.reporting_currency)
+            store_file_rates(database, target, utc_now)
+            warnings = build.build_marts(database, build_context(run, target), always=True)
         publish_to_readers(target)
     return warnings
 

@@ -1,5 +1,6 @@
 -- How far each milestone that is not deleted has moved since it was first observed.
 -- grain: id
+-- metric: slippage = avg(days_slipped) where status <> 'invoiced' (days by currency, client, project, project_lead): Days from the first date to the current one, on average of the milestones that are not invoiced.
 --
 -- id: The milestone's id.
 -- title: The milestone's title.

@@ -46,14 +46,12 @@ def prepare(account: Account) -> None:
     account.invoice_milestone(open_ids(account)[3], draft=True)
 
 
-def sums(rows: Iterable[tuple[Row, Iterable[Any]]]) -> dict[Row, list[Any]]:
+def sums(rows: Iterable[tuple[Row, tuple[Any, ...]]]) -> dict[Row, list[Any]]:
     """Sums of values by their keys."""
     found: dict[Row, list[Any]] = {}
     for key, values in rows:
-        before = found.get(key)
-        found[key] = (
-            list(values) if before is None else [a + b for a, b in zip(before, values, strict=True)]
-        )
+        before = found.get(key, [0] * len(values))
+        found[key] = [a + b for a, b in zip(before, values, strict=True)]
     return found
 
 

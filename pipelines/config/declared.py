@@ -62,6 +62,7 @@ SETTINGS = (
     Setting(name="warehouse.memory_limit", default="256MB"),
     Setting(name="warehouse.reporting_timezone", default="UTC"),
     Setting(name="warehouse.reader_credentials"),
+    Setting(name="warehouse.models"),
     Setting(name="push.enabled", default="false"),
     Setting(name="push.max_changes", default="1000"),
     Setting(name="push.reconcile_after", default="240"),

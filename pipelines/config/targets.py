@@ -34,8 +34,8 @@ _DUCKDB = {
 _POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 # A DuckDB file whose stem is the name of a schema makes kantata_marts.x ambiguous.
 _STAGING_NAME = "staging_dataset_name_layout"
-_NOT_STAGING = ("kantata", "kantata_marts", "kantata_stg", "kantata_ledger")
-_SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
+_NOT_STAGING = ("kantata", "kantata_marts", "kantata_stg", "kantata_ledger", "kantata_user")
+_SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging", "kantata_user")
 
 
 def configured_target(destination: str | None = None, *, moved_too: bool = False) -> Target:
@@ -49,11 +49,12 @@ def configured_target(destination: str | None = None, *, moved_too: bool = False
         WarehouseMisconfigured: If a setting of it is invalid.
         WarehouseMoved: If it was moved to Postgres.
     """
-    timezone = _timezone()
+    timezone, models = _timezone(), _models_folder()
     if (destination or configured_destination()) == "postgres":
-        return replace(_postgres_target(), timezone=timezone)
+        return replace(_postgres_target(), timezone=timezone, models=models)
     loader = _duckdb_file(setting("destination.duckdb.credentials"))
-    target = replace(duckdb_target(loader, _published_file()), timezone=timezone)
+    target = duckdb_target(loader, _published_file())
+    target = replace(target, timezone=timezone, models=models)
     if not moved_too:
         check_not_moved(target)
     return target
@@ -84,6 +85,7 @@ def check_warehouse_settings() -> None:
     _timezone()
     _memory_limit()
     _published_file()
+    _models_folder()
     if url := setting("ledger.url"):
         check_ledger_url(url)
     if url := setting("warehouse.reader_credentials"):
@@ -126,6 +128,12 @@ def _published_file() -> Path:
     return _path(published, "WAREHOUSE__PUBLISH_TO")
 
 
+def _models_folder() -> Path | None:
+    """Return the folder of users' own marts for the target; None if it is not configured."""
+    folder = setting("warehouse.models")
+    return _path(folder, "WAREHOUSE__MODELS") if folder else None
+
+
 def ledger_in_effect() -> str:
     """Return the URL of the ledger, or where it is if LEDGER__URL is not set.
 
@@ -161,8 +169,8 @@ def duckdb_target(loader: Path, published: Path) -> Target:
         )
     _check_file(loader, "the loader's file", "DESTINATION__DUCKDB__CREDENTIALS")
     _check_file(published, "the file for readers", "WAREHOUSE__PUBLISH_TO")
-    limit = {"memory_limit": _memory_limit()}
-    credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | limit)
+    limit = _memory_limit()
+    credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | {"memory_limit": limit})
     return Target(
         destination=dlt.destinations.duckdb(credentials),
         name="duckdb",
@@ -171,6 +179,7 @@ def duckdb_target(loader: Path, published: Path) -> Target:
         stem=loader.stem,
         loader=loader,
         published=published,
+        memory_limit=limit,
     )
 
 

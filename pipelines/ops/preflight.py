@@ -45,6 +45,7 @@ from .file_rights import file_rights
 from .ledger_check import check_ledger
 from .probes import run_probes
 from .report import check_report, report_path
+from .user_marts_check import check_user_marts
 
 # Where the records of an include are found.
 _INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
@@ -82,6 +83,8 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
     yield from file_rights(target)
     if target.published:
         yield _published(target)
+    if target.models:
+        yield check_user_marts(target.models)
     if path := report_path():
         yield CheckResult("report", *check_report(path))
 

@@ -82,22 +82,26 @@ def _build_all(builder: _Builder, plan: UserPlan, result: UserMartsResult) -> No
         if waiting := sorted(mart.file.reads & failed):
             failed.add(name)
             problem = mart.file.problem(f"not built, since {SCHEMA}.{waiting[0]} was not")
-            result.problems.append(problem + _kept(plan, name))
+            result.problems.append(_sentence(problem) + _kept(plan, name))
         elif not mart.is_current:
             try:
                 result.problems += builder.build(mart)
             except UserMartFailed as error:
                 failed.add(name)
-                result.problems.append(f"{error}{_kept(plan, name)}")
+                result.problems.append(_sentence(str(error)) + _kept(plan, name))
             except UserSqlFailed as error:
                 failed.add(name)
-                result.problems.append(
-                    mart.file.problem(str(error), error.line) + _kept(plan, name)
-                )
+                problem = mart.file.problem(str(error), error.line)
+                result.problems.append(_sentence(problem) + _kept(plan, name))
 
 
 def _kept(plan: UserPlan, name: str) -> str:
     """Return the words that say what the table of a failed mart has."""
     if name in plan.built:
-        return f". {SCHEMA}.{name} keeps its last rows"
-    return f". {SCHEMA}.{name} is not built yet"
+        return f" {SCHEMA}.{name} keeps its last rows"
+    return f" {SCHEMA}.{name} is not built yet"
+
+
+def _sentence(problem: str) -> str:
+    """Return the problem of a failed mart as a sentence that another can follow."""
+    return problem if problem.endswith(".") else f"{problem}."

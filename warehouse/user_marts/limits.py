@@ -11,14 +11,15 @@ class Limits:
 
     Args:
         seconds: The longest time of its query, and of a check.
-        memory: Bytes of the process that builds it, on DuckDB. Postgres has its own settings.
+        memory: Bytes of the process that builds it, on DuckDB, in addition to DuckDB's own limit.
+            Postgres has its own settings.
         disk: Bytes it may write to a file, on DuckDB; on Postgres, those of temporary files, where
             the role may limit them.
         rows: The most rows.
     """
 
     seconds: int = 60
-    memory: int = 2**30
+    memory: int = 768 * 2**20
     disk: int = 4 * 2**30
     rows: int = 10_000_000
 

@@ -117,9 +117,9 @@ class PostgresBuilder:
     def _replace(self, mart: PlannedMart) -> tuple[str, ...]:
         """Replace the table of a user's mart in the open transaction, and check it."""
         database, file = self._database, mart.file
-        define_query(database, file)
+        define_query(database, file, self._limits.seconds)
         limit = self._limits.rows + 1
-        with located_errors():
+        with located_errors(self._limits.seconds):
             database.execute(
                 f"create unlogged table {_BUILT} as select * from {QUERY} limit {limit}"
             )
@@ -154,10 +154,10 @@ class PostgresBuilder:
             database.rows(_TYPES, table),
             {name for (name,) in database.rows(_INDEXES, SCHEMA, file.name)},
         ):
-            with located_errors():
+            with located_errors(self._limits.seconds):
                 database.execute(f"drop table {table}")
             exists = False
-        with located_errors():
+        with located_errors(self._limits.seconds):
             if exists:
                 database.execute(f"delete from {table}")
                 database.execute(f"insert into {table} select * from {_BUILT}")
@@ -173,10 +173,10 @@ class PostgresBuilder:
         """Run a query that selects what is wrong: a user's check, or one of ours."""
         database, wrong = self._database, QUERY
         if isinstance(sql, UserFile):
-            define_query(database, sql)
+            define_query(database, sql, self._limits.seconds)
         else:
             wrong = f"({sql})"
-        with located_errors():
+        with located_errors(self._limits.seconds):
             ((count,),) = database.rows(f"select count(*) from {wrong} wrong")
             rows = database.records(
                 f"select * from {wrong} wrong order by wrong::text limit {_ROWS_SHOWN}"
@@ -191,7 +191,7 @@ class PostgresBuilder:
         problems = {}
         for name in dropped:
             try:
-                with self._transaction(), located_errors():
+                with self._transaction(), located_errors(self._limits.seconds):
                     drop_mart(self._database, name)
             except UserSqlFailed as error:
                 problems[name] = str(error)

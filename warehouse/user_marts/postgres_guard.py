@@ -15,7 +15,7 @@ from psycopg2 import errorcodes
 from warehouse.database import MARTS, STAGING, Database
 from warehouse.failures import innermost_cause
 
-from .errors import UserSqlFailed
+from .errors import UserSqlFailed, too_long
 from .files import SCHEMA, UserFile
 
 QUERY = f"{STAGING}.user_query"
@@ -57,31 +57,34 @@ where r.ev_class = '{QUERY}'::regclass
     )
 order by 1, 2
 """
-_OPERATORS = f"""
-select 'operator', o.oprname
+# Those of others, whose functions may do anything; the row of a relation is a type, too.
+_OPERATORS_AND_TYPES = f"""
+select n.nspname, coalesce(o.oprname, t.typname)
 from pg_depend d
 join pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
-join pg_operator o on o.oid = d.refobjid and d.refclassid = 'pg_operator'::regclass
-where r.ev_class = '{QUERY}'::regclass and o.oid >= 16384
+left join pg_operator o on o.oid = d.refobjid and d.refclassid = 'pg_operator'::regclass
+left join pg_type t on t.oid = d.refobjid and d.refclassid = 'pg_type'::regclass
+join pg_namespace n on n.oid = coalesce(o.oprnamespace, t.typnamespace)
+where r.ev_class = '{QUERY}'::regclass and d.refobjid >= 16384
+    and not (t.typtype = 'c' and n.nspname in ('{MARTS}', '{SCHEMA}'))
+order by 1, 2
 """
 
 
-def define_query(database: Database, file: UserFile) -> None:
+def define_query(database: Database, file: UserFile, seconds: int) -> None:
     """Define the view of a user's query, in the open transaction; check what it reads and calls.
 
     Args:
         database: A connection.
         file: The user's file.
+        seconds: The time limit that the transaction has.
 
     Raises:
         UserSqlFailed: If it is not a single select, or may not be run.
     """
-    with located_errors(file.query):  # first: else what follows a semicolon would be run
-        database.execute("select set_config('milestones.user_sql', %s, true)", file.query)
-        database.execute(_OPEN_CURSOR)
-        database.execute("close milestones_user")
+    _ensure_single_select(database, file, seconds)
     statement = f"create view {QUERY} as {file.query}"
-    with located_errors(statement):
+    with located_errors(seconds, statement):
         database.execute(statement)
     for schema, name in database.rows(_RELATIONS):
         if schema not in (MARTS, SCHEMA):
@@ -90,17 +93,31 @@ def define_query(database: Database, file: UserFile) -> None:
             )
         if schema == SCHEMA and name not in file.reads:
             raise UserSqlFailed(f"it reads {schema}.{name}: write this name in one piece")
-    for schema, name in (*database.rows(_FUNCTIONS), *database.rows(_OPERATORS)):
+    for schema, name in (*database.rows(_FUNCTIONS), *database.rows(_OPERATORS_AND_TYPES)):
         raise UserSqlFailed(
-            f"it calls {schema}.{name}: a mart may call functions of Postgres that only compute"
+            f"it uses {schema}.{name}: a mart may use functions of Postgres that only compute"
         )
 
 
+def _ensure_single_select(database: Database, file: UserFile, seconds: int) -> None:
+    """Check that a user's text is a single query: else what follows a semicolon would be run.
+
+    The planner may call functions that others declared as immutable, so it can only read here.
+    """
+    with located_errors(seconds, file.query):
+        database.execute("savepoint single_select")
+        database.execute("set transaction read only")
+        database.execute("select set_config('milestones.user_sql', %s, true)", file.query)
+        database.execute(_OPEN_CURSOR)
+        database.execute("rollback to savepoint single_select")
+
+
 @contextmanager
-def located_errors(text: str = "") -> Iterator[None]:
+def located_errors(seconds: int, text: str = "") -> Iterator[None]:
     """Raise an error of the server about users' SQL as one with its line, if it names a place.
 
     Args:
+        seconds: The time limit that the transaction has.
         text: The statement with the SQL, which begins in its first line.
 
     Raises:
@@ -112,17 +129,16 @@ def located_errors(text: str = "") -> Iterator[None]:
         cause = innermost_cause(error)
         if not isinstance(cause, psycopg2.Error) or not cause.pgcode:
             raise  # the connection was lost
-        message = _message(cause)
-        raise UserSqlFailed(message, _line(cause, text)) from None
+        raise UserSqlFailed(_message(cause, seconds), _line(cause, text)) from None
 
 
-def _message(cause: psycopg2.Error) -> str:
+def _message(cause: psycopg2.Error, seconds: int) -> str:
     """Return what is wrong with users' SQL, from an error of the server."""
     said = str(cause.diag.message_primary)
     if "as cursor" in said:
         return _ONE_SELECT
     if cause.pgcode == errorcodes.QUERY_CANCELED:
-        return "it took too long, and was ended: make it smaller"
+        return too_long(seconds)
     if cause.pgcode == errorcodes.LOCK_NOT_AVAILABLE:
         return "another session uses its table: the next run tries again"
     detail = (cause.diag.message_detail or "").replace("\n", "; ")

@@ -200,7 +200,7 @@ def _answer(worker: Worker, job: dict[str, Any]) -> Answer:
         message = str(error)
         line = _LINE.search(message)
         return {
-            "error": message.strip().split("\n")[0][:300],
+            "error": message.strip().split("\n")[0][:300].rstrip(".!"),
             "line": int(line[1]) if line else None,
         }
 

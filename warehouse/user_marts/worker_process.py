@@ -25,6 +25,12 @@ _SCRIPT = Path(__file__).with_name("worker.py")
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "TZ")
 
 
+_OUT_OF_MEMORY = "Out of Memory Error"
+_TOO_LARGE = (
+    "it needs more memory than a mart may use: make it smaller, or raise WAREHOUSE__MEMORY_LIMIT"
+)
+
+
 class WorkerProcess:
     """A worker's process; it is started when it is needed, and again if it ended.
 
@@ -53,6 +59,7 @@ class WorkerProcess:
             "database": str(self.database.absolute()),
             "temporary": str((folder / "temporary").absolute()),
             "duckdb_memory": memory,
+            "memory": limits.memory + _in_bytes(memory),
             "views": views,
         }
         self._process: subprocess.Popen[str] | None = None
@@ -74,6 +81,9 @@ class WorkerProcess:
         if answer.get("timeout"):
             raise UserSqlFailed(too_long(self._limits.seconds))
         if "error" in answer:
+            if answer["error"].startswith(_OUT_OF_MEMORY):
+                self.stop()  # what is left of it would fail the next one
+                raise UserSqlFailed(_TOO_LARGE)
             raise UserSqlFailed(answer["error"], answer.get("line"))
         return answer
 
@@ -139,7 +149,10 @@ class WorkerProcess:
         self._process = None
         if code == -signal.SIGALRM:
             return too_long(self._limits.seconds)
-        return (
-            f"its process ended with {code}, probably since it needed more than "
-            f"{self._limits.memory / 2**30:.0f} GB of memory: make it smaller"
-        )
+        return f"its process ended with {code}; probably {_TOO_LARGE}"
+
+
+def _in_bytes(memory: str) -> int:
+    """Return a memory limit of DuckDB, such as 256MB, in bytes, for the worker's process."""
+    number, unit = memory[:-2], memory[-2:]
+    return int(number) * {"MB": 10**6, "GB": 10**9}[unit]

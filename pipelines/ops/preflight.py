@@ -84,7 +84,7 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
     if target.published:
         yield _published(target)
     if target.models:
-        yield check_user_marts(target.models)
+        yield check_user_marts(target)
     if path := report_path():
         yield CheckResult("report", *check_report(path))
 

@@ -8,6 +8,7 @@ from .build import build_user_marts
 from .files import check_folder
 from .limits import LIMITS, Limits
 from .plan import UserPlan, file_problems, plan_user_marts
+from .registry import schema_problems
 from .results import UserMartsResult
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "check_folder",
     "file_problems",
     "plan_user_marts",
+    "schema_problems",
 ]

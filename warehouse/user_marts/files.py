@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
+from warehouse.database import MARTS
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.models.sql_files import Model, ModelKind, Severity, parse_model
+from warehouse.models.sql_files import Model, ModelKind, Severity, marts, parse_model
 
 SCHEMA = "kantata_user"
 _CHECKS = "checks"
@@ -21,7 +22,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _OPTION = re.compile(r"-- *(kind|severity): *(.+)")
 # Text and comments are skipped, so that a name in them is no reference.
 _REFERENCE = re.compile(
-    rf"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|(?<![\w."])"?{SCHEMA}"?\s*\.\s*"?(?P<name>\w+)""",
+    rf"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/"""
+    rf"""|(?<![\w."])"?(?P<schema>{SCHEMA}|{MARTS})"?\s*\.\s*"?(?P<name>\w+)""",
     re.IGNORECASE | re.DOTALL,
 )
 _END = re.compile(r";(\s|--[^\n]*|/\*((?!\*/).)*\*/)*$", re.DOTALL)
@@ -36,12 +38,14 @@ class UserFile:
         text: Its content.
         model: Its content, parsed.
         reads: The tables of ``kantata_user`` that it names.
+        reads_views: Whether it names a mart of ours that is a view, which changes with every run.
     """
 
     path: str
     text: str
     model: Model
     reads: frozenset[str]
+    reads_views: bool
 
     @property
     def name(self) -> str:
@@ -130,13 +134,13 @@ def read_folder(folder: Path) -> UserFolder:
             mart = _read(path, ModelKind.TABLE)
             found.marts[mart.name] = mart
         except _Malformed as error:
-            found.problems.append(f"{path}:{error.line}: {error}")
+            found.problems.append(f"{_shown(path)}:{error.line}: {error}")
             found.broken.add(path.stem)
     for path in _sql_files(folder / _CHECKS):
         try:
             found.checks.append(_read(path, ModelKind.CHECK))
         except _Malformed as error:
-            found.problems.append(f"{path}:{error.line}: {error}")
+            found.problems.append(f"{_shown(path)}:{error.line}: {error}")
     return found
 
 
@@ -146,6 +150,11 @@ def _sql_files(folder: Path) -> Iterator[Path]:
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() == ".sql" and not path.name.startswith("."):
                 yield path
+
+
+def _shown(path: Path) -> str:
+    """Return the path of a user's file for messages; its name may not be text."""
+    return str(path).encode(errors="replace").decode()
 
 
 def _read(path: Path, kind: ModelKind) -> UserFile:
@@ -172,10 +181,22 @@ def _read(path: Path, kind: ModelKind) -> UserFile:
         raise _Malformed("the file has no query: write one select after its comment")
     if not model.about:
         raise _Malformed("the file has no description: begin it with a comment: -- What a row is.")
-    reads = {found["name"].lower() for found in _REFERENCE.finditer(text) if found["name"]}
+    reads, ours = (_names_in(text, schema) for schema in (SCHEMA, MARTS))
     if kind is ModelKind.CHECK and not reads:
         raise _Malformed(f"a check must read a table of {SCHEMA}: this one reads none")
-    return UserFile(path=str(path), text=text, model=model, reads=frozenset(reads))
+    views = {mart.name for mart in marts() if mart.kind is ModelKind.VIEW}
+    return UserFile(
+        path=str(path), text=text, model=model, reads=reads, reads_views=bool(views & ours)
+    )
+
+
+def _names_in(text: str, schema: str) -> frozenset[str]:
+    """Return the names of a schema in the text of a user's file."""
+    return frozenset(
+        found["name"].lower()
+        for found in _REFERENCE.finditer(text)
+        if found["name"] and found["schema"].lower() == schema
+    )
 
 
 def _check_options(text: str, kind: ModelKind) -> None:

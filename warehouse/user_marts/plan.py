@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from warehouse.database import STAGING, Database
+from warehouse.database import DATASET, STAGING, Database
 from warehouse.words import counted
 
 from .files import SCHEMA, UserFile, UserFolder, read_folder
@@ -82,15 +82,35 @@ def plan_user_marts(database: Database, folder: Path | None, always: bool = Fals
     if "today" not in database.tables(STAGING):
         return UserPlan()
     found = read_folder(folder)
-    state = database.rows(f"select as_of, reporting_timezone, run_id, models from {STAGING}.today")
-    ordered = _ordered(found)
-    marts = _with_digests(ordered, found.checks, str(state), {} if always else built)
+    marts = _with_digests(
+        _ordered(found), found.checks, _read_states(database), {} if always else built
+    )
     return UserPlan(
         marts=marts,
         built=built,
         dropped=tuple(name for name in built if name not in {*found.marts, *found.broken}),
         problems=(*found.problems, *_unknown_in_checks(found)),
     )
+
+
+@dataclass(frozen=True)
+class _States:
+    """What the digests of a plan contain of our marts.
+
+    Args:
+        tables: The build of our marts.
+        views: The last run, since views change with each.
+    """
+
+    tables: str
+    views: str
+
+
+def _read_states(database: Database) -> _States:
+    """Return what the digests of a plan contain of our marts."""
+    build = database.rows(f"select as_of, reporting_timezone, run_id, models from {STAGING}.today")
+    last = database.rows(f"select max(run_id) from {DATASET}.sync_runs")
+    return _States(str(build), str(last))
 
 
 def file_problems(folder: Path) -> tuple[int, list[str]]:
@@ -169,7 +189,7 @@ def _unknown_in_checks(found: UserFolder) -> list[str]:
 def _with_digests(
     marts: Iterable[UserFile],
     checks: Iterable[UserFile],
-    state: str,
+    states: _States,
     built: Mapping[str, BuiltMart],
 ) -> tuple[PlannedMart, ...]:
     """Return the marts of a plan with their checks, and whether each is current."""
@@ -180,8 +200,10 @@ def _with_digests(
         own = tuple(c for c in waiting if file.name in c.reads and c.reads <= known)
         waiting = [check for check in waiting if check not in own]
         reads = frozenset(file.reads).union(*(check.reads for check in own)) - {file.name}
+        has_views = any(part.reads_views for part in (file, *own))
         parts = [
-            state, file.text, [planned[name].built_from for name in sorted(reads)],
+            states.tables, states.views if has_views else "", file.text,
+            [planned[name].built_from for name in sorted(reads)],
             [(check.path, check.text) for check in own],
         ]  # fmt: skip
         digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

@@ -9,11 +9,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from dlt.destinations.exceptions import DatabaseException
-
 from warehouse.database import STAGING, connect
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.failures import database_failure, driver_message
 from warehouse.target import Target
 
 from .checks import Wrong, check_columns, check_rows, run_user_checks
@@ -29,6 +26,7 @@ from .registry import (
     ensure_registry,
     identifier,
     record_built,
+    schema_problems,
     table_name,
 )  # fmt: skip
 
@@ -65,15 +63,10 @@ class PostgresBuilder:
             WarehouseMisconfigured: If the role may not create the schema.
         """
         self._database = self._open.enter_context(connect(self._target.destination))
-        ((role,),) = self._database.rows("select current_user")
-        try:
-            ensure_registry(self._database)
-        except DatabaseException as error:
+        if problems := schema_problems(self._database):
             self._open.close()
-            message = driver_message(error)
-            if "permission denied" in message:
-                raise WarehouseMisconfigured(missing_schema(role)) from None
-            raise database_failure(message) from None
+            raise WarehouseMisconfigured(problems[0])
+        ensure_registry(self._database)
         return self
 
     def __exit__(
@@ -207,12 +200,3 @@ def _indexes(file: UserFile) -> dict[str, str]:
         f"{file.name[:40]}_{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}": text
         for text in columns
     }
-
-
-def missing_schema(role: str) -> str:
-    """Return what to do if a role may not create the schema of users' marts on Postgres."""
-    return (
-        f"the role {role} may not create the schema {SCHEMA}. As an administrator, run: create "
-        f"schema {SCHEMA} authorization {role}; and for readers, see {SCHEMA} in "
-        "warehouse/roles.sql"
-    )

@@ -44,6 +44,7 @@ def built_marts(database: Database) -> dict[str, BuiltMart]:
     """Return the registry: the users' marts that exist, by name."""
     if _TABLE not in database.tables(STAGING):
         return {}
+    existing = database.tables(SCHEMA)  # somebody may have dropped one
     rows = database.rows(
         f"select name, built_from, built_at, row_count, warnings from {REGISTRY} order by name"
     )
@@ -56,7 +57,24 @@ def built_marts(database: Database) -> dict[str, BuiltMart]:
             warnings=tuple(json.loads(warnings)),
         )
         for name, built_from, built_at, row_count, warnings in rows
+        if name in existing
     }
+
+
+def schema_problems(database: Database) -> list[str]:
+    """Return why the schema next to the registry cannot be used on Postgres, a line each."""
+    ((role, may_create, exists),) = database.rows(
+        "select current_user, has_database_privilege(current_database(), 'create'), "
+        "(select has_schema_privilege(oid, 'create') from pg_namespace where nspname = %s)",
+        SCHEMA,
+    )
+    if exists or (exists is None and may_create):
+        return []
+    verb = "create tables in" if exists is False else "create"
+    return [
+        f"the role {role} may not {verb} the schema {SCHEMA}: as an administrator, run the "
+        f"statements for {SCHEMA} in warehouse/roles.sql, with {role} in place of milestones_loader"
+    ]
 
 
 def ensure_registry(database: Database) -> None:

@@ -53,6 +53,7 @@ class WorkerProcess:
     ) -> None:
         self.database = folder / "built.duckdb"
         self._folder = folder
+        self._errors = folder / "errors.txt"
         self._limits = limits
         self._settings = asdict(limits) | {
             "warehouse": str(loader.absolute()),
@@ -105,23 +106,24 @@ class WorkerProcess:
         Raises:
             WarehouseError: If it does not start, or cannot read the warehouse.
         """
-        self._process = subprocess.Popen(  # noqa: S603 - our own script
-            # -P: else modules next to the script would hide those of others
-            [sys.executable, "-P", str(_SCRIPT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-            start_new_session=True,  # Ctrl-C in a terminal is for us only
-        )
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(  # noqa: S603 - our own script
+                # -P: else modules next to the script would hide those of others
+                [sys.executable, "-P", str(_SCRIPT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                start_new_session=True,  # Ctrl-C in a terminal is for us only
+            )
         answer = self._send(self._settings)
         if answer is None or "error" in answer:
-            message = answer["error"] if answer else self._how_it_ended()
             self.stop()
+            message = answer["error"] if answer else self._errors.read_text(errors="replace")
             raise open_elsewhere(Exception(message)) or WarehouseError(
-                f"the process for users' marts did not start: {message.splitlines()[0]}"
+                f"the process that builds them did not start: {[*message.splitlines(), ''][-1]}"
             )
 
     def _send(self, job: dict[str, Any]) -> dict[str, Any] | None:

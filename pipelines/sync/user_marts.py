@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.clock import Now
-from warehouse.errors import WarehouseError
+from warehouse.errors import WarehouseError, WarehouseMisconfigured
 from warehouse.raw import runs
 from warehouse.target import Target
 from warehouse.user_marts import UserMartsResult, UserPlan, build_user_marts, plan_user_marts
@@ -15,8 +15,11 @@ from .session import ensure_locked, publish_to_readers
 
 def plan(job: SyncJob) -> UserPlan:
     """Return what to do about users' own marts after a sync has built ours."""
-    with job.connect() as database:
-        return plan_user_marts(database, job.lock.target.models)
+    try:
+        with job.connect() as database:
+            return plan_user_marts(database, job.lock.target.models)
+    except (WarehouseMisconfigured, OSError) as error:  # it could be read when the run began
+        return UserPlan(problems=(f"the marts of users were not built: {error}",))
 
 
 def build_and_publish(target: Target, planned: UserPlan, now: Now) -> UserMartsResult:

@@ -59,7 +59,7 @@ def build_user_marts(
                 result.problems.append(f"{SCHEMA}.{name} was not dropped: {refused[name]}")
             else:
                 result.dropped.append(f"{SCHEMA}.{name} was dropped: its file was removed")
-    except WarehouseError as error:
+    except (WarehouseError, OSError) as error:
         result.problems.append(
             f"the tables in {SCHEMA} were not all rebuilt: {error}. The next run tries again"
         )

@@ -112,12 +112,11 @@ def check_folder(folder: Path | None) -> None:
         if place == folder and not os.path.isdir(place):
             raise WarehouseMisconfigured(
                 f"WAREHOUSE__MODELS names the folder {folder}, and there is none: create it, or "
-                "correct the setting. Nothing was done"
+                "correct the setting"
             )
         if os.path.isdir(place) and not os.access(place, os.R_OK | os.X_OK):
             raise WarehouseMisconfigured(
-                f"WAREHOUSE__MODELS: the folder {place} cannot be read: correct its permissions. "
-                "Nothing was done"
+                f"WAREHOUSE__MODELS: the folder {place} cannot be read: correct its permissions"
             )
 
 

@@ -139,14 +139,10 @@ class PostgresBuilder:
         database, table = self._database, table_name(file.name)
         types = database.rows(_TYPES, _BUILT)
         check_columns(file, [name for name, _ in types])
-        indexes = _indexes(file)
         exists = file.name in database.tables(SCHEMA)
         if exists and file.name not in self._plan.built:
             raise UserSqlFailed(f"{SCHEMA}.{file.name} exists, and no file built it: rename one")
-        if exists and (types, set(indexes)) != (
-            database.rows(_TYPES, table),
-            {name for (name,) in database.rows(_INDEXES, SCHEMA, file.name)},
-        ):
+        if exists and types != database.rows(_TYPES, table):
             with located_errors(self._limits.seconds):
                 database.execute(f"drop table {table}")
             exists = False
@@ -156,7 +152,8 @@ class PostgresBuilder:
                 database.execute(f"insert into {table} select * from {_BUILT}")
             else:
                 database.execute(f"create table {table} as select * from {_BUILT}")
-                for name, columns in indexes.items():
+            for name, columns in _indexes(file).items():
+                if (name,) not in database.rows(_INDEXES, SCHEMA, file.name):
                     database.execute(f"create index {name} on {table} ({columns})")
         database.execute(f"drop table {_BUILT}")
         database.execute(f"analyze {table}")

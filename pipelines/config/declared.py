@@ -61,6 +61,8 @@ SETTINGS = (
     # this limit on one thread; three million spill to disk.
     Setting(name="warehouse.memory_limit", default="256MB"),
     Setting(name="warehouse.reporting_timezone", default="UTC"),
+    Setting(name="warehouse.reporting_currency"),
+    Setting(name="warehouse.exchange_rates"),
     Setting(name="warehouse.reader_credentials"),
     Setting(name="warehouse.models"),
     Setting(name="push.enabled", default="false"),

@@ -49,15 +49,40 @@ def configured_target(destination: str | None = None, *, moved_too: bool = False
         WarehouseMisconfigured: If a setting of it is invalid.
         WarehouseMoved: If it was moved to Postgres.
     """
-    timezone, models = _timezone(), _models_folder()
     if (destination or configured_destination()) == "postgres":
-        return replace(_postgres_target(), timezone=timezone, models=models)
+        return _with_reporting(_postgres_target())
     loader = _duckdb_file(setting("destination.duckdb.credentials"))
-    target = duckdb_target(loader, _published_file())
-    target = replace(target, timezone=timezone, models=models)
+    target = _with_reporting(duckdb_target(loader, _published_file()))
     if not moved_too:
         check_not_moved(target)
     return target
+
+
+def _with_reporting(target: Target) -> Target:
+    """Return a target with the settings of its marts, checked."""
+    rates, models = setting("warehouse.exchange_rates"), setting("warehouse.models")
+    return replace(
+        target,
+        timezone=_timezone(),
+        reporting_currency=_reporting_currency(),
+        exchange_rates=Path(rates) if rates else None,
+        models=_path(models, "WAREHOUSE__MODELS") if models else None,
+    )
+
+
+def _reporting_currency() -> str:
+    """Return the reporting currency of the target; empty for none.
+
+    Raises:
+        WarehouseMisconfigured: If it is not an ISO code.
+    """
+    currency = setting("warehouse.reporting_currency")
+    if currency and not re.fullmatch("[A-Z]{3}", currency):
+        raise WarehouseMisconfigured(
+            f"{shown_name('warehouse.reporting_currency')} is {currency!r}; write the ISO code of "
+            "a currency, such as EUR"
+        )
+    return currency
 
 
 def configured_destination() -> str:
@@ -83,9 +108,9 @@ def check_warehouse_settings() -> None:
     """
     configured_destination()
     _timezone()
+    _reporting_currency()
     _memory_limit()
     _published_file()
-    _models_folder()
     if url := setting("ledger.url"):
         check_ledger_url(url)
     if url := setting("warehouse.reader_credentials"):
@@ -126,12 +151,6 @@ def _published_file() -> Path:
             f"WAREHOUSE__PUBLISH_TO is empty: set it to a file, or unset it for {PUBLISHED_FILE}"
         )
     return _path(published, "WAREHOUSE__PUBLISH_TO")
-
-
-def _models_folder() -> Path | None:
-    """Return the folder of users' own marts for the target; None if it is not configured."""
-    folder = setting("warehouse.models")
-    return _path(folder, "WAREHOUSE__MODELS") if folder else None
 
 
 def ledger_in_effect() -> str:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.clock import utc_now
 from pipelines.runtime.exit_codes import ExitCode
-from pipelines.sync.pipeline import build_context
+from pipelines.sync.exchange_rates import check_currency, store_file_rates
+from pipelines.sync.marts import build_context
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
 from pipelines.sync.user_marts import build_and_publish
 from warehouse.errors import WarehouseError
@@ -46,7 +47,9 @@ def rebuild_marts(target: Target, note: Callable[[str], None] = lambda _: None) 
                     "a run loaded rows and ended before they were validated: run `milestones sync` "
                     "first. The marts are unchanged."
                 )
-            warnings = build.build_marts(database, build_context(run, target.timezone), always=True)
+            check_currency(database, target.reporting_currency)
+            store_file_rates(database, target, utc_now)
+            warnings = build.build_marts(database, build_context(run, target), always=True)
             plan = plan_user_marts(database, target.models, always=True)
         publish_to_readers(target)
         users = build_and_publish(target, plan, utc_now)

@@ -43,6 +43,7 @@ from warehouse.words import counted
 from .check_result import CheckResult
 from .file_rights import file_rights
 from .ledger_check import check_ledger
+from .optional_reads import check_clients, check_rates
 from .probes import run_probes
 from .report import check_report, report_path
 from .user_marts_check import check_user_marts
@@ -74,6 +75,9 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
         yield _milestones(reader)
         yield _currencies(reader)
         yield _feed(reader)
+        yield check_clients(reader)
+        if target.reporting_currency:
+            yield check_rates(reader, target)
         yield _account(reader, target)
         yield _clock(reader)
         yield from run_probes(reader) if probe else ()

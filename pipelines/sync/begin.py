@@ -24,6 +24,7 @@ from warehouse.lineage import (
 from warehouse.private_files import make_private
 from warehouse.raw import runs, schema
 from warehouse.raw.account_binding import Origin, read_origin
+from warehouse.raw.invoice_payments import observe_payments
 from warehouse.raw.runs import Run, RunHistory
 from warehouse.raw.summary import live_milestones_by_project
 from warehouse.reader import check_exists
@@ -128,6 +129,7 @@ def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now
                 "if it can no longer be read"
             )
         runs.end_killed_runs(database)
+        observe_payments(database)
         history = runs.run_history(database)
         if history.last_run_id is None:
             observer.note(f"creating a new warehouse in {lock.target.loader or 'Postgres'}")

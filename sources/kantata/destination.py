@@ -64,10 +64,12 @@ class Start:
         if not self.remembers or at is None or report.mode not in ("scan", "feed"):
             return
         scanned_at = at if report.mode == "scan" else self.request.scanned_at
+        details_at = at if report.read_project_details else self.request.project_details_read_at
         dlt.current.source_state()[_LAST_RUN] = {
             "load_id": self.load_id,
             "cursor": at.isoformat(),
             "scanned_at": scanned_at and scanned_at.isoformat(),
+            "project_details_read_at": details_at and details_at.isoformat(),
         }
 
 
@@ -173,11 +175,13 @@ def _start_from(loaded: LoadedState, request: ExtractRequest, package: TLoadPack
     last: dict[str, str] = dlt.current.source_state().get(_LAST_RUN) or {}
     may_continue = request.cursor is None and not _emptied_tables(package)
     if last and may_continue and loaded.has_load(last["load_id"]):
+        details_at = last.get("project_details_read_at")  # earlier releases did not read any
         request = replace(
             request,
             cursor=datetime.fromisoformat(last["cursor"]),
             scanned_at=datetime.fromisoformat(last["scanned_at"]),
             has_validated_run=True,
+            project_details_read_at=datetime.fromisoformat(details_at) if details_at else None,
         )
     return Start(
         state=loaded,

@@ -48,6 +48,8 @@ class Report:
         minor_units: How many minor units a currency has, as listed in this run; empty if the list
             was not read.
         base_units: The same by currency, as the projects and invoices say that were read.
+        read_project_details: Whether the clients and leads of all projects were read, as far as the
+            token's user may see them.
         requests: Requests sent.
         server_time: Kantata's time before the first request, UTC.
     """
@@ -69,5 +71,6 @@ class Report:
     ids: list[str] | None = None
     minor_units: dict[str, int] = field(default_factory=dict)
     base_units: dict[str, set[int]] = field(default_factory=dict)
+    read_project_details: bool = False
     requests: int = 0
     server_time: datetime | None = None

@@ -91,6 +91,21 @@ WORKSPACES = Table(
         "updated_at": _TS,
     },
 )
+# What `GET /workspaces` alone shows of a project, and only on request: see `project_details.py`.
+PROJECT_DETAILS = Table(
+    "project_details",
+    "id",
+    {
+        "id": _ID,
+        "client_id": _ID,
+        "client": _T,
+        "project_lead_id": _ID,
+        "project_lead": _T,
+        "client_lead": _T,
+        "stage": _T,
+        "hidden": _T,
+    },
+)
 STORIES = Table(
     "stories",
     "id",
@@ -144,7 +159,7 @@ CURRENCIES = Table(
     required=frozenset({"iso_code", "subunit_to_unit"}),
 )
 SIDE_TABLES = (WORKSPACES, STORIES, INVOICES, EXTERNAL_REFERENCES)
-MIRRORED = (BILLING_MILESTONES, *SIDE_TABLES, CURRENCIES)
+MIRRORED = (BILLING_MILESTONES, *SIDE_TABLES, PROJECT_DETAILS, CURRENCIES)
 # Columns of ours in every mirrored table: the hash of the record, and when it was read.
 OUR_COLUMNS: dict[str, Kind] = {"row_hash": _T, "observed_at": _TS}
 # When a milestone was found to be deleted, and when its project became unreadable.

@@ -4,20 +4,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
-from .blank_records import (
-    BY_CODE,
-    Record,
-    account_id,
-    invoice_record,
-    milestone_record,
-    reference_record,
-)
+from .blank_records import Record, account_id, milestone_record, reference_record
 from .clock import Clock, instant, moment_of, stamp
+from .exchange_actions import ExchangeActions
+from .invoice_actions import InvoiceActions
+from .project_actions import ProjectActions
 from .seed import DEFAULT_NOW, seed_store
-from .store import Store
 
 
-class Account(Store):
+class Account(ProjectActions, InvoiceActions, ExchangeActions):
     """Mutators that can be called from any thread, and over HTTP by their names.
 
     They refuse only what makes no sense (KeyError, ValueError). The API's rules, such as refusing
@@ -122,133 +117,6 @@ class Account(Store):
         with self.change():
             self.extra_maps[name] = dict(records)
 
-    def _drop_milestone(self, id_: str) -> Record:
-        """Remove a milestone from the account with its references and links, without an event."""
-        record = self.true_milestones.pop(id_)
-        self.creation_order.discard(id_, instant(record["created_at"]))
-        self._raw.pop(id_, None)
-        for reference_id in self.references_of.pop(id_, []):
-            del self.external_references[reference_id]
-        for invoice_id in self.invoices_of.pop(id_, []):
-            self.milestones_of[invoice_id].remove(id_)
-        return record
-
-    def invoice_milestone(self, id: str, draft: bool = False) -> str:
-        """Put a milestone on a new invoice, and return the invoice's id.
-
-        Unknown (API.md#unknowns, U3). Worst case: the milestone's updated_at stays, and only an
-        invoice event is raised.
-        """
-        with self.change() as now:
-            record = self.true_milestones[id]
-            if record["invoice_id"] is not None:
-                raise ValueError(f"milestone {id} is on invoice {record['invoice_id']} already")
-            invoice_id = self.new_id("invoice")
-            invoice = invoice_record(
-                invoice_id, int(invoice_id), BY_CODE[record["currency"]], stamp(now)
-            )
-            invoice["currency_base_unit"] = self._minor_units(record["currency"])
-            invoice |= {"draft": draft, "balance_in_cents": record["amount_in_cents"]}
-            self.invoices[invoice_id] = invoice
-            record["invoice_id"] = invoice_id
-            self.invoices_of.setdefault(id, []).append(invoice_id)
-            self.milestones_of[invoice_id].append(id)
-            self.feed.emit("Invoice", "created", now, after=invoice)
-            return invoice_id
-
-    def cancel_invoice(self, invoice_id: str) -> None:
-        """Cancel an invoice of the account: its milestones can be invoiced again.
-
-        Unknown (API.md#unknowns, U4). Worst case: `invoice_id` becomes null, while `invoice_ids`
-        keeps the cancelled invoice, and nothing shows that the milestone changed.
-        """
-        with self.change() as now:
-            invoice = self.invoices[invoice_id]
-            before = dict(invoice)
-            invoice |= {"status": "cancelled", "balance_in_cents": 0, "updated_at": stamp(now)}
-            self._release(invoice_id)
-            self.feed.emit("Invoice", "updated", now, before=before, after=dict(invoice))
-
-    def delete_invoice(self, invoice_id: str) -> None:
-        """Delete a draft invoice of the account and its links.
-
-        Raises:
-            ValueError: only drafts can be deleted (API.md#invoiced).
-        """
-        with self.change() as now:
-            invoice = self.invoices[invoice_id]
-            if not invoice["draft"]:
-                raise ValueError(f"invoice {invoice_id} is no draft")
-            self._release(invoice_id)
-            for milestone_id in self.milestones_of.pop(invoice_id, []):
-                self.invoices_of[milestone_id].remove(invoice_id)
-            del self.invoices[invoice_id]
-            self.feed.emit("Invoice", "deleted", now, before=invoice)
-
-    def _release(self, invoice_id: str) -> None:
-        """Release the milestones that the account has on an invoice, so that they are on none."""
-        for milestone_id in self.milestones_of.get(invoice_id, []):
-            record = self.true_milestones[milestone_id]
-            if record["invoice_id"] == invoice_id:
-                record["invoice_id"] = None
-
-    def update_invoice(self, invoice_id: str, **fields: object) -> None:
-        """Change an invoice of the account, for example `draft=False` when it is sent."""
-        with self.change() as now:
-            invoice = self.invoices[invoice_id]
-            before = dict(invoice)
-            invoice.update({"updated_at": stamp(now)} | fields)
-            self.feed.emit("Invoice", "updated", now, before=before, after=dict(invoice))
-
-    def update_story(self, id: str, **fields: object) -> None:
-        """Change a task, for example `state="completed"`. Its milestones do not change."""
-        with self.change() as now:
-            story = self.stories[id]
-            before = dict(story)
-            story.update({"updated_at": stamp(now)} | fields)
-            self.feed.emit("Story", "updated", now, before=before, after=dict(story))
-
-    def rename_workspace(self, id: str, title: str) -> None:
-        """Change the title of a project of the account."""
-        self.update_workspace(id, title=title)
-
-    def archive_workspace(self, id: str, archived: bool = True) -> None:
-        """Archive a project of the account; its milestones stay in the list."""
-        self.update_workspace(id, archived=archived)
-
-    def update_workspace(self, id: str, **fields: object) -> None:
-        """Change a project, for example its `currency`. Its milestones do not change."""
-        with self.change() as now:
-            workspace = self.workspaces[id]
-            before = dict(workspace)
-            if "currency" in fields:
-                workspace["currency_base_unit"] = self._minor_units(str(fields["currency"]))
-            workspace.update({"updated_at": stamp(now)} | fields)
-            self.feed.emit("Workspace", "updated", now, before=before, after=dict(workspace))
-
-    def _minor_units(self, iso_code: str) -> int | None:
-        """Return how many minor units a currency of the account has; None if it has no record."""
-        records = self.currencies.values()
-        return next((c["subunit_to_unit"] for c in records if c["iso_code"] == iso_code), None)
-
-    def update_currency(self, iso_code: str, subunit_to_unit: int) -> None:
-        """Change how many minor units a currency has, also in projects and invoices.
-
-        Milestones do not change, and no event reports it.
-        """
-        with self.change():
-            for currency in self.currencies.values():
-                if currency["iso_code"] == iso_code:
-                    currency["subunit_to_unit"] = subunit_to_unit
-            for record in (*self.workspaces.values(), *self.invoices.values()):
-                if record["currency"] == iso_code:
-                    record["currency_base_unit"] = subunit_to_unit
-
-    def hide_workspace(self, id: str) -> None:
-        """Remove the token's user from a project: it and its rows disappear without an error."""
-        with self.change():
-            self.hidden.add(self.workspaces[id]["id"])
-
     def unlist_milestones(self, *ids: str) -> None:
         """Leave milestones out of every list, and only these from now on, as a stale index might.
 
@@ -264,23 +132,6 @@ class Account(Store):
         """
         with self.change():
             self.list_lag = seconds
-
-    def show_workspace(self, id: str) -> None:
-        """Let the token's user see a project again."""
-        with self.change():
-            self.hidden.discard(id)
-
-    def delete_workspace(self, id: str) -> None:
-        """Delete a project of the account with its milestones and tasks.
-
-        Unknown (API.md#subscribed-events). Worst case: the milestones raise no events.
-        """
-        with self.change() as now:
-            workspace = self.workspaces.pop(id)
-            for milestone in [m for m in self.true_milestones.values() if m["workspace_id"] == id]:
-                self._drop_milestone(milestone["id"])
-            self.stories = {i: s for i, s in self.stories.items() if s["workspace_id"] != id}
-            self.feed.emit("Workspace", "deleted", now, before=workspace)
 
     def save_reference(self, milestone_id: str, fields: Mapping[str, object]) -> str:
         """Create or update a milestone's external reference, and return the reference's id.

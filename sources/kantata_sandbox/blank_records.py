@@ -126,6 +126,39 @@ def workspace_record(id_: str, title: str, currency: Currency, at: str, account:
     }
 
 
+PROVIDER_LEADS = ("Ada Okafor", "Bo Lindqvist", "Chiara Rossi", "Dmitri Volkov")
+"""Users who lead projects for the firm, with ids from `FIRST_LEAD_ID`."""
+CLIENT_LEADS = ("Yui Tanaka", "Zoë Brandt", None)
+"""People who lead projects for the client; not every project has one."""
+STAGES = ("Planning", "Delivery", "Closing")
+FIRST_LEAD_ID = 2_001
+
+
+def lead_records() -> dict[str, Record]:
+    """Build the records of the users who lead projects, by id."""
+    return {
+        str(id_): {"id": str(id_), "full_name": name, "headline": "Project lead"}
+        for id_, name in enumerate(PROVIDER_LEADS, FIRST_LEAD_ID)
+    }
+
+
+def optional_record(number: int, group_id: str | None) -> Record:
+    """Build what a list of projects shows of one only on request (API.md#workspace).
+
+    Args:
+        number: The number of the project, from 0.
+        group_id: The workspace group of its client.
+    """
+    lead = number % len(PROVIDER_LEADS)
+    return {
+        "primary_workspace_group_id": group_id,
+        "primary_maven_id": str(FIRST_LEAD_ID + lead),
+        "provider_lead_name": PROVIDER_LEADS[lead],
+        "client_lead_name": CLIENT_LEADS[number % len(CLIENT_LEADS)],
+        "stage": STAGES[number % len(STAGES)],
+    }
+
+
 def story_record(id_: str, workspace_id: str, title: str, at: str) -> Record:
     """Build a blank record of a task that has not been started."""
     return {

@@ -7,6 +7,7 @@ from . import list_selection
 from .blank_records import Record
 from .feed import EVENT_TYPES, schemas
 from .milestone_filters import milestone_ids, restricted
+from .project_fields import with_optional_fields
 from .query import Query, Window, csv, read_includes, read_order, read_window
 from .request import ApiRequest
 from .responses import (
@@ -120,17 +121,18 @@ def _response(
     A reference's milestone is its `subject`, and has no array.
     """
     account, own = request.account, {row["id"]: row for row in rows}
+    maps: Maps = {}
+    if key == "workspaces":
+        own = with_optional_fields(account, request.query, own, maps)
     included = csv(request.query.get("include", ""))
     if _MILESTONES_BY.get(key) not in included:
-        return envelope(key, own, count=count, window=page)
+        return envelope(key, own, count=count, window=page, side_loads=maps)
     of = _milestones_of(account, key, rows)
     if key != "external_references":
         own = {i: row | {"billing_milestone_ids": of.get(i, [])} for i, row in own.items()}
     ids = dict.fromkeys(id_ for many in of.values() for id_ in many)
-    milestones = {id_: account.shown(account.true_milestones[id_]) for id_ in ids}
-    return envelope(
-        key, own, count=count, window=page, side_loads={"billing_milestones": milestones}
-    )
+    maps["billing_milestones"] = {id_: account.shown(account.true_milestones[id_]) for id_ in ids}
+    return envelope(key, own, count=count, window=page, side_loads=maps)
 
 
 def _milestones_of(store: Store, key: str, rows: list[Record]) -> dict[str, list[str]]:

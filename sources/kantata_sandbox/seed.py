@@ -18,12 +18,14 @@ from .blank_records import (
     Currency,
     Record,
     invoice_record,
+    optional_record,
     reference_record,
     story_record,
     workspace_record,
 )
 from .clock import day_text, instant, stamp
 from .creation_order import CreationOrder
+from .exchange_actions import seed_rates
 from .store import Store
 
 DEFAULT_NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -64,6 +66,7 @@ def seed_store(store: Store, *, milestones: int, seed: int, today: int) -> None:
         seeder.add_milestones()
         seeder.add_references()
         seeder.add_recent_events()
+        seed_rates(store, today)
 
 
 class _Event(NamedTuple):
@@ -102,12 +105,24 @@ class _Seeder:
             id_ = self.store.new_id("workspace")
             # The first four have one currency each, so that small accounts have all of them.
             currency = CURRENCIES[n] if n < len(CURRENCIES) else self.currency()
-            title = f"{self.pick(_CLIENTS)}: {self.pick(_WORK)} {n + 1}"
+            client = self.pick(_CLIENTS)
+            title = f"{client}: {self.pick(_WORK)} {n + 1}"
             at = stamp(self.moment(share))
             workspace = workspace_record(id_, title, currency, at, self.store.account_id)
             self.finish_workspace(workspace, share, currency)
             self.store.workspaces[id_] = workspace
+            self.store.optional_fields[id_] = optional_record(n, self.group_of(client, n))
             self.stories_of.append([self.add_story(id_, share, n) for n in range(1, 5)])
+
+    def group_of(self, client: str, number: int) -> str | None:
+        """Return the workspace group of a project's client; each ninth project has none."""
+        if number % 9 == 8:
+            return None
+        groups = self.store.workspace_groups
+        known = next((id_ for id_, group in groups.items() if group["name"] == client), None)
+        id_ = known or self.store.new_id("workspace_group")
+        groups.setdefault(id_, {"id": id_, "name": client, "company": True})
+        return id_
 
     def currency(self) -> Currency:
         """Choose a currency by its share of the firm's business."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
 
-from .blank_records import Record, currency_records, user_record
+from .blank_records import Record, currency_records, lead_records, user_record
 from .clock import Clock, instant
 from .creation_order import CreationOrder
 from .feed import Feed
@@ -30,10 +30,23 @@ class Store:
         self.user = user_record(account_id)
         self.feed = Feed(account_id)
         self.workspaces: dict[str, Record] = {}
+        self.optional_fields: dict[str, Record] = {}
+        """What the list of projects shows only on request, by project."""
+        self.workspace_groups: dict[str, Record] = {}
+        self.leads = lead_records()
+        """Users who lead projects."""
+        self.hidden_fields: set[str] = set()
+        """Optional fields of projects which the token's user may not see."""
         self.stories: dict[str, Record] = {}
         self.invoices: dict[str, Record] = {}
         self.external_references: dict[str, Record] = {}
         self.currencies = currency_records()
+        self.exchange_tables: dict[str, Record] = {}
+        self.exchange_rates: dict[str, Record] = {}
+        self.exchange_access = True
+        """Whether the token's user may read exchange tables."""
+        self.nested_rates = True
+        """Whether rates are below the path of their table, or a list of their own."""
         self.true_milestones: dict[str, Record] = {}
         """Milestones without the additions of add_field, remove_field and set_raw."""
         self.creation_order = CreationOrder()
@@ -170,3 +183,19 @@ class Store:
             return False
         billed = self.milestones_of.get(id_, [])
         return not self.hidden or not billed or any(map(self.sees_milestone, billed))
+
+    def _drop_milestone(self, id_: str) -> Record:
+        """Remove a milestone from the account with its references and links, without an event."""
+        record = self.true_milestones.pop(id_)
+        self.creation_order.discard(id_, instant(record["created_at"]))
+        self._raw.pop(id_, None)
+        for reference_id in self.references_of.pop(id_, []):
+            del self.external_references[reference_id]
+        for invoice_id in self.invoices_of.pop(id_, []):
+            self.milestones_of[invoice_id].remove(id_)
+        return record
+
+    def _minor_units(self, iso_code: str) -> int | None:
+        """Return how many minor units a currency of the account has; None if it has no record."""
+        records = self.currencies.values()
+        return next((c["subunit_to_unit"] for c in records if c["iso_code"] == iso_code), None)

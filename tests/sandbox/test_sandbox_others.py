@@ -69,6 +69,34 @@ def test_archived_projects_are_hidden(kantata: Kantata) -> None:
     assert kantata.count(workspace_ids=id_) > 0
 
 
+def test_what_projects_show_on_request(kantata: Kantata) -> None:
+    """Clients and leads come only with their include or optional field, and may be hidden."""
+    query = {
+        "include": "primary_workspace_group,primary_maven",
+        "optional_fields": "provider_lead_name,client_lead_name,stage,unknown",
+        "include_archived": "true",
+        "per_page": 200,
+    }
+    names = ("primary_workspace_group_id", "primary_maven_id", "provider_lead_name", "stage")
+    assert not {*names} & kantata.rows("workspaces")[0].keys()
+    body = kantata.get("workspaces", **query)
+    projects = body["workspaces"].values()
+    assert all({*names, "client_lead_name"} <= project.keys() for project in projects)
+    groups = {project["primary_workspace_group_id"] for project in projects}
+    assert groups - {None} == body["workspace_groups"].keys()
+    assert {p["primary_maven_id"] for p in projects} == body["users"].keys()
+    assert all(
+        body["users"][p["primary_maven_id"]]["full_name"] == p["provider_lead_name"]
+        for p in projects
+    )
+    kantata.account.hide_fields("primary_workspace_group_id", "stage")
+    body = kantata.get("workspaces", **query)
+    assert not body["workspace_groups"]
+    assert not any(
+        {"primary_workspace_group_id", "stage"} & p.keys() for p in body["workspaces"].values()
+    )
+
+
 def test_default_filters_of_tasks(kantata: Kantata) -> None:
     """Tasks that are archived, deleted or of archived projects are returned only on request."""
     one, two, three = kantata.ids("stories")[:3]

@@ -14,9 +14,11 @@ def account_tables(account: Account) -> dict[str, dict[str, dict[str, Any]]]:
     named = [account.true_milestones[id_] for id_ in milestones]
     linked = {i for id_ in milestones for i in account.invoices_of.get(id_, ())}
     references = {i for id_ in milestones for i in account.references_of.get(id_, ())}
+    projects = {m["workspace_id"] for m in named}
     return {
         "billing_milestones": milestones,
-        "workspaces": {i: account.workspaces[i] for i in {m["workspace_id"] for m in named}},
+        "workspaces": {i: account.workspaces[i] for i in projects},
+        "project_details": {i: project_details(account, i) for i in projects},
         "stories": {  # a deleted task is not side-loaded
             i: account.stories[i]
             for i in {m["story_id"] for m in named} - {None}
@@ -26,3 +28,25 @@ def account_tables(account: Account) -> dict[str, dict[str, dict[str, Any]]]:
         "external_references": {i: account.external_references[i] for i in references},
         "currencies": {c["iso_code"]: c for c in account.currencies.values()},
     }
+
+
+def project_details(account: Account, project: str) -> dict[str, Any]:
+    """What the warehouse must hold of a project's client, leads and stage."""
+    fields = account.optional_fields[project]
+    group = account.workspace_groups.get(fields["primary_workspace_group_id"], {})
+    shown = {
+        "client_id": ("primary_workspace_group_id", fields["primary_workspace_group_id"]),
+        "client": ("primary_workspace_group_id", group.get("name")),
+        "project_lead_id": ("primary_maven_id", fields["primary_maven_id"]),
+        "project_lead": ("provider_lead_name", fields["provider_lead_name"]),
+        "client_lead": ("client_lead_name", fields["client_lead_name"]),
+        "stage": ("stage", fields["stage"]),
+    }
+    if "provider_lead_name" in account.hidden_fields:  # the name of the user is left
+        lead = account.leads[fields["primary_maven_id"]]["full_name"]
+        shown["project_lead"] = ("primary_maven_id", lead)
+    details = {n: v for n, (field, v) in shown.items() if field not in account.hidden_fields}
+    labels = {"client": "client", "project_lead": "project_lead", "client_lead": "client_lead"}
+    labels["stage"] = "project_stage"
+    hidden = ", ".join(label for name, label in labels.items() if name not in details)
+    return {"id": project, **details, "hidden": hidden or None}

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from warehouse.database import MARTS, STAGING, Database
+from warehouse.database import DATASET, MARTS, STAGING, Database
 
 _HISTORY = f"{MARTS}.billing_milestone_history"
 
@@ -20,7 +20,7 @@ class Period(NamedTuple):
     """A row of the calendar.
 
     Args:
-        period: ``day`` or ``month``.
+        period: ``day`` (today), ``month`` or ``payment day``.
         first_day: Its first day, in the time zone.
         starts_at: Its first instant.
         ends_at: The first instant of the next one.
@@ -38,7 +38,7 @@ def local_day(moment: datetime, timezone: str) -> date:
 
 
 def write_calendar(database: Database, as_of: date, timezone: str) -> None:
-    """Write the calendar of a build: today, and each month of the history up to today's.
+    """Write the calendar of a build: today, each month of the history, and days of payments.
 
     Args:
         database: A connection, whose history is built.
@@ -49,7 +49,21 @@ def write_calendar(database: Database, as_of: date, timezone: str) -> None:
     days = [as_of, *(local_day(moment, timezone) for moment in moments if moment)]
     today = Period("day", as_of, *_edges(as_of, as_of + timedelta(days=1), timezone))
     database.execute(f"delete from {STAGING}.calendar")
-    database.insert(f"{STAGING}.calendar", [today, *months(min(days), max(days), timezone)])
+    periods = [today, *months(min(days), max(days), timezone), *_payment_days(database, timezone)]
+    database.insert(f"{STAGING}.calendar", periods)
+
+
+def _payment_days(database: Database, timezone: str) -> Iterator[Period]:
+    """Yield each day of the calendar from the first observed payment of an invoice to the last."""
+    first, last = database.rows(
+        f"select min(paid_observed_at), max(paid_observed_at) from {DATASET}.invoice_payments"
+    )[0]
+    if first is None:
+        return
+    day = local_day(first, timezone)
+    while day <= local_day(last, timezone):
+        yield Period("payment day", day, *_edges(day, day + timedelta(days=1), timezone))
+        day += timedelta(days=1)
 
 
 def months(first: date, last: date, timezone: str) -> Iterator[Period]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 
 from warehouse.database import MARTS, STAGING, Database
 
+from .refresh import PROJECT_COLUMNS
 from .sql_files import Model, ModelKind, marts, staging
 
 _TODAY_COLUMNS = {
@@ -20,6 +21,16 @@ _TODAY_COLUMNS = {
     "milestones": "bigint",
     "out_of_reach": "bigint",
     "rejected_records": "bigint",
+    "reporting_currency": "text",
+    "rates": "text",
+    "missing_rates": "text",
+}
+_RATES_COLUMNS = {  # in the order of reporting_rates.NeededRate
+    "currency": "text not null",
+    "day": "date not null",
+    "rate": "decimal(20, 10) not null",
+    "rate_date": "date not null",
+    "rate_source": "text not null",
 }
 _CALENDAR_COLUMNS = {  # in the order of calendar.Period
     "period": "text not null",
@@ -31,6 +42,8 @@ _TABLES = {
     "today": _TODAY_COLUMNS,
     "calendar": _CALENDAR_COLUMNS,
     "changed": {"id": "text not null"},
+    "rates": _RATES_COLUMNS,
+    "built_projects": {"workspace_id": "text not null", **dict.fromkeys(PROJECT_COLUMNS, "text")},
 }
 _FORMER_VIEWS = ("changed_versions",)  # views of earlier releases
 

@@ -6,6 +6,16 @@ from warehouse.database import DATASET, MARTS, STAGING, Database
 
 from .sql_files import Model, ModelKind, staging
 
+# What the history shows of a milestone's project, as it is now.
+PROJECT_COLUMNS = (
+    "project", "client_id", "client", "project_lead_id", "project_lead", "client_lead",
+    "project_status", "project_stage", "hidden_fields",
+)  # fmt: skip
+_CHANGED_PROJECTS = (
+    f"select workspace_id from {STAGING}.projects p full join {STAGING}.built_projects b "
+    f"using (workspace_id) where row({', '.join(f'p.{name}' for name in PROJECT_COLUMNS)}) "
+    f"is distinct from row({', '.join(f'b.{name}' for name in PROJECT_COLUMNS)})"
+)
 _IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 
 
@@ -31,7 +41,8 @@ def fill_version_values(database: Database) -> bool:
 def find_changed(database: Database, everything: bool) -> None:
     """Write the ids of milestones to refresh: those whose history lacks a version.
 
-    A version never changes, so the rest of the history remains valid.
+    A version never changes, so the rest of the history remains valid, except what it shows of a
+    project that changed.
 
     Args:
         database: A connection.
@@ -43,10 +54,16 @@ def find_changed(database: Database, everything: bool) -> None:
     if not everything:
         changed = (
             f"select distinct id from {versions} left join {history} h using (id, version) "
-            "where h.change_type is null"
+            f"where h.change_type is null union select id from {history} where workspace_id in "
+            f"({_CHANGED_PROJECTS})"
         )
     database.execute(f"delete from {STAGING}.changed")
     database.execute(f"insert into {STAGING}.changed {changed}")
+    columns = f"workspace_id, {', '.join(PROJECT_COLUMNS)}"
+    database.execute(f"delete from {STAGING}.built_projects")
+    database.execute(
+        f"insert into {STAGING}.built_projects ({columns}) select {columns} from {STAGING}.projects"
+    )
     if database.is_postgres:
         database.execute(f"analyze {STAGING}.changed")
 

@@ -18,7 +18,7 @@ from itertools import takewhile
 
 from warehouse.database import MARTS, STAGING
 
-_OPTION = re.compile(r"(grain|index|kind|severity): (.+)")
+_OPTION = re.compile(r"(grain|index|kind|metric|severity): (.+)")
 _COLUMN = re.compile(r"([a-z_0-9]+): (.+)")
 
 
@@ -51,6 +51,7 @@ class Model:
         indexes: The columns of further indexes, on Postgres.
         kind: What it is used for.
         severity: What a finding means, for a check.
+        metrics: The metrics that are defined on a mart, as written: see ``metrics``.
         sql: The query.
         text: The whole file; empty for a check that is derived from a relation's grain.
     """
@@ -64,6 +65,7 @@ class Model:
     severity: Severity
     sql: str
     text: str = ""
+    metrics: tuple[str, ...] = ()
 
     @property
     def is_large(self) -> bool:
@@ -122,16 +124,6 @@ def grain_check(schema: str, model: Model) -> Model:
     )
 
 
-def dictionary() -> str:
-    """Return the data dictionary in the SQL files: every mart and its columns, in Markdown."""
-    parts = []
-    for model in sorted(marts(), key=lambda model: model.name):
-        rows = "\n".join(f"| `{name}` | {about} |" for name, about in model.columns.items())
-        table = f"| column | meaning |\n|---|---|\n{rows}\n"
-        parts.append(f"### {model.name}\n\n{model.about}\n\n{table}")
-    return "\n".join(parts)
-
-
 @cache
 def models_digest() -> str:
     """Return the digest of all SQL files; if a release changes one, all marts are rebuilt."""
@@ -176,6 +168,7 @@ def parse_model(name: str, text: str, default_kind: ModelKind) -> Model:
         severity=Severity(options.get("severity", ["warning"])[0]),
         sql=sql,
         text=text,
+        metrics=tuple(options.get("metric", [])),
     )
 
 

@@ -10,6 +10,8 @@ from warehouse import lineage
 from warehouse.account import TABLE
 from warehouse.database import DATASET, Database
 
+from . import exchange_rates, invoice_payments
+
 # Our SQL writes these tables, not dlt.
 _TABLES_WRITTEN_BY_SQL = (
     "change_requests",
@@ -17,6 +19,8 @@ _TABLES_WRITTEN_BY_SQL = (
     "alerts",
     "sync_runs",
     TABLE,
+    invoice_payments.TABLE,
+    exchange_rates.TABLE,
     lineage.TABLE,
 )
 _ROWS_PER_BATCH = 10_000

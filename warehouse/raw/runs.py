@@ -110,6 +110,15 @@ def update_run(database: Database, run: Run) -> None:
     )
 
 
+def mark_project_details(database: Database, run: Run) -> None:
+    """Mark in ``sync_runs`` that a run read the clients and leads of all projects."""
+    database.execute(
+        f"update {DATASET}.sync_runs set project_details_read_at = %s where run_id = %s",
+        run.cursor_at,
+        run.run_id,
+    )
+
+
 def remove_run(database: Database, run: Run) -> None:
     """Remove the row of a run from ``sync_runs``."""
     database.execute(f"delete from {DATASET}.sync_runs where run_id = %s", run.run_id)
@@ -123,6 +132,8 @@ class RunHistory:
         last_run_id: The id of the last run; None before the first.
         cursor: Kantata's time at the start of the last validated run.
         scanned_at: Kantata's time at the start of the last validated full scan.
+        project_details_read_at: Kantata's time at the start of the last validated run that read the
+            clients and leads of all projects.
         has_unfinished_run: Whether a run since the last validated one ended while or after it
             loaded rows.
         has_proven_run: Whether any run was validated.
@@ -135,6 +146,7 @@ class RunHistory:
     last_run_id: str | None
     cursor: datetime | None
     scanned_at: datetime | None
+    project_details_read_at: datetime | None
     has_unfinished_run: bool
     has_proven_run: bool
     is_last_run_proven: bool
@@ -156,6 +168,11 @@ def run_history(database: Database) -> RunHistory:
         last_run_id=last_run_id,
         cursor=_latest_value(database, "cursor_at", _WHOLE_ACCOUNT),
         scanned_at=_latest_value(database, "cursor_at", f"{_WHOLE_ACCOUNT} and mode = 'scan'"),
+        project_details_read_at=_latest_value(
+            database,
+            "project_details_read_at",
+            "status = 'proven' and project_details_read_at is not null",
+        ),
         has_unfinished_run=_has_unfinished_run(database),
         has_proven_run=last_proven is not None,
         is_last_run_proven=last_run_id is None or last_run_id == last_proven,

@@ -9,9 +9,9 @@ from warehouse import lineage
 from warehouse.database import DATASET, MARTS, Database
 from warehouse.errors import WarehouseMisconfigured
 
-from . import account_binding
+from . import account_binding, exchange_rates, invoice_payments
 
-WAREHOUSE_VERSION = 5  # version of the tables
+WAREHOUSE_VERSION = 6  # version of the tables
 _VERSIONS = "billing_milestone_versions"
 
 
@@ -37,7 +37,8 @@ _OWN_TABLES = (
         started_at timestamptz not null, finished_at timestamptz, duration_seconds double precision,
         requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
         restored bigint, access_lost bigint, rejected bigint, totals text,
-        side_rows text, schema_changes text, warnings text, error text, cursor_at timestamptz)""",
+        side_rows text, schema_changes text, warnings text, error text, cursor_at timestamptz,
+        project_details_read_at timestamptz)""",
     # The copy of the ledger, replaced after each push.
     f"""create table if not exists {DATASET}.change_requests (
         change_id text not null, status text not null, action text not null, milestone_id text,
@@ -52,6 +53,8 @@ _OWN_TABLES = (
     # The alert state, by job.
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
     account_binding.DDL,
+    invoice_payments.DDL,
+    exchange_rates.DDL,
     lineage.DDL,
 )
 _HISTORY = "billing_milestone_history"
@@ -157,6 +160,14 @@ def _add_version_columns(database: Database, declared: RawTables) -> None:
             )
 
 
+def _add_reading_of_details(database: Database, _declared: RawTables) -> None:
+    """Add to runs in the raw schema when the clients and leads of all projects were read."""
+    if "project_details_read_at" not in database.tables()["sync_runs"]:
+        database.execute(
+            f"alter table {DATASET}.sync_runs add column project_details_read_at timestamptz"
+        )
+
+
 def _complete_ledger_copy(database: Database, _declared: RawTables) -> None:
     """Add the columns in the raw schema from which a lost ledger is restored."""
     added = {
@@ -178,6 +189,7 @@ _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
     3: _add_version_columns,  # of values; fill_version_values fills older ones
     4: _add_version_columns,  # of the minor unit; null means that of the currency
     5: _complete_ledger_copy,
+    6: _add_reading_of_details,
 }
 
 

@@ -108,7 +108,10 @@ class _States:
 
 def _read_states(database: Database) -> _States:
     """Return what the digests of a plan contain of our marts."""
-    build = database.rows(f"select as_of, reporting_timezone, run_id, models from {STAGING}.today")
+    build = database.rows(
+        "select as_of, reporting_timezone, run_id, models, reporting_currency, rates "
+        f"from {STAGING}.today"
+    )
     last = database.rows(f"select max(run_id) from {DATASET}.sync_runs")
     return _States(str(build), str(last))
 

@@ -17,6 +17,7 @@ from .context import ExtractContext
 from .deletions import IndividualLookups, mark_missing
 from .feed import FeedReader, FeedUnavailable
 from .ids import counted, first_few, in_numeric_order
+from .project_details import ProjectDetailsRead
 from .scan import Progress, Scan
 from .side_reads import SideReads
 from .tables import ExtractTables
@@ -116,6 +117,7 @@ class FullScan:
         self._check_required_fields()
         yield [*self._settle_missing()]
         yield [*side_reads.projects()]
+        yield [*ProjectDetailsRead(self._context, tables).rows()]
         yield [*side_reads.currencies()]
         yield [*side_reads.unlinked_invoices()]
         self._resolve_rejects_of_gone()
@@ -218,6 +220,8 @@ class EventFeed:
         yield [*tables.milestones.flush()]
         yield [*self._settle_not_found(list(seen))]
         yield [*side_reads.projects()]
+        if self._context.report.mode != "touched":
+            yield [*ProjectDetailsRead(self._context, tables).rows()]
         yield [*side_reads.unlinked_invoices()]
         if self._must_read_currencies():
             yield [*side_reads.currencies()]

@@ -8,6 +8,7 @@ from ..api.envelope import Page, Record
 from ..schema import (
     BILLING_MILESTONES,
     LOADED,
+    PROJECT_DETAILS,
     SIDE_TABLES,
     WORKSPACES,
     Table,
@@ -51,6 +52,7 @@ class ExtractTables:
         for table in SIDE_TABLES:
             self.add_side_table(table)
             self._side_names[table.name] = table.name
+        self.add_side_table(PROJECT_DETAILS)
         self._odd_maps: set[tuple[str, str]] = set()
         self.readable_projects: set[str] = set()
         self.projects_without_record: set[str] = set()  # named by milestones, shown by no page

@@ -31,6 +31,7 @@ class SideTableDiff:
     def __init__(self, rows: RowBuilder, digests: dict[str, bytes], rejects: Rejects) -> None:
         self.rows = rows
         self.changed = 0
+        self.new_ids: set[str] = set()  # records that the warehouse did not have
         self._digests = digests
         self._rejects = rejects
         self._buffer: list[ObservedRecord] = []
@@ -40,6 +41,10 @@ class SideTableDiff:
         self.unseen_rejects = rejects.open_ids(
             rows.table.name
         )  # whose records no page has shown so far
+
+    def ids(self) -> set[str]:
+        """Return the ids of all side-loaded records in the warehouse or read since."""
+        return set(self._digests)
 
     @property
     def name(self) -> str:
@@ -68,6 +73,8 @@ class SideTableDiff:
                     self._rejects.resolve(self.name, id_, observed_at)
             elif self._last_change.get(id_, observed_at) <= observed_at:
                 self._last_change[id_] = observed_at
+                if id_ not in self._digests:
+                    self.new_ids.add(id_)
                 self._digests[id_] = content
                 self._buffered.add(id_)
                 self._buffer.append(ObservedRecord(id_, record, content, observed_at, before))

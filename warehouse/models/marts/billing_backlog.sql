@@ -1,5 +1,6 @@
 -- The billing backlog (scheduled and not invoiced) by project and currency, and by age on as_of.
 -- grain: workspace_id, currency
+-- metric: backlog = sum(amount) (money by currency, client, project, project_lead): What has a date, past or future, and is not invoiced.
 --
 -- workspace_id: The project's id.
 -- project: The project's title.
@@ -12,6 +13,14 @@
 -- age_31_60: The part with a date 31 to 60 days before as_of.
 -- age_61_90: The part with a date 61 to 90 days before as_of.
 -- age_over_90: The part with a date more than 90 days before as_of.
+-- client_id: The id of the project's client.
+-- client: The client's name; null if the project has none, or if hidden_fields names it.
+-- project_lead_id: The user id of the project's lead at the provider.
+-- project_lead: That lead's name.
+-- client_lead: The name of the project's lead at the client.
+-- project_status: The project's status.
+-- project_stage: The project's stage.
+-- hidden_fields: As in billing_milestones.
 select
     workspace_id,
     project,
@@ -23,7 +32,16 @@ select
     sum(case when age between 0 and 30 then amount else nothing end) as age_0_30,
     sum(case when age between 31 and 60 then amount else nothing end) as age_31_60,
     sum(case when age between 61 and 90 then amount else nothing end) as age_61_90,
-    sum(case when age > 90 then amount else nothing end) as age_over_90
+    sum(case when age > 90 then amount else nothing end) as age_over_90,
+    -- Each is the same for all milestones of a project.
+    min(client_id) as client_id,
+    min(client) as client,
+    min(project_lead_id) as project_lead_id,
+    min(project_lead) as project_lead,
+    min(client_lead) as client_lead,
+    min(project_status) as project_status,
+    min(project_stage) as project_stage,
+    min(hidden_fields) as hidden_fields
 from (
     select
         m.*,

@@ -22,6 +22,15 @@
 -- previous_date_to_invoice: The date_to_invoice of the version before.
 -- previous_invoice_id: The invoice_id of the version before.
 -- previous_amount: The amount of the version before, in money.
+-- project: The project's title, as it is now, like all columns below.
+-- client_id: The id of the project's client.
+-- client: The client's name; null if the project has none, or if hidden_fields names it.
+-- project_lead_id: The user id of the project's lead at the provider.
+-- project_lead: That lead's name.
+-- client_lead: The name of the project's lead at the client.
+-- project_status: The project's status.
+-- project_stage: The project's stage.
+-- hidden_fields: As in billing_milestones.
 select
     v.id,
     v.version,
@@ -45,8 +54,22 @@ select
     lag(v.date_to_invoice) over versions_of as previous_date_to_invoice,
     lag(v.invoice_id) over versions_of as previous_invoice_id,
     lag(v.amount_in_cents::decimal(20, 0) * coalesce(v.minor_unit, c.unit_per_subunit))
-        over versions_of as previous_amount
+        over versions_of as previous_amount,
+    w.project,
+    w.client_id,
+    w.client,
+    w.project_lead_id,
+    w.project_lead,
+    w.client_lead,
+    w.project_status,
+    w.project_stage,
+    case
+        when w.workspace_id is null
+        then 'client, project_lead, client_lead, project_stage, project_status'
+        else w.hidden_fields
+    end as hidden_fields
 from kantata.billing_milestone_versions v
+left join kantata_stg.projects w on w.workspace_id = v.workspace_id
 left join kantata.currencies c on c.iso_code = v.currency
 where v.id in (select id from kantata_stg.changed)
 window versions_of as (partition by v.id order by v.version)

@@ -3,6 +3,16 @@
 -- grain: id
 -- index: workspace_id
 -- index: date_to_invoice
+-- metric: billed = sum(amount) where status = 'invoiced' (money by currency, client, project, project_lead): What is on an invoice, also on a draft.
+-- metric: billed_draft = sum(amount) where invoice_state = 'draft' (money by currency, client, project, project_lead): What is on an invoice that is a draft.
+-- metric: billed_open = sum(amount) where invoice_state = 'issued' (money by currency, client, project, project_lead): What is on an invoice that is issued and not paid.
+-- metric: billed_paid = sum(amount) where invoice_state = 'paid' (money by currency, client, project, project_lead): What is on an invoice that is paid.
+-- metric: overdue = sum(amount) where status = 'overdue' (money by currency, client, project, project_lead): What is not invoiced although its date has passed.
+-- metric: scheduled = sum(amount) where status = 'scheduled' (money by currency, client, project, project_lead): What is not invoiced and has a date today or later.
+-- metric: unscheduled = sum(amount) where status = 'unscheduled' (money by currency, client, project, project_lead): What is not invoiced and has no date; it is in no backlog.
+-- metric: milestones = count(*) (count by status, currency, client, project, project_lead): Milestones that are not deleted.
+-- metric: days_to_invoice = avg(days_to_invoice) (days by currency, client, project, project_lead): Days from date_to_invoice to the date of the invoice, on average.
+-- metric: days_to_pay = avg(days_to_pay) (days by currency, client, project, project_lead): Days from the date of the invoice to the day it was first observed as paid, on average.
 --
 -- id: The milestone's id.
 -- title: The milestone's title.
@@ -25,11 +35,24 @@
 -- updated_at: Kantata's updated_at, which does not change with every edit.
 -- observed_at: When the connector first read its current values.
 -- access_lost_at: When its project became unreadable for the token's user; null if it is readable.
+-- client_id: The id of the project's client (its primary workspace group).
+-- client: The client's name; null if the project has none, or if hidden_fields names it.
+-- project_lead_id: The user id of the project's lead at the provider.
+-- project_lead: That lead's name.
+-- client_lead: The name of the project's lead at the client.
+-- project_status: The project's status, such as In Progress.
+-- project_stage: The project's stage.
+-- hidden_fields: Which of client, project_lead, client_lead, project_status and project_stage Kantata does not show to the token's user, so that their null does not mean that there is none; null if it shows all.
+-- invoice_state: draft, issued, paid (status accepted payment and nothing left to pay), cancelled or deleted, by its invoice; null without an invoice that was read.
+-- invoice_due_date: The date by which that invoice is to be paid.
+-- days_to_invoice: Days from date_to_invoice to the invoice's date, negative if it was invoiced earlier; null unless the invoice is issued or paid.
+-- paid_observed_at: When the connector first observed that invoice as paid; null if it is not paid, or was paid when the connector first saw it.
+-- days_to_pay: Days from the invoice's date to the day of paid_observed_at. Kantata gives no date of payment.
 select
     m.id,
     m.title,
     m.workspace_id,
-    w.title as project,
+    w.project,
     m.story_id,
     s.title as task,
     m.billing_type,
@@ -54,9 +77,28 @@ select
     m.created_at,
     m.updated_at,
     m.observed_at,
-    m.access_lost_at
+    m.access_lost_at,
+    w.client_id,
+    w.client,
+    w.project_lead_id,
+    w.project_lead,
+    w.client_lead,
+    w.project_status,
+    w.project_stage,
+    case
+        when w.workspace_id is null
+        then 'client, project_lead, client_lead, project_stage, project_status'
+        else w.hidden_fields
+    end as hidden_fields,
+    i.state as invoice_state,
+    i.due_date as invoice_due_date,
+    case
+        when i.state in ('issued', 'paid') then i.invoice_date - m.date_to_invoice
+    end::bigint as days_to_invoice,
+    case when i.state = 'paid' then i.paid_observed_at end as paid_observed_at,
+    case when i.state = 'paid' then i.paid_on - i.invoice_date end::bigint as days_to_pay
 from kantata_stg.billing_milestones m
 cross join kantata_stg.today t
-left join kantata.workspaces w on w.id = m.workspace_id
+left join kantata_stg.projects w on w.workspace_id = m.workspace_id
 left join kantata.stories s on s.id = m.story_id
-left join kantata.invoices i on i.id = m.invoice_id
+left join kantata_stg.invoices i on i.id = m.invoice_id

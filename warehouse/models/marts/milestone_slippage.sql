@@ -1,5 +1,6 @@
 -- How far each milestone that is not deleted has moved since it was first observed.
 -- grain: id
+-- metric: slippage = avg(days_slipped) where status <> 'invoiced' (days by currency, client, project, project_lead): Days from the first date to the current one, on average of the milestones that are not invoiced.
 --
 -- id: The milestone's id.
 -- title: The milestone's title.
@@ -15,6 +16,14 @@
 -- amount_in_cents: The current amount.
 -- amount_change: The current amount minus the first, in money; null if the currency changed or its minor unit is unknown.
 -- amount_moves: How often the amount or the currency changed.
+-- client_id: The id of the project's client.
+-- client: The client's name; null if the project has none, or if hidden_fields names it.
+-- project_lead_id: The user id of the project's lead at the provider.
+-- project_lead: That lead's name.
+-- client_lead: The name of the project's lead at the client.
+-- project_status: The project's status.
+-- project_stage: The project's stage.
+-- hidden_fields: As in billing_milestones.
 with moves as (
     select
         id,
@@ -57,6 +66,14 @@ select
         when h.first_currency = m.currency
         then (m.amount - h.first_amount)::decimal(32, 6)
     end as amount_change,
-    h.amount_moves
+    h.amount_moves,
+    m.client_id,
+    m.client,
+    m.project_lead_id,
+    m.project_lead,
+    m.client_lead,
+    m.project_status,
+    m.project_stage,
+    m.hidden_fields
 from kantata_marts.billing_milestones m
 join moves h on h.id = m.id

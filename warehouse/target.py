@@ -32,6 +32,8 @@ class Target:
         reader_credentials: The URL of a Postgres role that can only read, for proposers' queries;
             empty if it is not configured.
         address: The server and database of Postgres, for people; empty for DuckDB.
+        memory_limit: The memory limit of DuckDB.
+        models: The folder of users' own marts; None if there is none.
     """
 
     destination: Destination[Any, Any]
@@ -46,6 +48,8 @@ class Target:
     exchange_rates: Path | None = None
     reader_credentials: str = field(default="", repr=False)
     address: str = ""
+    memory_limit: str = "256MB"
+    models: Path | None = None
 
     @cached_property
     def ledger_url(self) -> str:

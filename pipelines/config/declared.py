@@ -64,6 +64,7 @@ SETTINGS = (
     Setting(name="warehouse.reporting_currency"),
     Setting(name="warehouse.exchange_rates"),
     Setting(name="warehouse.reader_credentials"),
+    Setting(name="warehouse.models"),
     Setting(name="push.enabled", default="false"),
     Setting(name="push.max_changes", default="1000"),
     Setting(name="push.reconcile_after", default="240"),

@@ -34,8 +34,8 @@ _DUCKDB = {
 _POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 # A DuckDB file whose stem is the name of a schema makes kantata_marts.x ambiguous.
 _STAGING_NAME = "staging_dataset_name_layout"
-_NOT_STAGING = ("kantata", "kantata_marts", "kantata_stg", "kantata_ledger")
-_SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
+_NOT_STAGING = ("kantata", "kantata_marts", "kantata_stg", "kantata_ledger", "kantata_user")
+_SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging", "kantata_user")
 
 
 def configured_target(destination: str | None = None, *, moved_too: bool = False) -> Target:
@@ -60,12 +60,13 @@ def configured_target(destination: str | None = None, *, moved_too: bool = False
 
 def _with_reporting(target: Target) -> Target:
     """Return a target with the settings of its marts, checked."""
-    rates = setting("warehouse.exchange_rates")
+    rates, models = setting("warehouse.exchange_rates"), setting("warehouse.models")
     return replace(
         target,
         timezone=_timezone(),
         reporting_currency=_reporting_currency(),
         exchange_rates=Path(rates) if rates else None,
+        models=_path(models, "WAREHOUSE__MODELS") if models else None,
     )
 
 
@@ -187,8 +188,8 @@ def duckdb_target(loader: Path, published: Path) -> Target:
         )
     _check_file(loader, "the loader's file", "DESTINATION__DUCKDB__CREDENTIALS")
     _check_file(published, "the file for readers", "WAREHOUSE__PUBLISH_TO")
-    limit = {"memory_limit": _memory_limit()}
-    credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | limit)
+    limit = _memory_limit()
+    credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | {"memory_limit": limit})
     return Target(
         destination=dlt.destinations.duckdb(credentials),
         name="duckdb",
@@ -197,6 +198,7 @@ def duckdb_target(loader: Path, published: Path) -> Target:
         stem=loader.stem,
         loader=loader,
         published=published,
+        memory_limit=limit,
     )
 
 

@@ -46,6 +46,7 @@ from .ledger_check import check_ledger
 from .optional_reads import check_clients, check_rates
 from .probes import run_probes
 from .report import check_report, report_path
+from .user_marts_check import check_user_marts
 
 # Where the records of an include are found.
 _INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
@@ -86,6 +87,8 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
     yield from file_rights(target)
     if target.published:
         yield _published(target)
+    if target.models:
+        yield check_user_marts(target)
     if path := report_path():
         yield CheckResult("report", *check_report(path))
 

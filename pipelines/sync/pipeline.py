@@ -32,6 +32,7 @@ from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.words import counted
 
+from . import user_marts
 from .account import CheckedAccount, check_account
 from .begin import SyncJob, begin_sync
 from .loader import load, remove_trace, root_cause, translate_errors
@@ -116,9 +117,11 @@ def sync(
             _load(job)
             units = _validate(job, report)
             build_marts(job, rates, now)
+            plan = user_marts.plan(job)
         if target.published:
             observer.phase("publishing")
             publish_to_readers(target)
+        user_marts.build_after_sync(job, plan, now)
         return SyncResult(
             run=run,
             rejected=[r._replace(reason=mask_secrets(r.reason)) for r in report.rejected],

@@ -149,11 +149,11 @@ def _existing_types(database: Database, schema: str, name: str) -> dict[str, str
 def _comment_on(database: Database, model: Model) -> None:
     """Run the DDL that comments on a mart and its columns with their descriptions."""
     kind = "view" if model.kind is ModelKind.VIEW else "table"
-    database.execute(f"comment on {kind} {MARTS}.{model.name} is {_quote(model.about)}")
+    database.execute(f"comment on {kind} {MARTS}.{model.name} is {quote(model.about)}")
     for column, about in model.columns.items():
-        database.execute(f"comment on column {MARTS}.{model.name}.{column} is {_quote(about)}")
+        database.execute(f"comment on column {MARTS}.{model.name}.{column} is {quote(about)}")
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     """Return a text as a SQL literal for DDL."""
     return "'" + text.replace("'", "''") + "'"

@@ -136,13 +136,13 @@ def _read_folder(folder: str) -> tuple[Model, ...]:
     paths = sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name)
     default = _DEFAULT_KINDS[folder]
     return tuple(
-        _parse(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"), default)
+        parse_model(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"), default)
         for file in paths
         if file.name.endswith(".sql")
     )
 
 
-def _parse(name: str, text: str, default_kind: ModelKind) -> Model:
+def parse_model(name: str, text: str, default_kind: ModelKind) -> Model:
     """Return the model in the text of a SQL file."""
     lines = text.splitlines()
     comment = takewhile(lambda line: line.startswith("--"), lines)

@@ -37,6 +37,8 @@ _READ_ONLY = {
     "enable_external_access": False,
     "python_enable_replacements": False,
 }
+# Of a process that stays: its queries sort and sum up, and need little memory for it.
+_SHARED: dict[str, str | int] = {"memory_limit": "128MB", "threads": 2, "temp_directory": ""}
 # In every time zone of the machine, a query gives the same days. DuckDB accepts this setting only
 # when the connection is open, so the configuration is locked after it.
 _PINNED = "set timezone = 'UTC'; set lock_configuration = true"
@@ -224,6 +226,25 @@ def open_published(target: Target) -> AbstractContextManager[duckdb.DuckDBPyConn
     if not target.published.exists():
         raise WarehouseError(f"there is no {target.published}: `milestones sync` publishes it")
     return _connected(target.published)
+
+
+def connect_published(path: Path) -> duckdb.DuckDBPyConnection:
+    """Connect to a published file for readers that share it; each sets its own time zone.
+
+    Raises:
+        WarehouseError: If it cannot be read.
+    """
+    try:
+        connection = duckdb.connect(str(path), read_only=True, config={**_READ_ONLY, **_SHARED})
+        try:
+            if not connection.execute(_HAS_MILESTONES).fetchall():
+                raise WarehouseError(f"{path} {NO_MILESTONES_YET}")
+        except BaseException:
+            connection.close()
+            raise
+    except duckdb.Error as error:
+        raise _cannot_read(path, error) from None
+    return connection
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import typer
 from pipelines.ops.ledger_source import LedgerSource
 from pipelines.ops.parts import Part
 
-from . import changes, export
+from . import changes, console, export
 from .help import GroupedCommands
 from .options import DestinationOption, Grouping, JsonOption, LogFormat, ReasonOption, WaitOption
 
@@ -288,6 +288,7 @@ def demo() -> None:
 
 
 changes.add_commands(app)
+app.add_typer(console.console, name="console")
 
 
 @cache

@@ -56,7 +56,7 @@ def handle_errors(
     except PermissionError as error:
         _fail(_no_right(error), ExitCode.FAILED, as_json, log)
     except Exception as error:  # a bug is still reported in one line
-        where = _save_traceback(traceback.format_exc())
+        where = save_traceback(traceback.format_exc())
         message = _described(error) + where
         _fail(message, ExitCode.FAILED, as_json, log)
 
@@ -116,8 +116,8 @@ def _report(
             print_err(line)
 
 
-def _save_traceback(trace: str) -> str:
-    """Save the traceback of an unexpected error; return where, or nothing if that fails."""
+def save_traceback(trace: str) -> str:
+    """Save the traceback of an unexpected error; return words that say where, or none."""
     from pipelines.config.secrets import mask_secrets  # here: it imports dlt
     from pipelines.config.targets import ERROR_LOG
 

@@ -19,6 +19,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "sync": "milestones sync --destination postgres",
         "status": "milestones status --fail-if-older-than 6h",
         "due": "milestones due --until 2027-01-31 --by project",
+        "console": "milestones console --port 8377",
         "report": "milestones report /srv/reports/milestones.html",
         "run": "milestones run --log-format json",
         "export": "milestones export milestones.xlsx",

@@ -71,6 +71,9 @@ SETTINGS = (
     Setting(name="push.kantata_write_token", is_secret=True, variable="KANTATA_WRITE_TOKEN"),
     Setting(name="ledger.url"),
     Setting(name="report.path"),
+    Setting(name="console.users", default=".milestones/console.sqlite"),
+    Setting(name="console.trusted_proxies"),
+    Setting(name="console.identity_header"),
     Setting(name="alerts.webhook_url", is_secret=True),
     Setting(name="alerts.alert_after", default="6h"),
     Setting(name="alerts.digest"),
@@ -78,4 +81,4 @@ SETTINGS = (
 NAMED = {setting.name: setting for setting in SETTINGS}
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 # The sections in which every key is one of ours. Those of dlt's destinations are not.
-SECTIONS = ("sources.kantata", "warehouse", "push", "ledger", "report", "alerts")
+SECTIONS = ("sources.kantata", "warehouse", "push", "ledger", "report", "console", "alerts")

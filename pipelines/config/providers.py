@@ -49,6 +49,11 @@ class NamedSettings(ConfigProvider):
         return self._provider.get_value_location(key, pipeline_name, *sections)
 
     @property
+    def wrapped(self) -> ConfigProvider:
+        """The provider of dlt whose names are limited."""
+        return self._provider
+
+    @property
     def name(self) -> str:
         """The provider's name."""
         return self._provider.name

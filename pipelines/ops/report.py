@@ -14,12 +14,10 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader
 
 from pipelines.config.settings import setting
 from pipelines.runtime.exit_codes import ExitCode
-from pipelines.runtime.text import visible
 from warehouse.account import AccountBinding, bound_account
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
 from warehouse.models.metrics import metrics
@@ -29,14 +27,12 @@ from warehouse.target import Target
 from .charts import Chart, Column, column_chart
 from .currency_figures import CurrencyFigures, MonthFigures
 from .figures import Figures, read_figures
-from .money import money_text
 from .output_file import replace_file
+from .page_text import page_environment
 
 DEFAULT_FILE = Path("milestones-report.html")
 _META = re.compile(r'<meta name="milestones-report" content="([^"]*)">')
 _HEAD = 16_384  # characters at the beginning of a report, among which is its meta element
-_NONE = "\N{EN DASH}"
-_LONGEST = 120  # characters of a title that are shown
 # Two drawings of each chart: the page shows the one that fits.
 _SIZES = (("wide", 760, 260), ("narrow", 340, 220))
 _AGES = ("0 to 30 days", "31 to 60 days", "61 to 90 days", "over 90 days")
@@ -183,43 +179,7 @@ def _read_state(file: Path) -> ReportState | None:
 @cache
 def _environment() -> Environment:
     """Return the environment of the report's template: whatever it prints is escaped."""
-    environment = Environment(
-        loader=PackageLoader("pipelines.ops"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-    environment.filters |= {"money": money, "short": _short, "count": _count, "utc": _utc}
-    return environment
-
-
-def _printable(value: object) -> object:
-    """Return a value for the report with what nobody can see in it written as its number."""
-    return visible(value) if type(value) is str and not isinstance(value, Markup) else value
-
-
-def money(amount: Decimal | None, decimals: int) -> str:
-    """Return an amount as the report shows it, in the decimals of its currency; a dash for 0."""
-    if amount is None:
-        return "unknown"
-    return money_text(amount, decimals) if amount else _NONE
-
-
-def _short(text: str) -> str:
-    """Return a text of others for the report, shortened."""
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _count(number: int) -> str:
-    """Return a number of the report with separators."""
-    return f"{number:,}"
-
-
-def _utc(moment: datetime) -> str:
-    """Return a moment of the report as text in UTC."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return page_environment(PackageLoader("pipelines.ops"))
 
 
 def month_charts(currency: CurrencyFigures) -> list[tuple[str, Chart]]:

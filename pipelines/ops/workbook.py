@@ -25,7 +25,7 @@ MOST_ROWS = 1_048_575  # of a sheet, below its header
 _CUT = "… (cut)"
 _MONEY = "#,##0"
 _EARLIEST = date(1900, 3, 1)  # Excel has a 29 February 1900, so earlier dates are text
-_OPTIONS = {
+WORKBOOK_OPTIONS = {
     "constant_memory": True,
     "strings_to_formulas": False,
     "strings_to_numbers": False,
@@ -55,8 +55,8 @@ def write_workbook(
         OSError: If it cannot be written.
     """
     try:
-        with xlsxwriter.Workbook(str(path), _OPTIONS) as book:
-            writer = _Writer(book, minor_units(reader), ZoneInfo(timezone))
+        with xlsxwriter.Workbook(str(path), WORKBOOK_OPTIONS) as book:
+            writer = WorkbookWriter(book, minor_units(reader), ZoneInfo(timezone))
             rows = {sheet_rows.SHEET: writer.write_changes(reader)}
             for model in models:
                 rows[model.name] = writer.write_mart(model, pages(reader, model))
@@ -67,7 +67,7 @@ def write_workbook(
     return rows, writer.shortened
 
 
-class _Writer:
+class WorkbookWriter:
     """Writes the sheets of a workbook.
 
     Args:
@@ -86,8 +86,13 @@ class _Writer:
 
     def write_mart(self, model: Model, pages: Iterator[Sequence[tuple[Any, ...]]]) -> int:
         """Write the sheet of a mart; return the number of its rows."""
-        columns = list(model.columns)
-        sheet = self._sheet(model.name, columns)
+        return self.write_table(model.name, list(model.columns), pages)
+
+    def write_table(
+        self, name: str, columns: list[str], pages: Iterator[Sequence[tuple[Any, ...]]]
+    ) -> int:
+        """Write a sheet of the workbook with rows; return their number."""
+        sheet = self._sheet(name, columns)
         currencies = _currency_columns(columns)
         number = 0
         for page in pages:
@@ -99,8 +104,13 @@ class _Writer:
         sheet.autofilter(0, 0, max(number, 1), len(columns) - 1)
         return number
 
-    def write_changes(self, reader: WarehouseReader) -> int:
-        """Write the sheet for changes, and the hidden one with the values as exported."""
+    def write_changes(self, reader: WarehouseReader, ids: Sequence[str] | None = None) -> int:
+        """Write the sheet for changes, and the hidden one with the values as exported.
+
+        Args:
+            reader: The warehouse.
+            ids: The milestones; None for all that can be changed.
+        """
         sheet = self._sheet(sheet_rows.SHEET, sheet_rows.COLUMNS)
         hidden = self._book.add_worksheet(sheet_rows.HIDDEN_SHEET)
         hidden.hide()
@@ -109,7 +119,7 @@ class _Writer:
         for number, pair in enumerate(head):
             hidden.write_row(number, 0, pair)
         number = 0
-        for id_, row in sheet_rows.changeable_rows(reader):
+        for id_, row in sheet_rows.changeable_rows(reader, ids):
             number += 1
             image = row.image
             shown = (id_, row.project, image["currency"], image["title"], row.amount, row.day)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
@@ -15,7 +15,7 @@ from warehouse.account import AccountBinding
 from warehouse.database import DATASET, STAGING
 from warehouse.ledger.change import Image
 from warehouse.lookup import MilestoneRow
-from warehouse.reader import WarehouseReader
+from warehouse.reader import WarehouseReader, rows_by_id
 
 from .milestone import invoiced_reason, milestone_image
 
@@ -35,8 +35,8 @@ from {DATASET}.billing_milestones m
 join {STAGING}.billing_milestones s on s.id = m.id
 left join {DATASET}.workspaces w on w.id = m.workspace_id
 where m.deleted_at is null and m.access_lost_at is null and m.invoice_id is null
-order by m.date_to_invoice, m.id
 """
+_ORDER = "order by m.date_to_invoice, m.id"
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,25 @@ class SheetRow:
         return SheetRow(image, values["project"], None if amount is None else Decimal(amount))
 
 
-def changeable_rows(reader: WarehouseReader) -> Iterator[tuple[str, SheetRow]]:
+def changeable_rows(
+    reader: WarehouseReader, ids: Sequence[str] | None = None
+) -> Iterator[tuple[str, SheetRow]]:
     """Yield the milestones for the sheet that can be changed, by id.
 
     Left out are deleted and invoiced ones, those with access lost, and those with a text too long
     for a cell.
+
+    Args:
+        reader: The warehouse.
+        ids: The milestones to choose from, in this order; None for all, by date.
     """
     statuses = dict(reader.rows(_INVOICES))
-    for record in reader.records(_MILESTONES):
+    if ids is None:
+        records = reader.records(_MILESTONES + _ORDER)
+    else:
+        found = {each["id"]: each for each in rows_by_id(reader, f"{_MILESTONES} and m.id", ids)}
+        records = [found[id_] for id_ in ids if id_ in found]
+    for record in records:
         if linked := record["invoice_ids"]:
             record["invoice_ids"] = [str(id_) for id_ in orjson.loads(linked)]
         if day := record["date_to_invoice"]:

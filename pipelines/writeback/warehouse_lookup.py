@@ -30,14 +30,14 @@ class WarehouseLookup:
     def __init__(self, reader: WarehouseReader, requests: Sequence[ChangeRequest]) -> None:
         ids = {request.milestone_id for request in requests if request.milestone_id}
         self._rows = lookup.milestones_by_id(reader, ids)
-        images = [_image(row) for row in self._rows.values()]
+        images = [image_of_row(row) for row in self._rows.values()]
         projects = _values(requests, "workspace_id")
         self._currencies = lookup.project_currencies(reader, projects)
         has_money = any("amount" in request.fields for request in requests)
         self._units = uniform_minor_units(reader) if has_money else {}
         self._duplicates: dict[tuple[Value, ...], list[str]] = {}
         for row in lookup.milestones_of_projects(reader, projects):
-            self._duplicates.setdefault(_duplicate_key(_image(row)), []).append(row.id)
+            self._duplicates.setdefault(_duplicate_key(image_of_row(row)), []).append(row.id)
         tasks = _values(requests, "story_id")
         tasks |= {row.story_id for row in self._rows.values() if row.story_id}
         self._projects_of_tasks = lookup.projects_of_tasks(reader, tasks)
@@ -60,12 +60,12 @@ class WarehouseLookup:
             raise ChangeRefused(
                 f"milestone {id_} cannot be read any more: the token lost access to its project"
             )
-        return _image(row)
+        return image_of_row(row)
 
     def has_values(self, milestone_id: str | None, values: Image) -> bool:
         """Return whether a milestone has these values in the warehouse."""
         row = self._rows.get(milestone_id or "")
-        return row is not None and values.items() <= _image(row).items()
+        return row is not None and values.items() <= image_of_row(row).items()
 
     def invoiced_reason(self, image: Image) -> str:
         """Return why a milestone counts as invoiced in the warehouse; empty if it does not."""
@@ -119,8 +119,8 @@ def _duplicate_key(image: Image) -> tuple[Value, ...]:
     return tuple(duplicate_fields(image))
 
 
-def _image(row: MilestoneRow) -> Image:
-    """Return a row of the warehouse as the fields that a proposer sees."""
+def image_of_row(row: MilestoneRow) -> Image:
+    """Return a row that was looked up in the warehouse as the fields that a proposer sees."""
     day = row.date_to_invoice
     record = vars(row) | {"date_to_invoice": None if day is None else day.isoformat()}
     return milestone_image(record)

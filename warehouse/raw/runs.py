@@ -214,9 +214,14 @@ class Queryable(Protocol):
         """Return the rows of a query on the runs."""
 
 
-def recent_runs(warehouse: Queryable) -> list[Run]:
-    """Return the last ten runs, the newest first."""
-    return _runs(warehouse, "true", 10)
+def recent_runs(warehouse: Queryable, limit: int = 10) -> list[Run]:
+    """Return the last runs, the newest first.
+
+    Args:
+        warehouse: The warehouse.
+        limit: The most runs.
+    """
+    return _runs(warehouse, "true", limit)
 
 
 def last_proven_run(warehouse: Queryable) -> Run | None:

@@ -1,0 +1,86 @@
+"""The milestones of a list as CSV, and as a workbook in which changes can be prepared."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from pipelines.ops.list_workbook import write_list_workbook
+from pipelines.ops.workbook import MOST_ROWS
+from warehouse.milestone_list import all_listed, totals
+
+from .access import viewed
+from .milestones import wanted_milestones
+from .roles import Identity
+from .services import Console
+
+COLUMNS = (
+    "id", "title", "workspace_id", "project", "client", "status", "billing_type",
+    "date_to_invoice", "days_overdue", "currency", "amount", "amount_in_cents", "invoice_id",
+)  # fmt: skip
+_CSV = "text/csv; charset=utf-8"
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+def _csv_file(console: Console, request: Request, _identity: Identity) -> Response:
+    """Return the file of a list as CSV, exactly."""
+    wanted = wanted_milestones(request)
+    path = _new_file(".csv")
+    with console.readers.open() as reader, path.open("w", encoding="utf-8-sig", newline="") as out:
+        built = console.built(reader)
+        writer = csv.writer(out)
+        writer.writerow(COLUMNS)
+        for rows in all_listed(reader, wanted, COLUMNS):
+            writer.writerows(rows)
+    return _sent(path, _CSV, f"milestones-{built.freshness.as_of}.csv")
+
+
+def _workbook_file(console: Console, request: Request, _identity: Identity) -> Response:
+    """Return the file of a list as a workbook, with a sheet to change its milestones in."""
+    wanted = wanted_milestones(request)
+    path = _new_file(".xlsx")
+    with console.readers.open() as reader:
+        built = console.built(reader)
+        if (found := sum(total.milestones for total in totals(reader, wanted))) > MOST_ROWS:
+            raise HTTPException(
+                400,
+                f"The list has {found:,} milestones, and a sheet holds {MOST_ROWS:,}: filter the "
+                "list, or take CSV.",
+            )
+        write_list_workbook(
+            path,
+            reader,
+            columns=COLUMNS,
+            pages=all_listed(reader, wanted, COLUMNS),
+            timezone=console.target.timezone,
+        )
+    return _sent(path, _XLSX, f"milestones-{built.freshness.as_of}.xlsx")
+
+
+def _new_file(ending: str) -> Path:
+    """Return a new private file, which is removed when it was sent."""
+    number, name = tempfile.mkstemp(prefix="milestones-console-", suffix=ending)
+    os.close(number)
+    return Path(name)
+
+
+def _sent(path: Path, kind: str, name: str) -> Response:
+    """Return the answer that sends a file, and removes it."""
+
+    def remove() -> None:
+        with suppress(OSError):
+            path.unlink()
+
+    return FileResponse(path, media_type=kind, filename=name, background=BackgroundTask(remove))
+
+
+csv_file = viewed(_csv_file)
+workbook_file = viewed(_workbook_file)

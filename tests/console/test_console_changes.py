@@ -1,0 +1,215 @@
+"""Changes in the console: one person proposes, another decides, and a push writes just that."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import openpyxl
+import pytest
+
+from tests.support.console import Client, running_console
+from tests.support.office import Office
+from tests.support.page import Page
+
+on_duckdb = pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+Browser = Callable[..., Client]
+NOTHING = "0" * 64
+XSS = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
+
+
+def _edited_workbook(client: Client, ids: list[str], day: datetime) -> bytes:
+    """The workbook of the console, with another date for these milestones."""
+    answer = client.get("/milestones.xlsx?status=backlog")
+    book = openpyxl.load_workbook(io.BytesIO(answer.content))
+    for row in book["Changes"].iter_rows(min_row=2):
+        if row[0].value in ids:
+            row[5].value, row[6].value = day, "the plan of May"
+    edited = io.BytesIO()
+    book.save(edited)
+    return edited.getvalue()
+
+
+@pytest.mark.long_on_postgres
+def test_dates_from_a_workbook_are_approved_and_written(office: Office) -> None:
+    """Ten dates that one person changed in Excel, another approved: the next push writes those."""
+    account = office.sandbox.account
+    *ids, other = office.free()[:11]
+    before = {id_: dict(account.milestones[id_]) for id_ in account.milestones}
+    with running_console(office.job.target) as browser:
+        ana, ben = browser("ana"), browser("ben")
+        assert "No change waits" in ben.get("/changes").text
+        book = _edited_workbook(ana, ids, datetime(2027, 5, 31))
+        answer = ana.post("/changes/propose", files={"file": ("plan.xlsx", book)})
+        assert answer.headers["location"] == "/changes?proposed=10&skipped=0"
+        again = ana.post("/changes/propose", files={"file": ("plan.xlsx", book)})
+        assert again.headers["location"] == "/changes?proposed=0&skipped=10"
+        one = {"milestone_id": other, "amount": "1.00", "reason": "less work"}
+        assert ana.post("/changes/propose", one).headers["location"] == "/changes?proposed=1"
+        picks = ben.picks()
+        assert len(picks) == 11
+        shown = Page(ben.get("/changes").text).text
+        assert "the plan of May" in shown
+        assert "2027-05-31" in shown
+        last = next(c["change_id"] for c in office.json("changes") if c["milestone_id"] == other)
+        ten = [pick for pick in picks if not pick.startswith(last)]
+        answer = ben.post("/changes/approve", [("pick", pick) for pick in ten])
+        assert answer.headers["location"] == "/changes?approved=10"
+        assert "10 changes were approved" in ben.get("/changes?approved=10").text
+        assert office.json("push")["exit_code"] == 0
+        (event,) = [e for e in office.json("audit", ten[0].split()[0]) if e["after"] == "approved"]
+        assert event["who"] == "ben"
+        assert "approved by" in Page(ana.get(f"/changes/{ten[0].split()[0]}").text).text.lower()
+    written = {i for i, record in account.milestones.items() if record != before[i]}
+    assert written == set(ids)
+    assert {account.milestones[i]["date_to_invoice"] for i in ids} == {"2027-05-31"}
+
+
+@on_duckdb
+def test_who_may_decide_on_what(office: Office) -> None:
+    """The wrong role, one's own, another digest, no change: each has its status, and none acts."""
+    one, two, three, four, five = office.free()[:5]
+    with running_console(office.job.target) as browser:
+        vera, ana, ben, cleo = (browser(name) for name in ("vera", "ana", "ben", "cleo"))
+        assert ben.decide("approve", f"deadbeef {NOTHING}").status_code == 404
+        for client, id_ in ((ana, one), (ana, two), (ben, three)):
+            fields = {"milestone_id": id_, "date_to_invoice": "2027-03-01", "reason": "later"}
+            assert client.post("/changes/propose", fields).status_code == 303
+        office.run("propose", "update", four, "--set", "title=x", "--reason", "r", "--as", "BEN ")
+        of = {c["milestone_id"]: f"{c['change_id']} {c['digest']}" for c in office.json("changes")}
+        first, second, bens, also_bens = (of[id_] for id_ in (one, two, three, four))
+        altered = f"{second.split()[0]} {NOTHING}"
+        proposed = {"milestone_id": five, "title": "y", "reason": "r"}
+        for client, what, picks, status in (
+            (vera, "approve", [first], 403),
+            (vera, "withdraw", [first], 403),
+            (ana, "approve", [first], 403),
+            (ana, "reject", [first], 403),
+            (ana, "withdraw", [bens], 403),  # a proposer withdraws only their own
+            (ben, "approve", [bens], 403),
+            (ben, "approve", [also_bens], 403),  # however either was identified
+            (ben, "approve", [first, bens], 403),
+            (ben, "approve", [first, altered], 409),
+            (ben, "approve", [first.split()[0] + " ", second], 409),
+            (ben, "approve", [first, f"{first[:8]} {NOTHING}"], 404),
+            (ben, "approve", [first, altered, f"x {NOTHING}"], 404),
+            (ben, "reject", [first], 422),  # without a reason
+            (ben, "approve", [], 422),
+        ):
+            answer = client.decide(what, *picks)
+            assert answer.status_code == status, (what, picks, answer.text)
+        assert vera.post("/changes/propose", proposed).status_code == 403
+        unpaired = ben.post("/changes/approve", {"change_id": first.split()[0]})
+        assert unpaired.status_code == 422
+        assert {c["status"] for c in office.json("changes")} == {"proposed"}
+
+        with ThreadPoolExecutor(2) as pool:  # two windows at once
+            tokens = [client.token() for client in (ben, cleo)]
+            id_, digest = first.split()
+            done = [
+                pool.submit(
+                    client.post,
+                    "/changes/approve",
+                    {"change_id": id_, "digest": digest, "csrf_token": token},
+                )
+                for client, token in zip((ben, cleo), tokens, strict=True)
+            ]
+        assert sorted(each.result().status_code for each in done) == [303, 409]
+        assert cleo.decide("reject", bens, reason=XSS).status_code == 303
+        assert ana.decide("withdraw", first).status_code == 303  # approved, and not sent yet
+        assert cleo.decide("withdraw", second, reason="not now").status_code == 303
+        assert ben.decide("withdraw", first).status_code == 409
+        statuses = {c["milestone_id"]: c["status"] for c in office.json("changes", "--all")}
+        expected = ("withdrawn", "withdrawn", "rejected", "proposed")
+        assert tuple(statuses[id_] for id_ in (one, two, three, four)) == expected
+        history = ben.get(f"/changes/{bens.split()[0]}")
+        assert "alert(1)" in Page(history.text).text
+        assert ben.get("/changes?show=all").status_code == 200
+        assert ben.get("/changes/deadbeef").status_code == 404
+
+
+@on_duckdb
+def test_what_the_warehouse_says_against_a_change(office: Office) -> None:
+    """It is shown before the approval; a form does not undo what others did in the meantime."""
+    account = office.sandbox.account
+    edited, deleted, invoiced, stale = office.free()[:4]
+    with running_console(office.job.target) as browser:
+        ana, ben = browser("ana"), browser("ben")
+        page = ana.get(f"/milestones/{stale}").text
+        seen = page.partition('name="seen" value="')[2].partition('"')[0]
+        for id_ in (edited, deleted, invoiced):
+            fields = {"milestone_id": id_, "date_to_invoice": "2027-03-01", "reason": "later"}
+            assert ana.post("/changes/propose", fields).status_code == 303
+        assert 'class="finding"' not in ben.get("/changes").text
+        account.update_milestone(edited, title=XSS, amount_in_cents=7)
+        account.delete_milestone(deleted)
+        account.invoice_milestone(invoiced)
+        account.update_milestone(stale, title="edited by somebody")
+        office.job.sync(office.sandbox)
+        text = Page(ben.get("/changes").text).text
+        for words in ("0.07", "by now; the proposer saw", "is deleted", "is invoiced", "alert(1)"):
+            assert words in text, words
+        # What the form showed and the person left is not a change; what others did since stays.
+        fields = {
+            "milestone_id": stale, "reason": "later", "date_to_invoice": "2027-04-01",
+            "seen": seen.replace("&#34;", '"'), "title": account.milestones[stale]["title"],
+        }  # fmt: skip
+        fields["title"] = page.partition('name="title" value="')[2].partition('"')[0]
+        assert ana.post("/changes/propose", fields).status_code == 303
+        (change,) = [c for c in office.json("changes") if c["milestone_id"] == stale]
+        assert change["after"] == {"date_to_invoice": "2027-04-01"}
+        assert "edited by somebody by now" in Page(ben.get("/changes").text).text
+        for path in (
+            "/",
+            "/milestones",
+            f"/milestones/{edited}",
+            f"/milestones/{deleted}",
+            "/runs",
+        ):
+            page = ben.get(path)
+            assert page.status_code == 200, path
+            assert "<script>alert" not in page.text
+            assert not Page(page.text).handlers, path
+
+
+@on_duckdb
+def test_refused_proposals_say_why(office: Office) -> None:
+    """A page shows what is wrong with a form or a file, in its own words, and keeps the input."""
+    id_ = office.free()[0]
+    with running_console(office.job.target) as browser:
+        ana = browser("ana")
+        for fields, words in (
+            ({"amount": "1.234"}, "finer than the minor unit"),
+            ({"date_to_invoice": "2090-01-01"}, "tick the box"),
+            ({"title": XSS, "reason": " "}, "the reason is missing: write one"),
+            ({"title": "a\u202eb"}, "invisible"),
+            ({}, "change a field"),
+            ({"seen": "{"}, "load the page again"),
+        ):
+            answer = ana.post(
+                "/changes/propose", {"milestone_id": id_, "reason": "kept reason", **fields}
+            )
+            assert answer.status_code == 422, fields
+            assert words in Page(answer.text).text, (words, Page(answer.text).text)
+            assert "--" not in Page(answer.text).text.partition("Nothing was proposed")[2][:300]
+            assert "kept reason" in answer.text or "reason" in fields
+            assert "<script>alert" not in answer.text
+        for name, content, words in (
+            ("plan.xlsx", b"PK", "cannot read plan.xlsx as a workbook"),
+            ("../../x.csv", b"milestone_id,titel\n1,x\n", "x.csv: nothing was proposed"),
+            ("plan.csv", f"milestone_id,title\n{id_},a\n4711,b\n".encode(), "line 3"),
+            ("plan.txt", b"", "neither a workbook"),
+        ):
+            answer = ana.post("/changes/propose", {"reason": "r"}, files={"file": (name, content)})
+            assert (answer.status_code, words in Page(answer.text).text) == (422, True), answer.text
+            assert "milestones-upload" not in answer.text
+        assert ana.post("/changes/propose", {"reason": "r"}).status_code == 422
+        assert ana.post(
+            "/changes/propose", {"milestone_id": "4711", "reason": "r"}
+        ).status_code in (
+            404,
+            422,
+        )
+        assert "No change waits" in ana.get("/changes").text

@@ -150,9 +150,9 @@ def _rebind(job: Job, sandbox: Sandbox) -> Rebinding:
 @pytest.mark.parametrize("job", ["duckdb"], indirect=True)
 def test_a_gateway_in_front_of_a_known_account_may_pass(job: Job) -> None:
     """If the first answer is a page of HTML, the address is right all the same: 75, not 2."""
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
-    with Sandbox(milestones=20) as sandbox:  # the same account, at an address not asked before
+    with Sandbox(milestones=30) as sandbox:  # the same account, at an address not asked before
         sandbox.misbehave(Fault("html"))
         with pytest.raises(KantataUnavailable) as raised:
             job.sync(sandbox)

@@ -55,6 +55,7 @@ def _assert_refused(job: Job, other: Sandbox, filled_from: str) -> None:
     assert job.rows(RUNS) == runs  # it is no run of this warehouse
 
 
+@pytest.mark.long_on_postgres
 def test_another_account_is_refused(job: Job, first: Sandbox, second: Sandbox) -> None:
     """The account that filled the warehouse still syncs; another one is refused by name."""
     job.synced(first)

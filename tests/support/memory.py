@@ -1,16 +1,19 @@
-"""Remember what dlt finds out about types, which never change: a tenth of the CPU time of a sync.
+"""Remember what libraries find out again and again, and what never changes.
 
-dlt asks the same of the same types in each run. A comment of its own, in `validate_dict`, says that
-it should remember the answers. Processes that tests start with `COMMAND` do without.
+dlt asks the same of the same types in each run, for a tenth of the CPU time of a sync. A comment of
+its own, in `validate_dict`, says that it should remember the answers. typer's runner builds the
+whole command line for each command, which a process of ours does once. Processes that tests start
+with `COMMAND` do without.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
+import typer.testing
 from dlt.common import typing, validation
 from dlt.common.configuration.specs import base_configuration
 
@@ -32,6 +35,11 @@ def remember_types() -> None:
                 if module.__dict__.get(name) is function:
                     setattr(module, name, remembering)
     validation.get_type_hints = _remembering(validation.get_type_hints)
+
+
+def remember_commands() -> None:
+    """Let typer's runner build the commands of an app only once."""
+    typer.testing._get_command = cache(typer.testing._get_command)
 
 
 def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:

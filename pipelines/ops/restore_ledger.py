@@ -102,7 +102,7 @@ def _restore_from_copy(target: Target, database: Database, now: Now) -> Path | N
                 with file_push_lock(file):
                     return _replace(file, new, now)
         except OSError as error:
-            raise WarehouseUnwritable(f"cannot restore {file}: {error.strerror}") from None
+            raise WarehouseUnwritable(f"cannot restore {file}: {error.strerror or error}") from None
     with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger):
         recover(ledger, copy, account)
     return None

@@ -29,33 +29,73 @@
 -- rate_today: That rate.
 -- rate_date_today: The date of that rate.
 -- rate_source_today: Its source.
+-- A rate is multiplied, never divided. Each amount is rounded once, half away from zero.
+with converted as (
+    select
+        m.id,
+        m.workspace_id,
+        m.project,
+        m.client_id,
+        m.client,
+        m.project_lead,
+        m.status,
+        m.invoice_state,
+        m.date_to_invoice,
+        m.currency,
+        m.amount,
+        t.reporting_currency,
+        c.subunit_to_unit::decimal(6, 0) as units,
+        c.unit_per_subunit as unit,
+        (m.amount * d.rate)::decimal(38, 16) as at_date,
+        d.rate as rate_at_date,
+        d.rate_date as rate_date_at_date,
+        d.rate_source as rate_source_at_date,
+        (m.amount * e.rate)::decimal(38, 16) as at_month_end,
+        e.rate as rate_at_month_end,
+        e.rate_date as rate_date_at_month_end,
+        e.rate_source as rate_source_at_month_end,
+        (m.amount * n.rate)::decimal(38, 16) as today,
+        n.rate as rate_today,
+        n.rate_date as rate_date_today,
+        n.rate_source as rate_source_today
+    from kantata_marts.billing_milestones m
+    join kantata_stg.today t on t.reporting_currency is not null
+    left join kantata.currencies c on c.iso_code = t.reporting_currency
+    left join kantata_stg.rates d on d.currency = m.currency and d.day = m.date_to_invoice
+    left join kantata_stg.rates e
+        on e.currency = m.currency
+        and e.day = (
+            date_trunc('month', m.date_to_invoice) + interval '1 month' - interval '1 day'
+        )::date
+    left join kantata_stg.rates n on n.currency = m.currency and n.day = t.as_of
+)
+
 select
-    m.id,
-    m.workspace_id,
-    m.project,
-    m.client_id,
-    m.client,
-    m.project_lead,
-    m.status,
-    m.invoice_state,
-    m.date_to_invoice,
-    m.currency,
-    m.amount,
-    r.reporting_currency,
-    r.rounded_at_date as amount_at_date_reporting,
-    r.at_date as exact_at_date_reporting,
-    r.rate_at_date,
-    r.rate_date_at_date,
-    r.rate_source_at_date,
-    r.rounded_at_month_end as amount_at_month_end_reporting,
-    r.at_month_end as exact_at_month_end_reporting,
-    r.rate_at_month_end,
-    r.rate_date_at_month_end,
-    r.rate_source_at_month_end,
-    r.rounded_today as amount_today_reporting,
-    r.today as exact_today_reporting,
-    r.rate_today,
-    r.rate_date_today,
-    r.rate_source_today
-from kantata_marts.billing_milestones m
-join kantata_stg.reporting_amounts r on r.id = m.id
+    id,
+    workspace_id,
+    project,
+    client_id,
+    client,
+    project_lead,
+    status,
+    invoice_state,
+    date_to_invoice,
+    currency,
+    amount,
+    reporting_currency,
+    (round(at_date * units) * unit)::decimal(38, 6) as amount_at_date_reporting,
+    at_date as exact_at_date_reporting,
+    rate_at_date,
+    rate_date_at_date,
+    rate_source_at_date,
+    (round(at_month_end * units) * unit)::decimal(38, 6) as amount_at_month_end_reporting,
+    at_month_end as exact_at_month_end_reporting,
+    rate_at_month_end,
+    rate_date_at_month_end,
+    rate_source_at_month_end,
+    (round(today * units) * unit)::decimal(38, 6) as amount_today_reporting,
+    today as exact_today_reporting,
+    rate_today,
+    rate_date_today,
+    rate_source_today
+from converted

@@ -280,11 +280,16 @@ def sandbox(
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    console: Annotated[
+        bool,
+        typer.Option("--console", help="Then run the console on the demo's data, until Ctrl-C."),
+    ] = False,
+) -> None:
     """Sync a sandbox, change it, sync it again, and show what changed. No token is needed."""
     from .demo import demo
 
-    demo()
+    demo(console)
 
 
 changes.add_commands(app)

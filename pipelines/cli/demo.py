@@ -51,14 +51,23 @@ _TRY = (
 )
 
 
-def demo() -> None:
-    """Run the demo: sync a sandbox, change it, sync it again, and write a change back to it."""
+def demo(with_console: bool = False) -> None:
+    """Run the demo: sync a sandbox, change it, sync it again, and write a change back to it.
+
+    Args:
+        with_console: Whether to run the console on its data at the end.
+    """
     with handle_errors(as_json=False, checks_settings=False), stop_on_signals():
-        _demo()
+        target = _demo()
+        if with_console:
+            from .demo_console import serve_demo_console
+
+            _title("8. The console, with a user of each role")
+            serve_demo_console(target, FOLDER)
 
 
-def _demo() -> None:
-    """Run the steps of the demo in a new folder, and print what each of them shows."""
+def _demo() -> Target:
+    """Run the steps of the demo in a new folder, print what each shows; return its warehouse."""
     target = _new_target()
     with Sandbox(milestones=MILESTONES) as sandbox:
         settings = KantataSettings()
@@ -82,6 +91,7 @@ def _demo() -> None:
     out.print(f"Open [bold]{REPORT}[/] in a browser. It needs no network.")
     out.print(f"\nThe warehouse is [bold]{PUBLISHED}[/]. Open it and try:\n")
     out.print(escape(_TRY), soft_wrap=True)
+    return target
 
 
 def _title(text: str) -> None:

@@ -36,6 +36,7 @@ from warehouse.words import counted
 
 from .account import CheckedAccount, check_account
 from .begin import SyncJob, begin_sync
+from .closes import mirror_closes
 from .loader import load, remove_trace, root_cause, translate_errors
 from .minor_units import check_minor_units
 from .options import SyncOptions
@@ -114,6 +115,7 @@ def sync(
             _mark_loading(job, report, checked, changes)
             _load(job)
             units = _validate(job, report)
+            mirror_closes(job, now)
             _build_marts(job)
         if target.published:
             observer.phase("publishing")

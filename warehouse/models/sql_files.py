@@ -88,8 +88,14 @@ def staging() -> tuple[Model, ...]:
 def marts() -> tuple[Model, ...]:
     """Return the SQL files of the marts, each after the marts it reads."""
     models = {model.name: model for model in _read_folder("marts")}
-    sources = {name: re.findall(rf"{MARTS}\.(\w+)", model.sql) for name, model in models.items()}
+    sources = {name: _marts_read(model) for name, model in models.items()}
     return tuple(models[name] for name in TopologicalSorter(sources).static_order())
+
+
+def _marts_read(model: Model) -> list[str]:
+    """Return the marts that a SQL file reads, itself or through a staging view."""
+    views = [view.sql for view in staging() if f"{STAGING}.{view.name}" in model.sql]
+    return re.findall(rf"{MARTS}\.(\w+)", "\n".join([model.sql, *views]))
 
 
 @cache

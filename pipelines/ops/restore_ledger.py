@@ -14,6 +14,7 @@ from pipelines.runtime.clock import Now
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
 from warehouse.database import Database
 from warehouse.errors import LedgerDamaged, WarehouseMisconfigured, WarehouseUnwritable
+from warehouse.ledger.closes import close_keys
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.mirror import LedgerCopy, copy_end, copy_ledger, read_copy
 from warehouse.ledger.push_lock import file_push_lock, push_lock
@@ -34,12 +35,14 @@ class LedgerRestoration:
         source: What was kept or copied.
         changes: The number of changes in the ledger now.
         events: The number of events in the ledger now.
+        closes: The number of closes of months in the ledger now.
         set_aside: The old ledger's file, under its new name; None if there is none.
     """
 
     source: str
     changes: int
     events: int
+    closes: int
     set_aside: str | None
 
 
@@ -76,6 +79,7 @@ def restore_ledger(
                 source=source,
                 changes=len(ledger.changes()),
                 events=len(ledger.events()),
+                closes=len(close_keys(ledger)),
                 set_aside=str(aside) if aside else None,
             )
         record_restore(

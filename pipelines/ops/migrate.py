@@ -162,8 +162,9 @@ def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
         closed = f" and {counted(len(retired_closes), 'closed month')}" if retired_closes else ""
         raise WarehouseMisconfigured(
             f"an earlier move, to another database, renamed the ledger {file} to {retired}, and "
-            f"what it holds, {counted(len(retired_events), 'event')}{closed}, is not in this Postgres. To "
-            f"move it here: mv '{retired}' '{file}'. To move without it: remove it from this folder"
+            f"what it holds, {counted(len(retired_events), 'event')}{closed}, is not in this "
+            f"Postgres. To move it here: mv '{retired}' '{file}'. To move without it: remove it "
+            "from this folder"
         )
 
 

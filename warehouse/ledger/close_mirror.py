@@ -87,21 +87,15 @@ def copy_closes(database: Database, ledger: Ledger, own: Collection[CloseKey]) -
 def _insert(database: Database, close: PeriodClose) -> None:
     """Insert a close into its copy in the warehouse."""
     number = close.close_number
-    _insert_rows(database, CLOSES, _HEADER, [[getattr(close, name) for name in _HEADER]])
+    header = [getattr(close, name) for name in _HEADER]
+    database.insert(f"{DATASET}.{CLOSES} ({', '.join(_HEADER)})", [header])
     for table, names, rows in (
         (FIGURES, FIGURE_COLUMNS, close.figures),
         (MILESTONES, MILESTONE_COLUMNS, close.milestones),
         (REOPENS, _REOPEN, [close.reopening] if close.reopening else []),
     ):
         values = [[number, *(getattr(row, name) for name in names)] for row in rows]
-        _insert_rows(database, table, ("close_number", *names), values)
-
-
-def _insert_rows(
-    database: Database, table: str, columns: tuple[str, ...], rows: list[list[object]]
-) -> None:
-    """Insert rows of a close into a table of its copy."""
-    database.insert(f"{DATASET}.{table} ({', '.join(columns)})", rows)
+        database.insert_many(f"{DATASET}.{table}", ("close_number", *names), values)
 
 
 def _by_number(rows: list[dict[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:

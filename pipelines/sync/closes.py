@@ -10,7 +10,7 @@ from warehouse.database import Database
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
 from warehouse.ledger.close_mirror import copied_keys, copy_closes
 from warehouse.ledger.closes import CloseKey, close_keys
-from warehouse.ledger.connection import connect_ledger, ledger_exists
+from warehouse.ledger.connection import read_ledger
 from warehouse.target import Target
 
 from .begin import SyncJob
@@ -45,15 +45,13 @@ def mirror_closes(job: SyncJob, now: Now) -> None:
 
 def _copy(database: Database, target: Target, copied: Sequence[CloseKey], now: Now) -> str:
     """Copy the closed months of the target's ledger; return why not, or an empty text."""
-    if not ledger_exists(target.ledger_url):
-        return "the ledger is missing. To restore it: milestones changes" if copied else ""
-    with connect_ledger(target.ledger_url, now) as ledger:
-        own = close_keys(ledger)
-        lost = [key for key in copied if not key.is_in(own)]
-        if lost:
+    with read_ledger(target.ledger_url, now) as ledger:
+        own = close_keys(ledger) if ledger else []
+        if lost := [key for key in copied if not key.is_in(own)]:
             return (
-                f"the ledger {ledger.name} lacks the closed month number {lost[0].close_number}. "
+                f"the ledger is missing, or lacks the closed month number {lost[0].close_number}. "
                 "See how to fix it: milestones changes"
             )
-        copy_closes(database, ledger, own)
+        if ledger:
+            copy_closes(database, ledger, own)
     return ""

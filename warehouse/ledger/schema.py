@@ -177,6 +177,15 @@ def exists(connection: Connection) -> bool:
     return bool({_version.name, changes.name, events.name} & set(names))
 
 
+def has_periods(connection: Connection) -> bool:
+    """Return whether a database has the tables of closed months; it takes one short query."""
+    query = f"select to_regclass('{SCHEMA}.{period_reopens.name}')"
+    if connection.dialect.name == "sqlite":
+        query = f"select 1 from sqlite_master where name = '{period_reopens.name}'"
+    with connection.begin():
+        return connection.execute(sa.text(query)).scalar() is not None
+
+
 def _stored_version(connection: Connection) -> int:
     """Return the stored version of the ledger's schema; raise if a later release wrote it."""
     version = connection.execute(sa.select(_version.c.version)).scalar()

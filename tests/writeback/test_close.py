@@ -254,13 +254,13 @@ def test_a_lost_ledger_has_its_closes_again(
     job.sync(office.sandbox)
     assert office.run("close", month, "--as", "kim")[0] == 0
     shown = office.json("close", "--show", month)
-    job.sync(office.sandbox)
+    job.sync(office.sandbox, full=False)
     if job.name == "duckdb":
         for file in ledger.parent.glob("ledger.sqlite*"):
             file.unlink()
     else:
         job.run("drop schema kantata_ledger cascade")
-    synced = job.sync(office.sandbox)
+    synced = job.sync(office.sandbox, full=False)
     assert "the ledger is missing" in "".join(synced.run.warnings)
     assert office.run("check")[0] == 3
     code, said = office.run("changes")
@@ -269,7 +269,6 @@ def test_a_lost_ledger_has_its_closes_again(
         True,
     ), said
     assert office.json("close", "--show", month) == shown
-    assert job.sync(office.sandbox).run.warnings == []
     assert office.json("audit", "--verify")["problems"] == []
     if job.name == "duckdb":
         url = str(request.getfixturevalue("postgres_url"))

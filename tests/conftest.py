@@ -17,9 +17,10 @@ pytest.register_assert_rewrite("tests.support")  # so that a failed comparison s
 
 from tests.support.fork_server import skip_search_for_pandas
 from tests.support.job import Job
+from tests.support.memory import remember_commands, remember_types
 from tests.support.our_settings import OURS
 from tests.support.postgres import empty_database, shared_server, stop_shared_server
-from tests.support.run_folder import make_run_folder, remove_run_folder
+from tests.support.run_folder import make_run_folder, remove_run_folder, work_in_memory
 from tests.support.usage import Usage
 
 ROLES = Path(__file__).parents[1] / "warehouse" / "roles.sql"
@@ -95,6 +96,9 @@ def roles(postgres: Job, postgres_server: str) -> Iterator[str]:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin a run, in the process that starts the workers."""
     skip_search_for_pandas()
+    remember_types()
+    remember_commands()
+    work_in_memory()
     if not hasattr(config, "workerinput"):
         make_run_folder()
         config.stash[_USAGE] = Usage()

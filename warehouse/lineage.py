@@ -21,7 +21,7 @@ from .account import AccountBinding, bound_account
 from .database import DATASET, MARTS, Database
 from .errors import WarehouseError, WarehouseMisconfigured, WarehouseUnwritable
 from .failures import WITHOUT_EITHER, damaged, driver_message, open_elsewhere
-from .private_files import make_private_file, make_private_folder
+from .private_files import make_private_folder, remove_unfinished, replacement
 from .target import Target
 
 TABLE = "restores"
@@ -238,21 +238,19 @@ def replace_loader(target: Target, source: Path) -> None:
         WarehouseUnwritable: If the copy cannot be written.
     """
     assert target.loader  # noqa: S101 - only for DuckDB
-    new = target.loader.with_name(f".{target.loader.name}.{os.getpid()}.new")
     try:
-        make_private_folder(new.parent)
-        make_private_file(new)
-        shutil.copyfile(source, new)
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
-        target.loader.with_name(f"{target.loader.name}.wal").unlink(missing_ok=True)
-        new.replace(target.loader)
+        make_private_folder(target.loader.parent)
+        remove_unfinished(target.loader)
+        with replacement(target.loader, private=True) as new:
+            shutil.copyfile(source, new)
+            with new.open("rb") as file:
+                os.fsync(file.fileno())
+            target.loader.with_name(f"{target.loader.name}.wal").unlink(missing_ok=True)
+            new.replace(target.loader)
     except OSError as error:
         raise WarehouseUnwritable(
             f"cannot restore {target.loader} from {source}: {error.strerror or error}"
         ) from None
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def accounts_of(target: Target, *files: Path | None) -> list[AccountBinding | None]:

@@ -22,6 +22,7 @@ from .mart_rows import (
     ScheduleRow,
     SlippedRow,
 )
+from .models.metrics import metrics
 
 
 class Records(Protocol):
@@ -134,7 +135,7 @@ def unscheduled(reader: Records) -> list[ProjectRow]:
     rows = reader.records(
         "select workspace_id, project, currency, count(*) as milestones, "
         "sum(amount_in_cents)::decimal(38, 0) as subunits, sum(amount) as amount "
-        f"from {MARTS}.billing_milestones where status = 'unscheduled' "
+        f"from {MARTS}.billing_milestones where {metrics()['unscheduled'].condition} "
         "group by workspace_id, project, currency order by currency, subunits desc, workspace_id"
     )
     return [ProjectRow(**row | {"subunits": int(row["subunits"])}) for row in rows]

@@ -6,10 +6,14 @@ Links of other users are not followed.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 _FOLDER, _FILE = 0o700, 0o600
+_USUAL = 0o666  # less what the umask takes
 _MOST_LINKS = 40  # as of Linux
 
 
@@ -30,7 +34,7 @@ def make_private_file(file: Path) -> None:
         OSError: If it cannot be made.
     """
     with suppress(FileExistsError):
-        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE))
+        os.close(_create(file, _FILE))
 
 
 def make_private(file: Path) -> None:
@@ -47,10 +51,46 @@ def replace_text(file: Path, text: str) -> None:
     """
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)  # of a run that was killed, or a link that leads elsewhere
-    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    with open(descriptor, "w", encoding="utf-8") as opened:
+    with open(_create(new, _USUAL), "w", encoding="utf-8") as opened:
         opened.write(text)
     new.replace(file)
+
+
+@contextmanager
+def replacement(file: Path, *, private: bool) -> Iterator[Path]:
+    """Provide an empty file next to another, to be written and put in its place.
+
+    Nobody can guess its name, so no link waits there. It is removed unless it was put in place.
+
+    Args:
+        file: The file to replace.
+        private: Whether only its owner may read the new one; else it gets the usual rights.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    new = file.with_name(f".{file.name}.{secrets.token_hex(8)}.new")
+    os.close(_create(new, _FILE if private else _USUAL))
+    try:
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def remove_unfinished(file: Path) -> None:
+    """Remove what killed processes left of replacements of a file; no other one may be at work.
+
+    Raises:
+        OSError: If one cannot be removed.
+    """
+    for ending in ("", "-wal", "-shm"):  # the latter two are of SQLite
+        for new in file.parent.glob(f".{escape(file.name)}.*.new{ending}"):
+            new.unlink(missing_ok=True)
+
+
+def _create(file: Path, rights: int) -> int:
+    """Create an empty file, and return its descriptor; fail if the name exists, even as a link."""
+    return os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, rights)
 
 
 def is_link_of_others(path: Path) -> bool:

@@ -6,7 +6,6 @@ the load fail. A reader that has the published file open keeps its old content u
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import stat
@@ -17,7 +16,7 @@ import duckdb
 
 from .errors import WarehouseUnwritable
 from .failures import open_elsewhere
-from .private_files import is_link_of_others
+from .private_files import is_link_of_others, remove_unfinished, replacement
 
 _SPARE_BYTES = 16 * 2**20  # bytes that stay free after copying
 
@@ -40,25 +39,24 @@ def publish(loader: Path, target: Path) -> None:
     check_link(target)
     # Replacing the link itself would leave the file it points to unchanged for ever.
     file = Path(os.path.realpath(target))
-    copy = file.with_name(f".{file.name}.{os.getpid()}.new")
     try:
         _checkpoint(loader)
         file.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale_copies(file)
+        remove_unfinished(file)
         _check_free_space(loader, file)
-        _copy(loader, copy, file)
-        # If somebody wrote into the old file, its log may remain; it must not be applied to the new
-        # file. DuckDB names the log after the path by which the file was opened.
-        for name in (file, target):
-            name.with_name(f"{name.name}.wal").unlink(missing_ok=True)
-        copy.replace(file)
+        # While it is written, only its owner may read what only some could read before.
+        with replacement(file, private=file.exists()) as copy:
+            _copy(loader, copy, file)
+            # If somebody wrote into the old file, its log may remain; it must not be applied to the
+            # new file. DuckDB names the log after the path by which the file was opened.
+            for name in (file, target):
+                name.with_name(f"{name.name}.wal").unlink(missing_ok=True)
+            copy.replace(file)
     except OSError as error:
         raise WarehouseUnwritable(
             f"cannot publish to {target.absolute()}: {error.strerror or error}. Readers keep the "
             "old file; the warehouse itself is up to date."
         ) from None
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def check_link(target: Path) -> None:
@@ -76,8 +74,6 @@ def check_link(target: Path) -> None:
 
 def _copy(loader: Path, copy: Path, old: Path) -> None:
     """Copy the loader's file to disk, to publish it; only readers of the old file may read it."""
-    if old.exists():
-        copy.touch(mode=0o600)  # not readable by others, also while it is being written
     shutil.copyfile(loader, copy)
     with copy.open("rb") as file:
         if old.exists():
@@ -106,12 +102,6 @@ def _checkpoint(loader: Path) -> None:
             connection.execute("checkpoint")
     except duckdb.IOException as error:
         raise open_elsewhere(error) or error from None
-
-
-def _remove_stale_copies(target: Path) -> None:
-    """Remove incomplete copies that runs left behind when they were killed while publishing."""
-    for copy in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
-        copy.unlink(missing_ok=True)
 
 
 def _check_free_space(loader: Path, target: Path) -> None:

@@ -2,7 +2,7 @@
 --
 -- milestones_loader owns the schemas of the warehouse and has no other rights: for `milestones run`.
 -- milestones_reader can read the marts and nothing else: grant it to analysts and dashboards, and to
--- the role in WAREHOUSE__READER_CREDENTIALS.
+-- the role in WAREHOUSE__READER_CREDENTIALS. kantata_user has the marts of users.
 -- milestones_proposer can read the warehouse and propose changes; milestones_approver can also decide
 -- on them. Grant them to the logins of people. The ledger then refuses an approval by the login that
 -- proposed. It records the login of each event; the name in --as is not checked.
@@ -19,8 +19,12 @@ create schema kantata_staging authorization milestones_loader;
 create schema kantata_stg authorization milestones_loader;
 create schema kantata_marts authorization milestones_loader;
 create schema kantata_ledger authorization milestones_loader;
+create schema kantata_user authorization milestones_loader;
 grant usage on schema kantata_marts to milestones_reader, milestones_proposer, milestones_approver;
 alter default privileges for role milestones_loader in schema kantata_marts
+    grant select on tables to milestones_reader, milestones_proposer, milestones_approver;
+grant usage on schema kantata_user to milestones_reader, milestones_proposer, milestones_approver;
+alter default privileges for role milestones_loader in schema kantata_user
     grant select on tables to milestones_reader, milestones_proposer, milestones_approver;
 grant usage on schema kantata, kantata_stg, kantata_ledger to milestones_proposer, milestones_approver;
 alter default privileges for role milestones_loader in schema kantata

@@ -27,9 +27,13 @@ class Target:
         published: The DuckDB file for readers; None for Postgres.
         timezone: ``reporting_timezone``: it decides which day is today in the marts, and where a
             month begins.
+        reporting_currency: ISO code of the currency that the marts convert to; empty for none.
+        exchange_rates: The file of exchange rates, for accounts that show none; None without one.
         reader_credentials: The URL of a Postgres role that can only read, for proposers' queries;
             empty if it is not configured.
         address: The server and database of Postgres, for people; empty for DuckDB.
+        memory_limit: The memory limit of DuckDB.
+        models: The folder of users' own marts; None if there is none.
     """
 
     destination: Destination[Any, Any]
@@ -40,8 +44,12 @@ class Target:
     loader: Path | None = None
     published: Path | None = None
     timezone: str = "UTC"
+    reporting_currency: str = ""
+    exchange_rates: Path | None = None
     reader_credentials: str = field(default="", repr=False)
     address: str = ""
+    memory_limit: str = "256MB"
+    models: Path | None = None
 
     @cached_property
     def ledger_url(self) -> str:

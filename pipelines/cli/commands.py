@@ -171,7 +171,7 @@ def status(destination: Warehouse | None, *, fail_if_older_than: str | None, as_
 def models(destination: Warehouse | None, as_json: bool) -> None:
     """Implement the command `models`: rebuild the marts, and print the warnings."""
     with handle_errors(as_json), stop_on_signals():
-        warnings = marts.rebuild_marts(configured_target(destination))
+        warnings = marts.rebuild_marts(configured_target(destination), print_err)
         code = ExitCode.ACTION_REQUIRED if warnings else ExitCode.DONE
         if as_json:
             print_json({"warnings": warnings, "exit_code": code})

@@ -61,7 +61,10 @@ SETTINGS = (
     # this limit on one thread; three million spill to disk.
     Setting(name="warehouse.memory_limit", default="256MB"),
     Setting(name="warehouse.reporting_timezone", default="UTC"),
+    Setting(name="warehouse.reporting_currency"),
+    Setting(name="warehouse.exchange_rates"),
     Setting(name="warehouse.reader_credentials"),
+    Setting(name="warehouse.models"),
     Setting(name="push.enabled", default="false"),
     Setting(name="push.max_changes", default="1000"),
     Setting(name="push.reconcile_after", default="240"),

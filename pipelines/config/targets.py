@@ -34,8 +34,8 @@ _DUCKDB = {
 _POSTGRES_CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 # A DuckDB file whose stem is the name of a schema makes kantata_marts.x ambiguous.
 _STAGING_NAME = "staging_dataset_name_layout"
-_NOT_STAGING = ("kantata", "kantata_marts", "kantata_stg", "kantata_ledger")
-_SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging")
+_NOT_STAGING = ("kantata", "kantata_marts", "kantata_stg", "kantata_ledger", "kantata_user")
+_SCHEMAS = ("kantata", "kantata_marts", "kantata_stg", "kantata_staging", "kantata_user")
 
 
 def configured_target(destination: str | None = None, *, moved_too: bool = False) -> Target:
@@ -49,14 +49,40 @@ def configured_target(destination: str | None = None, *, moved_too: bool = False
         WarehouseMisconfigured: If a setting of it is invalid.
         WarehouseMoved: If it was moved to Postgres.
     """
-    timezone = _timezone()
     if (destination or configured_destination()) == "postgres":
-        return replace(_postgres_target(), timezone=timezone)
+        return _with_reporting(_postgres_target())
     loader = _duckdb_file(setting("destination.duckdb.credentials"))
-    target = replace(duckdb_target(loader, _published_file()), timezone=timezone)
+    target = _with_reporting(duckdb_target(loader, _published_file()))
     if not moved_too:
         check_not_moved(target)
     return target
+
+
+def _with_reporting(target: Target) -> Target:
+    """Return a target with the settings of its marts, checked."""
+    rates, models = setting("warehouse.exchange_rates"), setting("warehouse.models")
+    return replace(
+        target,
+        timezone=_timezone(),
+        reporting_currency=_reporting_currency(),
+        exchange_rates=Path(rates) if rates else None,
+        models=_path(models, "WAREHOUSE__MODELS") if models else None,
+    )
+
+
+def _reporting_currency() -> str:
+    """Return the reporting currency of the target; empty for none.
+
+    Raises:
+        WarehouseMisconfigured: If it is not an ISO code.
+    """
+    currency = setting("warehouse.reporting_currency")
+    if currency and not re.fullmatch("[A-Z]{3}", currency):
+        raise WarehouseMisconfigured(
+            f"{shown_name('warehouse.reporting_currency')} is {currency!r}; write the ISO code of "
+            "a currency, such as EUR"
+        )
+    return currency
 
 
 def configured_destination() -> str:
@@ -82,6 +108,7 @@ def check_warehouse_settings() -> None:
     """
     configured_destination()
     _timezone()
+    _reporting_currency()
     _memory_limit()
     _published_file()
     if url := setting("ledger.url"):
@@ -161,8 +188,8 @@ def duckdb_target(loader: Path, published: Path) -> Target:
         )
     _check_file(loader, "the loader's file", "DESTINATION__DUCKDB__CREDENTIALS")
     _check_file(published, "the file for readers", "WAREHOUSE__PUBLISH_TO")
-    limit = {"memory_limit": _memory_limit()}
-    credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | limit)
+    limit = _memory_limit()
+    credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | {"memory_limit": limit})
     return Target(
         destination=dlt.destinations.duckdb(credentials),
         name="duckdb",
@@ -171,6 +198,7 @@ def duckdb_target(loader: Path, published: Path) -> Target:
         stem=loader.stem,
         loader=loader,
         published=published,
+        memory_limit=limit,
     )
 
 

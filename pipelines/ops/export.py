@@ -72,7 +72,7 @@ def export(target: Target, file: Path, mart: str | None = None) -> ExportResult:
         if large := [name for name, count in counts.items() if count > MOST_ROWS]:
             raise WarehouseMisconfigured(
                 f"{large[0]} has {counts[large[0]]:,} rows, and a sheet holds {MOST_ROWS:,}: "
-                f"use CSV, milestones export {file.stem}.csv --mart {large[0]}"
+                f"use CSV, milestones export {file.with_suffix('.csv')} --mart {large[0]}"
             )
         return _replaced(
             file,

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
+from pipelines.config.secrets import mask_secrets
+from pipelines.runtime.clock import utc_now
 from pipelines.runtime.exit_codes import ExitCode
-from pipelines.sync.pipeline import build_context
+from pipelines.sync.exchange_rates import check_currency, store_file_rates
+from pipelines.sync.marts import build_context
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
+from pipelines.sync.user_marts import build_and_publish
 from warehouse.errors import WarehouseError
 from warehouse.models import build
 from warehouse.models.build import Finding, Severity
 from warehouse.raw import runs
 from warehouse.reader import check_exists, open_reader
 from warehouse.target import Target
+from warehouse.user_marts import plan_user_marts
 
 
-def rebuild_marts(target: Target) -> list[str]:
-    """Rebuild the marts from the last validated run; return the warnings of their checks.
+def rebuild_marts(target: Target, note: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Rebuild our marts, and those of users, from the last validated run.
+
+    Args:
+        target: The warehouse.
+        note: Called with a line for each table of users that was dropped.
+
+    Returns:
+        What requires action, a line each.
 
     Raises:
         WarehouseError: If no run was validated yet, a later run loaded rows without validating
@@ -34,9 +47,15 @@ def rebuild_marts(target: Target) -> list[str]:
                     "a run loaded rows and ended before they were validated: run `milestones sync` "
                     "first. The marts are unchanged."
                 )
-            warnings = build.build_marts(database, build_context(run, target.timezone), always=True)
+            check_currency(database, target.reporting_currency)
+            store_file_rates(database, target, utc_now)
+            warnings = build.build_marts(database, build_context(run, target), always=True)
+            plan = plan_user_marts(database, target.models, always=True)
         publish_to_readers(target)
-    return warnings
+        users = build_and_publish(target, plan, utc_now)
+    for line in users.dropped:
+        note(line)
+    return [*warnings, *map(mask_secrets, users.problems)]
 
 
 def check_marts(target: Target) -> list[Finding]:

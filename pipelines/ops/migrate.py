@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from pipelines.runtime.clock import Now
 from pipelines.sync.loader import load, reset_pipeline
-from pipelines.sync.pipeline import build_context
+from pipelines.sync.marts import build_context
 from pipelines.sync.session import (
     WarehouseLock,
     ensure_locked,
@@ -125,7 +125,7 @@ def _build_marts(target: Target) -> None:
     with connect(target.destination) as database:
         run = runs.last_proven_run(database)
         if run and not runs.run_history(database).has_unfinished_run:
-            build.build_marts(database, build_context(run, target.timezone), always=True)
+            build.build_marts(database, build_context(run, target), always=True)
 
 
 def _ledger_file(source: Target, target: Target) -> Path | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from warehouse.errors import WarehouseUnwritable
-
-_USUAL = 0o666  # less what the umask takes
+from warehouse.private_files import replacement
 
 
 def replace_file(file: Path, write: Callable[[Path], object]) -> None:
@@ -27,32 +25,17 @@ def replace_file(file: Path, write: Callable[[Path], object]) -> None:
         WarehouseUnwritable: If there is no space or no permission; the file is as before.
     """
     real = Path(os.path.realpath(file))
-    new: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{real.name}.", suffix=".new", dir=real.parent)
-        os.close(handle)
-        new = Path(name)
-        write(new)
-        with new.open("rb") as written:
-            os.fsync(written.fileno())
-        with suppress(PermissionError):  # a file system without rights
-            new.chmod(_rights(real))
-        new.replace(real)
+        with replacement(real, private=real.exists()) as new:
+            write(new)
+            with new.open("rb") as written:
+                os.fsync(written.fileno())
+            if real.exists():
+                with suppress(PermissionError):  # a file system without rights
+                    new.chmod(stat.S_IMODE(real.stat().st_mode))
+            new.replace(real)
     except OSError as error:
         raise WarehouseUnwritable(
             f"cannot write {file}: {error.strerror or error}. Name another file, or correct its "
             "folder."
         ) from None
-    finally:
-        if new is not None:
-            new.unlink(missing_ok=True)
-
-
-def _rights(file: Path) -> int:
-    """Return the rights for an output file: those it has, or the usual ones."""
-    try:
-        return stat.S_IMODE(file.stat().st_mode)
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return _USUAL & ~mask

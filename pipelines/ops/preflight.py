@@ -43,8 +43,10 @@ from warehouse.words import counted
 from .check_result import CheckResult
 from .file_rights import file_rights
 from .ledger_check import check_ledger
+from .optional_reads import check_clients, check_rates
 from .probes import run_probes
 from .report import check_report, report_path
+from .user_marts_check import check_user_marts
 
 # Where the records of an include are found.
 _INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
@@ -73,6 +75,9 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
         yield _milestones(reader)
         yield _currencies(reader)
         yield _feed(reader)
+        yield check_clients(reader)
+        if target.reporting_currency:
+            yield check_rates(reader, target)
         yield _account(reader, target)
         yield _clock(reader)
         yield from run_probes(reader) if probe else ()
@@ -82,6 +87,8 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
     yield from file_rights(target)
     if target.published:
         yield _published(target)
+    if target.models:
+        yield check_user_marts(target)
     if path := report_path():
         yield CheckResult("report", *check_report(path))
 

@@ -22,6 +22,7 @@ from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.text import visible
 from warehouse.account import AccountBinding, bound_account
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
+from warehouse.models.metrics import metrics
 from warehouse.reader import open_reader
 from warehouse.target import Target
 
@@ -139,6 +140,7 @@ def render_report(figures: Figures, before: ReportState | None = None) -> str:
         figures=figures,
         fresh=figures.freshness,
         before=before,
+        metrics=metrics(),
         state=json.dumps(state),
         version=version("milestones"),
         month_charts=month_charts,

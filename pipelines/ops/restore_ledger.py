@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from warehouse.ledger.push_lock import file_push_lock, push_lock
 from warehouse.ledger.recovery import mark_as_unknown, recover
 from warehouse.ledger.verification import check_ledger
 from warehouse.lineage import record_restore
+from warehouse.private_files import make_private_folder, remove_unfinished, replacement
 from warehouse.raw.account_binding import read_origin
 from warehouse.target import Target
 
@@ -99,11 +99,14 @@ def _restore_from_copy(target: Target, database: Database, now: Now) -> Path | N
     copy, account = _read_copy(database), read_origin(database).binding
     if target.ledger_url.startswith("sqlite"):
         file = Path(sa.make_url(target.ledger_url).database or "")
-        with _new_file(file) as new:
-            with connect_ledger(f"sqlite:///{new}", now) as ledger:
-                recover(ledger, copy, account)
-            with file_push_lock(file):
-                return _replace(file, new, now)
+        try:
+            with _new_file(file) as new:
+                with connect_ledger(f"sqlite:///{new}", now) as ledger:
+                    recover(ledger, copy, account)
+                with file_push_lock(file):
+                    return _replace(file, new, now)
+        except OSError as error:
+            raise WarehouseUnwritable(f"cannot restore {file}: {error.strerror or error}") from None
     with connect_ledger(target.ledger_url, now) as ledger, push_lock(ledger):
         recover(ledger, copy, account)
     return None
@@ -112,26 +115,25 @@ def _restore_from_copy(target: Target, database: Database, now: Now) -> Path | N
 @contextmanager
 def _new_file(file: Path) -> Iterator[Path]:
     """Provide the path of a new ledger to restore into; remove it if it is not used."""
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
-    try:
-        yield new
-    finally:
-        for name in _files(new):
-            name.unlink(missing_ok=True)
+    make_private_folder(file.parent)
+    remove_unfinished(file)
+    with replacement(file, private=True) as new:
+        try:
+            yield new
+        finally:
+            for name in _files(new)[1:]:
+                name.unlink(missing_ok=True)
 
 
 def _replace(file: Path, new: Path, now: Now) -> Path | None:
     """Replace the ledger's file by the restored one; keep the old one, and return its new name."""
     aside = file.with_name(f"{file.name}.{now():%Y%m%dT%H%M%SZ}.old")
     kept = None
-    try:
-        for name, old_name in zip(_files(file), _files(aside), strict=True):
-            if name.exists():
-                name.rename(old_name)
-                kept = aside
-        new.rename(file)
-    except OSError as error:
-        raise WarehouseUnwritable(f"cannot restore {file}: {error.strerror}") from None
+    for name, old_name in zip(_files(file), _files(aside), strict=True):
+        if name.exists():
+            name.rename(old_name)
+            kept = aside
+    new.rename(file)
     return kept
 
 

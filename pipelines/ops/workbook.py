@@ -15,6 +15,7 @@ from xlsxwriter.exceptions import XlsxWriterException
 
 from pipelines.writeback import sheet_rows
 from warehouse.account import bound_account
+from warehouse.models.metrics import metrics
 from warehouse.models.sql_files import Model
 from warehouse.raw.runs import last_proven_run
 from warehouse.raw.summary import minor_units
@@ -87,13 +88,13 @@ class _Writer:
         """Write the sheet of a mart; return the number of its rows."""
         columns = list(model.columns)
         sheet = self._sheet(model.name, columns)
-        currency = columns.index("currency") if "currency" in columns else None
+        currencies = _currency_columns(columns)
         number = 0
         for page in pages:
             for row in page:
                 number += 1
-                code = None if currency is None else row[currency]
-                for index, value in enumerate(row):
+                for index, (value, currency) in enumerate(zip(row, currencies, strict=True)):
+                    code = None if currency is None else row[currency]
                     self._write(sheet, number, index, value, code)
         sheet.autofilter(0, 0, max(number, 1), len(columns) - 1)
         return number
@@ -133,6 +134,7 @@ class _Writer:
         for model in models:
             notes.append((model.name, "", model.about))
             notes += [(model.name, name, about) for name, about in model.columns.items()]
+        notes += [(m.mart, m.name, f"Metric: {m.about} {m.sql()}") for m in metrics().values()]
         for number, row in enumerate(notes, start=1):
             for index, text in enumerate(row):
                 sheet.write_string(number, index, text)
@@ -192,3 +194,20 @@ class _Writer:
         if number_format not in self._formats:
             self._formats[number_format] = self._book.add_format({"num_format": number_format})
         return self._formats[number_format]
+
+
+def _currency_columns(columns: Sequence[str]) -> list[int | None]:
+    """Return for each column of a sheet the one with the currency of its amounts, if there is one.
+
+    Rates and exact amounts are shown with all their digits.
+    """
+    own = columns.index("currency") if "currency" in columns else None
+    reporting = columns.index("reporting_currency") if "reporting_currency" in columns else None
+    return [
+        None
+        if name.startswith(("rate_", "exact_"))
+        else reporting
+        if name.endswith("_reporting")
+        else own
+        for name in columns
+    ]

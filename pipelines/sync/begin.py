@@ -29,6 +29,7 @@ from warehouse.raw.runs import Run, RunHistory
 from warehouse.raw.summary import live_milestones_by_project
 from warehouse.reader import check_exists
 from warehouse.target import Target
+from warehouse.user_marts import check_folder
 from warehouse.words import counted
 
 from .loader import reset_pipeline
@@ -87,6 +88,7 @@ def begin_sync(
         WarehouseError: If the files of the warehouse cannot be used.
     """
     check_files(lock.target)
+    check_folder(lock.target.models)
     if options.deleted_projects:
         check_exists(lock.target)  # a first run knows no project
     restored, loader = None, lock.target.loader

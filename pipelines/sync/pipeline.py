@@ -25,8 +25,6 @@ from sources.kantata.loaded_state import LoadedState
 from warehouse.account import AccountBinding
 from warehouse.database import connect
 from warehouse.errors import AnotherAccount, WarehouseError, WarehouseUnproven
-from warehouse.models import build
-from warehouse.models.calendar import local_day
 from warehouse.raw import minor_units, proof, runs, summary
 from warehouse.raw.account_binding import Origin, bind_account
 from warehouse.raw.invoice_payments import observe_payments
@@ -34,10 +32,12 @@ from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.words import counted
 
+from . import user_marts
 from .account import CheckedAccount, check_account
 from .begin import SyncJob, begin_sync
 from .closes import mirror_closes
 from .loader import load, remove_trace, root_cause, translate_errors
+from .marts import build_marts, check_reporting, read_rates
 from .minor_units import check_minor_units
 from .options import SyncOptions
 from .session import WarehouseLock, ensure_locked, publish_to_readers
@@ -110,28 +110,26 @@ def sync(
         observer.began(run.run_id)
         with job.kept_open(), _recorded_in_sync_runs(job.pipeline, run, now):
             checked = check(job.origin)
+            check_reporting(job)
             report = _read(job, kantata, _extract_request(options, job.history, kantata))
             changes = check_minor_units(job, report, options.accepted_minor_units)
+            rates = read_rates(job, kantata, report)
             _mark_loading(job, report, checked, changes)
             _load(job)
             units = _validate(job, report)
             mirror_closes(job, now)
-            _build_marts(job)
+            build_marts(job, rates, now)
+            plan = user_marts.plan(job)
         if target.published:
             observer.phase("publishing")
             publish_to_readers(target)
+        user_marts.build_after_sync(job, plan, now)
         return SyncResult(
             run=run,
             rejected=[r._replace(reason=mask_secrets(r.reason)) for r in report.rejected],
             units=units,
             published=target.published,
         )
-
-
-def build_context(run: Run, timezone: str) -> build.BuildContext:
-    """Return the context in which a sync builds the marts: today is Kantata's date at its start."""
-    as_of = local_day(run.cursor_at or run.started_at, timezone)
-    return build.BuildContext(run_id=run.run_id, as_of=as_of, timezone=timezone)
 
 
 def _extract_request(
@@ -272,15 +270,6 @@ def _validate(job: SyncJob, report: Report) -> dict[str, Decimal]:
         job.run.warnings += [job.restored] if job.restored else []
         job.run.warnings += _access_lost_warnings(state.access_lost_by_project())
         return summary.uniform_minor_units(database)
-
-
-def _build_marts(job: SyncJob) -> None:
-    """Build the marts of a sync's run, and add the warnings of their checks to it."""
-    job.observer.phase("building marts")
-    ensure_locked(job.lock)
-    with job.connect() as database:
-        context = build_context(job.run, job.lock.target.timezone)
-        job.run.warnings += build.build_marts(database, context)
 
 
 def _fill_run(run: Run, report: Report, history: RunHistory) -> None:

@@ -19,6 +19,7 @@ from warehouse.raw import schema
 from warehouse.reader import no_warehouse
 from warehouse.server_lock import ServerLock, ensure_own_session, server_lock
 from warehouse.target import Target
+from warehouse.user_marts import check_folder
 
 from .loader import translate_errors
 
@@ -103,12 +104,14 @@ def open_existing(lock: WarehouseLock) -> Iterator[Database]:
 
     Raises:
         NoWarehouse: If no run has created it yet.
+        WarehouseMisconfigured: If the folder of users' marts cannot be read.
         WarehouseError: If the published file knows more, so that it must not be replaced.
     """
     target = lock.target
     if target.loader and not target.loader.exists():
         raise no_warehouse(target)
     check_files(target)
+    check_folder(target.models)
     with connect(target.destination) as database:
         if "sync_runs" not in database.tables():
             raise no_warehouse(target)

@@ -11,12 +11,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines.runtime.csv_file import UnreadableCsv, read_csv
 from warehouse.database import QueryResult
 from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Action, Image
 from warehouse.proposer_query import QueryRefused
 
-from .csv_file import read_csv
 from .fields import FOR_CREATE, plain_id
 
 _COLUMNS = ("action", "milestone_id", "id", *FOR_CREATE, "reason")
@@ -83,7 +83,10 @@ def requests_from_csv(
     Raises:
         ChangeRefused: If it cannot be read, or has wrong columns or lines.
     """
-    columns, found = read_csv(path, _COLUMNS)
+    try:
+        columns, found = read_csv(path, _COLUMNS)
+    except UnreadableCsv as error:
+        raise ChangeRefused(*error.args) from None
     ignored = _ignored_columns(columns, str(path))
     rows = [
         _Row(f"line {line}", {n: c for n, c in zip(columns, cells, strict=True) if n in _COLUMNS})

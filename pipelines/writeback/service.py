@@ -29,6 +29,7 @@ from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger
 from warehouse.raw.account_binding import Origin, read_origin
 from warehouse.target import Target
+from warehouse.user_marts import check_folder
 
 from .dry_run import dry_run
 from .ledger_access import open_ledger, read_warehouse
@@ -80,10 +81,11 @@ def push_changes(
     Raises:
         KantataError: If writing is not enabled.
         WarehouseError: If the ledger cannot be used or belongs to another account, or another
-            push is running.
+            push is running; or if the folder of users' marts cannot be read.
     """
     locks.ensure_supported()
     _check_enabled(settings)
+    check_folder(target.models)  # the sync after the writes needs it
     with ExitStack() as stack:
         try:
             ledger = stack.enter_context(open_ledger(target, now, lock=lock))

@@ -6,12 +6,13 @@ from typing import Self
 
 from .blank_records import Record, account_id, milestone_record, reference_record
 from .clock import Clock, instant, moment_of, stamp
+from .exchange_actions import ExchangeActions
 from .invoice_actions import InvoiceActions
 from .project_actions import ProjectActions
 from .seed import DEFAULT_NOW, seed_store
 
 
-class Account(ProjectActions, InvoiceActions):
+class Account(ProjectActions, InvoiceActions, ExchangeActions):
     """Mutators that can be called from any thread, and over HTTP by their names.
 
     They refuse only what makes no sense (KeyError, ValueError). The API's rules, such as refusing

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from . import get_endpoints, write_endpoints
+from . import exchange_rates, get_endpoints, write_endpoints
 from .account import Account
 from .cache import VersionedCache
 from .request import ApiRequest
@@ -28,6 +28,11 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "/external_references/create_or_update"): write_endpoints.save_reference,
     ("DELETE", "/external_references/{id}"): write_endpoints.delete_reference,
     ("GET", "/currencies"): get_endpoints.list_currencies,
+    ("GET", "/foreign_exchange/exchange_tables"): exchange_rates.list_tables,
+    ("GET", "/foreign_exchange/exchange_tables/{id}/exchange_rates"): (
+        exchange_rates.list_rates_of_table
+    ),
+    ("GET", "/foreign_exchange/exchange_rates"): exchange_rates.list_rates,
     ("GET", "/users/me"): get_endpoints.show_me,
     ("GET", "/subscribed_events"): get_endpoints.list_events,
     ("GET", "/subscribed_events/event_types"): get_endpoints.list_event_types,

@@ -25,6 +25,7 @@ from .blank_records import (
 )
 from .clock import day_text, instant, stamp
 from .creation_order import CreationOrder
+from .exchange_actions import seed_rates
 from .store import Store
 
 DEFAULT_NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -65,6 +66,7 @@ def seed_store(store: Store, *, milestones: int, seed: int, today: int) -> None:
         seeder.add_milestones()
         seeder.add_references()
         seeder.add_recent_events()
+        seed_rates(store, today)
 
 
 class _Event(NamedTuple):

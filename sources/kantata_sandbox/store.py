@@ -41,6 +41,12 @@ class Store:
         self.invoices: dict[str, Record] = {}
         self.external_references: dict[str, Record] = {}
         self.currencies = currency_records()
+        self.exchange_tables: dict[str, Record] = {}
+        self.exchange_rates: dict[str, Record] = {}
+        self.exchange_access = True
+        """Whether the token's user may read exchange tables."""
+        self.nested_rates = True
+        """Whether rates are below the path of their table, or a list of their own."""
         self.true_milestones: dict[str, Record] = {}
         """Milestones without the additions of add_field, remove_field and set_raw."""
         self.creation_order = CreationOrder()

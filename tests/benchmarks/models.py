@@ -11,6 +11,7 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -33,11 +34,26 @@ _DATE_OF_VERSION = f"({_DATE} - (case when n % 5 = 0 then 3 - v else 0 end)::int
 _FILL = (
     """insert into kantata.currencies (iso_code, subunit_to_unit, unit_per_subunit) values
     ('USD', 100, 0.01), ('EUR', 100, 0.01), ('JPY', 1, 1), ('KWD', 1000, 0.001)""",
-    """insert into kantata.workspaces (id, title)
-    select n::text, 'Project ' || n::text from {series} where n < {projects}""",
-    """insert into kantata.invoices (id, status, draft, invoice_date)
-    select n::text, 'accepted payment', false, date '2026-01-01' from {series}
-    where n < {milestones} / 3 + 1""",
+    """insert into kantata.workspaces (id, title, status)
+    select n::text, 'Project ' || n::text,
+        '{{"color":"green","key":310,"message":"In Progress"}}'
+    from {series} where n < {projects}""",
+    """insert into kantata.project_details (id, client_id, client, project_lead, stage)
+    select n::text, (n % 500)::text, 'Client ' || (n % 500)::text, 'Lead ' || (n % 40)::text,
+        'Delivery' from {series} where n < {projects}""",
+    """insert into kantata.invoices
+        (id, status, draft, invoice_date, due_date, currency, balance_in_cents, observed_at)
+    select n::text, case when n % 5 = 0 then 'new' else 'accepted payment' end, n % 50 = 0,
+        date '2026-01-01', date '2026-02-01', 'USD', case when n % 5 = 0 then 100 else 0 end,
+        timestamptz '2026-02-01' + (n % 200) * interval '1 day'
+    from {series} where n < {milestones} / 3 + 1""",
+    """insert into kantata.invoice_payments
+    select id, observed_at, false, case when status <> 'new' then observed_at end
+    from kantata.invoices""",
+    """insert into kantata.exchange_rates
+    select c.code, 'EUR', date '2020-01-01' + n::int, 0.9 + (n % 100) * 0.0001, 'kantata',
+        timestamptz '2026-01-01', null
+    from {series} cross join (values ('USD'), ('JPY'), ('KWD')) c (code) where n < 2400""",
     f"""insert into kantata.billing_milestones (id, title, amount_in_cents, currency, billing_type,
         date_to_invoice, workspace_id, invoice_id, created_at, updated_at, observed_at, row_hash)
     select n::text, 'Milestone ' || n::text, n % 9000000, {_CURRENCY}, 'fixed_date', {_DATE},
@@ -97,7 +113,9 @@ def measure(name: str, milestones: int) -> None:
     with connect(destination) as database:
         prepare_tables(database)
         fill(database, milestones)
-    for what in ("full", "next", "always"):
+    for what in ("full", "next", "always", "reporting"):
+        if what == "reporting":
+            day = replace(day, reporting_currency="EUR")
         began = time.perf_counter()
         with connect(destination) as database:
             if what == "next":
@@ -106,8 +124,9 @@ def measure(name: str, milestones: int) -> None:
             warnings = build.build_marts(database, day, always=what == "always")
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        target = 35 if name == "postgres" else 15
         print(f"{name}: {what} refresh of {milestones:,} with 3 versions each: {seconds:.1f} s, "
-              f"target 30; {len(warnings)} warnings; peak of this process {peak:.0f} MiB",
+              f"target {target}; {len(warnings)} warnings; peak of this process {peak:.0f} MiB",
               flush=True)  # fmt: skip
     page = (ROOT / "warehouse" / "ANALYSTS.md").read_text()
     target = 2 if name == "postgres" else 1

@@ -121,7 +121,7 @@ def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **setti
 @pytest.mark.long_on_postgres
 def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure, a required action and a recovery are sent, even if the local folder is lost."""
-    with Sandbox(milestones=40) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         assert attempt(job, sandbox, monkeypatch) == 0
         assert hook.texts == []
@@ -153,7 +153,7 @@ def test_lateness_is_sent_even_without_the_database(
 ) -> None:
     """One alert follows alert_after without a success, and one the recovery."""
     hours = 0
-    with Sandbox(milestones=40) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         job.now = lambda: START + timedelta(hours=hours)
         assert attempt(job, sandbox, monkeypatch) == 0
@@ -180,7 +180,7 @@ def test_an_alert_that_was_refused_is_sent_again(
 ) -> None:
     """A webhook that fails changes no exit code, is logged without its address, and is retried."""
     job = Job("duckdb")
-    with Sandbox(milestones=10) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         hook.status = 500
         assert attempt(job, sandbox, monkeypatch, **BAD) == 2
         assert any("the webhook answered 500" in note for note in job.notes)
@@ -205,7 +205,7 @@ def test_a_conflict_is_sent_once_and_never_recovers(
 ) -> None:
     """A conflict sends one alert, even after a failed delivery, and no recovery follows it."""
     monkeypatch.setenv("PUSH__ENABLED", "true")
-    with Sandbox(milestones=40) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         desk = Desk(sandbox, job.target.ledger_url)
         for taken in (True, False):
@@ -246,7 +246,7 @@ def test_a_worker_without_the_warehouse_knows_no_state(
             note=print,
         )
 
-    with Sandbox(milestones=40) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         postgres.synced(sandbox)
         postgres.now = lambda: START + timedelta(hours=hours)
         assert attempt(postgres, sandbox, monkeypatch) == 0
@@ -268,7 +268,7 @@ def test_values_from_the_account_are_escaped(
 ) -> None:
     """Slack would notify everybody for <!channel>, and make a link of <https://...>."""
     job = Job("duckdb")
-    with Sandbox(milestones=10) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         spoiled = next(iter(sandbox.account.milestones))
         sandbox.account.update_milestone(spoiled, title="changed")

@@ -69,10 +69,10 @@ def test_no_warehouse(job: Job, account: None) -> None:
 
 @pytest.fixture
 def small_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """An account of 20 milestones."""
+    """An account of 30 milestones."""
     monkeypatch.setenv("KANTATA_API_URL", "")
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         yield sandbox
 
 

@@ -149,10 +149,7 @@ def test_moving_to_postgres_takes_everything(
     assert desk.assert_true(done).status is Status.APPLIED
     assert not Path(".milestones/ledger.sqlite").exists()
     check_job_continues(new, sandbox, desk, left)
-    again = subprocess.run(
-        ["sh", "-c", rest[0]], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+    again = run_milestones(*rest[0].partition("pipelines.cli ")[2].split(), env=os.environ)
     assert again.returncode == 2
     assert "holds a warehouse already" in again.stderr
     assert "continue with: WAREHOUSE__DESTINATION=postgres" in again.stderr

@@ -82,7 +82,7 @@ def test_commands_of_writing_back_work() -> None:
     """The commands of "Writing back" change the milestone, once real ids are filled in."""
     page = blocks(REFERENCE, "sh")
     lines = next(block for block in page if "milestones push" in block).splitlines()
-    with Sandbox(milestones=120) as sandbox:
+    with Sandbox(milestones=60) as sandbox:
         access = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
         account = sandbox.account
         free = next(i for i in account.milestones if not account.invoices_of.get(i))

@@ -50,7 +50,7 @@ def write_markup(account: Account) -> None:
 
 def test_report(job: Job) -> None:
     """It has each currency, says what changed since the report it replaces, and is not lost."""
-    with Sandbox(milestones=200) as sandbox:
+    with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
         assert "wrote milestones-report.html" in command("report")
         page = shown()

@@ -92,7 +92,7 @@ def test_log_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_failure_is_the_last_line_and_the_exit_code() -> None:
     """A failed run ends its log with the error: stderr has only the log, stdout only JSON."""
     job = Job("duckdb")
-    with Sandbox(milestones=10) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         arguments = ("run", "--log-format", "json", "--json")
         for settings, code in (
             ({"KANTATA_ACCESS_TOKEN": "bad"}, 2),
@@ -114,7 +114,7 @@ def test_an_error_that_stops_a_push_is_reported() -> None:
     """
     job = Job("duckdb")
     url = f"sqlite:///{Path.cwd() / 'ledger.sqlite'}"
-    with Sandbox(milestones=10) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         desk = Desk(sandbox, url)
         desk.approved(desk.draft(Action.UPDATE))
@@ -134,7 +134,7 @@ def test_output_that_cannot_be_written_stops_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)  # as `| head -1` does
     with (
-        Sandbox(milestones=10) as sandbox,
+        Sandbox(milestones=30) as sandbox,
         open("/dev/full", "w") as full,
         open(writing, "w") as gone,
     ):
@@ -158,7 +158,7 @@ def test_output_that_cannot_be_written_stops_nothing() -> None:
 @pytest.mark.long_on_postgres
 def test_push_alone_and_sync_alone(job: Job) -> None:
     """`--only` runs one part; push is refused while it is off."""
-    with Sandbox(milestones=10) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         sync = ("run", "--only", "sync", "--log-format", "json")
         assert finish(start(job, sandbox, *sync, PUSH__ENABLED="true"))[0] == 0
@@ -235,7 +235,7 @@ def test_sigterm_ends_a_run_in_time(job: Job, when: str) -> None:
 @pytest.mark.long_on_postgres
 def test_status_fails_if_the_warehouse_is_too_old(job: Job) -> None:
     """Exits with 0 while the last validated run is recent, else with 1; a push does not count."""
-    with Sandbox(milestones=10) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         for age, code in (("6h", 0), ("0s", 1)):
             process = start(job, sandbox, "status", "--fail-if-older-than", age)

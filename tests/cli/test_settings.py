@@ -133,7 +133,7 @@ def test_generic_names_never_reach_dlt() -> None:
         "SCAN_EVERY": "nonsense", "ENABLED": "true", "WRITE_DISPOSITION": "append",
         "REFRESH": "drop_sources", "WORKERS": "x", "PIPELINES_DIR": "/nowhere",
     }  # fmt: skip
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         access = {"KANTATA_API_URL": f"{sandbox.url}\n", "KANTATA_ACCESS_TOKEN": "sandbox-token\n"}
         home = {"WAREHOUSE__PUBLISH_TO": "~/published.duckdb\n"}
         for _ in range(2):
@@ -180,7 +180,7 @@ def test_config_shows_settings_and_hides_secrets() -> None:
 
 def test_the_destination_is_said_once() -> None:
     """The setting decides for every command; `--destination` overrides it."""
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         access = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
         code, _, error = milestones("sync", WAREHOUSE__DESTINATION="postgres", **access)
         assert (code, "Postgres is not configured" in error) == (2, True)

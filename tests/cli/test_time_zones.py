@@ -32,7 +32,7 @@ def milestones(job: Job, *arguments: str, **environment: str) -> subprocess.Comp
 @pytest.mark.long_on_postgres
 def test_an_existing_warehouse_needs_the_time_zone_of_a_place(job: Job) -> None:
     """A name that databases disagree on is refused before anything is read or changed."""
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         requests = len(sandbox.requests)
         for command in ("sync", "run", "check", "status", "models", "checks"):
@@ -48,7 +48,7 @@ def test_an_existing_warehouse_needs_the_time_zone_of_a_place(job: Job) -> None:
 def test_the_time_zone_of_the_machine_may_be_unknown(zone: str) -> None:
     """With a TZ that Python does not know, commands work, and show times in UTC."""
     job = Job("duckdb")
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
     status = milestones(job, "status", "--json", TZ=zone)
     assert status.returncode == 0, status.stderr
@@ -60,7 +60,7 @@ def test_a_query_gives_the_same_days_on_every_machine(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proposer's query sees the days of UTC, whatever the machine and the server prefer."""
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
         records = sandbox.account.milestones.values()
         moments = {
@@ -109,7 +109,7 @@ def test_check_compares_the_time_zone_of_all_databases(job: Job, tmp_path: Path)
     data = zone_data(
         tmp_path / "zones", Europe__Paris="Africa/Lagos", Europe__Atlantis="Europe/Berlin"
     )
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
 
         def checked(zone: str, **more: str) -> dict[str, Any]:

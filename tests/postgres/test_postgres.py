@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -24,8 +25,13 @@ from warehouse.models import build
 def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loader role needs only its own schemas; the reader role can read only the marts."""
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", roles)
+    monkeypatch.setenv("WAREHOUSE__MODELS", "models")
+    model = Path("models", "mine.sql")
+    model.parent.mkdir()
+    model.write_text("-- A.\nselect 1 as a")
     with Sandbox(milestones=120) as sandbox:
         assert postgres.sync(sandbox).exit_code == 0
+        model.write_text("-- A.\nselect 1 as a, count(*) as n from kantata_marts.push_audit")
         sandbox.account.add_field("new_field", 7)
         sandbox.account.create_milestone(title="new")
         assert postgres.sync(sandbox).exit_code == 0
@@ -39,17 +45,22 @@ def test_few_rights_are_enough(postgres: Job, roles: str, monkeypatch: pytest.Mo
         assert desk.assert_true(change).status is Status.APPLIED
         assert postgres.sync(sandbox).exit_code == 0
         assert_equal(postgres, sandbox.account)
-    connection = psycopg2.connect(postgres.url)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("set role milestones_reader")
-        for model in build.marts():
-            cursor.execute(f"select count(*) from kantata_marts.{model.name}")
-            assert cursor.fetchall()[0][0] > 0
-        for table in ("kantata.billing_milestones", "kantata.sync_runs", "kantata_stg.today"):
-            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-                cursor.execute(f"select * from {table}")
-    connection.close()
+        connection = psycopg2.connect(postgres.url)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("set role milestones_reader")
+            for model in build.marts():
+                cursor.execute(f"select count(*) from kantata_marts.{model.name}")
+                assert cursor.fetchall()[0][0] > 0 or model.name.endswith("_reporting")
+            cursor.execute("select n > 0 from kantata_user.mine")  # the table was replaced
+            assert cursor.fetchall() == [(True,)]
+            for table in ("kantata.billing_milestones", "kantata.sync_runs", "kantata_stg.today"):
+                with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                    cursor.execute(f"select * from {table}")
+            cursor.execute("reset role; drop schema kantata_user cascade")
+        connection.close()
+        (line,) = postgres.sync(sandbox).needs
+        assert "the role milestones_loader may not create the schema kantata_user: as an" in line
 
 
 def test_keys_are_unique(postgres: Job) -> None:

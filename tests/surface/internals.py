@@ -94,6 +94,7 @@ _OTHER = {
     "WAREHOUSE__PUBLISH_TO": "elsewhere/published.duckdb",
     "WAREHOUSE__MEMORY_LIMIT": "777MB",
     "WAREHOUSE__REPORTING_TIMEZONE": "Europe/Berlin",
+    "WAREHOUSE__MODELS": "my_models/",
     "PUSH__ENABLED": "true",
     "PUSH__MAX_CHANGES": "7",
     "PUSH__RECONCILE_AFTER": "7",
@@ -149,6 +150,7 @@ def _settings() -> dict[str, object]:
         "dlt's folder": str(warehouse.working),
         "DuckDB's memory": credentials.global_config["memory_limit"],
         "timezone": warehouse.timezone,
+        "the folder of users' marts": str(warehouse.models or ""),
         "the ledger": warehouse.ledger_url,
         "the ledger with Postgres": configured_target("postgres").ledger_url
         if with_postgres

@@ -55,6 +55,7 @@ def _assert_refused(job: Job, other: Sandbox, filled_from: str) -> None:
     assert job.rows(RUNS) == runs  # it is no run of this warehouse
 
 
+@pytest.mark.long_on_postgres
 def test_another_account_is_refused(job: Job, first: Sandbox, second: Sandbox) -> None:
     """The account that filled the warehouse still syncs; another one is refused by name."""
     job.synced(first)
@@ -150,9 +151,9 @@ def _rebind(job: Job, sandbox: Sandbox) -> Rebinding:
 @pytest.mark.parametrize("job", ["duckdb"], indirect=True)
 def test_a_gateway_in_front_of_a_known_account_may_pass(job: Job) -> None:
     """If the first answer is a page of HTML, the address is right all the same: 75, not 2."""
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
-    with Sandbox(milestones=20) as sandbox:  # the same account, at an address not asked before
+    with Sandbox(milestones=30) as sandbox:  # the same account, at an address not asked before
         sandbox.misbehave(Fault("html"))
         with pytest.raises(KantataUnavailable) as raised:
             job.sync(sandbox)

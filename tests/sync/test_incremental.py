@@ -20,6 +20,7 @@ from warehouse.raw.schema import WAREHOUSE_VERSION
 DAY = 86_400
 
 
+@pytest.mark.long_on_postgres
 def test_feed_brings_every_change(job: Job) -> None:
     """The feed alone finds created, edited, invoiced, un-invoiced and deleted milestones."""
     with Sandbox(milestones=300) as sandbox:

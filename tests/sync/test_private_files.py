@@ -22,6 +22,7 @@ from tests.support.processes import run_milestones
 from warehouse.alert_state import AlertState, read_file, write_file
 from warehouse.errors import WarehouseUnwritable
 from warehouse.ledger.connection import connect_ledger
+from warehouse.lineage import replace_loader
 from warehouse.moved import Move, mark_as_moved
 from warehouse.publish import publish
 
@@ -154,3 +155,21 @@ def test_a_link_in_place_of_a_new_file_is_not_followed(tmp_path: Path) -> None:
     assert others.read_text() == "precious"
     assert read_file(state).condition == "failed"
     assert all("moved_to" in file.read_text() and not file.is_symlink() for file in moved)
+
+
+def test_a_link_in_place_of_a_copy_is_not_followed(tmp_path: Path) -> None:
+    """Nor is one with the name of a copy that a killed process left: it is removed like that."""
+    loader, published = tmp_path / "loader.duckdb", tmp_path / "published.duckdb"
+    others = tmp_path / "precious"
+    others.write_text("precious")
+    left = [file.with_name(f".{file.name}.{os.getpid()}.new") for file in (loader, published)]
+    for link in left:
+        link.symlink_to(others)
+    duckdb.connect(str(loader)).close()
+    publish(loader, published)
+    before = loader.read_bytes()
+    loader.unlink()
+    replace_loader(duckdb_target(loader, published), published)
+    assert loader.read_bytes() == before
+    assert (others.read_text(), _mode(loader)) == ("precious", 0o600)
+    assert sorted(tmp_path.iterdir()) == [loader, others, published]

@@ -42,7 +42,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A small account."""
     monkeypatch.setenv("KANTATA_API_URL", "")
     monkeypatch.setenv("KANTATA_ACCESS_TOKEN", "")
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         yield sandbox
 
 

@@ -118,7 +118,7 @@ def test_dropped_link_is_marked(job: Job) -> None:
 
 def test_new_fields_become_columns(job: Job) -> None:
     """A new field gets a column of its first value's type; other types go to ``__v_text``."""
-    with Sandbox(milestones=250) as sandbox:
+    with Sandbox(milestones=300) as sandbox:
         job.synced(sandbox)
         ids = list(sandbox.account.milestones)
         sandbox.account.add_field("weight", 3)
@@ -144,7 +144,7 @@ _UNTYPABLE = [
 def test_untypable_records_are_rejected_and_heal(job: Job) -> None:
     """An invalid value rejects its record; the last good row stays until a good one arrives."""
     all_rows = "select * from kantata.billing_milestones order by id"
-    with Sandbox(milestones=40) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
         job.synced(sandbox)
         good = job.rows(all_rows)

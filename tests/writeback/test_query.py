@@ -75,7 +75,7 @@ POWERS = {
 @pytest.fixture
 def synced(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A warehouse with a role for queries, if it is on Postgres."""
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
     if job.name == "postgres":
         _make_traps(job.url)
@@ -143,7 +143,7 @@ def test_a_query_ends_in_time(synced: Job) -> None:
 @pytest.mark.long
 def test_a_long_query_holds_no_lock(synced: Job) -> None:
     """A run can lock the warehouse while a query runs."""
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         long = "select sum(a.range * b.range) from range(0, 1000000) a, range(0, 1000000) b"
         errors: list[BaseException] = []
 
@@ -193,7 +193,7 @@ def test_a_query_needs_a_reader(synced: Job, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_reading_cannot_write(job: Job) -> None:
     """The reader of the warehouse cannot write, even by our own statements."""
-    with Sandbox(milestones=20) as sandbox:
+    with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
     with (
         open_reader(job.target) as query,

@@ -247,6 +247,22 @@ def test_an_export_that_fails_keeps_the_file(office: Office, tmp_path: Path) -> 
     assert not list(tmp_path.glob(".export-*"))
 
 
+def test_a_mart_with_more_rows_than_a_sheet_is_refused(office: Office, tmp_path: Path) -> None:
+    """The message names the command that exports it as CSV; the file is kept."""
+    old = tmp_path / "old.xlsx"
+    old.write_text("old")
+    office.job.run("delete from kantata_marts.billing_forecast")
+    office.job.run(
+        "insert into kantata_marts.billing_forecast (currency) "
+        f"select 'EUR' from generate_series(1, {2**20})"
+    )
+    code, output = office.run("export", str(old))
+    assert code == 2, output
+    assert "billing_forecast has 1,048,576 rows, and a sheet holds 1,048,575: use CSV" in output
+    assert f"milestones export {tmp_path}/old.csv --mart billing_forecast" in output
+    assert old.read_text() == "old"
+
+
 def test_csv_of_a_mart(office: Office, tmp_path: Path) -> None:
     """A CSV file has all rows of the mart, exactly."""
     file = tmp_path / "m.csv"

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from dlt.destinations.exceptions import DatabaseException
@@ -17,6 +17,7 @@ from dlt.destinations.exceptions import DatabaseException
 from warehouse.database import DATASET, MARTS, STAGING, Database
 from warehouse.errors import WarehouseChecksFailed
 from warehouse.failures import driver_message
+from warehouse.raw.exchange_rates import rates_state
 from warehouse.raw.minor_units import keep_units_of_deleted
 
 from .calendar import write_calendar
@@ -29,6 +30,7 @@ from .ddl import (
 )
 from .findings import Finding, checked_by_indexes, run_checks
 from .refresh import fill_version_values, find_changed, refresh_mart
+from .reporting_rates import write_rates
 from .sql_files import (
     Model,
     ModelKind,
@@ -77,11 +79,13 @@ class BuildContext:
         run_id: The run whose state they show.
         as_of: The day they call today.
         timezone: ``reporting_timezone``.
+        reporting_currency: ISO code of the currency to convert to; empty for none.
     """
 
     run_id: str
     as_of: date
     timezone: str
+    reporting_currency: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +96,15 @@ class LastBuild:
         context: The run and day they were built for.
         models_digest: The digest of the SQL files they were built with.
         warnings: The findings of warning checks, a line each.
+        rates: The state of the exchange rates.
+        missing_rates: A line that names missing rates; empty if none were.
     """
 
     context: BuildContext
     models_digest: str
     warnings: tuple[str, ...]
+    rates: str
+    missing_rates: str
 
     @property
     def has_current_models(self) -> bool:
@@ -104,9 +112,8 @@ class LastBuild:
         return self.models_digest == models_digest()
 
     def is_as_of(self, context: BuildContext) -> bool:
-        """Return whether the last build has this day and time zone; others change figures."""
-        built = self.context
-        return (built.as_of, built.timezone) == (context.as_of, context.timezone)
+        """Return whether the last build has this day, time zone and reporting currency."""
+        return replace(self.context, run_id=context.run_id) == context
 
 
 def build_marts(database: Database, context: BuildContext, always: bool = False) -> list[str]:
@@ -118,7 +125,8 @@ def build_marts(database: Database, context: BuildContext, always: bool = False)
         always: Whether to rebuild them even if nothing changed.
 
     Returns:
-        The findings of warning checks, a line each.
+        The findings of warning checks, a line each, and a line that names missing exchange rates if
+        they are others than in the build before.
 
     Raises:
         WarehouseChecksFailed: If a blocking check found wrong rows, or a raw row cannot be
@@ -147,7 +155,8 @@ def _rebuild(
     has_new_models = last is None or not last.has_current_models
     if has_new_models:
         define_staging(database)
-    _write_context(database, context)
+    missing_rates = write_rates(database, context.reporting_currency, context.as_of)
+    _write_context(database, context, missing_rates)
     had_no_values = fill_version_values(database)
     keep_units_of_deleted(database)
     everything = always or had_no_values or _amounts_changed(database, last)
@@ -166,17 +175,26 @@ def _rebuild(
         if database.is_postgres:
             ensure_indexes(database, model)
             database.execute(f"analyze {MARTS}.{model.name}")
-    return _check(database)
+    is_new = missing_rates and (last is None or missing_rates != last.missing_rates)
+    return [*_check(database), *([missing_rates] if is_new else [])]
 
 
-def _write_context(database: Database, context: BuildContext) -> None:
+def missing_rates(database: Database) -> str:
+    """Return the line that names exchange rates the last build missed; empty if none."""
+    return str(database.rows(f"select coalesce(max(missing_rates), '') from {STAGING}.today")[0][0])
+
+
+def _write_context(database: Database, context: BuildContext, missing_rates: str) -> None:
     """Write the run and day of the build, its SQL files' digest and its counts to ``today``."""
     database.execute(f"delete from {STAGING}.today")
     database.execute(
         f"insert into {STAGING}.today (as_of, reporting_timezone, run_id, models, warnings, "
-        "milestones, out_of_reach, rejected_records) values (%s, %s, %s, %s, '[]', "
-        f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED})",
+        "milestones, out_of_reach, rejected_records, reporting_currency, rates, missing_rates) "
+        "values (%s, %s, %s, %s, '[]', "
+        f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED}, "
+        "%s, %s, %s)",
         context.as_of, context.timezone, context.run_id, models_digest(),
+        context.reporting_currency or None, rates_state(database), missing_rates,
     )  # fmt: skip
 
 
@@ -224,15 +242,20 @@ def _last_build(database: Database) -> LastBuild | None:
     if "today" not in database.tables(STAGING):
         return None
     rows = database.rows(
-        f"select as_of, reporting_timezone, run_id, models, warnings from {STAGING}.today"
+        "select as_of, reporting_timezone, run_id, coalesce(reporting_currency, ''), models, "
+        f"warnings, rates, coalesce(missing_rates, '') from {STAGING}.today"
     )
     if not rows:
         return None
-    as_of, timezone, run_id, models, warnings = rows[0]
+    as_of, timezone, run_id, currency, models, warnings, rates, missing = rows[0]
     return LastBuild(
-        context=BuildContext(run_id=run_id, as_of=as_of, timezone=timezone),
+        context=BuildContext(
+            run_id=run_id, as_of=as_of, timezone=timezone, reporting_currency=currency
+        ),
         models_digest=models,
         warnings=tuple(json.loads(warnings)),
+        rates=rates,
+        missing_rates=missing,
     )
 
 
@@ -242,6 +265,8 @@ def _is_current(database: Database, last: LastBuild, context: BuildContext) -> b
     A run that was interrupted may have changed some.
     """
     if not last.is_as_of(context) or not last.has_current_models:
+        return False
+    if last.rates != rates_state(database):
         return False
     changing_runs = database.rows(
         f"select count(*) from {DATASET}.sync_runs where run_id > %s and (side_rows <> '{{}}' "

@@ -21,6 +21,16 @@ _TODAY_COLUMNS = {
     "milestones": "bigint",
     "out_of_reach": "bigint",
     "rejected_records": "bigint",
+    "reporting_currency": "text",
+    "rates": "text",
+    "missing_rates": "text",
+}
+_RATES_COLUMNS = {  # in the order of reporting_rates.NeededRate
+    "currency": "text not null",
+    "day": "date not null",
+    "rate": "decimal(20, 10) not null",
+    "rate_date": "date not null",
+    "rate_source": "text not null",
 }
 _CALENDAR_COLUMNS = {  # in the order of calendar.Period
     "period": "text not null",
@@ -32,6 +42,7 @@ _TABLES = {
     "today": _TODAY_COLUMNS,
     "calendar": _CALENDAR_COLUMNS,
     "changed": {"id": "text not null"},
+    "rates": _RATES_COLUMNS,
     "built_projects": {"workspace_id": "text not null", **dict.fromkeys(PROJECT_COLUMNS, "text")},
 }
 _FORMER_VIEWS = ("changed_versions",)  # views of earlier releases
@@ -149,11 +160,11 @@ def _existing_types(database: Database, schema: str, name: str) -> dict[str, str
 def _comment_on(database: Database, model: Model) -> None:
     """Run the DDL that comments on a mart and its columns with their descriptions."""
     kind = "view" if model.kind is ModelKind.VIEW else "table"
-    database.execute(f"comment on {kind} {MARTS}.{model.name} is {_quote(model.about)}")
+    database.execute(f"comment on {kind} {MARTS}.{model.name} is {quote(model.about)}")
     for column, about in model.columns.items():
-        database.execute(f"comment on column {MARTS}.{model.name}.{column} is {_quote(about)}")
+        database.execute(f"comment on column {MARTS}.{model.name}.{column} is {quote(about)}")
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     """Return a text as a SQL literal for DDL."""
     return "'" + text.replace("'", "''") + "'"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .metrics import metrics
 from .sql_files import marts
 
 PAGE = Path(__file__).parents[1] / "ANALYSTS.md"
@@ -14,13 +15,26 @@ HEADING = "## Data dictionary\n\n"
 
 
 def dictionary() -> str:
-    """Return the data dictionary in Markdown."""
-    parts = []
+    """Return the data dictionary in Markdown: the metrics, then the marts."""
+    parts = [_metrics()]
     for model in sorted(marts(), key=lambda model: model.name):
         rows = "\n".join(f"| `{name}` | {about} |" for name, about in model.columns.items())
         table = f"| column | meaning |\n|---|---|\n{rows}\n"
         parts.append(f"### {model.name}\n\n{model.about}\n\n{table}")
     return "\n".join(parts)
+
+
+def _metrics() -> str:
+    """Return the section of the dictionary that lists the metrics."""
+    rows = "\n".join(
+        f"| `{m.name}` | {m.about} | {m.unit} | `{m.sql()}` | {', '.join(m.dimensions)} |"
+        for m in metrics().values()
+    )
+    head = "| metric | meaning | unit | SQL | can be grouped by |\n|---|---|---|---|---|\n"
+    return (
+        "### Metrics\n\nEach measure has one definition, in the SQL file of its mart. Money is "
+        f"always by currency.\n\n{head}{rows}\n"
+    )
 
 
 def write() -> None:

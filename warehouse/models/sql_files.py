@@ -18,7 +18,7 @@ from itertools import takewhile
 
 from warehouse.database import MARTS, STAGING
 
-_OPTION = re.compile(r"(grain|index|kind|severity): (.+)")
+_OPTION = re.compile(r"(grain|index|kind|metric|severity): (.+)")
 _COLUMN = re.compile(r"([a-z_0-9]+): (.+)")
 
 
@@ -51,6 +51,7 @@ class Model:
         indexes: The columns of further indexes, on Postgres.
         kind: What it is used for.
         severity: What a finding means, for a check.
+        metrics: The metrics that are defined on a mart, as written: see ``metrics``.
         sql: The query.
         text: The whole file; empty for a check that is derived from a relation's grain.
     """
@@ -64,6 +65,7 @@ class Model:
     severity: Severity
     sql: str
     text: str = ""
+    metrics: tuple[str, ...] = ()
 
     @property
     def is_large(self) -> bool:
@@ -142,13 +144,13 @@ def _read_folder(folder: str) -> tuple[Model, ...]:
     paths = sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name)
     default = _DEFAULT_KINDS[folder]
     return tuple(
-        _parse(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"), default)
+        parse_model(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"), default)
         for file in paths
         if file.name.endswith(".sql")
     )
 
 
-def _parse(name: str, text: str, default_kind: ModelKind) -> Model:
+def parse_model(name: str, text: str, default_kind: ModelKind) -> Model:
     """Return the model in the text of a SQL file."""
     lines = text.splitlines()
     comment = takewhile(lambda line: line.startswith("--"), lines)
@@ -174,6 +176,7 @@ def _parse(name: str, text: str, default_kind: ModelKind) -> Model:
         severity=Severity(options.get("severity", ["warning"])[0]),
         sql=sql,
         text=text,
+        metrics=tuple(options.get("metric", [])),
     )
 
 

@@ -10,7 +10,7 @@ from warehouse import lineage
 from warehouse.account import TABLE
 from warehouse.database import DATASET, Database
 
-from . import invoice_payments, period_closes
+from . import exchange_rates, invoice_payments, period_closes
 
 # Our SQL writes these tables, not dlt.
 _TABLES_WRITTEN_BY_SQL = (
@@ -20,6 +20,7 @@ _TABLES_WRITTEN_BY_SQL = (
     "sync_runs",
     TABLE,
     invoice_payments.TABLE,
+    exchange_rates.TABLE,
     lineage.TABLE,
     *period_closes.TABLES,
 )

@@ -9,7 +9,7 @@ from warehouse import lineage
 from warehouse.database import DATASET, MARTS, Database
 from warehouse.errors import WarehouseMisconfigured
 
-from . import account_binding, invoice_payments, period_closes
+from . import account_binding, exchange_rates, invoice_payments, period_closes
 
 WAREHOUSE_VERSION = 6  # version of the tables
 _VERSIONS = "billing_milestone_versions"
@@ -54,6 +54,7 @@ _OWN_TABLES = (
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
     account_binding.DDL,
     invoice_payments.DDL,
+    exchange_rates.DDL,
     lineage.DDL,
     *period_closes.DDL,
 )

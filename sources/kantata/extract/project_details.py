@@ -29,7 +29,7 @@ _MAY_BE_HIDDEN = {  # columns, and their names in the marts
     "client_lead": "client_lead",
     "stage": "project_stage",
 }
-_QUERY = {
+DETAILS_QUERY = {
     "include": "primary_workspace_group,primary_maven",
     "optional_fields": "provider_lead_name,client_lead_name,stage",
     "include_archived": "true",
@@ -92,7 +92,7 @@ class ProjectDetailsRead:
         if not ids:
             return
         reader = self._context.reader
-        query: Parameters = {**_QUERY, "per_page": PER_PAGE}
+        query: Parameters = {**DETAILS_QUERY, "per_page": PER_PAGE}
         requests = -(-len(ids) // ONLY_PER_REQUEST)
         if requests > 1:
             page = reader.page(WORKSPACES.name, {**query, "page": 1})
@@ -101,7 +101,7 @@ class ProjectDetailsRead:
                 for number in range(2, page.pages + 1):
                     yield reader.page(WORKSPACES.name, {**query, "page": number})
                 return
-        yield from reader.only(WORKSPACES.name, list(ids), **_QUERY)
+        yield from reader.only(WORKSPACES.name, list(ids), **DETAILS_QUERY)
 
 
 def details_of(project: Record, page: Page) -> Record:

@@ -1,6 +1,7 @@
 -- How the billing backlog (scheduled and not invoiced) changed from month to month, by currency, as
 -- the connector observed it: opening + new + increased - decreased - invoiced - deleted = closing.
 -- grain: month, currency
+-- metric: billed_in_month = sum(invoiced) (money by currency, month): What was put on invoices in a month, as observed, less what was taken off.
 --
 -- month: The first day of the month in which the changes were observed, in reporting_timezone. Every month has a row.
 -- currency: ISO code. A milestone whose currency changed leaves one currency and enters the other.

@@ -1,5 +1,6 @@
 -- The billing backlog (scheduled and not invoiced) by project and currency, and by age on as_of.
 -- grain: workspace_id, currency
+-- metric: backlog = sum(amount) (money by currency, client, project, project_lead): What has a date, past or future, and is not invoiced.
 --
 -- workspace_id: The project's id.
 -- project: The project's title.

@@ -31,30 +31,42 @@
 -- project_status: The project's status.
 -- project_stage: The project's stage.
 -- hidden_fields: As in billing_milestones.
+with versions as (
+    select
+        v.id,
+        v.version,
+        v.change_type,
+        -- A clock may go back between two runs, but the order of the versions is certain.
+        max(v.observed_at) over versions_of as valid_from,
+        case
+            when lead(v.version) over versions_of is not null
+            then greatest(
+                max(v.observed_at) over versions_of, lead(v.observed_at) over versions_of
+            )
+        end as valid_to,
+        v.title,
+        v.workspace_id,
+        v.currency,
+        v.amount_in_cents,
+        v.amount_in_cents::decimal(20, 0) * coalesce(v.minor_unit, c.unit_per_subunit) as amount,
+        v.date_to_invoice,
+        v.invoice_id,
+        lag(v.change_type) over versions_of as previous_change_type,
+        lag(v.currency) over versions_of as previous_currency,
+        lag(v.amount_in_cents) over versions_of as previous_amount_in_cents,
+        lag(v.date_to_invoice) over versions_of as previous_date_to_invoice,
+        lag(v.invoice_id) over versions_of as previous_invoice_id,
+        lag(v.amount_in_cents::decimal(20, 0) * coalesce(v.minor_unit, c.unit_per_subunit))
+            over versions_of as previous_amount
+    from kantata.billing_milestone_versions v
+    left join kantata.currencies c on c.iso_code = v.currency
+    where v.id in (select id from kantata_stg.changed)
+    window versions_of as (partition by v.id order by v.version)
+)
+
+-- The columns of projects come last: sorted with the versions, they would not fit into memory.
 select
-    v.id,
-    v.version,
-    v.change_type,
-    -- A clock may go back between two runs, but the order of the versions is certain.
-    max(v.observed_at) over versions_of as valid_from,
-    case
-        when lead(v.version) over versions_of is not null
-        then greatest(max(v.observed_at) over versions_of, lead(v.observed_at) over versions_of)
-    end as valid_to,
-    v.title,
-    v.workspace_id,
-    v.currency,
-    v.amount_in_cents,
-    v.amount_in_cents::decimal(20, 0) * coalesce(v.minor_unit, c.unit_per_subunit) as amount,
-    v.date_to_invoice,
-    v.invoice_id,
-    lag(v.change_type) over versions_of as previous_change_type,
-    lag(v.currency) over versions_of as previous_currency,
-    lag(v.amount_in_cents) over versions_of as previous_amount_in_cents,
-    lag(v.date_to_invoice) over versions_of as previous_date_to_invoice,
-    lag(v.invoice_id) over versions_of as previous_invoice_id,
-    lag(v.amount_in_cents::decimal(20, 0) * coalesce(v.minor_unit, c.unit_per_subunit))
-        over versions_of as previous_amount,
+    v.*,
     w.project,
     w.client_id,
     w.client,
@@ -68,8 +80,5 @@ select
         then 'client, project_lead, client_lead, project_stage, project_status'
         else w.hidden_fields
     end as hidden_fields
-from kantata.billing_milestone_versions v
+from versions v
 left join kantata_stg.projects w on w.workspace_id = v.workspace_id
-left join kantata.currencies c on c.iso_code = v.currency
-where v.id in (select id from kantata_stg.changed)
-window versions_of as (partition by v.id order by v.version)

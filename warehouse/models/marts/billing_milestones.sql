@@ -3,6 +3,16 @@
 -- grain: id
 -- index: workspace_id
 -- index: date_to_invoice
+-- metric: billed = sum(amount) where status = 'invoiced' (money by currency, client, project, project_lead): What is on an invoice, also on a draft.
+-- metric: billed_draft = sum(amount) where invoice_state = 'draft' (money by currency, client, project, project_lead): What is on an invoice that is a draft.
+-- metric: billed_open = sum(amount) where invoice_state = 'issued' (money by currency, client, project, project_lead): What is on an invoice that is issued and not paid.
+-- metric: billed_paid = sum(amount) where invoice_state = 'paid' (money by currency, client, project, project_lead): What is on an invoice that is paid.
+-- metric: overdue = sum(amount) where status = 'overdue' (money by currency, client, project, project_lead): What is not invoiced although its date has passed.
+-- metric: scheduled = sum(amount) where status = 'scheduled' (money by currency, client, project, project_lead): What is not invoiced and has a date today or later.
+-- metric: unscheduled = sum(amount) where status = 'unscheduled' (money by currency, client, project, project_lead): What is not invoiced and has no date; it is in no backlog.
+-- metric: milestones = count(*) (count by status, currency, client, project, project_lead): Milestones that are not deleted.
+-- metric: days_to_invoice = avg(days_to_invoice) (days by currency, client, project, project_lead): Days from date_to_invoice to the date of the invoice, on average.
+-- metric: days_to_pay = avg(days_to_pay) (days by currency, client, project, project_lead): Days from the date of the invoice to the day it was first observed as paid, on average.
 --
 -- id: The milestone's id.
 -- title: The milestone's title.

@@ -1,5 +1,6 @@
 -- How far each milestone that is not deleted has moved since it was first observed.
 -- grain: id
+-- metric: slippage = avg(days_slipped) where status <> 'invoiced' (days by currency, client, project, project_lead): Days from the first date to the current one, on average of the milestones that are not invoiced.
 --
 -- id: The milestone's id.
 -- title: The milestone's title.
@@ -46,33 +47,57 @@ with moves as (
         min(version * 10000000 + (date_to_invoice - date '0001-01-01')) as first_dated
     from kantata_marts.billing_milestone_history
     group by id
+),
+
+-- The columns of projects come last: joined with the moves, they would not fit into memory.
+slipped as (
+    select
+        m.id,
+        m.title,
+        m.workspace_id,
+        m.status,
+        m.currency,
+        date '0001-01-01' + (h.first_dated % 10000000)::integer as first_date_to_invoice,
+        m.date_to_invoice,
+        (m.date_to_invoice - date '0001-01-01' - h.first_dated % 10000000)::bigint as days_slipped,
+        h.date_moves,
+        h.first_amount_in_cents,
+        m.amount_in_cents,
+        case
+            when h.first_currency = m.currency
+            then (m.amount - h.first_amount)::decimal(32, 6)
+        end as amount_change,
+        h.amount_moves
+    from kantata_marts.billing_milestones m
+    join moves h on h.id = m.id
 )
 
 select
-    m.id,
-    m.title,
-    m.workspace_id,
-    m.project,
-    m.status,
-    m.currency,
-    date '0001-01-01' + (h.first_dated % 10000000)::integer as first_date_to_invoice,
-    m.date_to_invoice,
-    (m.date_to_invoice - date '0001-01-01' - h.first_dated % 10000000)::bigint as days_slipped,
-    h.date_moves,
-    h.first_amount_in_cents,
-    m.amount_in_cents,
+    s.id,
+    s.title,
+    s.workspace_id,
+    w.project,
+    s.status,
+    s.currency,
+    s.first_date_to_invoice,
+    s.date_to_invoice,
+    s.days_slipped,
+    s.date_moves,
+    s.first_amount_in_cents,
+    s.amount_in_cents,
+    s.amount_change,
+    s.amount_moves,
+    w.client_id,
+    w.client,
+    w.project_lead_id,
+    w.project_lead,
+    w.client_lead,
+    w.project_status,
+    w.project_stage,
     case
-        when h.first_currency = m.currency
-        then (m.amount - h.first_amount)::decimal(32, 6)
-    end as amount_change,
-    h.amount_moves,
-    m.client_id,
-    m.client,
-    m.project_lead_id,
-    m.project_lead,
-    m.client_lead,
-    m.project_status,
-    m.project_stage,
-    m.hidden_fields
-from kantata_marts.billing_milestones m
-join moves h on h.id = m.id
+        when w.workspace_id is null
+        then 'client, project_lead, client_lead, project_stage, project_status'
+        else w.hidden_fields
+    end as hidden_fields
+from slipped s
+left join kantata_stg.projects w on w.workspace_id = s.workspace_id

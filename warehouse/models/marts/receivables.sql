@@ -2,6 +2,8 @@
 -- to its balance. An invoice may also bill hours, expenses or taxes, and a payment lowers its balance
 -- without saying for what; Kantata shows neither.
 -- grain: invoice_id
+-- metric: receivables = sum(balance) (money by currency, client, age): What is left to pay of issued invoices with milestones on them.
+-- metric: past_due = sum(balance) where days_past_due > 0 (money by currency, client, age): What is left to pay of these after their due date.
 --
 -- invoice_id: The invoice's id.
 -- invoice: The invoice's title.

@@ -10,14 +10,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from warehouse.errors import ChangeRefused
-
 _SEPARATORS = (",", ";", "\t")
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?\r?\n?')  # only Excel reads it
 _HOW_TO_SAVE = (
     "save it in Excel as “CSV UTF-8 (Comma delimited)”, or in LibreOffice with the character set "
     "UTF-8"
 )
+
+
+class UnreadableCsv(Exception):
+    """A CSV file cannot be read; each argument is a line of the message."""
 
 
 class CsvRow(NamedTuple):
@@ -42,7 +44,7 @@ def read_csv(path: Path, known: Collection[str]) -> CsvFile:
         known: The names of columns by which its separator is recognised.
 
     Raises:
-        ChangeRefused: If it cannot be read, or a row has too many or too few cells.
+        UnreadableCsv: If it cannot be read, or a row has too many or too few cells.
     """
     text = _decoded(path)
     first, _, rest = text.partition("\n")
@@ -59,7 +61,7 @@ def read_csv(path: Path, known: Collection[str]) -> CsvFile:
             if any(map(str.strip, cells))
         ]
     except csv.Error as error:
-        raise ChangeRefused(f"{path}, line {reader.line_num + skipped}: {error}") from None
+        raise UnreadableCsv(f"{path}, line {reader.line_num + skipped}: {error}") from None
     return _trimmed(path, [name.strip() for name in columns], rows)
 
 
@@ -68,11 +70,11 @@ def _decoded(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ChangeRefused(f"there is no file {path}: check its name and its folder") from None
+        raise UnreadableCsv(f"there is no file {path}: check its name and its folder") from None
     except OSError as error:
-        raise ChangeRefused(f"cannot read {path}: {error.strerror or error}") from None
+        raise UnreadableCsv(f"cannot read {path}: {error.strerror or error}") from None
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise ChangeRefused(
+        raise UnreadableCsv(
             f"{path} is a workbook, not a CSV file: save it as CSV in UTF-8, or "
             "name it .xlsx if `milestones export` wrote it"
         )
@@ -82,7 +84,7 @@ def _decoded(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
     encoding = "damaged UTF-16" if is_utf16 else _guessed(content)
-    raise ChangeRefused(
+    raise UnreadableCsv(
         f"cannot read {path}: line {line} is not in UTF-8, it looks like {encoding}: {_HOW_TO_SAVE}"
     )
 
@@ -121,7 +123,7 @@ def _trimmed(path: Path, columns: list[str], rows: list[CsvRow]) -> CsvFile:
         ]:
             problems.append(f"line {line}: column {unnamed[0]} has a value, but no name in line 1")
     if problems:
-        raise ChangeRefused(f"{path}: nothing was proposed:", *problems)
+        raise UnreadableCsv(f"{path}:", *problems)
     kept = [index for index, name in enumerate(columns) if name]
     return CsvFile(
         [columns[index] for index in kept],

@@ -1,0 +1,182 @@
+"""The exchange rates of a run: the account's, and a file's for pairs that the account lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from pipelines.config.secrets import mask_secrets
+from pipelines.config.settings import KantataSettings, shown_name
+from pipelines.runtime.clock import Now
+from pipelines.runtime.csv_file import UnreadableCsv, read_csv
+from pipelines.runtime.observer import RunObserver
+from sources.kantata.errors import KantataUnavailable
+from sources.kantata.exchange_rates import parse_currency, parse_rate, read_account_rates
+from warehouse.database import Database
+from warehouse.errors import WarehouseMisconfigured
+from warehouse.raw.exchange_rates import Rate, known_currencies, present_rates, store_rates
+from warehouse.target import Target
+from warehouse.words import counted
+
+_COLUMNS = ("date", "source", "target", "rate")
+_MOST_NAMED = 5
+FROM_ACCOUNT = "kantata"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRates:
+    """The exchange rates that a run read.
+
+    Args:
+        account: Those of the account; None to keep those that an earlier run read.
+        file: Those of the file, for pairs of which the account has none.
+        file_name: Its name.
+    """
+
+    account: tuple[Rate, ...] | None = None
+    file: tuple[Rate, ...] = ()
+    file_name: str = ""
+
+
+def read_rates(
+    target: Target, kantata: KantataSettings, observer: RunObserver, *, account_is_due: bool
+) -> RunRates:
+    """Read the exchange rates of a run, if the target has a reporting currency.
+
+    Args:
+        target: The warehouse.
+        kantata: The settings of the source.
+        observer: Informed of rates that cannot be used.
+        account_is_due: Whether the account is asked.
+
+    Raises:
+        WarehouseMisconfigured: If the file of rates cannot be used.
+    """
+    if not target.reporting_currency:
+        return RunRates()
+    found = RunRates()
+    if path := target.exchange_rates:
+        found = RunRates(file=read_rates_file(path), file_name=path.name)
+    if not account_is_due:
+        return found
+    try:
+        account = read_account_rates(kantata.reader(attempts=2))
+    except KantataUnavailable as error:
+        observer.note(f"Kantata's exchange rates cannot be read now: {mask_secrets(str(error))}")
+        return found
+    for line in account.odd[:_MOST_NAMED]:
+        observer.note(f"an exchange rate of Kantata is not used: {mask_secrets(line)}")
+    if (more := len(account.odd) - _MOST_NAMED) > 0:
+        observer.note(f"{counted(more, 'more exchange rate')} of Kantata cannot be used either")
+    rates, doubled = _unambiguous(Rate(*rate) for rate in account.rates)
+    for rate in doubled[:_MOST_NAMED]:
+        observer.note(
+            f"Kantata has two exchange rates of {rate.source} to {rate.target} on "
+            f"{rate.effective_date}: neither is used"
+        )
+    return replace(found, account=tuple(rates))
+
+
+def _unambiguous(rates: Iterable[Rate]) -> tuple[list[Rate], list[Rate]]:
+    """Return the rates of pairs and dates that have one, and one of those that have several."""
+    by_key: dict[tuple[str, str, date], set[Rate]] = {}
+    for rate in rates:
+        by_key.setdefault(rate[:3], set()).add(rate)
+    one = [rate for found in by_key.values() if len(found) == 1 for rate in found]
+    return one, [min(found) for found in by_key.values() if len(found) > 1]
+
+
+def read_rates_file(path: Path) -> tuple[Rate, ...]:
+    """Return the exchange rates of a CSV file with the columns date, source, target and rate.
+
+    Raises:
+        WarehouseMisconfigured: If it cannot be used, with each line that is wrong.
+    """
+    name = shown_name("warehouse.exchange_rates")
+    try:
+        columns, rows = read_csv(path, _COLUMNS)
+    except UnreadableCsv as error:
+        raise WarehouseMisconfigured(f"{name}: " + "; ".join(map(str, error.args))) from None
+    if missing := [column for column in _COLUMNS if column not in columns]:
+        raise WarehouseMisconfigured(
+            f"{name}: {path} has no column {' and no column '.join(missing)}: its first line must "
+            f"name {', '.join(_COLUMNS)}"
+        )
+    rates: dict[tuple[str, str, date], tuple[Rate, int]] = {}
+    problems: list[str] = []
+    for line, cells in rows:
+        try:
+            rate = _rate(dict(zip(columns, map(str.strip, cells), strict=True)))
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        earlier, on = rates.setdefault(rate[:3], (rate, line))
+        if earlier != rate:
+            problems.append(f"line {line}: line {on} has another rate of this pair and date")
+    if problems:
+        more = len(problems) - _MOST_NAMED
+        rest = f"; and {counted(more, 'more line')}" if more > 0 else ""
+        listed = "; ".join(problems[:_MOST_NAMED])
+        raise WarehouseMisconfigured(f"{name}: {path}: {listed}{rest}. Correct the file")
+    return tuple(rate for rate, _ in rates.values())
+
+
+def _rate(cells: dict[str, str]) -> Rate:
+    """Return the exchange rate in a row of a file.
+
+    Raises:
+        ValueError: If a cell is wrong.
+    """
+    try:
+        day = date.fromisoformat(cells["date"])
+    except ValueError:
+        raise ValueError(f"the date {cells['date']!r} is not one such as 2026-01-31") from None
+    source, target = parse_currency(cells["source"]), parse_currency(cells["target"])
+    return Rate(source, target, day, parse_rate(cells["rate"]))
+
+
+def is_due(database: Database, *, is_new_day: bool) -> bool:
+    """Return whether the account is asked for its exchange rates: it may have tens of thousands."""
+    return is_new_day or not present_rates(database, FROM_ACCOUNT)
+
+
+def store(database: Database, found: RunRates, now: Now) -> None:
+    """Store the exchange rates of a run; those of the account take precedence, pair by pair.
+
+    Without any, those of earlier runs stay.
+    """
+    account = found.account
+    if account is None:
+        account = tuple(present_rates(database, FROM_ACCOUNT))
+    pairs = {rate.pair for rate in account}
+    rates = {rate: found.file_name for rate in found.file if rate.pair not in pairs}
+    rates |= dict.fromkeys(account, FROM_ACCOUNT)
+    if rates:
+        store_rates(database, rates, observed_at=now())
+
+
+def store_file_rates(database: Database, target: Target, now: Now) -> None:
+    """Store the exchange rates of the file, which may have changed.
+
+    Raises:
+        WarehouseMisconfigured: If the file cannot be used.
+    """
+    path = target.exchange_rates
+    if target.reporting_currency and path:
+        store(database, RunRates(file=read_rates_file(path), file_name=path.name), now)
+
+
+def check_currency(database: Database, currency: str) -> None:
+    """Check that the account has the reporting currency, since its minor unit must be known.
+
+    Raises:
+        WarehouseMisconfigured: If it does not.
+    """
+    known = known_currencies(database) if currency else []
+    if known and currency not in known:
+        raise WarehouseMisconfigured(
+            f"{shown_name('warehouse.reporting_currency')} is {currency}, which is not among "
+            f"Kantata's currencies, so nothing is published. Write one of {', '.join(known[:30])}"
+        )

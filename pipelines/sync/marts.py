@@ -1,0 +1,60 @@
+"""The last steps of a sync before it is published: exchange rates, then the marts."""
+
+from __future__ import annotations
+
+from pipelines.config.settings import KantataSettings
+from pipelines.runtime.clock import Now
+from sources.kantata import Report
+from warehouse.models import build
+from warehouse.models.calendar import local_day
+from warehouse.raw.runs import Run
+from warehouse.target import Target
+
+from . import exchange_rates
+from .begin import SyncJob
+from .session import ensure_locked
+
+
+def build_context(run: Run, target: Target) -> build.BuildContext:
+    """Return the context in which a sync builds the marts: today is Kantata's date at its start."""
+    return build.BuildContext(
+        run_id=run.run_id,
+        as_of=local_day(run.cursor_at or run.started_at, target.timezone),
+        timezone=target.timezone,
+        reporting_currency=target.reporting_currency,
+    )
+
+
+def check_reporting(job: SyncJob) -> None:
+    """Check before a sync reads anything that its reporting currency and rates can be used.
+
+    Raises:
+        WarehouseMisconfigured: If one of them cannot.
+    """
+    target = job.lock.target
+    if target.reporting_currency and target.exchange_rates:
+        exchange_rates.read_rates_file(target.exchange_rates)
+    with job.connect() as database:
+        exchange_rates.check_currency(database, target.reporting_currency)
+
+
+def read_rates(job: SyncJob, settings: KantataSettings, report: Report) -> exchange_rates.RunRates:
+    """Read the exchange rates of a sync, if they are due."""
+    with job.connect() as database:
+        is_due = exchange_rates.is_due(database, is_new_day=report.read_project_details)
+    target = job.lock.target
+    return exchange_rates.read_rates(target, settings, job.observer, account_is_due=is_due)
+
+
+def build_marts(job: SyncJob, rates: exchange_rates.RunRates, now: Now) -> None:
+    """Build the marts of a sync's run, and add the warnings of their checks to it."""
+    job.observer.phase("building marts")
+    ensure_locked(job.lock)
+    with job.connect() as database:
+        target = job.lock.target
+        exchange_rates.check_currency(database, target.reporting_currency)
+        exchange_rates.store(database, rates, now)
+        job.run.warnings += build.build_marts(database, build_context(job.run, target))
+        missing = build.missing_rates(database)
+        if missing and missing not in job.run.warnings:
+            job.observer.note(missing)

@@ -1,0 +1,145 @@
+"""Reads the account's exchange rates, if the token's user may see them.
+
+Their paths and fields are known from a contract alone (API.md#exchange-rates). So both known paths
+are tried, and what cannot be read counts as no rates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from .api.envelope import Page, Record, read_page
+from .api.reader import KantataReader
+from .api.transport import Parameters
+from .errors import KantataForbidden, KantataMisaddressed, KantataRefused, KantataUnavailable
+from .settings import PER_PAGE
+
+_TABLES = "foreign_exchange/exchange_tables"
+_RATE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_NOT_READABLE = (KantataForbidden, KantataMisaddressed, KantataRefused)
+
+
+class ExchangeRate(NamedTuple):
+    """A rate: one unit of ``source`` is worth ``rate`` units of ``target`` from a date on."""
+
+    source: str
+    target: str
+    effective_date: date
+    rate: Decimal
+
+
+@dataclass(kw_only=True)
+class AccountRates:
+    """The rates of the account's default exchange table.
+
+    Args:
+        rates: The rates that can be used.
+        odd: Why others cannot, a line each.
+        reason: Why there are none, if they cannot be read.
+    """
+
+    rates: list[ExchangeRate] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    reason: str = ""
+
+
+def read_account_rates(reader: KantataReader) -> AccountRates:
+    """Read the rates of the account's default exchange table.
+
+    Raises:
+        KantataUnavailable: If Kantata cannot be reached now.
+    """
+    found = AccountRates()
+    try:
+        tables = [r for page in _pages(reader, _TABLES, "exchange_tables", {}) for r in page]
+        default = next((table for table in tables if table.get("account_default") is True), None)
+        if default is None:
+            found.reason = "the account has no default exchange table"
+            return found
+        for record in _rates_of(reader, str(default.get("id"))):
+            _add(found, record)
+    except (*_NOT_READABLE, _NoEnvelope) as error:
+        found.reason = str(error)
+    return found
+
+
+def parse_rate(value: object) -> Decimal:
+    """Return a rate exactly.
+
+    Raises:
+        ValueError: If it is not positive, finer than ten decimals, or too large.
+    """
+    if not isinstance(value, str) or not _RATE.fullmatch(value):
+        raise ValueError(f"the rate {value!r} is not a number with up to ten decimals")
+    if not (rate := Decimal(value)):
+        raise ValueError("the rate is 0")
+    return rate
+
+
+def parse_currency(value: object) -> str:
+    """Return the ISO code of a currency.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+        raise ValueError(f"{value!r} is not a currency such as EUR")
+    return value
+
+
+class _NoEnvelope(Exception):
+    """The answer is in another shape."""
+
+
+def _rates_of(reader: KantataReader, table: str) -> list[Record]:
+    """Return the records of a table's rates, by the path that this account has."""
+    try:
+        pages = list(_pages(reader, f"{_TABLES}/{table}/exchange_rates", "exchange_rates", {}))
+    except _NOT_READABLE:
+        path, query = "foreign_exchange/exchange_rates", {"exchange_table_id": table}
+        pages = list(_pages(reader, path, "exchange_rates", query))
+    records = [record for page in pages for record in page]
+    return [r for r in records if str(r.get("exchange_table_id", table)) == table]
+
+
+def _pages(
+    reader: KantataReader, path: str, key: str, query: dict[str, str]
+) -> Iterator[list[Record]]:
+    """Yield the records of each page of a list."""
+    number, pages = 1, 1
+    while number <= pages:
+        parameters: Parameters = {**query, "per_page": PER_PAGE, "page": number}
+        answer = reader.json(path, parameters)
+        page = _page(answer.body, key, answer.observed_at)
+        yield list(page.records.values())
+        number, pages = number + 1, page.pages
+
+
+def _page(body: object, key: str, observed_at: Any) -> Page:  # noqa: ANN401 - passed on
+    """Return a page of exchange rates or tables."""
+    try:
+        return read_page(body, key, observed_at)
+    except KantataUnavailable as error:  # no envelope: it will not be one in a minute either
+        raise _NoEnvelope(str(error)) from None
+
+
+def _add(found: AccountRates, record: Record) -> None:
+    """Add a rate as the account shows it, or why it cannot be used."""
+    pair = f"{record.get('source_currency')} to {record.get('target_currency')}"
+    try:
+        found.rates.append(
+            ExchangeRate(
+                source=parse_currency(record.get("source_currency")),
+                target=parse_currency(record.get("target_currency")),
+                effective_date=date.fromisoformat(str(record.get("effective_date"))[:10]),
+                rate=parse_rate(record.get("rate")),
+            )
+        )
+    except ValueError as error:
+        found.odd.append(f"{pair}, {record.get('effective_date')}: {error}")

@@ -1,0 +1,220 @@
+"""Amounts in the reporting currency equal those of Python's decimals; no rate is guessed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.support.job import Job
+from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
+
+UNITS = {"USD": 100, "EUR": 100, "JPY": 1, "KWD": 1000, "MGA": 5}
+Rates = dict[str, list[tuple[date, Decimal, str]]]
+_PARTS = (
+    "amount_{0}_reporting", "exact_{0}_reporting", "rate_{0}", "rate_date_{0}", "rate_source_{0}"
+)  # fmt: skip
+_COLUMNS = [part.format(at) for at in ("at_date", "at_month_end", "today") for part in _PARTS]
+ROWS = f"select id, {', '.join(_COLUMNS)} from kantata_marts.billing_milestones_reporting"
+TOTALS = (
+    "select month, status, milestones, without_rate_at_date, amount_at_date_reporting, "
+    "rounding_at_date_reporting, without_rate_today, amount_today_reporting, "
+    "rounding_today_reporting from kantata_marts.billing_totals_reporting"
+)
+
+
+def account_rates(account: Account, target: str) -> Rates:
+    """The account's rates to a currency, by source, in the order of their dates."""
+    found: Rates = defaultdict(list)
+    for rate in account.exchange_rates.values():
+        if rate["target_currency"] == target:
+            day = date.fromisoformat(rate["effective_date"])
+            found[rate["source_currency"]].append((day, Decimal(rate["rate"]), "kantata"))
+    return {currency: sorted(rates) for currency, rates in found.items()}
+
+
+def rounded(exact: Decimal, target: str) -> Decimal:
+    """An amount in whole minor units, half away from zero."""
+    whole = (exact * UNITS[target]).quantize(Decimal(1), ROUND_HALF_UP)
+    return whole / UNITS[target]
+
+
+def converted(record: dict[str, Any], day: date | None, target: str, rates: Rates) -> list[Any]:
+    """What the mart shows of a milestone at the rate of a day."""
+    currency = record["currency"]
+    if day is None:
+        return [None] * 5
+    if currency == target:
+        rate = (day, Decimal(1), "same currency")
+    else:
+        known = [rate for rate in rates.get(currency, []) if rate[0] <= day]
+        if not known:
+            return [None] * 5
+        rate = known[-1]
+    exact = Decimal(record["amount_in_cents"]) / UNITS[currency] * rate[1]
+    return [rounded(exact, target), exact, rate[1], rate[0], rate[2]]
+
+
+def month_end(day: date | None) -> date | None:
+    """The last day of a month."""
+    return day and (day.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
+def expected(account: Account, target: str, rates: Rates) -> Iterator[tuple[Any, ...]]:
+    """The rows of the mart."""
+    today = datetime.fromtimestamp(account.clock.now(), UTC).date()
+    for id_, record in account.milestones.items():
+        due = record["date_to_invoice"] and date.fromisoformat(record["date_to_invoice"])
+        days = (due, month_end(due), today)
+        yield (id_, *(v for day in days for v in converted(record, day, target, rates)))
+
+
+def assert_rows(job: Job, account: Account, target: str, rates: Rates) -> None:
+    """Assert the rows of the mart and the totals over all currencies."""
+    found = job.rows(ROWS)
+    assert sorted(found) == sorted(expected(account, target, rates))
+    by_id = {row[0]: row for row in found}
+    groups: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+    for id_, day, status, client in job.rows(
+        "select id, date_to_invoice, status, client_id from kantata_marts.billing_milestones"
+    ):
+        groups[day and day.replace(day=1), status, client].append(by_id[id_])
+    wanted = []
+    for (month, status, _), rows in groups.items():
+        parts: list[Any] = []
+        for at in (1, 11):
+            missing = sum(row[at] is None for row in rows)
+            total = None if missing else rounded(sum(row[at + 1] for row in rows), target)
+            difference = None if total is None else total - sum(row[at] for row in rows)
+            parts += [missing, total, difference]
+        wanted.append((month, status, len(rows), *parts))
+    assert sorted(map(str, job.rows(TOTALS))) == sorted(map(str, map(_as_stored, wanted)))
+
+
+def _as_stored(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(v.quantize(Decimal("0.000001")) if isinstance(v, Decimal) else v for v in row)
+
+
+@pytest.fixture
+def euro(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The marts convert to EUR."""
+    monkeypatch.setenv("WAREHOUSE__REPORTING_CURRENCY", "EUR")
+    return monkeypatch
+
+
+def test_account_rates(job: Job, euro: pytest.MonkeyPatch) -> None:
+    """The account's rates convert each milestone exactly, on the day they are valid."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        tie = account.create_milestone(amount_in_cents=-50, date_to_invoice="2026-10-05")
+        account.update_milestone(tie, currency="USD")
+        account.add_rate("USD", "EUR", "2026-10-05", "0.0100000000")  # -0.005: half a cent
+        assert job.sync(sandbox).exit_code == 0
+        rates = account_rates(account, "EUR")
+        assert_rows(job, account, "EUR", rates)
+        (of_tie,) = (row for row in job.rows(ROWS) if row[0] == tie)
+        assert of_tie[1:3] == (Decimal("-0.01"), Decimal("-0.005"))
+        # A corrected rate counts from the next day on, and the one before is kept.
+        id_ = next(i for i, r in account.exchange_rates.items() if r["source_currency"] == "JPY")
+        before = Decimal(account.exchange_rates[id_]["rate"])
+        account.update_rate(id_, "0.0062000001")
+        account.set_exchange(nested_rates=False)
+        assert job.sync(sandbox).exit_code == 0
+        assert_rows(job, account, "EUR", rates)
+        account.advance(86_400)
+        assert job.sync(sandbox).exit_code == 0
+        assert_rows(job, account, "EUR", account_rates(account, "EUR"))
+        kept = "select rate from kantata.exchange_rates where replaced_at is not null"
+        assert job.rows(kept) == [(before,)]
+        # Without the permission, the last rates stay.
+        account.set_exchange(access=False)
+        account.advance(86_400)
+        assert job.sync(sandbox).exit_code == 0
+        assert_rows(job, account, "EUR", account_rates(account, "EUR"))
+
+
+@pytest.mark.long_on_postgres
+def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> None:
+    """A pair without a rate is null, never the inverse or by way of a third currency."""
+    euro.setenv("WAREHOUSE__REPORTING_CURRENCY", "MGA")
+    file = Path("rates.csv")
+    file.write_text(
+        "date,source,target,rate\n2024-01-01,USD,MGA,4500.5\n2020-01-01,MGA,KWD,0.00007\n"
+        "2020-01-01,USD,KWD,0.3\n2020-01-01,EUR,MGA,4900\n2020-01-01,EUR,USD,9\n"
+    )
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        euro.setenv("WAREHOUSE__EXCHANGE_RATES", str(file))
+        result = job.sync(sandbox)
+        assert result.exit_code == 3
+        (line,) = result.needs
+        assert "JPY to MGA of any date (needed from 20" in line
+        assert "USD to MGA before its first date (needed from 20" in line
+        assert "EUR" not in line
+        rates: Rates = {
+            "USD": [(date(2024, 1, 1), Decimal("4500.5"), "rates.csv")],
+            "EUR": [(date(2020, 1, 1), Decimal(4900), "rates.csv")],
+        }
+        assert_rows(job, account, "MGA", rates)
+        assert job.sync(sandbox).exit_code == 0
+        assert job.notes[-1] == line
+        with file.open("a") as more:
+            more.write("2020-01-01,KWD,MGA,15000.0000000001\n")
+        assert job.sync(sandbox, full=False).exit_code == 3
+        rates["KWD"] = [(date(2020, 1, 1), Decimal("15000.0000000001"), "rates.csv")]
+        assert_rows(job, account, "MGA", rates)
+        # The account's rates take precedence, pair by pair; what it gets wrong is not used.
+        account.add_rate("EUR", "MGA", "2020-01-01", "5000")
+        for wrong in (5000.5, "5,1", "-1", "0", "1.00000000001", None):
+            account.add_rate("JPY", "MGA", "2020-01-01", wrong)
+        account.advance(86_400)
+        job.sync(sandbox)
+        rates["EUR"] = [(date(2020, 1, 1), Decimal(5000), "kantata")]
+        assert_rows(job, account, "MGA", rates)
+        assert any("JPY to MGA, 2020-01-01: the rate '5,1'" in note for note in job.notes)
+
+
+@pytest.mark.long_on_postgres
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("date,source,target\n", "has no column rate"),
+        ("date,source,target,rate\n2026-01-01,USD,EUR,0\n", "line 2: the rate is 0"),
+        ("date,source,target,rate\n2026-01-01,USD,EUR,1\n2026-01-01,USD,EUR,2\n", "line 3: line 2"),
+        (None, "there is no file"),
+    ],
+)
+def test_refused_files(job: Job, euro: pytest.MonkeyPatch, text: str | None, message: str) -> None:
+    """A file of rates that cannot be used ends a run with 2 before it reads the account."""
+    euro.setenv("WAREHOUSE__EXCHANGE_RATES", "rates.csv")
+    if text is not None:
+        Path("rates.csv").write_text(text)
+    with Sandbox(milestones=5) as sandbox:
+        sandbox.misbehave(Fault("error", path="billing_milestones$"))
+        with pytest.raises(WarehouseMisconfigured, match=message):
+            job.sync(sandbox)
+
+
+@pytest.mark.long_on_postgres
+def test_unknown_currency_and_overflow(job: Job, euro: pytest.MonkeyPatch) -> None:
+    """A currency that the account lacks ends with 2; an amount beyond all decimals with 1."""
+    with Sandbox(milestones=30) as sandbox:
+        job.synced(sandbox)
+        before = job.rows("select count(*) from kantata_marts.billing_milestones_reporting")
+        euro.setenv("WAREHOUSE__REPORTING_CURRENCY", "XXX")
+        with pytest.raises(WarehouseMisconfigured, match="XXX, which is not among"):
+            job.sync(sandbox)
+        euro.setenv("WAREHOUSE__REPORTING_CURRENCY", "EUR")
+        huge = sandbox.account.create_milestone(amount_in_cents=2**63 - 1)
+        sandbox.account.add_rate("USD", "EUR", "2026-10-20", "9999999999")
+        sandbox.account.update_milestone(huge, currency="USD")
+        sandbox.account.advance(86_400)
+        with pytest.raises(WarehouseChecksFailed, match="cannot be converted"):
+            job.sync(sandbox)
+        assert before == job.rows("select count(*) from kantata_marts.billing_milestones_reporting")

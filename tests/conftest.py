@@ -87,7 +87,7 @@ def roles(postgres: Job, postgres_server: str) -> Iterator[str]:
         postgres.run(ROLES.read_text())
         postgres.run("alter role milestones_loader password 'f@w:r/ghts%'")
         yield "postgresql://milestones_loader:f%40w%3Ar%2Fghts%25@" + postgres.url.partition("@")[2]
-        for kind in ("loader", "reader", "proposer", "approver"):
+        for kind in ("console", "loader", "reader", "proposer", "approver"):
             role = f"milestones_{kind}"
             postgres.run(f"drop owned by {role} cascade")
             postgres.run(f"drop role {role}")

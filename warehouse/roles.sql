@@ -7,6 +7,9 @@
 -- on them. Grant them to the logins of people. The ledger then refuses an approval by the login that
 -- proposed. It records the login of each event; the name in --as is not checked.
 --
+-- milestones_console is for the login of the web console only, in LEDGER__URL: its users propose and
+-- approve with that one login, and the ledger believes the console who they are.
+--
 -- An administrator runs this file once in the warehouse's database, before the first run, and then
 -- sets a password for milestones_loader. `milestones changes`, run once as milestones_loader, creates
 -- the ledger, so that others can propose.
@@ -14,6 +17,7 @@ create role milestones_loader login;
 create role milestones_reader;
 create role milestones_proposer;
 create role milestones_approver;
+create role milestones_console in role milestones_approver;
 create schema kantata authorization milestones_loader;
 create schema kantata_staging authorization milestones_loader;
 create schema kantata_stg authorization milestones_loader;

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from warehouse.errors import ChangeRefused
+from warehouse.ledger.change import COMMAND_LINE
 
 from .errors import handle_errors
 from .options import (
@@ -120,7 +121,7 @@ def _decide(
 
     with handle_errors(as_json):
         target = configured_target(destination)
-        with open_ledger(target) as ledger:
+        with open_ledger(target, identified_by=COMMAND_LINE) as ledger:
             result = decide(ledger, actor=current_actor(who))
         _render_decision(result, target, as_json)
 

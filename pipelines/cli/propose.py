@@ -10,7 +10,7 @@ import typer
 
 from pipelines.writeback.fields import WRITABLE
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Action
+from warehouse.ledger.change import COMMAND_LINE, Action
 
 from .errors import handle_errors
 from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, WhoOption
@@ -249,7 +249,7 @@ def _propose(
     requests = read_requests(target)  # first: a query may take long, and locks nothing
     with (
         open_reader(target) as reader,
-        open_ledger(target, reader=reader, create=True) as ledger,
+        open_ledger(target, reader=reader, create=True, identified_by=COMMAND_LINE) as ledger,
     ):
         results = propose_changes(
             ledger,

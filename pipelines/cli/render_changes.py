@@ -208,7 +208,8 @@ def render_audit(events: Sequence[Event]) -> None:
     for event in events:
         moved = f"{event.before} → {event.after}" if event.before else str(event.after)
         request = f" (request {event.request_id})" if event.request_id else ""
-        line = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.who}  {moved}: "
+        how = f" ({event.identified_by})" if event.identified_by else ""
+        line = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.who}{how}  {moved}: "
         line += f"{mask_secrets(event.what)}{request}"
         print_out(line)
 

@@ -68,6 +68,7 @@ SETTINGS = (
     Setting(name="push.enabled", default="false"),
     Setting(name="push.max_changes", default="1000"),
     Setting(name="push.reconcile_after", default="240"),
+    Setting(name="push.require_verified_approval", default="false"),
     Setting(name="push.kantata_write_token", is_secret=True, variable="KANTATA_WRITE_TOKEN"),
     Setting(name="ledger.url"),
     Setting(name="report.path"),

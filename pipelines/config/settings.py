@@ -149,12 +149,15 @@ class PushSettings:
         max_changes: The largest number of changes in one push.
         reconcile_after: Seconds to wait before reading back a write of unknown outcome: the server
             may work on a request for three minutes.
+        require_verified_approval: Whether push sends only what a person approved whom the console
+            verified.
         write_token: The token for writing; empty to write with the token that reads.
     """
 
     enabled: bool = False
     max_changes: int = int(DEFAULTS["push.max_changes"])
     reconcile_after: int = int(DEFAULTS["push.reconcile_after"])
+    require_verified_approval: bool = False
     write_token: str = ""
 
 
@@ -165,20 +168,25 @@ def push_settings() -> PushSettings:
         KantataMisconfigured: If a setting is invalid.
     """
     # Not resolved as a configspec: dlt would fall back to a bare ENABLED in the environment.
-    enabled = setting("push.enabled").lower()
-    if enabled not in ("true", "false"):
-        raise KantataMisconfigured(
-            f"{shown_name('push.enabled')} is {enabled!r}; write it as true or false"
-        )
+    enabled = _is_true("push.enabled")
     token = resolve_write_token()
     if token:
         check_token(token, "KANTATA_WRITE_TOKEN")
     return PushSettings(
-        enabled=enabled == "true",
+        enabled=enabled,
+        require_verified_approval=_is_true("push.require_verified_approval"),
         max_changes=_whole_number("push.max_changes", minimum=1),
         reconcile_after=_whole_number("push.reconcile_after", minimum=0),
         write_token=token,
     )
+
+
+def _is_true(name: str) -> bool:
+    """Return whether one of the settings ``[push]`` is true."""
+    value = setting(name).lower()
+    if value not in ("true", "false"):
+        raise KantataMisconfigured(f"{shown_name(name)} is {value!r}; write it as true or false")
+    return value == "true"
 
 
 def resolve_write_token() -> str:

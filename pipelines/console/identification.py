@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipelines.config.console_settings import ConsoleSettings
+from warehouse.ledger.change import CONSOLE_LOGIN, PROXY_HEADER
 from warehouse.ledger.trust import normalized_name
 
 from .addresses import client_address, is_trusted, peer_address
-from .roles import BY_LOGIN, BY_PROXY, Identity
+from .roles import Identity
 from .users import SESSION_LIFE, User, Users
 
 _LOGIN_SECONDS = 3600  # for which a login page can be used
@@ -55,10 +56,10 @@ class Identification:
             user = self._users.find(name)
             if user is None:
                 raise NotAUser(name)
-            return self._identity(user, BY_PROXY, f"proxy {normalized_name(name)}")
+            return self._identity(user, PROXY_HEADER, f"proxy {normalized_name(name)}")
         token = request.cookies.get(self.cookie(request), "")
         found = self._users.session_user(token) if token else None
-        return None if found is None else self._identity(found, BY_LOGIN, f"session {token}")
+        return None if found is None else self._identity(found, CONSOLE_LOGIN, f"session {token}")
 
     def _identity(self, user: User, how: str, about: str) -> Identity:
         """Return the identity of a user, with the token that proves a form to be ours."""

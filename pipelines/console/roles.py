@@ -34,7 +34,3 @@ class Identity:
     role: Role
     how: str
     csrf_token: str
-
-
-BY_LOGIN = "console login"
-BY_PROXY = "proxy header"

@@ -87,7 +87,9 @@ class Console:
             identity: The person who uses it.
             create: Whether to create a ledger if there is none.
         """
-        with open_ledger(self.target, self.now, reader=reader, create=create) as ledger:
+        with open_ledger(
+            self.target, self.now, reader=reader, create=create, identified_by=identity.how
+        ) as ledger:
             yield ledger
 
     def built(self, reader: SharedReader) -> Built:

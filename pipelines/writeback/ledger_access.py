@@ -33,6 +33,7 @@ def open_ledger(
     lock: WarehouseLock | None = None,
     reader: WarehouseReader | None = None,
     create: bool = False,
+    identified_by: str | None = None,
 ) -> Iterator[Ledger]:
     """Open the ledger of an existing warehouse.
 
@@ -42,6 +43,7 @@ def open_ledger(
         lock: The lock of the warehouse, if the caller holds it.
         reader: A reader of the warehouse, if the caller has one.
         create: Whether to create a ledger if there is none, as a proposal does.
+        identified_by: How the person who uses it was identified; None for a program.
 
     Raises:
         NoWarehouse: If there is no warehouse.
@@ -72,6 +74,7 @@ def open_ledger(
         except LostLedger:
             with reading() as warehouse:
                 raise LedgerRestored(_recover(ledger, warehouse)) from None
+        ledger.identified_by = identified_by
         yield ledger
 
 

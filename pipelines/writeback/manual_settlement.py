@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from sources.kantata.extract.deletions import NOT_ALLOWED
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Action, Change, Status
+from warehouse.ledger.change import COMMAND_LINE, Action, Change, Status
 from warehouse.ledger.find import find_change
 from warehouse.ledger.trust import is_same_person
 
@@ -66,6 +66,7 @@ def settle_by_hand(session: PushSession, finding: Finding) -> None:
         status, why = Status.CONFLICT, "not created"
     else:
         status, why = Status.APPLIED, _why_created(session, change, finding.milestone_id)
+    session.ledger.identified_by = COMMAND_LINE
     moved = session.ledger.transition(
         change,
         status,
@@ -74,6 +75,7 @@ def settle_by_hand(session: PushSession, finding: Finding) -> None:
         + ("" if finding.milestone_id else f". {PROPOSE_AGAIN}"),
         milestone_id=finding.milestone_id,
     )
+    session.ledger.identified_by = None
     session.result.changes.append(moved)
 
 

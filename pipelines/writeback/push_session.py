@@ -20,11 +20,12 @@ from sources.kantata.errors import KantataError
 from warehouse.account import AccountBinding
 from warehouse.ledger.change import Action, Change, Status, Units
 from warehouse.ledger.store import Ledger
+from warehouse.ledger.trust import is_approval_verified
 from warehouse.ledger.verification import check_ledger, untrusted_changes
 from warehouse.raw.account_binding import Origin
 
 from .account_state import AccountState
-from .plan import Step, build_plan
+from .plan import Deferred, Step, Write, build_plan
 from .remote_state import read_account_state, read_minor_units
 from .resend import why_not_again
 from .result import PushResult, WaitingChange
@@ -44,6 +45,7 @@ class PushSession:
         reader: Reads the account.
         reconcile_after: How long an unknown outcome is not read back, by Kantata's clock.
         origin: What the warehouse says of the account it was filled from; None without one.
+        needs_verified: Whether only changes are sent whose approver the console verified.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class PushSession:
         reader: KantataReader,
         reconcile_after: timedelta,
         origin: Origin | None = None,
+        *,
+        needs_verified: bool = False,
     ) -> None:
         self.ledger = ledger
         self.reader = reader
@@ -62,6 +66,7 @@ class PushSession:
         self.result = PushResult()
         self._reconcile_after = reconcile_after
         self._origin = origin
+        self._needs_verified = needs_verified
 
     def open(self, *, bind: bool = True) -> None:
         """Open the session: check whose the ledger and warehouse are, and read minor units.
@@ -110,11 +115,28 @@ class PushSession:
 
     def plan(self, changes: Sequence[Change], account: AccountState) -> list[Step]:
         """Return the steps of the session for changes; those that the ledger belies are refused."""
-        return build_plan(
+        steps = build_plan(
             changes,
             account,
             untrusted=untrusted_changes(self.ledger, changes),
             not_again={c.change_id: why for c in changes if (why := self.why_not_again(c))},
+        )
+        return [self._verified(step) for step in steps]
+
+    def _verified(self, step: Step) -> Step:
+        """Return a step of the session; one that waits, if its approver had to be verified."""
+        change = step.change
+        if not self._needs_verified or change.status is not Status.APPROVED:
+            return step
+        if not isinstance(step, Write) or is_approval_verified(
+            self.ledger.history(change.change_id)
+        ):
+            return step
+        return Deferred(
+            change,
+            f"{change.approver} approved it on the command line, which verifies nobody, and "
+            "PUSH__REQUIRE_VERIFIED_APPROVAL is true: withdraw it, propose it again, and approve "
+            "it in the console",
         )
 
     def why_not_again(self, change: Change) -> str:

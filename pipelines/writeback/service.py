@@ -179,7 +179,13 @@ def _session(
     ledger: Ledger, reader: KantataReader, settings: PushSettings, origin: Origin
 ) -> PushSession:
     """Return a new push session for the write-back service."""
-    return PushSession(ledger, reader, timedelta(seconds=settings.reconcile_after), origin)
+    return PushSession(
+        ledger,
+        reader,
+        timedelta(seconds=settings.reconcile_after),
+        origin,
+        needs_verified=settings.require_verified_approval,
+    )
 
 
 def _writer(

@@ -102,6 +102,8 @@ def _content(event: Event) -> list[object]:
     return [
         event.number, event.change_id, event.at.astimezone(UTC).isoformat(), event.before,
         event.after, event.who, event.what, event.request_id, event.db_user,
+        # Older events have none, and their links stay as they are.
+        *([] if event.identified_by is None else [event.identified_by]),
     ]  # fmt: skip
 
 

@@ -169,6 +169,8 @@ class Event:
         what: What happened, in words.
         request_id: Kantata's id of the request; None if none was sent.
         db_user: The database user that wrote this, on Postgres.
+        identified_by: How the program knew that it was this person; None for a program, and in
+            ledgers of earlier releases.
     """
 
     number: int
@@ -180,3 +182,11 @@ class Event:
     what: str
     request_id: str | None
     db_user: str | None
+    identified_by: str | None = None
+
+
+#: How a person was identified: by a name that anybody can give, or verified by the console.
+COMMAND_LINE = "command line"
+CONSOLE_LOGIN = "console login"
+PROXY_HEADER = "proxy header"
+VERIFIED = frozenset({CONSOLE_LOGIN, PROXY_HEADER})

@@ -22,6 +22,7 @@ def add_event(
     who: str,
     what: str,
     request_id: str | None = None,
+    identified_by: str | None = None,
 ) -> None:
     """Add an event with its link to the ledger's log, in the open transaction.
 
@@ -33,6 +34,7 @@ def add_event(
         who: The person or program that did it.
         what: What happened, in words.
         request_id: Kantata's id of the request; None if none was sent.
+        identified_by: How the person was identified; None for a program.
     """
     values: dict[str, object] = {
         "change_id": change.change_id,
@@ -42,6 +44,7 @@ def add_event(
         "who": who,
         "what": what,
         "request_id": request_id,
+        "identified_by": identified_by,
     }
     if connection.dialect.name == "postgresql":
         values["db_user"] = sa.text("session_user")

@@ -24,7 +24,7 @@ _CHANGE_COLUMNS = (
 )  # fmt: skip
 _EVENT_COLUMNS = (
     "event_number", "change_id", "happened_at", "status_before", "status_after", "who", "what",
-    "request_id", "db_user", "draft_digest", "chain_hash",
+    "request_id", "db_user", "draft_digest", "chain_hash", "identified_by",
 )  # fmt: skip
 _EVENTS = f"{DATASET}.change_events"
 _HAS_EVENTS = (
@@ -171,7 +171,7 @@ def _event_row(event: Event, digest: str | None, link: str | None) -> tuple[obje
     """Return the row of an event in the warehouse's mirror of the ledger."""
     return (
         event.number, event.change_id, event.at, event.before, event.after, event.who, event.what,
-        event.request_id, event.db_user, digest, link,
+        event.request_id, event.db_user, digest, link, event.identified_by,
     )  # fmt: skip
 
 
@@ -215,6 +215,7 @@ def _copied_event(row: Mapping[str, Any]) -> CopiedEvent:
         what=row["what"],
         request_id=row["request_id"],
         db_user=row["db_user"],
+        identified_by=row.get("identified_by"),
     )
     digest = row.get("draft_digest")
     return CopiedEvent(event, Link(number=number, draft_digest=digest, hash=link) if link else None)

@@ -61,6 +61,7 @@ def event_values(event: Event) -> dict[str, object]:
         "what": event.what,
         "request_id": event.request_id,
         "db_user": event.db_user,
+        "identified_by": event.identified_by,
     }
 
 
@@ -128,6 +129,7 @@ def event_from_row(row: RowMapping) -> Event:
             what=row["what"],
             request_id=row["request_id"],
             db_user=row["db_user"],
+            identified_by=row.get("identified_by"),  # not while an older ledger is migrated
         )
 
 

@@ -15,7 +15,7 @@ from .engine import ledger_damaged
 from .rows import event_from_row, link_values
 from .triggers import SCHEMA, TRIGGERS, create_triggers
 
-LEDGER_VERSION = 4  # version of the tables
+LEDGER_VERSION = 5  # version of the tables
 PUSH_LOCK_KEY = (0x6D696C65, 2)  # "mile" in ASCII, and the number of this lock
 
 
@@ -78,6 +78,7 @@ events = sa.Table(
     sa.Column("what", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text),
     sa.Column("db_user", sa.Text),
+    sa.Column("identified_by", sa.Text),  # how the person was identified; since version 5
     sa.Index("events_of_a_change", "change_id", "number"),
     sqlite_autoincrement=True,
 )
@@ -244,7 +245,8 @@ def _migrate_to_3(connection: Connection) -> None:
     for column in ("looked_at text", "resends integer not null default 0"):
         connection.execute(sa.text(f"alter table {table} add column {column}"))
     chain.create(connection, checkfirst=False)
-    rows = connection.execute(sa.select(events).order_by(events.c.number)).mappings().all()
+    known = [column for column in events.c if column is not events.c.identified_by]
+    rows = connection.execute(sa.select(*known).order_by(events.c.number)).mappings().all()
     if old := [event_from_row(row) for row in rows]:
         connection.execute(chain.insert().values(link_values(anchor(old))))
 
@@ -255,10 +257,18 @@ def _migrate_to_4(connection: Connection) -> None:
         table.create(connection, checkfirst=False)
 
 
+def _migrate_to_5(connection: Connection) -> None:
+    """Add to events in the ledger's schema how a person was identified."""
+    schema = _schema_of(connection)
+    table = f"{schema}.events" if schema else "events"
+    connection.execute(sa.text(f"alter table {table} add column identified_by text"))
+
+
 _MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
     2: _migrate_to_2,
     3: _migrate_to_3,
     4: _migrate_to_4,
+    5: _migrate_to_5,
 }
 
 

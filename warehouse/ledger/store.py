@@ -37,6 +37,8 @@ class Ledger:
 
     #: The lock of the push in progress; None without one, or if it is a file's.
     push_lock: ServerLock | None = None
+    #: How the person who uses it was identified; None while a program does.
+    identified_by: str | None = None
 
     def __init__(self, connection: Connection, now: Callable[[], datetime]) -> None:
         self.connection = connection
@@ -341,5 +343,5 @@ class Ledger:
         """Add an event of a change to the ledger, in the open transaction."""
         add_event(
             self.connection, change, at=self.now(), before=before, who=who, what=what,
-            request_id=request_id,
+            request_id=request_id, identified_by=self.identified_by,
         )  # fmt: skip

@@ -47,6 +47,44 @@ begin
     return new;
 end $$
 """
+# The console proposes and approves with one login, and verifies who its users are. So a member of
+# milestones_console may approve what another of its users proposed.
+_EVENTS_OF_CONSOLE = f"""
+create or replace function {SCHEMA}.check_event() returns trigger language plpgsql as $$
+declare
+    is_console boolean := to_regrole('milestones_console') is not null
+        and pg_has_role(session_user, to_regrole('milestones_console'), 'member');
+begin
+    if to_regrole('milestones_approver') is null  -- roles.sql is not in use
+    or pg_has_role(session_user, (select relowner from pg_class where oid = tg_relid), 'member')
+    then
+        return new;
+    end if;
+    if new.db_user is distinct from session_user then
+        raise exception 'an event carries the name of the role that adds it';
+    end if;
+    if new.status_after not in ('proposed', 'approved', 'rejected', 'withdrawn') then
+        raise exception 'only the role of the scheduled job may record what was sent';
+    end if;
+    if new.status_after in ('approved', 'rejected')
+    and not pg_has_role(session_user, 'milestones_approver', 'member') then
+        raise exception 'only members of milestones_approver may approve or reject';
+    end if;
+    if new.status_after = 'approved' and exists (
+        select from {SCHEMA}.events
+        where change_id = new.change_id and status_before is null and db_user = session_user
+        and not (
+            is_console
+            and coalesce(identified_by in ('console login', 'proxy header'), false)
+            and coalesce(new.identified_by in ('console login', 'proxy header'), false)
+            and lower(btrim(who)) <> lower(btrim(new.who))
+        )
+    ) then
+        raise exception 'a session of the same role proposed it: another one must approve it';
+    end if;
+    return new;
+end $$
+"""
 _CLOSES_STAY = "closed months of the ledger are never altered: reopen the month"
 _PERIOD_TABLES = {  # by their key
     "period_closes": ("close_number",),
@@ -177,6 +215,7 @@ TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
             ],
         ],
     },
+    5: {"sqlite": [], "postgresql": [_EVENTS_OF_CONSOLE]},
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from .chain import RecordedEvent
-from .change import Change, Status
+from .change import VERIFIED, Change, Status
 
 PROPOSE_AGAIN = "Propose it again if it is still wanted"
 
@@ -64,6 +64,18 @@ def why_altered(change: Change, history: Sequence[RecordedEvent]) -> str:
                 f"{previous.number}. {PROPOSE_AGAIN}"
             )
     return ""
+
+
+def is_approval_verified(history: Sequence[RecordedEvent]) -> bool:
+    """Return whether the last approval of a change is to be trusted to be that person's.
+
+    Args:
+        history: Its events, in order.
+    """
+    approvals = [
+        e for e, _ in history if e.before is Status.PROPOSED and e.after is Status.APPROVED
+    ]
+    return bool(approvals) and approvals[-1].identified_by in VERIFIED
 
 
 def approval_words(digest: str) -> str:

@@ -11,7 +11,7 @@ from warehouse.errors import WarehouseMisconfigured
 
 from . import account_binding, exchange_rates, invoice_payments, period_closes
 
-WAREHOUSE_VERSION = 6  # version of the tables
+WAREHOUSE_VERSION = 7  # version of the tables
 _VERSIONS = "billing_milestone_versions"
 
 
@@ -49,7 +49,7 @@ _OWN_TABLES = (
     f"""create table if not exists {DATASET}.change_events (
         event_number bigint not null, change_id text not null, happened_at timestamptz not null,
         status_before text, status_after text, who text, what text, request_id text,
-        db_user text, draft_digest text, chain_hash text)""",
+        db_user text, draft_digest text, chain_hash text, identified_by text)""",
     # The alert state, by job.
     f"create table if not exists {DATASET}.alerts (job text not null, told text not null)",
     account_binding.DDL,
@@ -176,7 +176,7 @@ def _complete_ledger_copy(database: Database, _declared: RawTables) -> None:
             "duplicate boolean", "twins text", "seen_updated_at text", "looked_at timestamptz",
             "resends bigint",
         ),
-        "change_events": ("draft_digest text", "chain_hash text"),
+        "change_events": ("draft_digest text", "chain_hash text", "identified_by text"),
     }  # fmt: skip
     existing = database.tables()
     for table, columns in added.items():
@@ -191,6 +191,7 @@ _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
     4: _add_version_columns,  # of the minor unit; null means that of the currency
     5: _complete_ledger_copy,
     6: _add_reading_of_details,
+    7: _complete_ledger_copy,  # with how people were identified
 }
 
 

@@ -1,7 +1,7 @@
 """Reads the account's exchange rates, if the token's user may see them.
 
-Their paths and fields are known from a contract alone (API.md#exchange-rates). So both known paths
-are tried, and what cannot be read counts as no rates.
+Their paths and fields are known from a contract alone (API.md#currencies-and-exchange-rates). So
+both known paths are tried, and what cannot be read counts as no rates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The account's exchange tables and their rates (API.md#exchange-rates)."""
+"""The account's exchange tables and their rates (API.md#currencies-and-exchange-rates)."""
 
 from .blank_records import Record
 from .query import read_window

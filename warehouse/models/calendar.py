@@ -20,7 +20,7 @@ class Period(NamedTuple):
     """A row of the calendar.
 
     Args:
-        period: ``day`` (today), ``month`` or ``payment day``.
+        period: ``day`` (today), ``week`` (this one), ``month`` or ``payment day``.
         first_day: Its first day, in the time zone.
         starts_at: Its first instant.
         ends_at: The first instant of the next one.
@@ -38,7 +38,7 @@ def local_day(moment: datetime, timezone: str) -> date:
 
 
 def write_calendar(database: Database, as_of: date, timezone: str) -> None:
-    """Write the calendar of a build: today, each month of the history, and days of payments.
+    """Write the calendar of a build: today, this week, months of the history, days of payments.
 
     Args:
         database: A connection, whose history is built.
@@ -49,7 +49,14 @@ def write_calendar(database: Database, as_of: date, timezone: str) -> None:
     days = [as_of, *(local_day(moment, timezone) for moment in moments if moment)]
     today = Period("day", as_of, *_edges(as_of, as_of + timedelta(days=1), timezone))
     database.execute(f"delete from {STAGING}.calendar")
-    periods = [today, *months(min(days), max(days), timezone), *_payment_days(database, timezone)]
+    monday = as_of - timedelta(days=as_of.weekday())
+    week = Period("week", monday, *_edges(monday, monday + timedelta(days=7), timezone))
+    periods = [
+        today,
+        week,
+        *months(min(days), max(days), timezone),
+        *_payment_days(database, timezone),
+    ]
     database.insert(f"{STAGING}.calendar", periods)
 
 

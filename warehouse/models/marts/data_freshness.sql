@@ -14,6 +14,7 @@
 -- rejected_records: The number of rejected records as of the last validated run; the marts show older values for them.
 -- first_scan_at: When the first validated full scan ended. Nothing is known of earlier times.
 -- age_minutes: Whole minutes from read_up_to to your query: the age of the figures that you read.
+-- week_starts_at: The moment at which the week of as_of begins, on Monday, in reporting_timezone.
 select
     t.as_of,
     t.reporting_timezone,
@@ -33,6 +34,7 @@ select
     floor(extract(epoch from current_timestamp - (
         select max(cursor_at) from kantata.sync_runs
         where status = 'proven' and mode <> 'touched'
-    )) / 60)::bigint as age_minutes
+    )) / 60)::bigint as age_minutes,
+    (select starts_at from kantata_stg.calendar where period = 'week') as week_starts_at
 from kantata_stg.today t
 left join kantata.sync_runs r on r.run_id = (select max(run_id) from kantata.sync_runs)

@@ -19,7 +19,10 @@
     |- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
     |- PeriodRefused           2  the month cannot be closed or reopened: see its message
     '- ChangeRefused           2  the change request or decision is not allowed: see its message
-       '- NoLedger             2  nothing was ever proposed here: propose a change first
+       |- NoLedger             2  nothing was ever proposed here: propose a change first
+       |- UnknownChange        2  there is no change with this id: list them
+       |- OwnChange            2  the person proposed it, or did not: another one must decide on it
+       '- ChangedSince         2  it is not as it was seen, or is decided on: look at it again
 
 Messages say what happened, to what, and what to do. They never contain a password.
 """
@@ -131,3 +134,15 @@ class ChangeRefused(WarehouseError):
 
 class NoLedger(ChangeRefused):
     """There is no ledger of changes yet."""
+
+
+class UnknownChange(ChangeRefused):
+    """There is no change with this id."""
+
+
+class OwnChange(ChangeRefused):
+    """The person may not decide on it: they proposed it, or for a withdrawal they did not."""
+
+
+class ChangedSince(ChangeRefused):
+    """The change is not the one that was seen: another digest, or somebody decided on it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from typer.core import TyperGroup
@@ -87,10 +87,17 @@ class GroupedCommands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer's own
         """Return a command, with no type shown for its flags in the help."""
         command = super().get_command(ctx, cmd_name)
-        for each in (command, *getattr(command, "commands", {}).values()):
-            if each is not None:
-                _without_flag_types(each.get_params(ctx))
+        for each in _with_subcommands(command):
+            _without_flag_types(each.get_params(ctx))
         return command
+
+
+def _with_subcommands(command: Any) -> Iterator[Any]:  # noqa: ANN401 - typer's own
+    """Yield a command and all below it; nothing without one."""
+    if command is not None:
+        yield command
+        for each in getattr(command, "commands", {}).values():
+            yield from _with_subcommands(each)
 
 
 def _example(command: str) -> str:

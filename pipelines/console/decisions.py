@@ -10,15 +10,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pipelines.writeback.seen_changes import (
-    ChangedSince,
-    OwnChange,
     SeenChange,
-    UnknownChange,
     approve_seen,
     reject_seen,
     withdraw_seen,
 )
-from warehouse.errors import ChangeRefused, NoLedger
+from warehouse.errors import ChangedSince, ChangeRefused, NoLedger, OwnChange, UnknownChange
 from warehouse.ledger.change import Change
 from warehouse.ledger.store import Ledger
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from warehouse.errors import ChangeRefused
+from warehouse.errors import ChangedSince, ChangeRefused, OwnChange, UnknownChange
 from warehouse.ledger.change import Change, Status
 from warehouse.ledger.store import Ledger
 from warehouse.ledger.trust import is_same_person
@@ -18,18 +18,6 @@ class SeenChange(NamedTuple):
 
     change_id: str
     digest: str
-
-
-class UnknownChange(ChangeRefused):
-    """There is no change with this id."""
-
-
-class OwnChange(ChangeRefused):
-    """The person proposed it, so another one must decide on it, or the other way round."""
-
-
-class ChangedSince(ChangeRefused):
-    """It is not as it was seen: another digest, or somebody decided on it."""
 
 
 def approve_seen(ledger: Ledger, seen: Sequence[SeenChange], *, actor: str) -> list[Change]:

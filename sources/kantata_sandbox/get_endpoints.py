@@ -54,7 +54,8 @@ def _side_loads(store: Store, rows: list[Record], included: tuple[str, ...]) -> 
         maps["external_references"] = _pick(store.external_references, ids)
     if "invoices" in included:
         ids = (i for row in rows for i in store.invoices_of.get(row["id"], ()))
-        maps["invoices"] = _pick(store.invoices, ids)
+        shown = _pick(store.invoices, ids)
+        maps["invoices"] = {id_: store.shown_invoice(row) for id_, row in shown.items()}
     if "story" in included:
         maps["stories"] = _pick(store.stories, (row["story_id"] for row in rows))
     if "workspace" in included:
@@ -121,6 +122,8 @@ def _response(
     A reference's milestone is its `subject`, and has no array.
     """
     account, own = request.account, {row["id"]: row for row in rows}
+    if key == "invoices":
+        own = {id_: account.shown_invoice(row) for id_, row in own.items()}
     maps: Maps = {}
     if key == "workspaces":
         own = with_optional_fields(account, request.query, own, maps)

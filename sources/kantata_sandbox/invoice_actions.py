@@ -91,3 +91,8 @@ class InvoiceActions(Store):
                 invoice["status"] = "accepted payment"
             invoice["updated_at"] = stamp(now)
             self.feed.emit("Invoice", "updated", now, before=before, after=dict(invoice))
+
+    def hide_invoice_fields(self, *names: str) -> None:
+        """Hide fields of invoices from the token's user, and only these from now on."""
+        with self.change():
+            self.hidden_invoice_fields = set(names)

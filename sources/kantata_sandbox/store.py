@@ -37,6 +37,8 @@ class Store:
         """Users who lead projects."""
         self.hidden_fields: set[str] = set()
         """Optional fields of projects which the token's user may not see."""
+        self.hidden_invoice_fields: set[str] = set()
+        """Fields of invoices which the token's user may not see."""
         self.stories: dict[str, Record] = {}
         self.invoices: dict[str, Record] = {}
         self.external_references: dict[str, Record] = {}
@@ -130,6 +132,12 @@ class Store:
             for name, value in shown.items()
             if name not in self._removed and value is not _ABSENT
         }
+
+    def shown_invoice(self, record: Record) -> Record:
+        """Return an invoice as the store shows it: without the fields that are hidden."""
+        if not self.hidden_invoice_fields:
+            return record
+        return {n: v for n, v in record.items() if n not in self.hidden_invoice_fields}
 
     def add_field(self, name: str, value: object | FieldRule) -> None:
         """Add a field to every milestone in the store: a value, or a function of the milestone."""

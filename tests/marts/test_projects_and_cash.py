@@ -184,3 +184,31 @@ def test_random_histories(job: Job, seed: int) -> None:
             )
             assert shown
             assert all(row[1:] == observed.of_project(account, row[0]) for row in shown)
+
+
+@pytest.mark.long_on_postgres
+def test_hidden_balances(job: Job) -> None:
+    """Without balances the status alone says what is paid, and open invoices have none."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        account.hide_invoice_fields("balance_in_cents", "due_date")
+        job.sync(sandbox)
+        paid = {i["id"] for i in account.invoices.values() if i["status"] == "accepted payment"}
+        found = job.rows(
+            "select invoice_id, balance, age, other_at_least from kantata_marts.receivables"
+        )
+        assert found
+        assert {row[1:] for row in found} == {(None, "no due date", None)}
+        assert not {row[0] for row in found} & paid
+        by_state = job.rows(
+            "select distinct invoice_id from kantata_marts.billing_milestones "
+            "where invoice_state = 'paid'"
+        )
+        billed = {m["invoice_id"] for m in account.milestones.values()}
+        assert {row[0] for row in by_state} == paid & billed
+        # What becomes readable later is no payment that was observed.
+        account.hide_invoice_fields()
+        job.sync(sandbox)
+        assert not job.rows(
+            "select 1 from kantata.invoice_payments where paid_observed_at is not null"
+        )

@@ -13,7 +13,7 @@ from psycopg2 import sql
 from tests.support.job import Job
 from tests.support.ledgers import draft
 from warehouse.errors import ChangeRefused, WarehouseError
-from warehouse.ledger.change import Status
+from warehouse.ledger.change import CONSOLE_LOGIN, Status
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.verification import ledger_problems
 
@@ -47,6 +47,7 @@ def test_each_role_does_its_part_only(postgres: Job, roles: str) -> None:
     suffix = postgres.url.rpartition("_")[2]  # roles belong to the whole server
     ann = _login(postgres, f"ann_{suffix}", "proposer")
     bob = _login(postgres, f"bob_{suffix}", "approver")
+    web = _login(postgres, f"web_{suffix}", "console")
     now = lambda: datetime.now(UTC)  # noqa: E731 - a clock
     with connect_ledger(roles, now):  # the job creates the ledger
         pass
@@ -75,11 +76,26 @@ def test_each_role_does_its_part_only(postgres: Job, roles: str) -> None:
         own.approve(own.change(third), "carl")
     with pytest.raises(WarehouseError, match="this role may not"), connect_ledger(ann, now) as own:
         own.transition(own.change(two), Status.WITHDRAWN, who="ann", what="no")
+    with connect_ledger(web, now) as ledger:  # its users have one login: it says who they are
+        ledger.identified_by = CONSOLE_LOGIN
+        fourth, fifth = ledger.propose([draft("10"), draft("11")])
+        assert ledger.approve(ledger.change(fourth), "bob").status is Status.APPROVED
+    for url, how in ((web, None), (web, "command line"), (bob, CONSOLE_LOGIN)):
+        with (
+            pytest.raises(ChangeRefused, match="same role proposed"),
+            connect_ledger(url, now) as ledger,
+        ):
+            ledger.identified_by = how
+            ledger.approve(ledger.change(fifth if url == web else third), "carl")
+    own_name = forged.replace(one, fifth).replace("'bob'", "' Ann'")
+    own_name = own_name.replace("db_user)", "db_user, identified_by)")
+    with pytest.raises(psycopg2.Error, match="same role proposed"):
+        _run(web, f"{own_name[:-1]}, 'console login')")
     with connect_ledger(roles, now) as ledger:
         assert ledger_problems(ledger) == [  # its digest is that of nothing
             "the closed month 2026-10: its frozen rows are not those that were closed"
         ]
         sent = ledger.mark_sending(ledger.change(one), who="push", what="sending", at=now())
         assert sent.status is Status.APPLYING
-    for role in ("ann", "bob"):
+    for role in ("ann", "bob", "web"):
         postgres.run(f"drop role {role}_{suffix}")

@@ -95,7 +95,8 @@ def test_version_1_is_migrated(kind: Kind) -> None:
         ledger.approve(delete, "bob")
         (new,) = ledger.propose([draft("99")])
         assert ledger.change(new).status is Status.PROPOSED
-    assert kind.sql("select * from {schema}events order by number")[: len(events)] == events
+    kept = kind.sql("select * from {schema}events order by number")[: len(events)]
+    assert kept == [(*event, None) for event in events]  # nobody knows how they were identified
 
 
 def test_a_migrated_ledger_equals_a_new_one(kind: Kind) -> None:

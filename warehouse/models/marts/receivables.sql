@@ -63,7 +63,7 @@ select
     b.milestone_amount::decimal(38, 6) as milestone_amount,
     b.other_milestones,
     case
-        when b.other_milestones = 0
+        when b.other_milestones = 0 and i.balance - b.milestone_amount is not null
         then greatest(i.balance - b.milestone_amount, 0)
     end::decimal(38, 6) as other_at_least,
     b.projects

@@ -42,6 +42,12 @@ def _run(url: str, statement: str, *values: Any) -> None:  # noqa: ANN401 - valu
         connection.commit()
 
 
+def _approve(url: str, change_id: str, how: str | None) -> None:
+    with connect_ledger(url, lambda: datetime.now(UTC)) as ledger:
+        ledger.identified_by = how
+        ledger.approve(ledger.change(change_id), "carl")
+
+
 def test_each_role_does_its_part_only(postgres: Job, roles: str) -> None:
     """A proposer cannot approve, an approver not what the same login proposed, and neither send."""
     suffix = postgres.url.rpartition("_")[2]  # roles belong to the whole server
@@ -81,12 +87,8 @@ def test_each_role_does_its_part_only(postgres: Job, roles: str) -> None:
         fourth, fifth = ledger.propose([draft("10"), draft("11")])
         assert ledger.approve(ledger.change(fourth), "bob").status is Status.APPROVED
     for url, how in ((web, None), (web, "command line"), (bob, CONSOLE_LOGIN)):
-        with (
-            pytest.raises(ChangeRefused, match="same role proposed"),
-            connect_ledger(url, now) as ledger,
-        ):
-            ledger.identified_by = how
-            ledger.approve(ledger.change(fifth if url == web else third), "carl")
+        with pytest.raises(ChangeRefused, match="same role proposed"):
+            _approve(url, fifth if url == web else third, how)
     own_name = forged.replace(one, fifth).replace("'bob'", "' Ann'")
     own_name = own_name.replace("db_user)", "db_user, identified_by)")
     with pytest.raises(psycopg2.Error, match="same role proposed"):

@@ -115,6 +115,29 @@ class Database:
             listed = ", ".join([placeholders] * len(chunk))
             self.execute(f"insert into {table} values {listed}", *values)
 
+    def insert_many(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Insert thousands of rows into a table of the database: on DuckDB, as Arrow.
+
+        DuckDB takes a second for a thousand rows of parameters.
+
+        Args:
+            table: The table.
+            columns: The names of the columns.
+            rows: Their values; those of a column must have one type.
+        """
+        if self.is_postgres or not rows:
+            self.insert(f"{table} ({', '.join(columns)})", rows)
+            return
+        arrow = pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)))
+        connection = self._client.native_connection
+        connection.register("inserted", arrow)
+        try:
+            self.execute(f"insert into {table} by name select * from inserted")
+        finally:
+            connection.unregister("inserted")
+
     def records(self, sql: str) -> list[dict[str, Any]]:
         """Return the rows of a query on the database as dictionaries, by column name."""
         result = self.query(sql)

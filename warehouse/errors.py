@@ -17,6 +17,7 @@
     |- LedgerDamaged           1  the ledger is damaged, altered or older than its copy: restore it
     |- LedgerRestored          3  a lost ledger was restored from its copy: look at it, then go on
     |- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
+    |- PeriodRefused           2  the month cannot be closed or reopened: see its message
     '- ChangeRefused           2  the change request or decision is not allowed: see its message
        '- NoLedger             2  nothing was ever proposed here: propose a change first
 
@@ -110,6 +111,12 @@ class LedgerRestored(WarehouseError):
 
 class WarehouseChecksFailed(WarehouseError):
     """A blocking check of the marts found wrong rows."""
+
+
+class PeriodRefused(WarehouseError):
+    """A month cannot be closed or reopened, or not yet."""
+
+    exit_code = 2
 
 
 class ChangeRefused(WarehouseError):

@@ -4,8 +4,8 @@
 -- milestones_reader can read the marts and nothing else: grant it to analysts and dashboards, and to
 -- the role in WAREHOUSE__READER_CREDENTIALS. kantata_user has the marts of users.
 -- milestones_proposer can read the warehouse and propose changes; milestones_approver can also decide
--- on them. Grant them to the logins of people. The ledger then refuses an approval by the login that
--- proposed. It records the login of each event; the name in --as is not checked.
+-- on them, and close months. Grant them to the logins of people. The ledger then refuses an approval
+-- by the login that proposed. It records the login of each event; the name in --as is not checked.
 --
 -- An administrator runs this file once in the warehouse's database, before the first run, and then
 -- sets a password for milestones_loader. `milestones changes`, run once as milestones_loader, creates

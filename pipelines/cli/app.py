@@ -14,7 +14,7 @@ import typer
 from pipelines.ops.ledger_source import LedgerSource
 from pipelines.ops.parts import Part
 
-from . import changes, export
+from . import changes, close, export
 from .help import GroupedCommands
 from .options import DestinationOption, Grouping, JsonOption, LogFormat, ReasonOption, WaitOption
 
@@ -215,6 +215,8 @@ def checks(destination: DestinationOption = None, as_json: JsonOption = False) -
 
 
 app.command()(export.export)
+for _command in (close.close, close.reopen):
+    app.command()(_command)
 
 
 @app.command()

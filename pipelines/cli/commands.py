@@ -253,8 +253,9 @@ def _print_restored_ledger(restored: LedgerRestoration, as_json: bool) -> None:
         print_json(vars(restored))
         return
     print_out(
-        f"the ledger has {counted(restored.changes, 'change')} and "
-        f"{counted(restored.events, 'event')}; those that may have been sent are unknown, and the "
+        f"the ledger has {counted(restored.changes, 'change')}, "
+        f"{counted(restored.events, 'event')} and {counted(restored.closes, 'close')} of months; "
+        "the changes that may have been sent are unknown, and the "
         "next push looks for them first"
     )
     if restored.set_aside:

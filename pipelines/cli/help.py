@@ -35,6 +35,10 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "reconcile": "milestones reconcile",
         "audit": "milestones audit 3f2a9c1e",
     },
+    "Close a month": {
+        "close": "milestones close 2026-10 --as kim",
+        "reopen": 'milestones reopen 2026-10 --reason "an invoice was dated wrongly" --as kim',
+    },
     "Maintain the warehouse": {
         "models": "milestones models",
         "checks": "milestones checks --json",

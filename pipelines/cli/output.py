@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from pipelines.runtime.text import visible
 
@@ -23,6 +24,13 @@ def print_err(line: str) -> None:
 def print_out(line: str) -> None:
     """Print one line of output on stdout without wrapping it."""
     out.print(visible(line), markup=False, soft_wrap=True)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table on stdout without shortening its output, however narrow the terminal is."""
+    wide = out.options.update(width=10_000)
+    width = max(out.width, out.measure(table, options=wide).maximum)
+    Console(highlight=False, emoji=False, width=width).print(table, crop=False)
 
 
 def format_amount(subunits: int, unit: Decimal | None) -> str:

@@ -6,7 +6,7 @@ from pipelines.runtime.clock import utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from warehouse.errors import NoWarehouse, WarehouseError
 from warehouse.ledger.connection import connect_ledger, ledger_exists
-from warehouse.ledger.mirror import CopiedEvent, last_copied_event
+from warehouse.ledger.mirror import CopyEnd, copy_end
 from warehouse.ledger.recovery import LostLedger, ensure_complete
 from warehouse.ledger.verification import ledger_problems
 from warehouse.reader import open_reader
@@ -19,13 +19,13 @@ _LOST = "it is missing or empty, but its copy in the warehouse is not: the next 
 def check_ledger(target: Target) -> tuple[str, int]:
     """Check in the preflight that the ledger can be trusted; return what was found and a code."""
     try:
-        last = _last_copied_event(target)
+        copy = _copy_end(target)
         if not ledger_exists(target.ledger_url):
-            if last is not None:
+            if not copy.is_empty:
                 return _LOST, ExitCode.ACTION_REQUIRED
             return "there is none yet; the first proposal creates it", ExitCode.DONE
         with connect_ledger(target.ledger_url, utc_now) as ledger:
-            ensure_complete(ledger, last)
+            ensure_complete(ledger, copy)
             problems, events = ledger_problems(ledger, settled_too=False), len(ledger.events())
     except LostLedger:
         return _LOST, ExitCode.ACTION_REQUIRED
@@ -36,10 +36,10 @@ def check_ledger(target: Target) -> tuple[str, int]:
     return f"{counted(events, 'event')}: all are as they were recorded", ExitCode.DONE
 
 
-def _last_copied_event(target: Target) -> CopiedEvent | None:
-    """Return the last event of the copy to check the ledger against; None if there is none."""
+def _copy_end(target: Target) -> CopyEnd:
+    """Return the end of the copy to check the ledger against; an empty one if there is none."""
     try:
         with open_reader(target) as warehouse:
-            return last_copied_event(warehouse)
+            return copy_end(warehouse)
     except NoWarehouse:
-        return None
+        return CopyEnd()

@@ -24,6 +24,7 @@ from sources.kantata import loaded_before
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
 from warehouse.ledger.change import Event
+from warehouse.ledger.closes import CloseKey, close_keys
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger
@@ -148,18 +149,22 @@ def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
     file = _ledger_file(source, target)
     if file is None or not (retired := _retired_name(file)).exists():
         return
-    if _events(file, now):
+    if _events(file, now) or _closes(file, now):
         raise WarehouseMisconfigured(
             f"there are two ledgers: {file}, and {retired} of an earlier move. Only one can be "
             "moved: decide which one is valid, and remove the other from this folder"
         )
     with connect_ledger(target.ledger_url, now) as new:
         events_there, retired_events = new.events(), _events(retired, now)
-    if events_there[: len(retired_events)] != retired_events:
+        closes_there, retired_closes = close_keys(new), _closes(retired, now)
+    has_closes = all(key.is_in(closes_there) for key in retired_closes)
+    if events_there[: len(retired_events)] != retired_events or not has_closes:
+        closed = f" and {counted(len(retired_closes), 'closed month')}" if retired_closes else ""
         raise WarehouseMisconfigured(
             f"an earlier move, to another database, renamed the ledger {file} to {retired}, and "
-            f"what it holds, {counted(len(retired_events), 'event')}, is not in this Postgres. To "
-            f"move it here: mv '{retired}' '{file}'. To move without it: remove it from this folder"
+            f"what it holds, {counted(len(retired_events), 'event')}{closed}, is not in this "
+            f"Postgres. To move it here: mv '{retired}' '{file}'. To move without it: remove it "
+            "from this folder"
         )
 
 
@@ -169,6 +174,14 @@ def _events(file: Path, now: Now) -> list[Event]:
         return []
     with connect_ledger(f"sqlite:///{file}", now) as ledger:
         return ledger.events()
+
+
+def _closes(file: Path, now: Now) -> list[CloseKey]:
+    """Return the closed months of a ledger's file to migrate; none if it does not exist."""
+    if not file.exists():
+        return []
+    with connect_ledger(f"sqlite:///{file}", now) as ledger:
+        return close_keys(ledger)
 
 
 def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | None, Path | None]:
@@ -208,17 +221,22 @@ def _mark_as_moved(source: Target, target: Target, now: Now, ledger: Path | None
 
 
 def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
-    """Migrate the events that are not on Postgres yet, unless the ledgers differ."""
+    """Migrate the events and closed months that are not on Postgres yet, unless they differ."""
     events_there, events_here = new.events(), old.events()
     is_continued = events_there[: len(events_here)] == events_here
-    if events_here and is_continued and len(events_there) > len(events_here):
-        return  # the ledger on Postgres is newer
-    if events_there == events_here[: len(events_there)]:
+    is_newer = bool(events_here) and is_continued and len(events_there) > len(events_here)
+    if not is_newer and events_there == events_here[: len(events_there)]:
         transfer_ledger(source=old, target=new)
-    if (new.changes(), new.events()) != (old.changes(), events_here):
+    if not is_newer and (new.changes(), new.events()) != (old.changes(), events_here):
         raise WarehouseError(
             f"the ledger on Postgres has events that {file} has not, so {file} was not moved: "
             "compare both with `milestones changes --all`, and decide which one is valid"
+        )
+    closes_there = close_keys(new)
+    if lost := [key for key in close_keys(old) if not key.is_in(closes_there)]:
+        raise WarehouseError(
+            f"the ledger on Postgres lacks the closed month number {lost[0].close_number}, which "
+            f"{file} has, so {file} was not moved: decide which one is valid"
         )
 
 

@@ -13,8 +13,9 @@ from pipelines.runtime.clock import Now
 from pipelines.sync.session import locked, open_existing, prepare_tables, publish_to_readers
 from warehouse.database import Database
 from warehouse.errors import LedgerDamaged, WarehouseMisconfigured, WarehouseUnwritable
+from warehouse.ledger.closes import close_keys
 from warehouse.ledger.connection import connect_ledger
-from warehouse.ledger.mirror import LedgerCopy, copy_ledger, last_copied_event, read_copy
+from warehouse.ledger.mirror import LedgerCopy, copy_end, copy_ledger, read_copy
 from warehouse.ledger.push_lock import file_push_lock, push_lock
 from warehouse.ledger.recovery import mark_as_unknown, recover
 from warehouse.ledger.verification import check_ledger
@@ -34,12 +35,14 @@ class LedgerRestoration:
         source: What was kept or copied.
         changes: The number of changes in the ledger now.
         events: The number of events in the ledger now.
+        closes: The number of closes of months in the ledger now.
         set_aside: The old ledger's file, under its new name; None if there is none.
     """
 
     source: str
     changes: int
     events: int
+    closes: int
     set_aside: str | None
 
 
@@ -76,6 +79,7 @@ def restore_ledger(
                 source=source,
                 changes=len(ledger.changes()),
                 events=len(ledger.events()),
+                closes=len(close_keys(ledger)),
                 set_aside=str(aside) if aside else None,
             )
         record_restore(
@@ -87,10 +91,10 @@ def restore_ledger(
 
 def _restore_from_copy(target: Target, database: Database, now: Now) -> Path | None:
     """Restore the ledger from its copy; return where its old file was put, if it has one."""
-    if last_copied_event(database) is None:
+    if copy_end(database).is_empty:
         raise LedgerDamaged(
-            "the warehouse has no copy of the ledger, since nothing was ever pushed. Restore the "
-            "ledger from a backup"
+            "the warehouse has no copy of the ledger, since nothing was ever pushed, and no month "
+            "closed. Restore the ledger from a backup"
         )
     copy, account = _read_copy(database), read_origin(database).binding
     if target.ledger_url.startswith("sqlite"):

@@ -35,6 +35,7 @@ from warehouse.words import counted
 from . import user_marts
 from .account import CheckedAccount, check_account
 from .begin import SyncJob, begin_sync
+from .closes import mirror_closes
 from .loader import load, remove_trace, root_cause, translate_errors
 from .marts import build_marts, check_reporting, read_rates
 from .minor_units import check_minor_units
@@ -116,6 +117,7 @@ def sync(
             _mark_loading(job, report, checked, changes)
             _load(job)
             units = _validate(job, report)
+            mirror_closes(job, now)
             build_marts(job, rates, now)
             plan = user_marts.plan(job)
         if target.published:

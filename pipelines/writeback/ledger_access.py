@@ -17,7 +17,7 @@ from warehouse.errors import (
 )
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.engine import missing_ledger_message
-from warehouse.ledger.mirror import last_copied_event, read_copy
+from warehouse.ledger.mirror import CopyEnd, copy_end, read_copy
 from warehouse.ledger.recovery import LostLedger, describe, ensure_complete, recover
 from warehouse.ledger.store import Ledger
 from warehouse.raw.account_binding import read_origin
@@ -55,20 +55,20 @@ def open_ledger(
         return nullcontext(reader) if reader else read_warehouse(target, lock)
 
     why = missing_ledger_message(target.ledger_url)
-    last = None
+    copy = CopyEnd()
     try:
         with reading() as warehouse:  # before the ledger, which is never behind its copy
-            last = last_copied_event(warehouse)
+            copy = copy_end(warehouse)
     except (WarehouseMisconfigured, WarehouseUnavailable):
         raise
     except WarehouseError:  # a run is writing it, or its file is damaged: the ledger may be shown
         if why:
             raise
-    if why and last is None and not create:
+    if why and copy.is_empty and not create:
         raise NoLedger(why)
     with connect_ledger(target.ledger_url, now) as ledger:
         try:
-            ensure_complete(ledger, last)
+            ensure_complete(ledger, copy)
         except LostLedger:
             with reading() as warehouse:
                 raise LedgerRestored(_recover(ledger, warehouse)) from None
@@ -92,6 +92,6 @@ def _recover(ledger: Ledger, warehouse: WarehouseReader | Database) -> str:
     recover(ledger, copy, account)
     return (
         f"the ledger {ledger.name} was missing or empty, so it was restored from its copy in the "
-        f"warehouse: {describe(copy.changes, copy.events)}. What was proposed or decided later is "
+        f"warehouse: {describe(copy)}. What was proposed, decided or closed later is "
         "lost. Nothing else was done: look at `milestones changes`, then repeat the command"
     )

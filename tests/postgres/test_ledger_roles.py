@@ -23,6 +23,13 @@ EVENT = (
 )
 
 
+CLOSE = (
+    "insert into kantata_ledger.period_closes (close_number, month, closed_by, closed_at, run_id, "
+    "reporting_timezone, digest, db_user) values (1, '2026-10-01', 'x', "
+    "'2026-11-01T00:00:00+00:00', 'x', 'UTC', 'x', {user})"
+)
+
+
 def _login(job: Job, name: str, role: str) -> str:
     """Create the login of a person; return its URL."""
     job.run(f"create role {name} login password 'secret' in role milestones_{role}")
@@ -54,9 +61,13 @@ def test_each_role_does_its_part_only(postgres: Job, roles: str) -> None:
         (bob, forged.replace("'approved'", "'applied'"), "what was sent"),
         (bob, "update kantata_ledger.events set who = 'x'", "never altered|permission denied"),
         (ann, "delete from kantata_ledger.changes", "permission denied"),
+        (ann, CLOSE.format(user="session_user"), "may close or reopen a month"),
+        (bob, CLOSE.format(user="'ann'"), "the name of the role"),
+        (bob, "update kantata_ledger.period_closes set run_id = 'y'", "never altered|permission"),
     ):
         with pytest.raises(psycopg2.Error, match=words):
             _run(url, statement)
+    _run(bob, CLOSE.format(user="session_user"))
     with connect_ledger(bob, now) as ledger:
         assert ledger.approve(ledger.change(one), "bob").status is Status.APPROVED
         (third,) = ledger.propose([draft("9")])
@@ -65,7 +76,9 @@ def test_each_role_does_its_part_only(postgres: Job, roles: str) -> None:
     with pytest.raises(WarehouseError, match="this role may not"), connect_ledger(ann, now) as own:
         own.transition(own.change(two), Status.WITHDRAWN, who="ann", what="no")
     with connect_ledger(roles, now) as ledger:
-        assert ledger_problems(ledger) == []
+        assert ledger_problems(ledger) == [  # its digest is that of nothing
+            "the closed month 2026-10: its frozen rows are not those that were closed"
+        ]
         sent = ledger.mark_sending(ledger.change(one), who="push", what="sending", at=now())
         assert sent.status is Status.APPLYING
     for role in ("ann", "bob"):

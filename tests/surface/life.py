@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,7 @@ def run_the_rest(life: Life) -> None:
     _run_with_log(life, code=3)
     life.sandbox.behave()
     life.json("sync", code=3)
+    _close_a_month(life)
     life.sandbox.misbehave(Fault("refuse", status=401))
     life.json("sync", code=2)
     _run_with_log(life, code=2)
@@ -204,6 +206,17 @@ def run_the_rest(life: Life) -> None:
         connection.execute("delete from kantata_marts.billing_schedule_monthly")
     life.json("checks", code=1)
     life.json("models")
+
+
+def _close_a_month(life: Life) -> None:
+    """Close a month, show it and reopen it."""
+    month = datetime.fromtimestamp(life.account.clock.now(), UTC).strftime("%Y-%m")
+    life.account.advance(31 * 86_400)
+    life.json("sync", "--full", code=3)
+    life.json("close", month, "--as", "kim")
+    life.json("close", "--show", month)
+    life.json("reopen", month, "--reason", "a mistake", "--as", "kim")
+    life.json("close", "--show", month)
 
 
 def _hide_a_project(life: Life) -> None:

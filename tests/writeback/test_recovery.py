@@ -16,7 +16,7 @@ from warehouse.errors import LedgerDamaged
 from warehouse.ledger.account_binding import bind_account, bound_account
 from warehouse.ledger.change import Change, Status
 from warehouse.ledger.connection import connect_ledger
-from warehouse.ledger.mirror import CopiedEvent, LedgerCopy
+from warehouse.ledger.mirror import CopiedEvent, CopyEnd, LedgerCopy
 from warehouse.ledger.recovery import LostLedger, describe, ensure_complete, recover
 from warehouse.ledger.store import Ledger
 from warehouse.ledger.verification import check_ledger
@@ -98,11 +98,13 @@ def test_a_ledger_is_restored_as_it_was(ledgers: tuple[Ledger, Ledger]) -> None:
         )
     assert bound_account(empty) == ACCOUNT
     assert {event.who for event in empty.events()[len(copy.events) :]} == {"milestones restore"}
-    assert describe(copy.changes, copy.events[:3]) == (
+    assert describe(replace(copy, events=copy.events[:3])) == (
         "7 changes and 3 events, the last of 2027-01-01 12:00:00 UTC"
     )
     hour_later = replace(copy.events[0], event=replace(copy.events[0].event, at=LATER))
-    assert "the last of 2027-01-01 13:00:00 UTC" in describe([], [copy.events[1], hour_later])
+    assert "the last of 2027-01-01 13:00:00 UTC" in describe(
+        LedgerCopy([], [copy.events[1], hour_later])
+    )
 
 
 def test_a_ledger_is_restored_once(ledgers: tuple[Ledger, Ledger]) -> None:
@@ -161,14 +163,14 @@ def test_a_ledger_is_complete_if_it_has_the_last_event_of_its_copy(
     """One without any event is lost, one without that event is damaged."""
     full, other = ledgers
     last = copy_of(full).events[-1]
-    ensure_complete(full, last)
-    ensure_complete(other, None)
+    ensure_complete(full, CopyEnd(last))
+    ensure_complete(other, CopyEnd())
     with pytest.raises(LostLedger):
-        ensure_complete(other, last)
+        ensure_complete(other, CopyEnd(last))
     other.propose([draft("9")])
     with pytest.raises(LedgerDamaged, match=f"has event {last.event.number} .*its last event is 1"):
-        ensure_complete(other, last)
+        ensure_complete(other, CopyEnd(last))
     for name in ("who", "what"):
         altered = replace(last, event=replace(last.event, **{name: "x"}))
         with pytest.raises(LedgerDamaged):
-            ensure_complete(full, altered)
+            ensure_complete(full, CopyEnd(altered))

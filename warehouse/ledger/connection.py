@@ -40,6 +40,34 @@ def ledger_exists(url: str) -> bool:
 
 
 @contextmanager
+def read_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger | None]:
+    """Open a ledger to read its closed months, without creating or migrating it.
+
+    Args:
+        url: As for ``connect_ledger``.
+        now: Returns the current time, UTC.
+
+    Yields:
+        The ledger; None if there is none, or if an earlier release wrote it last.
+
+    Raises:
+        WarehouseError: If its database cannot be asked.
+    """
+    if missing_ledger_message(url):
+        yield None
+        return
+    engine = create_ledger_engine(url)
+    try:
+        with closing(engine.connect()) as connection:
+            ledger = Ledger(connection, now)
+            yield ledger if schema.has_periods(connection) else None
+    except DBAPIError as error:
+        raise ledger_failure(error, engine.url) from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def connect_ledger(url: str, now: Callable[[], datetime]) -> Iterator[Ledger]:
     """Open a ledger, and create it if there is none.
 

@@ -10,8 +10,11 @@ from typing import Any, Protocol
 
 from warehouse.database import DATASET, Database
 
+from . import close_mirror
 from .chain import Link
 from .change import Action, Change, Event, Status
+from .closes import CloseKey, close_keys
+from .period import PeriodClose
 from .store import Ledger
 
 _CHANGE_COLUMNS = (
@@ -60,10 +63,30 @@ class LedgerCopy:
     Args:
         changes: All changes, the oldest first.
         events: All events, in order.
+        closes: All closed months, in order.
     """
 
     changes: Sequence[Change]
     events: Sequence[CopiedEvent]
+    closes: Sequence[PeriodClose] = ()
+
+
+@dataclass(frozen=True)
+class CopyEnd:
+    """The end of the ledger's copy in the warehouse, to see whether a ledger has all of it.
+
+    Args:
+        event: The last event; None if there is none.
+        closes: What identifies each closed month.
+    """
+
+    event: CopiedEvent | None = None
+    closes: Sequence[CloseKey] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever copied."""
+        return self.event is None and not self.closes
 
 
 def copy_ledger(database: Database, ledger: Ledger) -> None:
@@ -86,6 +109,7 @@ def copy_ledger(database: Database, ledger: Ledger) -> None:
         for table, rows in copies.items():
             database.execute(f"delete from {DATASET}.{table.partition(' ')[0]}")
             database.insert(f"{DATASET}.{table}", rows)
+    close_mirror.copy_closes(database, ledger, close_keys(ledger))
 
 
 def is_current(database: Database, ledger: Ledger) -> bool:
@@ -100,6 +124,11 @@ def is_current(database: Database, ledger: Ledger) -> bool:
     return count == len(ledger.events()) and (last and last.link) == (links[-1] if links else None)
 
 
+def copy_end(warehouse: Reader) -> CopyEnd:
+    """Return the end of the ledger's copy in the warehouse; an empty one if there is no copy."""
+    return CopyEnd(last_copied_event(warehouse), close_mirror.copied_keys(warehouse))
+
+
 def last_copied_event(warehouse: Reader) -> CopiedEvent | None:
     """Return the last event in the warehouse's copy of the ledger; None if there is none."""
     if not warehouse.rows(_HAS_EVENTS)[0][0]:
@@ -109,7 +138,10 @@ def last_copied_event(warehouse: Reader) -> CopiedEvent | None:
 
 
 def read_copy(warehouse: Reader) -> LedgerCopy:
-    """Read the whole copy of the ledger from the warehouse, in which it must exist."""
+    """Read the whole copy of the ledger from the warehouse."""
+    closes = close_mirror.read_copied_closes(warehouse)
+    if not warehouse.rows(_HAS_EVENTS)[0][0]:
+        return LedgerCopy(changes=[], events=[], closes=closes)
     events = warehouse.records(f"select * from {_EVENTS} order by event_number")
     changes = {
         str(row["change_id"]): row
@@ -119,6 +151,7 @@ def read_copy(warehouse: Reader) -> LedgerCopy:
     return LedgerCopy(
         changes=[_copied_change(changes[id_]) for id_ in in_order if id_ in changes],
         events=[_copied_event(row) for row in events],
+        closes=closes,
     )
 
 

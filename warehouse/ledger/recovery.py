@@ -6,8 +6,6 @@ neither used nor copied over it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from warehouse.account import AccountBinding
 from warehouse.errors import LedgerDamaged
 from warehouse.words import counted
@@ -15,8 +13,9 @@ from warehouse.words import counted
 from . import schema
 from .account_binding import bind_account, bound_account
 from .chain import anchor, chain_problems
-from .change import Change, Event, Status
-from .mirror import CopiedEvent, LedgerCopy
+from .change import Event, Status
+from .closes import close_keys, restore_closes
+from .mirror import CopyEnd, LedgerCopy
 from .rows import change_values, event_values, link_values
 from .store import Ledger
 from .transfer import write_rows
@@ -25,37 +24,59 @@ ACTOR = "milestones restore"  # who moves a restored change, as its events name 
 _MAY_HAVE_BEEN_SENT = (
     "the ledger was restored, and this change may have been sent since that copy was made"
 )
+_KEEP_ONE = (
+    "Nothing was changed. Keep one of them: "
+    "milestones restore --ledger-from warehouse --reason TEXT, or --ledger-from ledger"
+)
 
 
 class LostLedger(Exception):
-    """The ledger has no event, and its copy in the warehouse has some."""
+    """The ledger has no event and no closed month, and its copy in the warehouse has some."""
 
 
-def ensure_complete(ledger: Ledger, last: CopiedEvent | None) -> None:
-    """Check that the ledger has the events of its copy, of which it could need a recovery.
+def ensure_complete(ledger: Ledger, copy: CopyEnd) -> None:
+    """Check that the ledger has what its copy has, of which it could need a recovery.
 
     Args:
         ledger: The ledger.
-        last: The last event of the copy, read before the ledger was opened; None if it has none.
+        copy: The end of the copy, read before the ledger was opened.
 
     Raises:
-        LostLedger: If the ledger has no event at all.
+        LostLedger: If the ledger has no event and no closed month at all.
         LedgerDamaged: If it has others than the copy.
     """
-    if last is None:
+    _ensure_has_event(ledger, copy)
+    closes = close_keys(ledger)
+    missing = next((key for key in copy.closes if not key.is_in(closes)), None)
+    if missing is None:
+        return
+    if not closes and not ledger.events():
+        raise LostLedger
+    raise LedgerDamaged(
+        f"the warehouse's copy of the ledger has the closed month number {missing.close_number}, "
+        f"which the ledger {ledger.name} does not have as it was. {_KEEP_ONE}"
+    )
+
+
+def _ensure_has_event(ledger: Ledger, copy: CopyEnd) -> None:
+    """Check that the ledger has the last event of its copy; raise as ``ensure_complete`` does."""
+    if (last := copy.event) is None:
         return
     own = [recorded.event for recorded in ledger.history(last.event.change_id)]
     if _content(last.event) in map(_content, own):
         return
     events = ledger.events()
-    if not events:
+    if not events and not close_keys(ledger):
         raise LostLedger
+    its_last = (
+        f"its last event is {events[-1].number}, of {events[-1].at:%Y-%m-%d %H:%M:%S} UTC"
+        if events
+        else "it has no event"
+    )
     raise LedgerDamaged(
         f"the warehouse's copy of the ledger has event {last.event.number} "
         f"({last.event.change_id}, {last.event.after}, {last.event.at:%Y-%m-%d %H:%M:%S} UTC), "
-        f"which the ledger {ledger.name} does not have; its last event is {events[-1].number}, of "
-        f"{events[-1].at:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed. Keep one of them: "
-        "milestones restore --ledger-from warehouse --reason TEXT, or --ledger-from ledger"
+        f"which the ledger {ledger.name} does not have; {its_last}. {_KEEP_ONE}"
     )
 
 
@@ -99,6 +120,7 @@ def recover(ledger: Ledger, copy: LedgerCopy, account: AccountBinding | None) ->
                 schema.chain: [link_values(link) for link in links],
             },
         )
+        restore_closes(ledger, copy.closes)
         mark_as_unknown(ledger)
     if account is not None and bound_account(ledger) is None:
         bind_account(ledger, account)
@@ -129,10 +151,15 @@ def mark_as_unknown(ledger: Ledger) -> None:
             )
 
 
-def describe(changes: Sequence[Change], events: Sequence[CopiedEvent]) -> str:
-    """Return how much a recovery restores, for people."""
-    last = events[-1].event
-    return (
-        f"{counted(len(changes), 'change')} and {counted(len(events), 'event')}, the last of "
-        f"{last.at:%Y-%m-%d %H:%M:%S} UTC"
-    )
+def describe(copy: LedgerCopy) -> str:
+    """Return how much a recovery restores from this copy, for people."""
+    parts = []
+    if copy.events:
+        last = copy.events[-1].event
+        parts.append(
+            f"{counted(len(copy.changes), 'change')} and {counted(len(copy.events), 'event')}, the "
+            f"last of {last.at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    if copy.closes:
+        parts.append(counted(len(copy.closes), "closed month"))
+    return "; ".join(parts)

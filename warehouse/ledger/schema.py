@@ -15,7 +15,7 @@ from .engine import ledger_damaged
 from .rows import event_from_row, link_values
 from .triggers import SCHEMA, TRIGGERS, create_triggers
 
-LEDGER_VERSION = 3  # version of the tables
+LEDGER_VERSION = 4  # version of the tables
 PUSH_LOCK_KEY = (0x6D696C65, 2)  # "mile" in ASCII, and the number of this lock
 
 
@@ -26,6 +26,8 @@ def _has_status(statuses: Collection[Status]) -> sa.TextClause:
 
 _IS_OPEN = _has_status(OPEN)
 _IS_OPEN_OR_APPLIED = _has_status({*OPEN, Status.APPLIED})
+_CLIENT = ("client_id", "client", "currency")
+_BRIDGE = ("opening", "new", "increased", "decreased", "invoiced", "deleted", "closing")
 _metadata = sa.MetaData(schema=SCHEMA)
 _version = sa.Table("ledger_version", _metadata, sa.Column("version", sa.Integer, nullable=False))
 changes = sa.Table(
@@ -95,6 +97,57 @@ account = sa.Table(  # one row at most; since version 2
     sa.Column("bound_at", sa.Text, nullable=False),
     sa.CheckConstraint("only_one = 1", name="one_account"),
 )
+# Closed months; since version 4. Amounts are text, since SQLite has no exact decimals.
+period_closes = sa.Table(
+    "period_closes",
+    _metadata,
+    sa.Column("close_number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("month", sa.Text, nullable=False),
+    sa.Column("closed_by", sa.Text, nullable=False),
+    sa.Column("closed_at", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("observed_until", sa.Text),
+    sa.Column("reporting_timezone", sa.Text, nullable=False),
+    sa.Column("db_user", sa.Text),
+    sa.Column("digest", sa.Text, nullable=False),
+)
+period_figures = sa.Table(
+    "period_close_figures",
+    _metadata,
+    sa.Column("close_number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("row_number", sa.Integer, primary_key=True, autoincrement=False),
+    *[sa.Column(name, sa.Text, nullable=name != "currency") for name in _CLIENT],
+    sa.Column("decimals", sa.Integer, nullable=False),
+    *[sa.Column(name, sa.Text) for name in _BRIDGE],
+    sa.Column("dated_milestones", sa.Integer, nullable=False),
+    sa.Column("dated", sa.Text),
+    sa.Column("billed_milestones", sa.Integer, nullable=False),
+    sa.Column("billed", sa.Text),
+)
+period_milestones = sa.Table(
+    "period_close_milestones",
+    _metadata,
+    sa.Column("close_number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("milestone_id", sa.Text, primary_key=True),
+    *[sa.Column(name, sa.Text, nullable=name != "currency") for name in _CLIENT],
+    sa.Column("amount_in_cents", sa.BigInteger, nullable=False),
+    sa.Column("amount", sa.Text),
+    sa.Column("date_to_invoice", sa.Text),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("invoice_id", sa.Text),
+    sa.Column("invoice_date", sa.Text),
+    sa.Column("invoice_state", sa.Text),
+)
+period_reopens = sa.Table(
+    "period_reopens",
+    _metadata,
+    sa.Column("close_number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("reopened_by", sa.Text, nullable=False),
+    sa.Column("reopened_at", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("db_user", sa.Text),
+)
+PERIOD_TABLES = (period_closes, period_figures, period_milestones, period_reopens)
 
 
 def prepare_ledger(connection: Connection) -> None:
@@ -122,6 +175,15 @@ def exists(connection: Connection) -> bool:
     names = sa.inspect(connection).get_table_names(schema=_schema_of(connection))
     connection.rollback()
     return bool({_version.name, changes.name, events.name} & set(names))
+
+
+def has_periods(connection: Connection) -> bool:
+    """Return whether a database has the tables of closed months; it takes one short query."""
+    query = f"select to_regclass('{SCHEMA}.{period_reopens.name}')"
+    if connection.dialect.name == "sqlite":
+        query = f"select 1 from sqlite_master where name = '{period_reopens.name}'"
+    with connection.begin():
+        return connection.execute(sa.text(query)).scalar() is not None
 
 
 def _stored_version(connection: Connection) -> int:
@@ -187,7 +249,17 @@ def _migrate_to_3(connection: Connection) -> None:
         connection.execute(chain.insert().values(link_values(anchor(old))))
 
 
-_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: _migrate_to_2, 3: _migrate_to_3}
+def _migrate_to_4(connection: Connection) -> None:
+    """Add closed months to the ledger's schema."""
+    for table in PERIOD_TABLES:
+        table.create(connection, checkfirst=False)
+
+
+_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
+    2: _migrate_to_2,
+    3: _migrate_to_3,
+    4: _migrate_to_4,
+}
 
 
 def _schema_of(connection: Connection) -> str | None:

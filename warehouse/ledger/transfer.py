@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from . import schema
+from .closes import read_closes, restore_closes
 from .store import Ledger
 from .triggers import SCHEMA
 
@@ -16,7 +17,7 @@ _Row = dict[str, Any]
 
 
 def transfer_ledger(source: Ledger, target: Ledger) -> None:
-    """Transfer a ledger's changes, events and account into another one; remove nothing.
+    """Transfer a ledger's changes, events, account and closes into another; remove nothing.
 
     Args:
         source: The ledger to copy. Both push locks must be held.
@@ -26,8 +27,10 @@ def transfer_ledger(source: Ledger, target: Ledger) -> None:
     new = {table: _rows(source, table) for table in tables}
     if _rows(target, schema.account):
         new.pop(schema.account)
+    closes = read_closes(source)
     with target.transaction():
         write_rows(target, new)
+        restore_closes(target, closes)
 
 
 def write_rows(ledger: Ledger, new: Mapping[sa.Table, Sequence[_Row]]) -> None:

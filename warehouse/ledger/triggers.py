@@ -47,6 +47,33 @@ begin
     return new;
 end $$
 """
+_CLOSES_STAY = "closed months of the ledger are never altered: reopen the month"
+_PERIOD_TABLES = {  # by their key
+    "period_closes": ("close_number",),
+    "period_close_figures": ("close_number", "row_number"),
+    "period_close_milestones": ("close_number", "milestone_id"),
+    "period_reopens": ("close_number",),
+}
+# With the roles of roles.sql, those who may approve may close a month, in their own name.
+_CLOSES_OF_OTHERS = f"""
+create function {SCHEMA}.check_close() returns trigger language plpgsql as $$
+begin
+    if to_regrole('milestones_approver') is null  -- roles.sql is not in use
+    or pg_has_role(session_user, (select relowner from pg_class where oid = tg_relid), 'member')
+    then
+        return new;
+    end if;
+    if not pg_has_role(session_user, 'milestones_approver', 'member') then
+        raise exception 'only members of milestones_approver may close or reopen a month';
+    end if;
+    if tg_table_name in ('period_closes', 'period_reopens') then
+        if new.db_user is distinct from session_user then
+            raise exception 'a close carries the name of the role that adds it';
+        end if;
+    end if;
+    return new;
+end $$
+"""
 _ENABLED = {
     "sqlite": "select name from sqlite_master where type = 'trigger'",
     "postgresql": "select tgname from pg_trigger t join pg_class c on c.oid = t.tgrelid "
@@ -116,6 +143,38 @@ TRIGGERS: Mapping[int, Mapping[str, list[str]]] = {
             _EVENTS_OF_OTHERS,
             f"create trigger events_checked before insert on {SCHEMA}.events "
             f"for each row execute function {SCHEMA}.check_event()",
+        ],
+    },
+    4: {
+        "sqlite": [
+            statement
+            for table, key in _PERIOD_TABLES.items()
+            for statement in (
+                *[
+                    f"create trigger {table}_{operation}_refused before {operation} on {table} "
+                    f"begin select raise(abort, '{_CLOSES_STAY}'); end"
+                    for operation in ("update", "delete")
+                ],
+                f"create trigger {table}_replace_refused before insert on {table} when exists "
+                f"(select 1 from {table} where "
+                + " and ".join(f"{column} = new.{column}" for column in key)
+                + f") begin select raise(abort, '{_CLOSES_STAY}'); end",
+            )
+        ],
+        "postgresql": [
+            f"create function {SCHEMA}.keep_close() returns trigger language plpgsql as "
+            f"$$ begin raise exception '{_CLOSES_STAY}'; end $$",
+            _CLOSES_OF_OTHERS,
+            *[
+                statement
+                for table in _PERIOD_TABLES
+                for statement in (
+                    f"create trigger {table}_refused before update or delete or truncate on "
+                    f"{SCHEMA}.{table} for each statement execute function {SCHEMA}.keep_close()",
+                    f"create trigger {table}_checked before insert on {SCHEMA}.{table} "
+                    f"for each row execute function {SCHEMA}.check_close()",
+                )
+            ],
         ],
     },
 }

@@ -8,6 +8,7 @@ from warehouse.errors import LedgerDamaged
 
 from .chain import RecordedEvent, chain_problems
 from .change import OPEN, Change, Status
+from .closes import close_problems
 from .engine import RESTORE_LEDGER
 from .store import Ledger
 from .triggers import missing_triggers
@@ -63,6 +64,7 @@ def ledger_problems(ledger: Ledger, *, settled_too: bool = True) -> list[str]:
             history,
             skipped=frozenset() if settled_too else frozenset({Status.CONFLICT}),
         ),
+        *close_problems(ledger),
     ]
 
 

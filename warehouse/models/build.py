@@ -21,7 +21,13 @@ from warehouse.raw.exchange_rates import rates_state
 from warehouse.raw.minor_units import keep_units_of_deleted
 
 from .calendar import write_calendar
-from .ddl import define_mart, define_staging, ensure_indexes, has_all_relations
+from .ddl import (
+    define_mart,
+    define_staging,
+    define_staging_on,
+    ensure_indexes,
+    has_all_relations,
+)
 from .findings import Finding, checked_by_indexes, run_checks
 from .refresh import fill_version_values, find_changed, refresh_mart
 from .reporting_rates import write_rates
@@ -159,6 +165,7 @@ def _rebuild(
     for model in marts():
         if has_new_models:
             define_mart(database, model)
+            define_staging_on(database, model)
         if model.kind is ModelKind.VIEW:
             continue
         if model.name in existing:

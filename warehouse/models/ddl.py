@@ -66,7 +66,10 @@ def _has_relations(
 
 
 def define_staging(database: Database) -> None:
-    """Create or replace the staging tables and views by DDL; call it in a transaction."""
+    """Create or replace the staging tables and views by DDL; call it in a transaction.
+
+    Views that read a mart come after it: see ``define_staging_on``.
+    """
     for schema in (STAGING, MARTS):
         database.ensure_schema(schema)
     for name, columns in _TABLES.items():
@@ -77,7 +80,15 @@ def define_staging(database: Database) -> None:
     for name in _FORMER_VIEWS:
         database.execute(f"drop view if exists {STAGING}.{name}")
     for model in staging():
-        _define_view(database, model)
+        if f"{MARTS}." not in model.sql:
+            _define_view(database, model)
+
+
+def define_staging_on(database: Database, mart: Model) -> None:
+    """Create or replace by DDL the staging views that read this mart, which must exist."""
+    for model in staging():
+        if f"{MARTS}.{mart.name} " in model.sql:
+            _define_view(database, model)
 
 
 def define_mart(database: Database, model: Model) -> None:

@@ -1,0 +1,30 @@
+"""The copy of closed months in the raw schema: what was frozen of each, and which were reopened."""
+
+from __future__ import annotations
+
+from warehouse.database import DATASET
+
+CLOSES, FIGURES = "period_closes", "period_close_figures"
+MILESTONES, REOPENS = "period_close_milestones", "period_reopens"
+TABLES = (CLOSES, FIGURES, MILESTONES, REOPENS)
+_MONEY = "decimal(38,6)"
+DDL = (
+    f"""create table if not exists {DATASET}.{CLOSES} (
+        close_number bigint not null, month date not null, closed_by text not null,
+        closed_at timestamptz not null, run_id text not null, observed_until timestamptz,
+        reporting_timezone text not null, digest text not null, db_user text)""",
+    f"""create table if not exists {DATASET}.{FIGURES} (
+        close_number bigint not null, client_id text, client text, currency text not null,
+        decimals bigint not null, opening {_MONEY}, new {_MONEY}, increased {_MONEY},
+        decreased {_MONEY}, invoiced {_MONEY}, deleted {_MONEY}, closing {_MONEY},
+        dated_milestones bigint not null, dated {_MONEY},
+        billed_milestones bigint not null, billed {_MONEY})""",
+    f"""create table if not exists {DATASET}.{MILESTONES} (
+        close_number bigint not null, milestone_id text not null, client_id text, client text,
+        currency text not null, amount_in_cents bigint not null, amount {_MONEY},
+        date_to_invoice date, status text not null, invoice_id text, invoice_date date,
+        invoice_state text)""",
+    f"""create table if not exists {DATASET}.{REOPENS} (
+        close_number bigint not null, reopened_by text not null, reopened_at timestamptz not null,
+        reason text not null, db_user text)""",
+)

@@ -4,8 +4,8 @@
 -- milestones_reader can read the marts and nothing else: grant it to analysts and dashboards, and to
 -- the role in WAREHOUSE__READER_CREDENTIALS. kantata_user has the marts of users.
 -- milestones_proposer can read the warehouse and propose changes; milestones_approver can also decide
--- on them. Grant them to the logins of people. The ledger then refuses an approval by the login that
--- proposed. It records the login of each event; the name in --as is not checked.
+-- on them, and close months. Grant them to the logins of people. The ledger then refuses an approval
+-- by the login that proposed. It records the login of each event; the name in --as is not checked.
 --
 -- milestones_console is for the login of the web console only, in LEDGER__URL: its users propose and
 -- approve with that one login, and the ledger believes the console who they are.

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines.ops.figures import read_figures
+from pipelines.ops.periods import close_period
+from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Account, Sandbox
 from tests.marts.test_projects_and_cash import age_of, days, money, state, today
 from tests.marts.test_questions import SQL
@@ -44,6 +46,7 @@ def prepare(account: Account) -> None:
         issued.append(account.invoices[account.invoice_milestone(id_)])
     account.update_invoice(issued[-1]["id"], balance_in_cents=10**9, due_date="2026-10-20")
     account.invoice_milestone(open_ids(account)[3], draft=True)
+    account.update_milestone(open_ids(account)[4], date_to_invoice="2026-11-20")
 
 
 def sums(rows: Iterable[tuple[Row, tuple[Any, ...]]]) -> dict[Row, list[Any]]:
@@ -197,7 +200,28 @@ def test_questions_and_metrics(job: Job, monkeypatch: pytest.MonkeyPatch) -> Non
         account.pay_invoice(issued[0])
         account.pay_invoice(issued[1], 1)
         job.sync(sandbox)
-    truth = Truth(account)
+        assert_answers(job, Truth(account))
+        assert_metrics(job)
+        account.advance(40 * DAY)
+        job.sync(sandbox)
+        close_period(job.target, date(2026, 11, 1), "ann", utc_now)
+        assert not job.rows(SQL[14])
+        changed = next(m for m in account.milestones.values() if is_open_in_november(m))
+        before = money(changed["amount_in_cents"], changed["currency"])
+        account.update_milestone(changed["id"], amount_in_cents=1)
+        run = job.sync(sandbox).run.run_id
+    client, after = client_of(account, changed["workspace_id"]), money(1, changed["currency"])
+    named = (date(2026, 11, 1), client, changed["currency"], changed["id"], changed["title"])
+    assert job.rows(SQL[14]) == [(*named, before, after, 0, 0, run)]
+
+
+def is_open_in_november(record: dict[str, Any]) -> bool:
+    """Whether a milestone is dated in November 2026 and not invoiced."""
+    return not record["invoice_id"] and str(record["date_to_invoice"]).startswith("2026-11")
+
+
+def assert_answers(job: Job, truth: Truth) -> None:
+    """Assert the answers to all questions but the fourteenth."""
     same(job.rows(SQL[11]), truth.late())
     same(job.rows(SQL[12]), truth.overdue())
     same(job.rows(SQL[13]), truth.against_plan())
@@ -213,7 +237,6 @@ def test_questions_and_metrics(job: Job, monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(row[2] is None and row[4] is None for row in projects)
     more = [(r[5], r[0], r[1], r[2], r[3], r[2] - r[3]) for r in truth.receivables() if r[2] > r[3]]
     same(job.rows(SQL[20]), more)
-    assert_metrics(job)
 
 
 def assert_metrics(job: Job) -> None:

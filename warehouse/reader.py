@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,8 +37,6 @@ _READ_ONLY = {
     "enable_external_access": False,
     "python_enable_replacements": False,
 }
-# Of a process that stays: its queries sort and sum up, and need little memory for it.
-_SHARED: dict[str, str | int] = {"memory_limit": "128MB", "threads": 2, "temp_directory": ""}
 # In every time zone of the machine, a query gives the same days. DuckDB accepts this setting only
 # when the connection is open, so the configuration is locked after it.
 _PINNED = "set timezone = 'UTC'; set lock_configuration = true"
@@ -228,14 +226,18 @@ def open_published(target: Target) -> AbstractContextManager[duckdb.DuckDBPyConn
     return _connected(target.published)
 
 
-def connect_published(path: Path) -> duckdb.DuckDBPyConnection:
+def connect_published(path: Path, limits: Mapping[str, str | int]) -> duckdb.DuckDBPyConnection:
     """Connect to a published file for readers that share it; each sets its own time zone.
+
+    Args:
+        path: The file.
+        limits: Settings of DuckDB for its memory, the same whenever this process connects to it.
 
     Raises:
         WarehouseError: If it cannot be read.
     """
     try:
-        connection = duckdb.connect(str(path), read_only=True, config={**_READ_ONLY, **_SHARED})
+        connection = duckdb.connect(str(path), read_only=True, config={**_READ_ONLY, **limits})
         try:
             if not connection.execute(_HAS_MILESTONES).fetchall():
                 raise WarehouseError(f"{path} {NO_MILESTONES_YET}")

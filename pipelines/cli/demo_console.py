@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def serve_demo_console(target: Target, folder: Path) -> None:
         folder: The folder of its files.
     """
     _propose(target)
+    gc.collect()  # what the sync left unreachable may keep the published file open
     settings = ConsoleSettings(users=folder / "console.sqlite")
     console = Console(target=target, settings=settings, now=utc_now)
     password = secrets.token_urlsafe(12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anyio.to_thread import current_default_thread_limiter
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,6 +10,7 @@ from pipelines.config.console_settings import Network
 
 from .addresses import is_loopback_host, is_trusted, peer_address
 
+_MOST_AT_ONCE = 8  # requests: each needs memory
 MOST_BYTES = 20_000_000  # of a request's body: a workbook of some hundred thousand rows
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -50,6 +52,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        current_default_thread_limiter().total_tokens = _MOST_AT_ONCE
         extra = dict(_KEPT if scope["path"].startswith("/static/") else _NOT_KEPT)
         if self._has_tls:
             extra |= _OVER_TLS

@@ -22,7 +22,8 @@ from warehouse.ledger.store import Ledger
 from warehouse.mart_rows import Freshness
 from warehouse.raw.runs import last_proven_run, recent_runs
 from warehouse.raw.summary import minor_units
-from warehouse.shared_reader import ReaderPool, SharedReader, reader_pool
+from warehouse.shared_cursor import SharedReader
+from warehouse.shared_reader import ReaderPool, reader_pool
 from warehouse.target import Target
 
 from .identification import Identification

@@ -14,7 +14,7 @@ import orjson
 from warehouse.account import AccountBinding
 from warehouse.database import DATASET, STAGING
 from warehouse.ledger.change import Image
-from warehouse.lookup import MilestoneRow
+from warehouse.lookup import MilestoneRow, invoice_statuses
 from warehouse.reader import WarehouseReader, rows_by_id
 
 from .milestone import invoiced_reason, milestone_image
@@ -26,7 +26,6 @@ LONGEST_CELL = 32_767  # characters, in Excel
 EXACT_DIGITS = 15  # significant digits that Excel keeps of a number
 FORMAT = "1"
 HEAD = ("format", "address", "account_id", "run_id")  # rows of the hidden sheet, above its table
-_INVOICES = f"select id, status from {DATASET}.invoices"
 _MILESTONES = f"""
 select {", ".join(f"m.{field.name}" for field in fields(MilestoneRow))},
     s.amount,
@@ -87,7 +86,6 @@ def changeable_rows(
         reader: The warehouse.
         ids: The milestones to choose from, in this order; None for all, by date.
     """
-    statuses = dict(reader.rows(_INVOICES))
     if ids is None:
         records = reader.records(_MILESTONES + _ORDER)
     else:
@@ -96,6 +94,9 @@ def changeable_rows(
     for record in records:
         if linked := record["invoice_ids"]:
             record["invoice_ids"] = [str(id_) for id_ in orjson.loads(linked)]
+    linked_ids = {id_ for record in records for id_ in record["invoice_ids"] or ()}
+    statuses = invoice_statuses(reader, linked_ids)
+    for record in records:
         if day := record["date_to_invoice"]:
             record["date_to_invoice"] = day.isoformat()
         row = SheetRow(milestone_image(record), record["project"], record["amount"])

@@ -13,6 +13,7 @@ import pytest
 from tests.support.console import Client, running_console
 from tests.support.office import Office
 from tests.support.page import Page
+from tests.support.processes import run_milestones
 
 on_duckdb = pytest.mark.parametrize("job", ["duckdb"], indirect=True)
 Browser = Callable[..., Client]
@@ -147,7 +148,7 @@ def test_what_the_warehouse_says_against_a_change(office: Office) -> None:
         account.delete_milestone(deleted)
         account.invoice_milestone(invoiced)
         account.update_milestone(stale, title="edited by somebody")
-        office.job.sync(office.sandbox)
+        assert run_milestones("sync", "--full", timeout=600).returncode == 0
         text = Page(ben.get("/changes").text).text
         for words in ("0.07", "by now; the proposer saw", "is deleted", "is invoiced", "alert(1)"):
             assert words in text, words

@@ -13,6 +13,7 @@ import pytest
 from tests.support.console import running_console
 from tests.support.office import Office
 from tests.support.page import Page
+from tests.support.processes import run_milestones
 
 on_duckdb = pytest.mark.parametrize("job", ["duckdb"], indirect=True)
 _RUN = re.compile(r"Built from run <code>([^<]+)</code>")
@@ -100,7 +101,7 @@ def test_published_file_replaced_while_requests_run(office: Office) -> None:
         def read() -> None:
             while not stop.wait(0.05):
                 page = vera.get(f"/milestones/{id_}")
-                assert page.status_code == 200
+                assert page.status_code == 200, page.text
                 title = re.search(r"<h1><bdi>([^<]+)", page.text)
                 run = _RUN.search(page.text)
                 assert title
@@ -113,7 +114,7 @@ def test_published_file_replaced_while_requests_run(office: Office) -> None:
         published = []
         for number in range(3):
             account.update_milestone(id_, title=f"version {number}")
-            job.sync(office.sandbox, full=False)
+            assert run_milestones("sync", timeout=600).returncode == 0
             published.append(time.monotonic())
         while time.monotonic() < published[-1] + 5 and seen[-1][2] != "version 2":
             time.sleep(0.05)

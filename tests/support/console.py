@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,6 +86,7 @@ def running_console(
 ) -> Iterator[Callable[..., Client]]:
     """A console with a user of each role; gives a function that opens a browser, logged in."""
     found = settings or console_settings()
+    gc.collect()  # of this process's sync, which may keep the published file open
     failures: list[Exception] = []
 
     def note(error: Exception) -> str:

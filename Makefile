@@ -30,9 +30,9 @@ test-airflow: $(STAMP)
 test-browser: $(VENV)/.browser
 	$(BIN)/pytest -n0 -m browser -rs
 
-# The picture of the report in the README.
+# The pictures of the report and the console in the README.
 picture: $(VENV)/.browser
-	$(BIN)/python -m tests.browser.picture pipelines/report.png
+	$(BIN)/python -m tests.browser.picture pipelines
 
 # All that `make test` leaves out. Whether each Postgres is there is asked first, and not found out after an hour.
 test-long: $(STAMP)

@@ -23,9 +23,9 @@ def forget_tokens() -> None:
             os.environ.pop(name, None)
     for provider in dlt_providers():
         inner = provider.wrapped if isinstance(provider, NamedSettings) else provider
-        found = getattr(inner, "_config_doc", None)  # of dlt's providers of files
-        if isinstance(found, MutableMapping):
-            _forget_in(found)
+        for found in getattr(inner, "__dict__", {}).values():  # what it has read from files
+            if isinstance(found, MutableMapping):
+                _forget_in(found)
 
 
 def _forget_in(document: MutableMapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from pipelines.config.console_settings import console_settings
 from pipelines.config.providers import dlt_providers
 from pipelines.config.targets import ERROR_LOG
 from pipelines.runtime.exit_codes import ExitCode
@@ -36,7 +37,8 @@ def _private_paths(target: Target) -> list[Path]:
     """Return the files and folders that only their owner needs, if they exist."""
     providers = [each for each in dlt_providers() if each.supports_secrets]
     secrets = [Path(file) for each in providers for file in each.present_locations]
-    paths = (*secrets, target.folder, target.loader, _ledger(target), ERROR_LOG)
+    users = console_settings().users
+    paths = (*secrets, target.folder, target.loader, _ledger(target), users, ERROR_LOG)
     return [path for path in dict.fromkeys(paths) if path and os.path.exists(path)]
 
 

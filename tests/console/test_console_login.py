@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -24,6 +26,7 @@ from sources.kantata.errors import KantataMisconfigured
 from sources.kantata_sandbox import Sandbox
 from tests.support.console import PASSWORD, Client, running_console
 from tests.support.job import Job
+from tests.support.processes import ROOT
 
 Browser = Callable[..., Client]
 
@@ -247,3 +250,30 @@ def test_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSOLE__TRUSTED_PROXIES", "")
     monkeypatch.setenv("CONSOLE__IDENTITY_HEADER", "X-Forwarded-User")
     assert "CONSOLE__TRUSTED_PROXIES" in run("list")[1]
+
+
+@pytest.mark.long
+def test_the_console_forgets_the_token() -> None:
+    """Neither the settings nor the environment of its process have it after the start."""
+    Path(".dlt").mkdir()
+    Path(".dlt/secrets.toml").write_text(
+        '[sources.kantata]\nkantata_access_token = "tok-in-a-file"'
+    )
+    code = (
+        "import gc, os\n"
+        "from pipelines.config.providers import use_named_settings\n"
+        "from pipelines.config.settings import resolve_kantata\n"
+        "from pipelines.config.tokens import forget_tokens\n"
+        "use_named_settings()\n"
+        "known = resolve_kantata().kantata_access_token\n"
+        "forget_tokens()\n"
+        "print(known, repr(resolve_kantata().kantata_access_token), *os.environ.values())"
+    )
+    for environment, known in (({}, "tok-in-a-file"), ({"KANTATA_ACCESS_TOKEN": "tok-2"}, "tok-2")):
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert ended.stdout.startswith(f"{known} '' ")
+        assert ended.stdout.count("tok-") == 1

@@ -48,7 +48,7 @@ class Target:
     exchange_rates: Path | None = None
     reader_credentials: str = field(default="", repr=False)
     address: str = ""
-    memory_limit: str = "256MB"
+    memory_limit: str = "512MB"
     models: Path | None = None
 
     @cached_property

@@ -149,7 +149,7 @@ def status(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how current the warehouse is, its last runs, and the amounts due by month."""
+    """Show how current the warehouse is, its last runs, and the amounts by month."""
     from . import commands
 
     commands.status(destination, fail_if_older_than=fail_if_older_than, as_json=as_json)

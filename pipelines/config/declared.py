@@ -59,7 +59,7 @@ SETTINGS = (
     Setting(name="warehouse.publish_to", default="milestones.duckdb"),
     # By default DuckDB takes most of the memory and keeps it. A million rows merge as fast with
     # this limit on one thread; three million spill to disk.
-    Setting(name="warehouse.memory_limit", default="256MB"),
+    Setting(name="warehouse.memory_limit", default="512MB"),
     Setting(name="warehouse.reporting_timezone", default="UTC"),
     Setting(name="warehouse.reporting_currency"),
     Setting(name="warehouse.exchange_rates"),

@@ -10,6 +10,7 @@ from sources.kantata.errors import KantataError
 from sources.kantata.exchange_rates import read_account_rates
 from sources.kantata.extract.project_details import DETAILS_QUERY, details_of
 from warehouse.errors import WarehouseMisconfigured
+from warehouse.raw.exchange_rates import Rate
 from warehouse.target import Target
 from warehouse.words import counted
 
@@ -41,17 +42,20 @@ def check_rates(reader: KantataReader, target: Target) -> CheckResult:
         return CheckResult(name, str(error), error.exit_code)
     except KantataError as error:
         return CheckResult(name, str(error), error.exit_code)
-    rates = [rate for rate in account.rates or file if rate.target == currency]
-    source = "Kantata" if account.rates else str(target.exchange_rates)
-    if rates:
-        days = f"{min(r.effective_date for r in rates)} to {max(r.effective_date for r in rates)}"
-        return CheckResult(
-            name, f"{source} has {counted(len(rates), 'rate')} to {currency}, {days}"
-        )
+    own = [Rate(*rate) for rate in account.rates]
+    shown = []
+    for source, rates in (("Kantata", own), (str(target.exchange_rates), file)):
+        days = [rate.effective_date for rate in rates if rate.target == currency]
+        if days:
+            count = counted(len(days), "rate")
+            shown.append(f"{source} has {count} to {currency}, of {min(days)} to {max(days)}")
+    if shown:
+        return CheckResult(name, "; ".join(shown))
     why = f"Kantata shows none ({account.reason})" if account.reason else "Kantata shows none"
+    setting = shown_name("warehouse.exchange_rates")
     return CheckResult(
         name,
-        f"there are none to {currency}: {why}. Set {shown_name('warehouse.exchange_rates')} to a "
-        "CSV file with the columns date, source, target and rate",
+        f"there are none to {currency}: {why}, and {setting} has none. Let it name a CSV file with "
+        f"the columns date, source, target and rate, and {currency} as target",
         ExitCode.ACTION_REQUIRED,
     )

@@ -98,7 +98,8 @@ def read_rates_file(path: Path) -> tuple[Rate, ...]:
     try:
         columns, rows = read_csv(path, _COLUMNS)
     except UnreadableCsv as error:
-        raise WarehouseMisconfigured(f"{name}: " + "; ".join(map(str, error.args))) from None
+        raise WarehouseMisconfigured(f"{name}: " + " ".join(map(str, error.args))) from None
+    columns = [column.lower() for column in columns]
     if missing := [column for column in _COLUMNS if column not in columns]:
         raise WarehouseMisconfigured(
             f"{name}: {path} has no column {' and no column '.join(missing)}: its first line must "
@@ -130,10 +131,10 @@ def _rate(cells: dict[str, str]) -> Rate:
         ValueError: If a cell is wrong.
     """
     try:
-        day = date.fromisoformat(cells["date"])
+        day = date.fromisoformat(cells["date"].removesuffix(" 00:00:00"))
     except ValueError:
         raise ValueError(f"the date {cells['date']!r} is not one such as 2026-01-31") from None
-    source, target = parse_currency(cells["source"]), parse_currency(cells["target"])
+    source, target = (parse_currency(cells[name].upper()) for name in ("source", "target"))
     return Rate(source, target, day, parse_rate(cells["rate"]))
 
 

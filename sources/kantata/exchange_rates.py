@@ -76,7 +76,9 @@ def parse_rate(value: object) -> Decimal:
         ValueError: If it is not positive, finer than ten decimals, or too large.
     """
     if not isinstance(value, str) or not _RATE.fullmatch(value):
-        raise ValueError(f"the rate {value!r} is not a number with up to ten decimals")
+        raise ValueError(
+            f"the rate {value!r} is not a number with up to ten decimals, such as 0.9231"
+        )
     if not (rate := Decimal(value)):
         raise ValueError("the rate is 0")
     return rate

@@ -16,7 +16,7 @@ from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Account, Sandbox
 from tests.marts.test_projects_and_cash import age_of, days, money, state, today
 from tests.marts.test_questions import SQL
-from tests.marts.test_reporting_currency import account_rates, converted, rounded
+from tests.marts.test_reporting_currency import account_rates, converted
 from tests.support.accounts import open_ids
 from tests.support.job import Job
 from warehouse.models.metrics import Unit, metrics
@@ -153,22 +153,13 @@ class Truth:
         return [(*key, *values) for key, values in sums(rows).items()]
 
     def backlog(self) -> list[Row]:
-        """Question 18: sums rounded once for each month, status and client."""
+        """Question 18."""
         parts: dict[Row, list[Any]] = defaultdict(list)
         for m in self.milestones:
             if m["invoice_id"] is None and m["date_to_invoice"]:
-                is_late = date.fromisoformat(m["date_to_invoice"]) < self.today
-                client = self.account.optional_fields[m["workspace_id"]]
-                group = client["primary_workspace_group_id"]
-                key = (client_of(self.account, m["workspace_id"]), group)
-                parts[(*key, m["date_to_invoice"][:7], is_late)].append(self.exact(m, self.today))
-        rows = [
-            ((key[0], "EUR"), (len(p), None if None in p else rounded(sum(p), "EUR")))
-            for key, p in parts.items()
-        ]
-        unknown = {key for key, values in rows if values[1] is None}
-        total = sums((key, (v[0], v[1] or 0)) for key, v in rows)
-        return [(*k, v[0], None if k in unknown else v[1]) for k, v in total.items()]
+                client = client_of(self.account, m["workspace_id"])
+                parts[(client, "EUR")].append(self.exact(m, self.today))
+        return [(*k, len(p), None if None in p else sum(p)) for k, p in parts.items()]
 
     def without_client(self) -> set[str]:
         """Question 19: projects with a backlog and without a client."""

@@ -155,8 +155,8 @@ def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> 
         assert result.exit_code == 3
         (line,) = result.needs
         assert "JPY to MGA of any date (needed from 20" in line
-        assert "USD to MGA before its first date (needed from 20" in line
-        assert "EUR" not in line
+        assert "USD to MGA before 2024-01-01 (needed from 20" in line
+        assert "no new exchange rate for three months: EUR to MGA (2020-01-01), USD to MGA" in line
         rates: Rates = {
             "USD": [(date(2024, 1, 1), Decimal("4500.5"), "rates.csv")],
             "EUR": [(date(2020, 1, 1), Decimal(4900), "rates.csv")],

@@ -18,6 +18,7 @@ from warehouse.words import counted
 
 SAME_CURRENCY = "same currency"
 _MOST_NAMED = 10
+_OLDEST = timedelta(days=92)  # of the newest rate of a pair, before a person is told
 
 
 class NeededRate(NamedTuple):
@@ -31,7 +32,7 @@ class NeededRate(NamedTuple):
 
 
 def write_rates(database: Database, reporting_currency: str, as_of: date) -> str:
-    """Write the rates of a build, and return which are missing, as a line; empty if none are.
+    """Write the rates of a build; return which are missing or old, as a line, empty if none are.
 
     Args:
         database: A connection.
@@ -53,7 +54,13 @@ def write_rates(database: Database, reporting_currency: str, as_of: date) -> str
         else:
             missing.setdefault(currency, []).append(day)
     database.insert(f"{STAGING}.rates", found)
-    return _missing_line(missing, known, reporting_currency)
+    used = {rate.currency for rate in found if rate.rate_source != SAME_CURRENCY}
+    newest = {currency: known[currency][-1][0] for currency in sorted(used)}
+    lines = (
+        _missing_line(missing, known, reporting_currency),
+        _old_line(newest, reporting_currency, as_of),
+    )
+    return ". ".join(filter(None, lines))
 
 
 def _needed(database: Database, as_of: date) -> set[tuple[str, date]]:
@@ -75,7 +82,9 @@ def month_end(day: date) -> date:
 
 
 def _missing_line(
-    missing: Mapping[str, Sequence[date]], known: Mapping[str, Sequence[object]], target: str
+    missing: Mapping[str, Sequence[date]],
+    known: Mapping[str, Sequence[tuple[date, Decimal, str]]],
+    target: str,
 ) -> str:
     """Return the line that names missing rates, by pair, with the first day that needs one.
 
@@ -85,7 +94,8 @@ def _missing_line(
         return ""
     pairs = []
     for currency, days in missing.items():
-        when = "before its first date" if known.get(currency) else "of any date"
+        rates = known.get(currency)
+        when = f"before {rates[0][0]}" if rates else "of any date"
         pairs.append(f"{currency} to {target} {when} (needed from {days[0]})")
     more = len(pairs) - _MOST_NAMED
     rest = f" and {counted(more, 'more pair')}" if more > 0 else ""
@@ -93,3 +103,13 @@ def _missing_line(
         f"no exchange rate for {', '.join(pairs[:_MOST_NAMED])}{rest}: what it would convert is "
         "null in columns named *_reporting"
     )
+
+
+def _old_line(newest: Mapping[str, date], target: str, as_of: date) -> str:
+    """Return the line that names pairs whose newest rate is older than a quarter."""
+    pairs = [
+        f"{currency} to {target} ({day})"
+        for currency, day in newest.items()
+        if as_of - day > _OLDEST
+    ]
+    return f"no new exchange rate for three months: {', '.join(pairs)}" if pairs else ""

@@ -11,8 +11,8 @@
 -- metric: scheduled = sum(amount) where status = 'scheduled' (money by currency, client, project, project_lead): What is not invoiced and has a date today or later.
 -- metric: unscheduled = sum(amount) where status = 'unscheduled' (money by currency, client, project, project_lead): What is not invoiced and has no date; it is in no backlog.
 -- metric: milestones = count(*) (count by status, currency, client, project, project_lead): Milestones that are not deleted.
--- metric: days_to_invoice = avg(days_to_invoice) (days by currency, client, project, project_lead): Days from date_to_invoice to the date of the invoice, on average.
--- metric: days_to_pay = avg(days_to_pay) (days by currency, client, project, project_lead): Days from the date of the invoice to the day it was first observed as paid, on average.
+-- metric: days_to_invoice = avg(days_to_invoice) (days by currency, client, project, project_lead): Days from date_to_invoice to the date of the invoice, on average over milestones.
+-- metric: days_to_pay = avg(days_to_pay) (days by currency, client, project, project_lead): Days from the date of the invoice to the day it was first observed as paid, on average over milestones.
 --
 -- id: The milestone's id.
 -- title: The milestone's title.

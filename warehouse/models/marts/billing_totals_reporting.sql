@@ -1,5 +1,7 @@
 -- Totals over all currencies in the reporting currency, by month, status and client. Exact amounts are
 -- added and the sum is rounded once. Empty without reporting_currency.
+-- To add up rows, add the exact_… columns, and look at without_rate_…: where it is not 0, they are null, and
+-- SQL leaves nulls out of a sum.
 -- grain: month, status, client_id
 --
 -- month: The first day of the month of date_to_invoice; null for unscheduled milestones.
@@ -10,12 +12,15 @@
 -- milestones: The number of milestones.
 -- without_rate_at_date: The number of these without a rate on their date, or without a date; if there are any, the sum at that rate is null.
 -- amount_at_date_reporting: The sum at the rates of each date_to_invoice.
+-- exact_at_date_reporting: The same sum before rounding.
 -- rounding_at_date_reporting: That sum minus the sum of the rounded amounts.
 -- without_rate_at_month_end: The number without a rate at their month's end, or without a date.
 -- amount_at_month_end_reporting: The sum at the rates of the month's end.
+-- exact_at_month_end_reporting: The same sum before rounding.
 -- rounding_at_month_end_reporting: That sum minus the sum of the rounded amounts.
 -- without_rate_today: The number without a rate on as_of.
 -- amount_today_reporting: The sum at the rates of as_of.
+-- exact_today_reporting: The same sum before rounding.
 -- rounding_today_reporting: That sum minus the sum of the rounded amounts.
 with sums as (
     select
@@ -66,11 +71,14 @@ select
     milestones,
     without_rate_at_date,
     total_at_date as amount_at_date_reporting,
+    case when without_rate_at_date = 0 then at_date end as exact_at_date_reporting,
     (total_at_date - rounded_at_date)::decimal(38, 6) as rounding_at_date_reporting,
     without_rate_at_month_end,
     total_at_month_end as amount_at_month_end_reporting,
+    case when without_rate_at_month_end = 0 then at_month_end end as exact_at_month_end_reporting,
     (total_at_month_end - rounded_at_month_end)::decimal(38, 6) as rounding_at_month_end_reporting,
     without_rate_today,
     total_today as amount_today_reporting,
+    case when without_rate_today = 0 then today end as exact_today_reporting,
     (total_today - rounded_today)::decimal(38, 6) as rounding_today_reporting
 from totals

@@ -176,6 +176,7 @@ def test_what_the_warehouse_says_against_a_change(office: Office) -> None:
 
 
 @on_duckdb
+@pytest.mark.long_on_postgres
 def test_refused_proposals_say_why(office: Office) -> None:
     """A page shows what is wrong with a form or a file, in its own words, and keeps the input."""
     id_ = office.free()[0]

@@ -154,7 +154,13 @@ def change(account: Account, rng: Random) -> None:
         rng.choice(actions)()
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3, 4))])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(1, marks=pytest.mark.long_on_postgres),  # the questions of finance run there
+        *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3, 4)),
+    ],
+)
 def test_random_histories(job: Job, seed: int) -> None:
     """After changes of every kind, each row equals what Python computes from the account."""
     rng, observed = Random(seed), Observed()

@@ -44,8 +44,11 @@ def test_read_once_a_day(job: Job) -> None:
 
     with Sandbox(milestones=30) as sandbox:
         account = sandbox.account
+        late = next(iter(account.workspaces))
+        account.hide_workspace(late)
         job.synced(sandbox)
         before = shown(job)
+        assert late not in before
         project, (client, lead, _) = next((p, row) for p, row in before.items() if row[0])
         sandbox.misbehave(Fault("change", path="workspaces$", query=ASKS_FOR_DETAILS, action=count))
         account.rename_client(
@@ -54,10 +57,16 @@ def test_read_once_a_day(job: Job) -> None:
         assert job.sync(sandbox).exit_code == 0
         assert shown(job) == before
         assert not asked
+        account.show_workspace(late)
+        job.sync(sandbox)
+        found = shown(job)
+        assert found.pop(late)[1] == account.optional_fields[late]["provider_lead_name"]
+        assert found == before  # only what is new was read
+        assert asked == {"details": 1}
         account.advance(DAY)
         assert job.sync(sandbox, full=False).run.side_rows["project_details"]
         assert shown(job)[project] == ("renamed", lead, None)
-        assert asked == {"details": 1}
+        assert asked == {"details": 2}
         history = "select distinct client from kantata_marts.billing_milestone_history"
         assert (client,) not in job.rows(f"{history} where workspace_id = '{project}'")
 

@@ -132,6 +132,7 @@ def test_who_may_decide_on_what(office: Office) -> None:
 
 
 @on_duckdb
+@pytest.mark.long_on_postgres
 def test_what_the_warehouse_says_against_a_change(office: Office) -> None:
     """It is shown before the approval; a form does not undo what others did in the meantime."""
     account = office.sandbox.account

@@ -68,6 +68,7 @@ def test_lists_are_filtered_sorted_and_paged(office: Office) -> None:
 
 
 @on_duckdb
+@pytest.mark.long_on_postgres
 def test_no_warehouse_and_no_ledger(office: Office) -> None:
     """Without a file, or with a damaged one, a page says what to do; nothing else fails."""
     published = office.job.target.published

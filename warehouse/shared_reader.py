@@ -69,7 +69,7 @@ def _limits() -> dict[str, str | int]:
 
 
 class _FileKey(NamedTuple):
-    """What tells one published file from the next."""
+    """What distinguishes one published file from the next."""
 
     device: int
     inode: int

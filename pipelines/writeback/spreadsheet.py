@@ -6,6 +6,7 @@ warehouse holds by now, so an old workbook does not undo what others did since.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import date, datetime, time
@@ -130,8 +131,9 @@ def _exported_rows(path: Path, account: AccountBinding | None) -> dict[str, Shee
 
 
 def _opened(path: Path, *, data_only: bool) -> Any:  # noqa: ANN401 - openpyxl ships no types
-    """Open a workbook for reading."""
-    return openpyxl.load_workbook(path, read_only=True, data_only=data_only)
+    """Open a workbook for reading; openpyxl would leave the file of a damaged one open."""
+    content = io.BytesIO(path.read_bytes())
+    return openpyxl.load_workbook(content, read_only=True, data_only=data_only)
 
 
 @contextmanager

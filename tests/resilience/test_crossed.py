@@ -212,7 +212,11 @@ def _crossed(office: Office, kind: Kind, words: tuple[str, ...]) -> int:
 
 
 @pytest.mark.parametrize(
-    "every", [pytest.param(42, id="some"), pytest.param(1, id="all", marks=pytest.mark.long)]
+    "every",
+    [
+        pytest.param(42, id="some", marks=pytest.mark.long_on_postgres),
+        pytest.param(1, id="all", marks=pytest.mark.long),
+    ],
 )
 def test_faults_and_commands(
     job: Job, monkeypatch: pytest.MonkeyPatch, every: int, record_property: pytest.RecordProperty

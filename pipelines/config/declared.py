@@ -57,8 +57,8 @@ SETTINGS = (
     Setting(name="destination.duckdb.credentials", default=".milestones/loader.duckdb"),
     Setting(name="destination.postgres.credentials"),
     Setting(name="warehouse.publish_to", default="milestones.duckdb"),
-    # By default DuckDB takes most of the memory and keeps it. A million rows merge as fast with
-    # this limit on one thread; three million spill to disk.
+    # By default DuckDB takes most of the memory and keeps it. The marts of a million milestones
+    # were built with this limit, and not with 256 MB.
     Setting(name="warehouse.memory_limit", default="512MB"),
     Setting(name="warehouse.reporting_timezone", default="UTC"),
     Setting(name="warehouse.reporting_currency"),

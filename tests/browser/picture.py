@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,11 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
-
+from tests.support.chromium import chromium
 from tests.support.processes import COMMAND, ROOT
 
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WIDTH, HEIGHT = 960, 900
 CONSOLE_HEIGHT = 620
 _CONSOLE = re.compile(r"The console is at (\S+)")
@@ -26,13 +23,11 @@ _PASSWORD = re.compile(r"The password of all three is (\S+)")
 
 def main(folder: Path) -> None:
     """Run the demo in an empty folder, and take pictures of its report and its console."""
-    with demo() as (made, url, password), sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
-        page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    with demo() as (made, url, password), chromium() as browser:
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.goto((made / "milestones-demo.html").as_uri())
         page.screenshot(path=str(folder / "report.png"))
         _console(page, url, password, folder)
-        chromium.close()
 
 
 def _console(page: Any, url: str, password: str, folder: Path) -> None:  # noqa: ANN401 - it has no types

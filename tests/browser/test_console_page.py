@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,20 +12,15 @@ import openpyxl
 import pytest
 
 from sources.kantata_sandbox import Sandbox
+from tests.support.chromium import MARKS
 from tests.support.console import PASSWORD, running_console
 from tests.support.job import Job
 from tests.support.office import Office
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright: `make test-browser` installs it"
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="no playwright: `make test-browser` installs it"
 )
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: install it (Debian: chromium)"),
-]
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+pytestmark = MARKS
 XSS = "<img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}\"'>" + "long" * 40
 Login = Callable[..., Any]
 
@@ -40,15 +34,6 @@ class _Clock:
     def __call__(self) -> datetime:
         """The time."""
         return self.time
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser with an empty profile."""
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

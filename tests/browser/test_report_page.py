@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +10,15 @@ import pytest
 
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
+from tests.support.chromium import MARKS
 from tests.support.job import Job
 from tests.support.processes import run_milestones
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright: `make test-browser` installs it"
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="no playwright: `make test-browser` installs it"
 )
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: install it (Debian: chromium)"),
-]
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+pytestmark = MARKS
 TITLE = "<b>bold</b> {{ 1 }} " + "long" * 60
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser with an empty profile."""
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Clients, leads and what became of invoices, compared with a computation without SQL."""
+"""Clients, leads and states of invoices, compared with a computation without SQL."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _CHANGED_PROJECTS = (
     f"is distinct from row({', '.join(f'b.{name}' for name in PROJECT_COLUMNS)})"
 )
 _HISTORY = f"{MARTS}.billing_milestone_history"
-_MILESTONES_IN_A_PART = 1_000_000  # with their history they take half of DuckDB's 512 MB
+_MILESTONES_IN_A_PART = 1_000_000  # built with their history in DuckDB's 512 MB; with 256 it failed
 _IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 
 

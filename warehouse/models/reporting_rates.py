@@ -18,7 +18,7 @@ from warehouse.words import counted
 
 SAME_CURRENCY = "same currency"
 _MOST_NAMED = 10
-_OLDEST = timedelta(days=92)  # of the newest rate of a pair, before a person is told
+_OLDEST = timedelta(days=92)  # of the newest rate of a pair, before it is reported
 
 
 class NeededRate(NamedTuple):
@@ -88,7 +88,7 @@ def _missing_line(
 ) -> str:
     """Return the line that names missing rates, by pair, with the first day that needs one.
 
-    Later days do not change it, so that a person is told of each pair once.
+    Later days do not change it, so that each pair is reported once.
     """
     if not missing:
         return ""

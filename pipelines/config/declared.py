@@ -57,8 +57,8 @@ SETTINGS = (
     Setting(name="destination.duckdb.credentials", default=".milestones/loader.duckdb"),
     Setting(name="destination.postgres.credentials"),
     Setting(name="warehouse.publish_to", default="milestones.duckdb"),
-    # By default DuckDB takes most of the memory and keeps it. The marts of a million milestones
-    # were built with this limit, and not with 256 MB.
+    # By default DuckDB takes most of the memory and keeps it. The marts of three million milestones
+    # were built with this limit; with 256 MB, those of a million failed.
     Setting(name="warehouse.memory_limit", default="512MB"),
     Setting(name="warehouse.reporting_timezone", default="UTC"),
     Setting(name="warehouse.reporting_currency"),

@@ -168,7 +168,7 @@ def _rebuild(
             define_staging_on(database, model)
         if model.kind is ModelKind.VIEW:
             continue
-        if model.name in existing or not database.is_postgres:
+        if model.name in existing:
             refresh_mart(database, model, everything)
         if model.kind is ModelKind.HISTORY:  # the marts after it need the months it spans
             write_calendar(database, context.as_of, context.timezone)

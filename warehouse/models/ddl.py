@@ -92,18 +92,12 @@ def define_staging_on(database: Database, mart: Model) -> None:
 
 
 def define_mart(database: Database, model: Model) -> None:
-    """Create a mart by DDL, or append missing columns; it keeps the rows it has.
-
-    On Postgres a new mart has its rows, since that runs on all cores. On DuckDB it is empty.
-    """
+    """Create a mart by DDL with its rows, or append missing columns; it keeps the rows it has."""
     columns = database.tables(MARTS).get(model.name, {})
     if model.kind is ModelKind.VIEW:
         database.execute(f"create or replace view {MARTS}.{model.name} as {model.sql}")
     elif not columns:
-        rows = "" if database.is_postgres else " limit 0"
-        database.execute(
-            f"create table {MARTS}.{model.name} as select * from ({model.sql}) built{rows}"
-        )
+        database.execute(f"create table {MARTS}.{model.name} as {model.sql}")
     elif missing := [column for column in model.columns if column not in columns]:
         types = _query_types(database, model)
         for column in missing:

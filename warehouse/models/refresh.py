@@ -16,8 +16,6 @@ _CHANGED_PROJECTS = (
     f"using (workspace_id) where row({', '.join(f'p.{name}' for name in PROJECT_COLUMNS)}) "
     f"is distinct from row({', '.join(f'b.{name}' for name in PROJECT_COLUMNS)})"
 )
-_HISTORY = f"{MARTS}.billing_milestone_history"
-_MILESTONES_IN_A_PART = 1_000_000  # built with their history in DuckDB's 512 MB; with 256 it failed
 _IN_CHANGED = f"m.id in (select id from {STAGING}.changed)"
 
 
@@ -51,7 +49,7 @@ def find_changed(database: Database, everything: bool) -> None:
         everything: Whether to write all ids, so that the whole history is rebuilt.
     """
     versions = f"{DATASET}.billing_milestone_versions"
-    history = _HISTORY
+    history = f"{MARTS}.billing_milestone_history"
     changed = f"select id from {versions} where version = 1"
     if not everything:
         changed = (
@@ -94,11 +92,9 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
     stale = _IN_CHANGED if model.kind is ModelKind.HISTORY and not everything else "true"
     if not database.is_postgres:
         database.execute(f"delete from {mart} m where {stale}")
-        for part in _parts(database, model):
-            database.execute(
-                f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built "
-                f"where {part}"
-            )
+        database.execute(
+            f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built"
+        )
         return
     built = _create_table(database, "built", model.sql)
     if model.is_large:
@@ -107,18 +103,6 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
         database.execute(f"delete from {mart}")
         database.execute(f"insert into {mart} ({columns}) select {columns} from {built}")
     database.execute(f"drop table {built}")
-
-
-def _parts(database: Database, model: Model) -> list[str]:
-    """Return the conditions by which DuckDB builds a mart in parts that fit into its memory.
-
-    Only a mart that joins each milestone with its whole history needs them.
-    """
-    if not model.is_large or model.kind is ModelKind.HISTORY or _HISTORY not in model.sql:
-        return ["true"]
-    milestones = database.rows(f"select milestones from {STAGING}.today")[0][0]
-    count = -(-milestones // _MILESTONES_IN_A_PART) or 1
-    return [f"hash(id) % {count} = {part}" for part in range(count)]
 
 
 def _write_differing(database: Database, model: Model, *, built: str, stale: str) -> None:

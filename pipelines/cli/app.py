@@ -84,7 +84,7 @@ def sync(
     """Copy new and changed milestones into the warehouse, or all of them; validate and publish."""
     from pipelines.sync.options import SyncOptions
 
-    from . import commands
+    from . import sync
 
     if projects and not allow_deletes:
         raise typer.BadParameter(f"{projects[0]}: a project needs --allow-deletes")
@@ -94,7 +94,7 @@ def sync(
         deleted_projects=frozenset(projects or ()),
         accepted_minor_units=frozenset(map(str.upper, accept_minor_unit or ())),
     )
-    commands.sync(destination, options, wait, as_json)
+    sync.sync(destination, options, wait, as_json)
 
 
 @app.command()
@@ -108,9 +108,9 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run the scheduled job: sync, push if it is enabled, and alerts. For cron and Airflow."""
-    from . import commands
+    from . import run
 
-    commands.run(destination, part=only, wait=wait, log_format=log_format, as_json=as_json)
+    run.run(destination, part=only, wait=wait, log_format=log_format, as_json=as_json)
 
 
 @app.command()
@@ -125,17 +125,17 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check the settings, the account and the warehouse, and say how to fix what is wrong."""
-    from . import commands
+    from . import check
 
-    commands.check(destination, probe=probe, as_json=as_json)
+    check.check(destination, probe=probe, as_json=as_json)
 
 
 @app.command()
 def config(as_json: JsonOption = False) -> None:
     """Show all settings in effect, and where each comes from. Secrets are masked."""
-    from . import commands
+    from . import config
 
-    commands.config(as_json)
+    config.config(as_json)
 
 
 @app.command()
@@ -150,9 +150,9 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how current the warehouse is, its last runs, and the amounts by month."""
-    from . import commands
+    from . import status
 
-    commands.status(destination, fail_if_older_than=fail_if_older_than, as_json=as_json)
+    status.status(destination, fail_if_older_than=fail_if_older_than, as_json=as_json)
 
 
 @app.command()
@@ -201,17 +201,17 @@ def due(
 @app.command()
 def models(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
     """Rebuild the marts from the last validated run. `sync` does it when something changed."""
-    from . import commands
+    from . import marts
 
-    commands.models(destination, as_json)
+    marts.models(destination, as_json)
 
 
 @app.command()
 def checks(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
     """Run the checks of the marts, and show the first rows that fail."""
-    from . import commands
+    from . import marts
 
-    commands.checks(destination, as_json)
+    marts.checks(destination, as_json)
 
 
 app.command()(export.export)
@@ -226,9 +226,9 @@ def rebind(
     as_json: JsonOption = False,
 ) -> None:
     """Bind the warehouse and its ledger to the connected account, after the account has moved."""
-    from . import commands
+    from . import rebind
 
-    commands.rebind(destination, reason=reason, as_json=as_json)
+    rebind.rebind(destination, reason=reason, as_json=as_json)
 
 
 @app.command()
@@ -252,17 +252,17 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Use one copy of the DuckDB warehouse or of the ledger from now on: a backup, for example."""
-    from . import commands
+    from . import restore
 
-    commands.restore(source, ledger=ledger, destination=destination, reason=reason, as_json=as_json)
+    restore.restore(source, ledger=ledger, destination=destination, reason=reason, as_json=as_json)
 
 
 @app.command()
 def move(as_json: JsonOption = False) -> None:
     """Move the DuckDB warehouse, with all versions, and its ledger to an empty Postgres."""
-    from . import commands
+    from . import move
 
-    commands.move(as_json)
+    move.move(as_json)
 
 
 @app.command()
@@ -276,9 +276,9 @@ def sandbox(
     token: Annotated[str, typer.Option(help="The token that is accepted.")] = "sandbox-token",  # noqa: S107 - not a secret
 ) -> None:
     """Run a local server that behaves like the API of Kantata, until Ctrl-C."""
-    from . import commands
+    from . import sandbox
 
-    commands.sandbox(port=port, milestones=milestones, seed=seed, latency=latency, token=token)
+    sandbox.sandbox(port=port, milestones=milestones, seed=seed, latency=latency, token=token)
 
 
 @app.command()

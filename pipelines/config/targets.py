@@ -12,7 +12,7 @@ import dlt
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.ledger.engine import check_ledger_url
+from warehouse.ledger.url import check_ledger_url
 from warehouse.moved import check_not_moved
 from warehouse.postgres_destination import LibpqDestination
 from warehouse.postgres_url import check_postgres_url, postgres_parameters
@@ -189,7 +189,8 @@ def duckdb_target(loader: Path, published: Path) -> Target:
     _check_file(loader, "the loader's file", "DESTINATION__DUCKDB__CREDENTIALS")
     _check_file(published, "the file for readers", "WAREHOUSE__PUBLISH_TO")
     limit = _memory_limit()
-    credentials = DuckDbCredentials(str(loader), global_config=_DUCKDB | {"memory_limit": limit})
+    credentials = DuckDbCredentials(global_config=_DUCKDB | {"memory_limit": limit})
+    credentials.database = str(loader)  # as an argument, dlt would import SQLAlchemy to parse it
     return Target(
         destination=dlt.destinations.duckdb(credentials),
         name="duckdb",

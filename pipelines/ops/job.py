@@ -17,7 +17,6 @@ from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import SyncResult, sync
 from pipelines.sync.session import locked
 from pipelines.writeback.result import PushResult
-from pipelines.writeback.service import push_changes
 from sources.kantata.errors import KantataError
 from warehouse import locks
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
@@ -25,9 +24,9 @@ from warehouse.target import Target
 
 from .alert_policy import JobOutcome
 from .alerts import send_alert
+from .configured_report import write_configured_report
 from .digest import send_digest
 from .parts import Part
-from .report import write_configured_report
 
 
 @dataclass
@@ -149,11 +148,14 @@ def _run_parts(
     """Run the parts of the job: the sync, then the push if it is enabled, or the one given."""
     locks.ensure_supported()
     kantata, push = kantata_settings(), push_settings()
+    is_pushing = part is Part.PUSH or (part is None and push.enabled)
+    if is_pushing:  # most jobs only sync, and need not wait for these imports
+        from pipelines.writeback.service import push_changes
     if part is Part.PUSH:
         return JobResult(pushed=push_changes(kantata, push, target, observer, now, wait))
     with locked(target, wait, observer.note) as lock:
         result = JobResult(synced=sync(kantata, lock, SyncOptions(), observer, now))
-        if part is None and push.enabled:
+        if is_pushing:
             result.pushed = push_changes(kantata, push, target, observer, now, wait, lock)
         return result
 

@@ -24,7 +24,7 @@ from sources.kantata import loaded_before
 from warehouse.database import Database, connect
 from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUnproven
 from warehouse.ledger.change import Event
-from warehouse.ledger.closes import CloseKey, close_keys
+from warehouse.ledger.closes import close_keys
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger
@@ -32,6 +32,7 @@ from warehouse.ledger.transfer import transfer_ledger
 from warehouse.models import build
 from warehouse.moved import Move, complete_move, mark_as_moved
 from warehouse.raw import export, proof, runs
+from warehouse.raw.period_closes import CloseKey
 from warehouse.raw.summary import run_ids
 from warehouse.reader import check_exists
 from warehouse.target import Target

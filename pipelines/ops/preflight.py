@@ -6,11 +6,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pipelines.config.account_binding import (
-    bound_ledger_account,
-    check_warehouse_account,
-    connected_account,
-)
+from pipelines.config.account_binding import check_warehouse_account, connected_account
+from pipelines.config.ledger_binding import bound_ledger_account
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.clock import CLOCK_TOLERANCE, clock_difference, utc_now
@@ -41,11 +38,12 @@ from warehouse.target import Target
 from warehouse.words import counted
 
 from .check_result import CheckResult
+from .configured_report import report_path
 from .file_rights import file_rights
 from .ledger_check import check_ledger
 from .optional_reads import check_clients, check_rates
 from .probes import run_probes
-from .report import check_report, report_path
+from .report import check_report
 from .user_marts_check import check_user_marts
 
 # Where the records of an include are found.

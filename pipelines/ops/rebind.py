@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from pipelines.config.account_binding import connected_account, rebind_ledger
+from pipelines.config.account_binding import connected_account
+from pipelines.config.ledger_binding import rebind_ledger
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.clock import Now
 from pipelines.sync.session import (

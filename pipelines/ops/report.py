@@ -16,10 +16,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from pipelines.config.settings import setting
 from pipelines.runtime.exit_codes import ExitCode
 from warehouse.account import AccountBinding, bound_account
-from warehouse.errors import WarehouseError, WarehouseMisconfigured
+from warehouse.errors import WarehouseMisconfigured
 from warehouse.models.metrics import metrics
 from warehouse.reader import open_reader
 from warehouse.target import Target
@@ -52,28 +51,6 @@ class ReportState:
     account: str
     observed_at: datetime
     read_up_to: datetime
-
-
-def write_configured_report(target: Target) -> str:
-    """Write the report to the file in ``[report] path``, if that is set, after a published run.
-
-    Returns:
-        Why it could not be written; empty if it was, or none is configured.
-    """
-    path = report_path()
-    if path is None:
-        return ""
-    try:
-        write_report(target, path)
-    except WarehouseError as error:
-        return f"the report was not written: {error}"
-    return ""
-
-
-def report_path() -> Path | None:
-    """Return the file that the setting of the report names; None if it is not set."""
-    path = setting("report.path")
-    return Path(path).expanduser() if path else None
 
 
 def check_report(path: Path) -> tuple[str, int]:

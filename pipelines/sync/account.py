@@ -5,11 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import NamedTuple
 
-from pipelines.config.account_binding import (
-    bound_ledger_account,
-    check_warehouse_account,
-    connected_account,
-)
+from pipelines.config.account_binding import check_warehouse_account, connected_account
 from pipelines.config.settings import KantataSettings
 from pipelines.runtime.clock import CLOCK_TOLERANCE, clock_difference
 from pipelines.runtime.observer import RunObserver
@@ -53,12 +49,19 @@ def check_account(
         WarehouseMisconfigured: If the warehouse was filled from another account.
     """
     is_unbound = origin.binding is None and origin.milestone_ids
-    ledger_account = bound_ledger_account(target) if is_unbound else None
+    ledger_account = _ledger_account(target) if is_unbound else None
     with closing(settings.reader(ATTEMPTS, observer.on_request)) as reader:
         account = account or connected_account(reader, origin.binding)
         binding = check_warehouse_account(origin, account, reader, ledger_account)
         _report_clock(reader, observer)
         return CheckedAccount(binding, reader.requests)
+
+
+def _ledger_account(target: Target) -> AccountBinding | None:
+    """Return the account that the ledger of a sync's warehouse is bound to; None if unknown."""
+    from pipelines.config.ledger_binding import bound_ledger_account  # here: it needs SQLAlchemy
+
+    return bound_ledger_account(target)
 
 
 def _report_clock(reader: KantataReader, observer: RunObserver) -> None:

@@ -8,9 +8,8 @@ from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.clock import Now
 from warehouse.database import Database
 from warehouse.errors import WarehouseError, WarehouseMisconfigured
-from warehouse.ledger.close_mirror import copied_keys, copy_closes
-from warehouse.ledger.closes import CloseKey, close_keys
-from warehouse.ledger.connection import read_ledger
+from warehouse.ledger.url import missing_ledger_message
+from warehouse.raw.period_closes import CloseKey, copied_keys
 from warehouse.target import Target
 
 from .begin import SyncJob
@@ -45,13 +44,26 @@ def mirror_closes(job: SyncJob, now: Now) -> None:
 
 def _copy(database: Database, target: Target, copied: Sequence[CloseKey], now: Now) -> str:
     """Copy the closed months of the target's ledger; return why not, or an empty text."""
+    if missing_ledger_message(target.ledger_url):
+        return _lost(copied, [])
+    from warehouse.ledger.close_mirror import copy_closes  # here: SQLAlchemy takes a while
+    from warehouse.ledger.closes import close_keys
+    from warehouse.ledger.connection import read_ledger
+
     with read_ledger(target.ledger_url, now) as ledger:
         own = close_keys(ledger) if ledger else []
-        if lost := [key for key in copied if not key.is_in(own)]:
-            return (
-                f"the ledger is missing, or lacks the closed month number {lost[0].close_number}. "
-                "See how to fix it: milestones changes"
-            )
-        if ledger:
+        lost = _lost(copied, own)
+        if ledger and not lost:
             copy_closes(database, ledger, own)
-    return ""
+    return lost
+
+
+def _lost(copied: Sequence[CloseKey], own: Sequence[CloseKey]) -> str:
+    """Return that the ledger lacks a closed month of the warehouse; an empty text if it has all."""
+    lost = [key.close_number for key in copied if not key.is_in(own)]
+    if not lost:
+        return ""
+    return (
+        f"the ledger is missing, or lacks the closed month number {lost[0]}. "
+        "See how to fix it: milestones changes"
+    )

@@ -16,10 +16,10 @@ from warehouse.errors import (
     WarehouseUnavailable,
 )
 from warehouse.ledger.connection import connect_ledger
-from warehouse.ledger.engine import missing_ledger_message
 from warehouse.ledger.mirror import CopyEnd, copy_end, read_copy
 from warehouse.ledger.recovery import LostLedger, describe, ensure_complete, recover
 from warehouse.ledger.store import Ledger
+from warehouse.ledger.url import missing_ledger_message
 from warehouse.raw.account_binding import read_origin
 from warehouse.reader import WarehouseReader, open_reader
 from warehouse.target import Target

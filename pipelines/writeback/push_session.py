@@ -10,11 +10,8 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from pipelines.config.account_binding import (
-    check_ledger_account,
-    check_warehouse_account,
-    connected_account,
-)
+from pipelines.config.account_binding import check_warehouse_account, connected_account
+from pipelines.config.ledger_binding import check_ledger_account
 from sources.kantata import KantataReader
 from sources.kantata.errors import KantataError
 from warehouse.account import AccountBinding

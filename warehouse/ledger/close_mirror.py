@@ -6,9 +6,17 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from warehouse.database import DATASET, Database
-from warehouse.raw.period_closes import CLOSES, FIGURES, MILESTONES, REOPENS, TABLES
+from warehouse.raw.period_closes import (
+    CLOSES,
+    FIGURES,
+    MILESTONES,
+    REOPENS,
+    TABLES,
+    CloseKey,
+    copied_keys,
+)
 
-from .closes import CloseKey, close_from_rows, read_closes
+from .closes import close_from_rows, read_closes
 from .period import FIGURE_COLUMNS, MILESTONE_COLUMNS, PeriodClose
 from .store import Ledger
 
@@ -17,14 +25,6 @@ _HEADER = (
     "reporting_timezone", "digest", "db_user",
 )  # fmt: skip
 _REOPEN = ("reopened_by", "reopened_at", "reason", "db_user")
-_EXISTS = (
-    "select count(*) from information_schema.tables "
-    f"where table_schema = '{DATASET}' and table_name = '{REOPENS}'"
-)
-_KEYS = (
-    f"select c.close_number, c.digest, r.close_number is not null from {DATASET}.{CLOSES} c "
-    f"left join {DATASET}.{REOPENS} r on r.close_number = c.close_number order by 1"
-)
 
 
 class Reader(Protocol):
@@ -35,13 +35,6 @@ class Reader(Protocol):
 
     def records(self, sql: str) -> list[dict[str, Any]]:
         """Return the rows of a query as dictionaries, by column name."""
-
-
-def copied_keys(warehouse: Reader) -> list[CloseKey]:
-    """Return what identifies each close in the copy, in order; none in an older warehouse."""
-    if not warehouse.rows(_EXISTS)[0][0]:
-        return []
-    return [CloseKey(*row) for row in warehouse.rows(_KEYS)]
 
 
 def read_copied_closes(warehouse: Reader) -> list[PeriodClose]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
 from warehouse.errors import LedgerDamaged
+from warehouse.raw.period_closes import CloseKey
 
 from . import schema
 from .engine import ledger_damaged
@@ -25,24 +26,6 @@ from .period import (
 from .store import Ledger
 
 _ROWS_PER_INSERT = 1000
-
-
-class CloseKey(NamedTuple):
-    """What identifies a close, in the ledger and in its copy.
-
-    Args:
-        close_number: Its number.
-        digest: Its digest.
-        is_reopened: Whether the month was reopened.
-    """
-
-    close_number: int
-    digest: str
-    is_reopened: bool
-
-    def is_in(self, keys: Collection[CloseKey]) -> bool:
-        """Return whether this close is among others, or was reopened in the meantime."""
-        return self in keys or (not self.is_reopened and self._replace(is_reopened=True) in keys)
 
 
 def close_keys(ledger: Ledger) -> list[CloseKey]:

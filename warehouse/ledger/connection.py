@@ -11,8 +11,9 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from warehouse.errors import WarehouseMisconfigured
 
 from . import schema
-from .engine import create_ledger_engine, ledger_failure, missing_ledger_message
+from .engine import create_ledger_engine, ledger_failure
 from .store import Ledger
+from .url import missing_ledger_message
 
 _NO_LEDGER = (
     "there is no ledger in this database yet, and this role may not create it. Run `milestones "

@@ -1,15 +1,14 @@
-"""The database of a ledger: its URL, its SQLAlchemy engine, and its failures."""
+"""The database of a ledger: its SQLAlchemy engine, and its failures."""
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from warehouse.errors import (
@@ -23,44 +22,16 @@ from warehouse.postgres_url import SESSION_SETTINGS, postgres_parameters, postgr
 from warehouse.private_files import make_private_file, make_private_folder
 
 from .triggers import SCHEMA
+from .url import check_ledger_url, is_sqlite, sqlite_file
 
 RESTORE_LEDGER = (
     "Restore it from a backup, or from its copy in the warehouse: "
     "milestones restore --ledger-from warehouse --reason TEXT"
 )
-_SQLITE_FORM = "sqlite:///path/to/ledger.sqlite or "
 _UNWRITABLE = ("readonly", "unable to open", "disk is full", "disk I/O")
 _DAMAGED = ("malformed", "no such table", "no such column", f'relation "{SCHEMA}.')
 _MISCONFIGURED = ("authentication failed", "does not exist", "not a database")
 _RAISED_BY_TRIGGER = "P0001"
-
-
-def check_ledger_url(url: str) -> str:
-    """Return the URL of a ledger's database unchanged if it is valid.
-
-    Raises:
-        WarehouseMisconfigured: If it is not the URL of a SQLite file or of a Postgres database.
-    """
-    if not url.startswith("sqlite"):
-        postgres_parameters(url, "LEDGER__URL", other_form=_SQLITE_FORM)
-        return url
-    try:
-        database = sa.make_url(url).database or ""
-    except (ArgumentError, ValueError):
-        database = ""
-    if not database or database == ":memory:" or database.startswith("file:"):
-        raise WarehouseMisconfigured(
-            "LEDGER__URL must name a file: sqlite:///path/to/ledger.sqlite"
-        )
-    return url
-
-
-def missing_ledger_message(url: str) -> str:
-    """Return why a ledger's database does not exist yet; empty if it does, or for Postgres."""
-    if not url.startswith("sqlite"):
-        return ""
-    file = Path(sa.make_url(url).database or "")
-    return "" if file.exists() else f"there is no ledger at {file} yet: propose a change first"
 
 
 def create_ledger_engine(url: str) -> sa.Engine:
@@ -70,8 +41,8 @@ def create_ledger_engine(url: str) -> sa.Engine:
         WarehouseMisconfigured: If the URL is invalid.
         WarehouseUnwritable: If the folder of the SQLite file cannot be created.
     """
-    if check_ledger_url(url).startswith("sqlite"):
-        return _create_sqlite_engine(sa.make_url(url))
+    if is_sqlite(check_ledger_url(url)):
+        return _create_sqlite_engine(url)
     uri = postgres_uri(postgres_parameters(url, "LEDGER__URL"))
     return sa.create_engine(
         "postgresql+psycopg2://",
@@ -89,9 +60,9 @@ def _connect_postgres(uri: str) -> Any:  # noqa: ANN401 - psycopg2 has no types
     return connection
 
 
-def _create_sqlite_engine(url: URL) -> sa.Engine:
+def _create_sqlite_engine(url: str) -> sa.Engine:
     """Return the SQLAlchemy engine of a ledger's SQLite file, whose folder it creates."""
-    path = Path(url.database or "")
+    path = sqlite_file(url)
     try:
         make_private_folder(path.parent)
         make_private_file(path)

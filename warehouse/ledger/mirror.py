@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from warehouse.database import DATASET, Database
+from warehouse.raw.period_closes import CloseKey, copied_keys
 
 from . import close_mirror
 from .chain import Link
 from .change import Action, Change, Event, Status
-from .closes import CloseKey, close_keys
+from .closes import close_keys
 from .period import PeriodClose
 from .store import Ledger
 
@@ -126,7 +127,7 @@ def is_current(database: Database, ledger: Ledger) -> bool:
 
 def copy_end(warehouse: Reader) -> CopyEnd:
     """Return the end of the ledger's copy in the warehouse; an empty one if there is no copy."""
-    return CopyEnd(last_copied_event(warehouse), close_mirror.copied_keys(warehouse))
+    return CopyEnd(last_copied_event(warehouse), copied_keys(warehouse))
 
 
 def last_copied_event(warehouse: Reader) -> CopiedEvent | None:

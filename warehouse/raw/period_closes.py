@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any, NamedTuple, Protocol
+
 from warehouse.database import DATASET
 
 CLOSES, FIGURES = "period_closes", "period_close_figures"
@@ -28,3 +31,43 @@ DDL = (
         close_number bigint not null, reopened_by text not null, reopened_at timestamptz not null,
         reason text not null, db_user text)""",
 )
+_EXISTS = (
+    "select count(*) from information_schema.tables "
+    f"where table_schema = '{DATASET}' and table_name = '{REOPENS}'"
+)
+_KEYS = (
+    f"select c.close_number, c.digest, r.close_number is not null from {DATASET}.{CLOSES} c "
+    f"left join {DATASET}.{REOPENS} r on r.close_number = c.close_number order by 1"
+)
+
+
+class CloseKey(NamedTuple):
+    """What identifies a close, in the ledger and in its copy.
+
+    Args:
+        close_number: Its number.
+        digest: Its digest.
+        is_reopened: Whether the month was reopened.
+    """
+
+    close_number: int
+    digest: str
+    is_reopened: bool
+
+    def is_in(self, keys: Collection[CloseKey]) -> bool:
+        """Return whether this close is among others, or was reopened in the meantime."""
+        return self in keys or (not self.is_reopened and self._replace(is_reopened=True) in keys)
+
+
+class Reader(Protocol):
+    """A connection to a warehouse, to read which closes it has."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+
+
+def copied_keys(warehouse: Reader) -> list[CloseKey]:
+    """Return what identifies each close in the copy, in order; none in an older warehouse."""
+    if not warehouse.rows(_EXISTS)[0][0]:
+        return []
+    return [CloseKey(*row) for row in warehouse.rows(_KEYS)]

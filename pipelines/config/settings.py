@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import dlt
@@ -46,10 +45,6 @@ class KantataSettings(BaseConfiguration):
     backoff_seconds: float = float(DEFAULTS["sources.kantata.backoff_seconds"])
     scan_every: str = DEFAULTS["sources.kantata.scan_every"]
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the Kantata settings that are arguments of the dlt source."""
-        return {name: getattr(self, name) for name in self.__annotations__ if name != "scan_every"}
-
     def check(self) -> None:
         """Check the Kantata settings; the token may be missing.
 
@@ -80,8 +75,13 @@ class KantataSettings(BaseConfiguration):
         """
         return parse_duration(self.scan_every, shown_name("sources.kantata.scan_every"))
 
-    def reader(self, attempts: int = 1, on_request: OnRequest | None = None) -> KantataReader:
-        """Return a new reader with the Kantata settings, for a few requests."""
+    def reader(
+        self,
+        attempts: int = 1,
+        on_request: OnRequest | None = None,
+        on_retry: Callable[[str], None] | None = None,
+    ) -> KantataReader:
+        """Return a new reader with the Kantata settings."""
         return KantataReader(
             self.kantata_api_url,
             self.kantata_access_token,
@@ -89,6 +89,7 @@ class KantataSettings(BaseConfiguration):
             backoff_seconds=self.backoff_seconds,
             attempts=attempts,
             on_request=on_request,
+            on_retry=on_retry,
         )
 
 

@@ -47,8 +47,8 @@ def load(pipeline: dlt.Pipeline, check: Callable[[], None]) -> None:
     Raises:
         WarehouseError: If loading fails.
     """
-    if not _has_rows(pipeline):
-        return  # normalizing and loading nothing takes as long as reading that nothing changed
+    if not pipeline.list_extracted_load_packages():
+        return  # nothing changed
     try:
         pipeline.normalize()
         check()
@@ -58,12 +58,6 @@ def load(pipeline: dlt.Pipeline, check: Callable[[], None]) -> None:
         if cause is not error or is_disk_full(cause):  # one of our own errors, or a full disk
             raise
         raise load_failure(error) from error
-
-
-def _has_rows(pipeline: dlt.Pipeline) -> bool:
-    """Return whether something was extracted to load: rows, or dlt's own state."""
-    packages = map(pipeline.get_load_package_info, pipeline.list_extracted_load_packages())
-    return any(package.jobs["new_jobs"] for package in packages)
 
 
 @contextmanager

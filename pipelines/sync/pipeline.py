@@ -20,8 +20,16 @@ from pipelines.runtime.clock import Now, utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
-from sources.kantata import ExtractRequest, RejectedRecord, Report, kantata
+from sources.kantata import (
+    AccountRead,
+    ExtractRequest,
+    KantataReader,
+    RejectedRecord,
+    Report,
+    kantata_changes,
+)
 from sources.kantata.loaded_state import LoadedState
+from sources.kantata.settings import ATTEMPTS
 from warehouse.account import AccountBinding
 from warehouse.database import connect
 from warehouse.errors import AnotherAccount, WarehouseError, WarehouseUnproven
@@ -151,7 +159,6 @@ def _extract_request(
         deleted_projects=options.deleted_projects,
         read_currencies=bool(options.accepted_minor_units) or not history.is_last_run_proven,
         touched=options.touched,
-        has_answered=True,
         project_details_read_at=history.project_details_read_at,
     )
 
@@ -227,20 +234,25 @@ def _mark_loading(
 
 
 def _extract(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Extract the rows of a sync with dlt's pipeline; return the report of what was read."""
+    """Extract the rows of a sync with dlt's pipeline, if there are any; return what was read."""
     report = Report()
-    job.pipeline.sync_destination()
+
+    def new_reader() -> KantataReader:
+        reader = settings.reader(ATTEMPTS, job.observer.on_request, job.observer.note)
+        reader.expect_api()  # it has just answered
+        return reader
+
     with job.connect() as database:
-        source = kantata(
-            **settings.arguments(),
-            state=LoadedState(database),
+        read = AccountRead(
+            new_reader=new_reader,
             request=request,
-            report=report,
+            requests_in_flight=settings.requests_in_flight,
             progress=job.observer.progress,
             note=job.observer.note,
-            on_request=job.observer.on_request,
         )
-        job.pipeline.extract(source, loader_file_format="parquet")
+        if changes := read.changes(LoadedState(database), report):
+            job.pipeline.sync_destination()
+            job.pipeline.extract(kantata_changes(changes), loader_file_format="parquet")
     return report
 
 

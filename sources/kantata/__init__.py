@@ -8,12 +8,13 @@ from typing import Literal
 import dlt
 from dlt.sources import DltResource
 
-from .account_read import AccountRead
+from .account_read import AccountRead, read_items
 from .api.reader import KantataReader
 from .api.transport import OnRequest, RequestLog
 from .destination import AUTO
 from .errors import KantataMisconfigured
 from .extract.scan import Progress
+from .extract.strategies import Chunk
 from .report import RejectedRecord, Report
 from .request import ExtractRequest
 from .resources import account_resources, marked
@@ -22,6 +23,7 @@ from .state import EmptyState, WarehouseState
 from .transform.rows import Batch
 
 __all__ = [
+    "AccountRead",
     "EmptyState",
     "ExtractRequest",
     "KantataReader",
@@ -30,6 +32,7 @@ __all__ = [
     "RequestLog",
     "WarehouseState",
     "kantata",
+    "kantata_changes",
     "loaded_before",
 ]
 
@@ -74,7 +77,7 @@ def kantata(
     """
 
     def new_reader() -> KantataReader:
-        reader = KantataReader(
+        return KantataReader(
             kantata_api_url,
             kantata_access_token,
             requests_per_second=requests_per_second,
@@ -82,9 +85,6 @@ def kantata(
             on_retry=note,
             on_request=on_request,
         )
-        if request is not None and request.has_answered:
-            reader.expect_api()
-        return reader
 
     new_reader()  # checks the address and the token before anything runs
     if isinstance(state, str) and state != AUTO:
@@ -101,6 +101,19 @@ def kantata(
         note=note,
     )
     return account_resources(read.items, keeps_history=state is not None)
+
+
+@dlt.source(name="kantata", max_table_nesting=0)
+def kantata_changes(changes: Iterable[Chunk]) -> list[DltResource]:
+    """Return the dlt source of a read that has begun already: as ``kantata``, loaded by merge.
+
+    To set up a load with dlt takes as long as to read that nothing changed, so ``milestones sync``
+    does it only when it has rows.
+
+    Args:
+        changes: The rows, from ``AccountRead.changes``.
+    """
+    return account_resources(lambda: read_items(changes, keeps_history=True), keeps_history=True)
 
 
 @dlt.source(name="kantata", max_table_nesting=0)

@@ -22,7 +22,6 @@ class ExtractRequest:
         deleted_projects: Projects known to be deleted, so that their milestones are, too.
         read_currencies: Whether to read the currencies even if none is due.
         touched: Milestones that were just written to: read only these, if that is enough.
-        has_answered: Whether the account has just answered at this address.
         project_details_read_at: Kantata's time at the start of the last validated run that read the
             clients and leads of all projects; None before the first.
     """
@@ -38,5 +37,4 @@ class ExtractRequest:
     deleted_projects: frozenset[str] = frozenset()
     read_currencies: bool = False
     touched: frozenset[str] = frozenset()
-    has_answered: bool = False
     project_details_read_at: datetime | None = None

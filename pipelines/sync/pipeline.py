@@ -12,7 +12,6 @@ from pathlib import Path
 from shlex import quote
 
 import dlt
-import pyarrow as pa
 
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import KantataSettings
@@ -20,16 +19,8 @@ from pipelines.runtime.clock import Now, utc_now
 from pipelines.runtime.exit_codes import ExitCode
 from pipelines.runtime.observer import RunObserver
 from pipelines.runtime.signals import Stopped, in_thread
-from sources.kantata import (
-    AccountRead,
-    ExtractRequest,
-    KantataReader,
-    RejectedRecord,
-    Report,
-    kantata_changes,
-)
+from sources.kantata import RejectedRecord, Report
 from sources.kantata.loaded_state import LoadedState
-from sources.kantata.settings import ATTEMPTS
 from warehouse.account import AccountBinding
 from warehouse.database import connect
 from warehouse.errors import AnotherAccount, WarehouseError, WarehouseUnproven
@@ -44,6 +35,7 @@ from . import user_marts
 from .account import CheckedAccount, check_account
 from .begin import SyncJob, begin_sync
 from .closes import mirror_closes
+from .extract import extract_request, read_changes
 from .loader import load, remove_trace, root_cause, translate_errors
 from .marts import build_marts, check_reporting, read_rates
 from .minor_units import check_minor_units
@@ -119,7 +111,7 @@ def sync(
         with job.kept_open(), _recorded_in_sync_runs(job.pipeline, run, now):
             checked = check(job.origin)
             check_reporting(job)
-            report = _read(job, kantata, _extract_request(options, job.history, kantata))
+            report = read_changes(job, kantata, extract_request(options, job.history, kantata))
             changes = check_minor_units(job, report, options.accepted_minor_units)
             rates = read_rates(job, kantata, report)
             _mark_loading(job, report, checked, changes)
@@ -138,29 +130,6 @@ def sync(
             units=units,
             published=target.published,
         )
-
-
-def _extract_request(
-    options: SyncOptions, history: RunHistory, settings: KantataSettings
-) -> ExtractRequest:
-    """Return the extract request of a sync, from its options, its settings and earlier runs."""
-    return ExtractRequest(
-        full=options.full,
-        scan_every=settings.longest_without_scan(),
-        cursor=history.cursor,
-        scanned_at=history.scanned_at,
-        has_validated_run=history.has_proven_run,
-        reported_changes=(
-            *history.reported_schema_changes,
-            *history.unreported_schema_changes,
-        ),  # this run reports the latter
-        unfinished=history.has_unfinished_run,
-        allow_deletes=options.allow_deletes,
-        deleted_projects=options.deleted_projects,
-        read_currencies=bool(options.accepted_minor_units) or not history.is_last_run_proven,
-        touched=options.touched,
-        project_details_read_at=history.project_details_read_at,
-    )
 
 
 @contextmanager
@@ -208,14 +177,6 @@ def _status(cause: BaseException) -> RunStatus:
     return RunStatus.UNPROVEN if isinstance(cause, WarehouseUnproven) else RunStatus.FAILED
 
 
-def _read(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Read what a sync needs into dlt's working folder; return what was read."""
-    job.observer.phase("reading")
-    report = _extract(job, settings, request)
-    pa.default_memory_pool().release_unused()  # leave the memory to DuckDB
-    return report
-
-
 def _mark_loading(
     job: SyncJob, report: Report, checked: CheckedAccount, changes: Iterable[MinorUnitChange]
 ) -> None:
@@ -231,29 +192,6 @@ def _mark_loading(
         if binding != job.origin.binding:
             why = "the account's id became readable" if job.origin.binding else "the first load"
             bind_account(database, binding, job.run.started_at, why)
-
-
-def _extract(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Extract the rows of a sync with dlt's pipeline, if there are any; return what was read."""
-    report = Report()
-
-    def new_reader() -> KantataReader:
-        reader = settings.reader(ATTEMPTS, job.observer.on_request, job.observer.note)
-        reader.expect_api()  # it has just answered
-        return reader
-
-    with job.connect() as database:
-        read = AccountRead(
-            new_reader=new_reader,
-            request=request,
-            requests_in_flight=settings.requests_in_flight,
-            progress=job.observer.progress,
-            note=job.observer.note,
-        )
-        if changes := read.changes(LoadedState(database), report):
-            job.pipeline.sync_destination()
-            job.pipeline.extract(kantata_changes(changes), loader_file_format="parquet")
-    return report
 
 
 def _load(job: SyncJob) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -55,6 +55,7 @@ class App:
             routes=[
                 Route("/api/v1/{path:path}", self.serve, methods=_METHODS),
                 Route("/sandbox/faults", self.control_faults, methods=["POST", "DELETE"]),
+                Route("/sandbox/requests", self.count_requests, methods=["GET"]),
                 Route("/sandbox/account", self.show_account, methods=["GET"]),
                 Route("/sandbox/account/{mutator}", self.call_mutator, methods=["POST"]),
             ]
@@ -126,6 +127,10 @@ class App:
         except (ValueError, TypeError) as error:
             return _json({"error": str(error)}, 400)
         return _json({"result": None})
+
+    async def count_requests(self, _request: Request) -> Response:
+        """Serve GET /sandbox/requests: the number of requests so far, by method."""
+        return _json(Counter(served.method for served in self.requests))
 
     async def show_account(self, request: Request) -> Response:
         """Serve GET /sandbox/account: the number of records of each type."""

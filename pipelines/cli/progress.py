@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from pipelines.config.secrets import mask_secrets
 from pipelines.runtime.observer import RunObserver
 
@@ -22,6 +20,14 @@ def console_observer() -> Iterator[RunObserver]:
     if not err.is_terminal:
         yield _line_observer()
         return
+    from rich.progress import (  # here: most runs have no terminal
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

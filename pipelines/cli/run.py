@@ -9,7 +9,8 @@ import typer
 
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.targets import configured_target
-from pipelines.ops.job import JobResult, run_job
+from pipelines.ops.job import run_job
+from pipelines.ops.job_result import JobResult
 from pipelines.ops.json_log import JsonLog
 from pipelines.ops.parts import Part
 from pipelines.runtime.signals import stop_on_signals

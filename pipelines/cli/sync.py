@@ -7,7 +7,7 @@ import typer
 from pipelines.config.settings import kantata_settings
 from pipelines.config.targets import configured_target
 from pipelines.ops.configured_report import write_configured_report
-from pipelines.ops.job import JobResult
+from pipelines.ops.job_result import JobResult
 from pipelines.runtime.signals import stop_on_signals
 from pipelines.sync import pipeline
 from pipelines.sync.options import SyncOptions

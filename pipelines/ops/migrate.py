@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from pipelines.runtime.clock import Now
-from pipelines.sync.loader import load, reset_pipeline
+from pipelines.sync.loader import load, new_pipeline
 from pipelines.sync.marts import build_context
 from pipelines.sync.session import (
     WarehouseLock,
@@ -106,8 +106,7 @@ def _check_target(old: Database, target: Target) -> None:
 
 def _copy(old: Database, lock: WarehouseLock) -> dict[str, int]:
     """Copy the tables of the warehouse to migrate, compare the totals; return the rows by table."""
-    pipeline = reset_pipeline(lock.target)
-    pipeline.sync_destination()
+    pipeline = new_pipeline(lock.target)
     pipeline.extract(loaded_before(export.raw_batches(old)), loader_file_format="parquet")
     load(pipeline, partial(ensure_locked, lock))
     with connect(lock.target.destination) as new:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-import dlt
-
 from pipelines.runtime.clock import Now
 from pipelines.runtime.observer import RunObserver
 from warehouse import time_zones
@@ -32,7 +30,7 @@ from warehouse.target import Target
 from warehouse.user_marts import check_folder
 from warehouse.words import counted
 
-from .loader import reset_pipeline
+from .loader import clear_working_folder
 from .options import SyncOptions
 from .session import WarehouseLock, prepare_tables
 
@@ -43,7 +41,6 @@ class SyncJob:
 
     Args:
         lock: The lock of the warehouse.
-        pipeline: The dlt pipeline that loads into it.
         run: The run's row, which the steps fill.
         history: The history of earlier runs.
         observer: Informed of the run's progress.
@@ -52,7 +49,6 @@ class SyncJob:
     """
 
     lock: WarehouseLock
-    pipeline: dlt.Pipeline
     run: Run
     history: RunHistory
     observer: RunObserver
@@ -61,7 +57,7 @@ class SyncJob:
 
     def connect(self) -> AbstractContextManager[Database]:
         """Open a connection to the warehouse that a sync loads into."""
-        return connect(self.pipeline.destination)
+        return connect(self.lock.target.destination)
 
     def kept_open(self) -> AbstractContextManager[object]:
         """Keep the DuckDB file open between the steps of a sync: opening it again costs 15 ms."""
@@ -117,8 +113,8 @@ def _restore(target: Target, check_origin: Callable[[Origin], object]) -> str | 
 
 def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now: Now) -> SyncJob:
     """Begin a sync: insert the row of its run, and read what earlier runs left."""
-    pipeline = reset_pipeline(lock.target)
-    with connect(pipeline.destination) as database:
+    clear_working_folder(lock.target)
+    with connect(lock.target.destination) as database:
         time_zones.ensure_known(database, lock.target.timezone)
         ensure_ours(database, lock.target)
         prepare_tables(database)
@@ -140,7 +136,6 @@ def _begin(lock: WarehouseLock, options: SyncOptions, observer: RunObserver, now
         runs.insert_run(database, run)
         return SyncJob(
             lock=lock,
-            pipeline=pipeline,
             run=run,
             history=history,
             observer=observer,

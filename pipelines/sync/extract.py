@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import dlt
 import pyarrow as pa
 
 from pipelines.config.settings import KantataSettings
@@ -11,6 +14,7 @@ from sources.kantata.settings import ATTEMPTS
 from warehouse.raw.runs import RunHistory
 
 from .begin import SyncJob
+from .loader import new_pipeline
 from .options import SyncOptions
 
 
@@ -37,17 +41,30 @@ def extract_request(
     )
 
 
-def read_changes(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Read the account into dlt's working folder; return the report of what was read."""
+class Extracted(NamedTuple):
+    """What a sync read.
+
+    Args:
+        report: The report of what was read.
+        pipeline: The dlt pipeline that extracted rows to load; None if nothing changed: to set up
+            a load takes as long as the rest of such a run.
+    """
+
+    report: Report
+    pipeline: dlt.Pipeline | None
+
+
+def read_changes(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Extracted:
+    """Read the account into dlt's working folder."""
     job.observer.phase("reading")
-    report = _extract(job, settings, request)
+    extracted = _extract(job, settings, request)
     pa.default_memory_pool().release_unused()  # leave the memory to DuckDB
-    return report
+    return extracted
 
 
-def _extract(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Report:
-    """Extract the rows of a sync with dlt's pipeline, if there are any; return what was read."""
-    report = Report()
+def _extract(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -> Extracted:
+    """Extract the rows of a sync with dlt's pipeline, if there are any."""
+    report, pipeline = Report(), None
 
     def new_reader() -> KantataReader:
         reader = settings.reader(ATTEMPTS, job.observer.on_request, job.observer.note)
@@ -63,6 +80,6 @@ def _extract(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -
             note=job.observer.note,
         )
         if changes := read.changes(LoadedState(database), report):
-            job.pipeline.sync_destination()
-            job.pipeline.extract(kantata_changes(changes), loader_file_format="parquet")
-    return report
+            pipeline = new_pipeline(job.lock.target)
+            pipeline.extract(kantata_changes(changes), loader_file_format="parquet")
+    return Extracted(report, pipeline)

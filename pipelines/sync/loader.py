@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -18,22 +17,29 @@ from warehouse.private_files import make_private_folder
 from warehouse.target import Target
 
 
-def reset_pipeline(target: Target) -> dlt.Pipeline:
+def new_pipeline(target: Target) -> dlt.Pipeline:
     """Return the dlt pipeline that loads into a target, with an empty working folder.
 
     Its state is restored from the warehouse, so load packages that a killed run left, a lost
     folder and another machine make no difference.
     """
-    shutil.rmtree(target.working, ignore_errors=True)
+    clear_working_folder(target)
     with suppress(OSError):  # dlt reports a folder that cannot be written
         make_private_folder(target.working.parent)
         make_private_folder(target.working)
-    return target.pipeline()
+    pipeline = target.pipeline()
+    pipeline.sync_destination()
+    return pipeline
 
 
-def remove_trace(pipeline: dlt.Pipeline) -> None:
+def clear_working_folder(target: Target) -> None:
+    """Remove what earlier runs left in the folder dlt works in to load a target."""
+    shutil.rmtree(target.working, ignore_errors=True)
+
+
+def remove_trace(target: Target) -> None:
     """Remove dlt's trace of a run: after a failure it contains the secrets it resolved."""
-    for file in Path(pipeline.working_dir).glob("trace.pickle*"):
+    for file in target.working.glob("*/trace.pickle*"):
         file.unlink(missing_ok=True)
 
 
@@ -47,8 +53,6 @@ def load(pipeline: dlt.Pipeline, check: Callable[[], None]) -> None:
     Raises:
         WarehouseError: If loading fails.
     """
-    if not pipeline.list_extracted_load_packages():
-        return  # nothing changed
     try:
         pipeline.normalize()
         check()

@@ -22,7 +22,6 @@ from pipelines.runtime.signals import Stopped, in_thread
 from sources.kantata import RejectedRecord, Report
 from sources.kantata.loaded_state import LoadedState
 from warehouse.account import AccountBinding
-from warehouse.database import connect
 from warehouse.errors import AnotherAccount, WarehouseError, WarehouseUnproven
 from warehouse.raw import minor_units, proof, runs, summary
 from warehouse.raw.account_binding import Origin, bind_account
@@ -108,14 +107,16 @@ def sync(
         job = begin_sync(lock, options, observer, now, check)
         run = job.run
         observer.began(run.run_id)
-        with job.kept_open(), _recorded_in_sync_runs(job.pipeline, run, now):
+        with job.kept_open(), _recorded_in_sync_runs(job, now):
             checked = check(job.origin)
             check_reporting(job)
-            report = read_changes(job, kantata, extract_request(options, job.history, kantata))
+            request = extract_request(options, job.history, kantata)
+            report, pipeline = read_changes(job, kantata, request)
             changes = check_minor_units(job, report, options.accepted_minor_units)
             rates = read_rates(job, kantata, report)
             _mark_loading(job, report, checked, changes)
-            _load(job)
+            if pipeline:
+                _load(job, pipeline)
             units = _validate(job, report)
             mirror_closes(job, now)
             build_marts(job, rates, now)
@@ -133,12 +134,12 @@ def sync(
 
 
 @contextmanager
-def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterator[None]:
+def _recorded_in_sync_runs(job: SyncJob, now: Now) -> Iterator[None]:
     """Finish the run's row in ``sync_runs``, however the sync ends.
 
     If another account is connected, the row is removed: the run is none of this warehouse.
     """
-    began = time.monotonic()
+    began, run = time.monotonic(), job.run
     try:
         yield
     except BaseException as error:
@@ -146,28 +147,28 @@ def _recorded_in_sync_runs(pipeline: dlt.Pipeline, run: Run, now: Now) -> Iterat
         run.status, run.error = _status(cause), mask_secrets(str(cause))
         with suppress(WarehouseError):  # the first error is the one to report
             if isinstance(cause, AnotherAccount):
-                _remove_run(pipeline, run)
+                _remove_run(job)
             else:
-                _end_run(pipeline, run, began, now)
+                _end_run(job, began, now)
         raise
     finally:
-        remove_trace(pipeline)
+        remove_trace(job.lock.target)
     run.status = RunStatus.PROVEN
-    _end_run(pipeline, run, began, now)
+    _end_run(job, began, now)
 
 
-def _end_run(pipeline: dlt.Pipeline, run: Run, began: float, now: Now) -> None:
+def _end_run(job: SyncJob, began: float, now: Now) -> None:
     """Write the end of a sync to the run's row: its status, time and duration."""
-    run.finished_at = now()
-    run.duration_seconds = round(time.monotonic() - began, 3)
-    with connect(pipeline.destination) as database:
-        runs.update_run(database, run)
+    job.run.finished_at = now()
+    job.run.duration_seconds = round(time.monotonic() - began, 3)
+    with job.connect() as database:
+        runs.update_run(database, job.run)
 
 
-def _remove_run(pipeline: dlt.Pipeline, run: Run) -> None:
+def _remove_run(job: SyncJob) -> None:
     """Remove the run's row of a sync that did nothing to this warehouse."""
-    with connect(pipeline.destination) as database:
-        runs.remove_run(database, run)
+    with job.connect() as database:
+        runs.remove_run(database, job.run)
 
 
 def _status(cause: BaseException) -> RunStatus:
@@ -194,10 +195,10 @@ def _mark_loading(
             bind_account(database, binding, job.run.started_at, why)
 
 
-def _load(job: SyncJob) -> None:
+def _load(job: SyncJob, pipeline: dlt.Pipeline) -> None:
     """Load the extracted rows of a sync, in a thread that receives no signals."""
     job.observer.phase("loading")
-    in_thread(partial(load, job.pipeline, partial(ensure_locked, job.lock)))
+    in_thread(partial(load, pipeline, partial(ensure_locked, job.lock)))
 
 
 def _validate(job: SyncJob, report: Report) -> dict[str, Decimal]:

@@ -78,6 +78,7 @@ def test_a_loader_file_that_is_opened_during_a_run(job: Job) -> None:
             with pytest.raises(OpenElsewhere, match=r"\(PID \d+\)") as raised:
                 _sync_while_opened(job, step)
             assert raised.value.exit_code == 75
+        sandbox.account.create_milestone(title="loading")
         with pytest.raises(NotOpened):  # the run has it open from its first step to its last
             _sync_while_opened(job, "loading")
         job.sync(sandbox)

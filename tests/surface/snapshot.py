@@ -172,7 +172,6 @@ def _fixed(lived: Lived) -> object:
         "files": [
             n for n in lived.files if "-working/" not in n and not n.endswith(("-shm", "-wal"))
         ],
-        "dlt's folder": sorted({Path(n).parts[1] for n in lived.files if "-working/" in n}),
     }
 
 

@@ -8,27 +8,21 @@ from collections.abc import Sequence
 from sources.kantata.api.reader import is_long_wait
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import (
-    KantataError,
-    KantataForbidden,
     KantataNeverArrived,
-    KantataOutcomeUnknown,
-    KantataRefused,
     KantataThrottled,
-    KantataUnauthorized,
     KantataUnavailable,
 )
 from sources.kantata.settings import ATTEMPTS
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Action, Change, Status
+from warehouse.ledger.change import Change, Status
 from warehouse.ledger.verification import untrusted_changes
 
-from . import resend
-from .failure_streak import IN_A_ROW, FailureStreak
+from .delivery import Delivery, result_of
 from .plan import Conflict, Deferred, NoOp, Step, Write
 from .push_session import ACTOR, CHANGES_PER_READ, PushSession
 from .reconcile import Reconciler
 from .result import PushResult
-from .settlement import Settlement, settle_refused
+from .settlement import Settlement
 from .verify import verify
 
 FRESH = 5.0  # seconds: no write relies on a state that was read earlier
@@ -71,11 +65,9 @@ class Pusher:
 
     def __init__(self, session: PushSession, writer: KantataWriter) -> None:
         self._session = session
-        self._writer = writer
-        self._streak = FailureStreak()
+        self._delivery = Delivery(session, writer)
         self._read_at = 0.0
         self._failures = 0  # of the current change
-        self._decided = 0
 
     def run(self, max_changes: int) -> None:
         """Push approved changes, the oldest first; those that must wait do not count.
@@ -84,8 +76,8 @@ class Pusher:
             KantataError: If it would fail for any other change, too.
         """
         approved = self._session.changes(Status.APPROVED)
-        while approved and self._decided < max_changes:
-            size = min(CHANGES_PER_READ, max_changes - self._decided)
+        while approved and self._delivery.decided < max_changes:
+            size = min(CHANGES_PER_READ, max_changes - self._delivery.decided)
             chunk, approved = approved[:size], approved[size:]
             self._push_all(chunk)
 
@@ -120,7 +112,8 @@ class Pusher:
             self._failures += 1
             most = STALE_ATTEMPTS if isinstance(error, _StaleState) else ATTEMPTS
             if self._failures < most and not is_long_wait(error):
-                self._back_off(error)
+                if not isinstance(error, _StaleState):
+                    self._delivery.back_off(error, self._failures)
                 return False
             self._give_up(step.change, error)
         self._failures = 0
@@ -146,19 +139,7 @@ class Pusher:
             taken = self._session.transition(change, Status.APPLYING, why)
         except ChangeRefused:
             return  # a person withdrew it; the push lock is ours, so no push can have moved it
-        self._finish(taken, Settlement(status=status, why=why, milestone_id=milestone_id))
-
-    def _finish(
-        self,
-        change: Change,
-        settlement: Settlement,
-        *,
-        request_id: str | None = None,
-        **columns: object,
-    ) -> None:
-        """Finish a change with its settlement, and count it as decided in this push."""
-        self._decided += 1
-        self._session.finish(change, settlement, request_id=request_id, **columns)
+        self._delivery.finish(taken, Settlement(status=status, why=why, milestone_id=milestone_id))
 
     def _write(self, step: Write) -> None:
         """Push a change: send it, unless it is no longer approved or the state is too old.
@@ -169,7 +150,7 @@ class Pusher:
             KantataUnauthorized: The same, but every other change would fail, too.
             KantataOutcomeUnknown, KantataForbidden: Too many changes in a row ended like this.
         """
-        self._writer.wait_turn()
+        self._delivery.wait_turn()
         if self._is_stale():
             raise _StaleState
         try:
@@ -177,13 +158,13 @@ class Pusher:
         except ChangeRefused:
             return  # a person withdrew it
         if why := untrusted_changes(self._session.ledger, [change]).get(change.change_id):
-            self._finish(change, _settlement(change, Status.CONFLICT, why))
+            self._delivery.finish(change, result_of(change, Status.CONFLICT, why))
             return
         if self._is_stale():  # writing to the ledger may have taken long
             why = "its milestone was read too long before it could be sent: it is read again"
             self._session.transition(change, Status.APPROVED, why)
             raise _StaleState
-        self._send(change)
+        self._delivery.send(change)
 
     def _mark_sending(self, step: Write) -> Change:
         """Record in the ledger that the push is about to send a change."""
@@ -195,72 +176,6 @@ class Pusher:
             twins=step.duplicates,
             seen_updated_at=step.seen_updated_at,
         )
-
-    def _send(self, change: Change) -> None:
-        """Send a change once in this push, and record its result."""
-        try:
-            milestone_id = _send_once(change, self._writer)
-        except (KantataThrottled, KantataNeverArrived, KantataUnauthorized) as error:
-            if isinstance(error, KantataThrottled) and change.action is Action.CREATE:
-                self._record_throttled(change, error)
-                return
-            self._session.transition(change, Status.APPROVED, str(error), self._request_id)
-            raise
-        except KantataRefused as error:
-            self._record_refusal(change, error)
-        except KantataOutcomeUnknown as error:
-            unknown = _settlement(change, Status.UNKNOWN, str(error))
-            self._finish(change, unknown, request_id=self._request_id)
-            if self._streak.add("unknown"):
-                raise
-        else:
-            self._finish(change, _done(change, milestone_id), request_id=self._request_id)
-            self._streak.end()
-
-    def _record_throttled(self, change: Change, error: KantataThrottled) -> None:
-        """Record that a pushed create was throttled: it may have been executed all the same.
-
-        Raises:
-            KantataUnavailable: If too many changes in a row were throttled, or for long.
-        """
-        unknown = _settlement(
-            change, Status.UNKNOWN, f"{error}; a later push looks for it before it sends it again"
-        )
-        looked_at = resend.throttled_at(change)
-        self._finish(change, unknown, request_id=self._request_id, looked_at=looked_at)
-        self._back_off(error)
-        if is_long_wait(error) or self._streak.add("throttled"):
-            raise KantataUnavailable(str(error))
-
-    def _record_refusal(self, change: Change, error: KantataRefused) -> None:
-        """Read back whether a pushed change that Kantata refused was applied; record the result.
-
-        Raises:
-            KantataForbidden: If too many changes in a row were forbidden.
-            KantataError: If it cannot be read back; the change is unknown then.
-        """
-        refusal, request_id = str(error), self._request_id
-        try:
-            account = self._session.account_state([change])
-        except KantataError as lost:
-            why = f"{refusal}; the result cannot be read back: {lost}"
-            unknown = _settlement(change, Status.UNKNOWN, why)
-            self._finish(change, unknown, request_id=request_id)
-            raise
-        self._finish(change, settle_refused(change, refusal, account), request_id=request_id)
-        if self._streak.add("forbidden" if error.status == 403 else ""):
-            raise KantataForbidden(
-                f"{refusal}, {IN_A_ROW} times in a row. Check that the user of the write token may "
-                "edit milestones. The other changes stay approved."
-            )
-
-    def _back_off(self, error: Exception) -> None:
-        """Pause the push's requests for as long as Kantata says, or longer after each failure."""
-        if isinstance(error, _StaleState):
-            return
-        wait = error.retry_after if isinstance(error, KantataThrottled) else None
-        reader = self._session.reader
-        reader.pace.hold(wait or reader.backoff(self._failures))
 
     def _give_up(self, change: Change, error: Exception) -> None:
         """Leave a change approved, to the next push.
@@ -275,36 +190,8 @@ class Pusher:
                 "raise requests_per_second"
             )
         self._session.defer(change, str(error))
-        if isinstance(error, KantataThrottled) or self._streak.add(type(error).__name__):
+        if isinstance(error, KantataThrottled) or self._delivery.streak.add(type(error).__name__):
             raise error
-
-    @property
-    def _request_id(self) -> str | None:
-        """Return Kantata's id of the push's last request; None if no answer came."""
-        return self._writer.request_id or None
-
-
-def _settlement(change: Change, status: Status, why: str) -> Settlement:
-    """Return the settlement of a pushed change, with the milestone that the change names."""
-    return Settlement(status=status, why=why, milestone_id=change.milestone_id)
-
-
-def _done(change: Change, milestone_id: str) -> Settlement:
-    """Return the settlement of a change that the push applied."""
-    why = f"done: milestone {milestone_id}" if change.action is Action.CREATE else "done"
-    return Settlement(status=Status.APPLIED, why=why, milestone_id=milestone_id)
-
-
-def _send_once(change: Change, writer: KantataWriter) -> str:
-    """Send a change of the push to Kantata; return the id of its milestone."""
-    if change.action is Action.CREATE:
-        return writer.create(change.change_id, change.after)
-    milestone_id = str(change.milestone_id)
-    if change.action is Action.UPDATE:
-        writer.update(milestone_id, change.after)
-    else:
-        writer.delete(milestone_id)
-    return milestone_id
 
 
 def _describe(change: Change) -> str:

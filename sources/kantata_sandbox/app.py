@@ -29,6 +29,7 @@ class Served:
     Attributes:
         status: 0 if the connection was dropped instead of an answer.
         at: when it came in, on the account's clock, in seconds since 1970.
+        body: what it carried; empty for a read.
 
     """
 
@@ -38,6 +39,7 @@ class Served:
     status: int
     request_id: str
     at: int
+    body: bytes = b""
 
 
 class App:
@@ -72,7 +74,7 @@ class App:
             self.failures.append(error)
             answer = errors(500, Problem(repr(error), type="system"))
         status = answer.status if answer else 0
-        self.requests.append(Served(request.method, path, query, status, request_id, at))
+        self.requests.append(Served(request.method, path, query, status, request_id, at, body))
         if answer is None:
             return await _drop(request)
         return self._response(answer, request_id)

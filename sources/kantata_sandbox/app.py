@@ -16,6 +16,7 @@ from starlette.routing import Route
 from .account import Account
 from .faults import Fault, FaultKind, Faults, mutate
 from .query import parse_query
+from .rate_limit import RateLimit
 from .responses import ApiResponse, Problem, errors
 from .routes import Api
 
@@ -49,6 +50,7 @@ class App:
         self.account = account
         self.faults = Faults()
         self.latency = latency
+        self.rate_limit: RateLimit | None = None
         self.requests: deque[Served] = deque(maxlen=keep)
         self.failures: list[Exception] = []
         """Mistakes in the sandbox itself, or in the action of a fault."""
@@ -85,6 +87,8 @@ class App:
         """Return the application's response; None if the connection is to be dropped."""
         if self.latency:
             await asyncio.sleep(self.latency)
+        if self.rate_limit is not None and (refusal := self.rate_limit.refusal()):
+            return refusal
         faults = self.faults.strike(request.method, path, query)
         for fault in faults:
             if fault.kind is FaultKind.DELAY:

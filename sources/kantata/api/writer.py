@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,9 @@ from requests.exceptions import RequestException
 from ..errors import KantataError
 from ..settings import MILESTONES_PATH, PER_PAGE, REFERENCE_MODEL, REFERENCE_SERVICE
 from .batch_answer import BatchAnswer, batch_answer
+from .rate_limiter import RateLimiter
 from .responses import created_id, write_result, write_without_response
-from .transport import HttpResponse, OnRequest, Parameters, RateLimiter, Transport
+from .transport import HttpResponse, OnRequest, Parameters, Transport
 
 _NUMBERS = ("workspace_id", "story_id")  # declared int32 in requests, text in answers
 
@@ -120,10 +122,12 @@ class KantataWriter:
         """
         self.request_id = ""
         content = None if body is None else orjson.dumps(body)
+        sent_at = time.monotonic()
         try:
             response = self._transport.send(method, path, parameters=query, body=content)
         except RequestException as error:
             raise self._transport.masked(write_without_response(error)) from None
+        self._pace.record(response.status, sent_at)
         self.request_id = response.request_id
         return response
 

@@ -86,6 +86,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.million
 	$(BIN)/python -m tests.benchmarks.models
 	$(BIN)/python -m tests.benchmarks.push
+	$(BIN)/python -m tests.benchmarks.pace
 	$(BIN)/python -m tests.benchmarks.report
 
 $(STAMP): pyproject.toml constraints.txt

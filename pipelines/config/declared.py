@@ -67,6 +67,7 @@ SETTINGS = (
     Setting(name="warehouse.models"),
     Setting(name="push.enabled", default="false"),
     Setting(name="push.max_changes", default="1000"),
+    Setting(name="push.batch_creates", default="1"),
     Setting(name="push.reconcile_after", default="240"),
     Setting(name="push.require_verified_approval", default="false"),
     Setting(name="push.kantata_write_token", is_secret=True, variable="KANTATA_WRITE_TOKEN"),

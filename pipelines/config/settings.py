@@ -25,7 +25,7 @@ from dlt.common.typing import TSecretStrValue
 from sources.kantata import KantataReader
 from sources.kantata.api.transport import OnRequest, check_token, check_url, is_loopback
 from sources.kantata.errors import KantataMisconfigured
-from sources.kantata.settings import MOST_IN_FLIGHT
+from sources.kantata.settings import MOST_CREATES, MOST_IN_FLIGHT
 
 from .declared import DEFAULTS, NAMED
 
@@ -148,6 +148,7 @@ class PushSettings:
     Args:
         enabled: Whether push may write to Kantata.
         max_changes: The largest number of changes in one push.
+        batch_creates: The largest number of creates in one request.
         reconcile_after: Seconds to wait before reading back a write of unknown outcome: the server
             may work on a request for three minutes.
         require_verified_approval: Whether push sends only what a person approved whom the console
@@ -157,6 +158,7 @@ class PushSettings:
 
     enabled: bool = False
     max_changes: int = int(DEFAULTS["push.max_changes"])
+    batch_creates: int = int(DEFAULTS["push.batch_creates"])
     reconcile_after: int = int(DEFAULTS["push.reconcile_after"])
     require_verified_approval: bool = False
     write_token: str = ""
@@ -177,6 +179,7 @@ def push_settings() -> PushSettings:
         enabled=enabled,
         require_verified_approval=_is_true("push.require_verified_approval"),
         max_changes=_whole_number("push.max_changes", minimum=1),
+        batch_creates=_whole_number("push.batch_creates", minimum=1, most=MOST_CREATES),
         reconcile_after=_whole_number("push.reconcile_after", minimum=0),
         write_token=token,
     )
@@ -201,12 +204,14 @@ def resolve_write_token() -> str:
     return found.kantata_write_token or ""
 
 
-def _whole_number(name: str, minimum: int) -> int:
+def _whole_number(name: str, minimum: int, most: int | None = None) -> int:
     """Return a whole number of the settings ``[push]``."""
     text = setting(name)
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < minimum:
+    is_number = re.fullmatch(r"[0-9]{1,9}", text)
+    if not is_number or int(text) < minimum or (most and int(text) > most):
+        limits = f"from {minimum} to {most}" if most else f"at least {minimum}"
         raise KantataMisconfigured(
-            f"{shown_name(name)} is {text!r}; write a whole number, at least {minimum}"
+            f"{shown_name(name)} is {text!r}; write a whole number, {limits}"
         )
     return int(text)
 

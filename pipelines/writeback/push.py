@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sources.kantata.api.reader import is_long_wait
 from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import (
-    KantataError,
-    KantataForbidden,
     KantataNeverArrived,
-    KantataOutcomeUnknown,
-    KantataRefused,
     KantataThrottled,
-    KantataUnauthorized,
     KantataUnavailable,
 )
 from sources.kantata.settings import ATTEMPTS
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Action, Change, Status
+from warehouse.ledger.change import Change, Status
 from warehouse.ledger.verification import untrusted_changes
 
-from . import resend
-from .failure_streak import IN_A_ROW, FailureStreak
+from .batches import first_batch, next_changes
+from .delivery import Delivery, result_of
 from .plan import Conflict, Deferred, NoOp, Step, Write
-from .push_session import ACTOR, CHANGES_PER_READ, PushSession
+from .push_session import ACTOR, PushSession
 from .reconcile import Reconciler
 from .result import PushResult
-from .settlement import Settlement, settle_refused
+from .settlement import Settlement
 from .verify import verify
 
 FRESH = 5.0  # seconds: no write relies on a state that was read earlier
@@ -39,13 +35,16 @@ class _StaleState(Exception):
     """The account's state was read too long ago, so the change was not sent."""
 
 
-def push(session: PushSession, writer: KantataWriter, max_changes: int) -> PushResult:
+def push(
+    session: PushSession, writer: KantataWriter, max_changes: int, *, batch_creates: int = 1
+) -> PushResult:
     """Push the ledger's changes: settle unknown ones, write approved ones, verify those written.
 
     Args:
         session: A new session. The push lock of its ledger must be held.
         writer: Writes to the account.
         max_changes: The most changes that this push may decide on.
+        batch_creates: The most creates that it may send with one request.
 
     Raises:
         WarehouseError: If the ledger cannot be used or belongs to another account.
@@ -53,7 +52,7 @@ def push(session: PushSession, writer: KantataWriter, max_changes: int) -> PushR
     with session.recording_errors():
         session.open()
         Reconciler(session).settle()
-        Pusher(session, writer).run(max_changes)
+        Pusher(session, writer, batch_creates).run(max_changes)
     approved = {change.change_id for change in session.changes(Status.APPROVED)}
     session.result.more = len(approved - {c.change_id for c, _ in session.result.waiting})
     with session.recording_errors():
@@ -67,15 +66,15 @@ class Pusher:
     Args:
         session: An open session.
         writer: Writes to the account.
+        batch_creates: The most creates that share a request; 1 for no batches.
     """
 
-    def __init__(self, session: PushSession, writer: KantataWriter) -> None:
+    def __init__(self, session: PushSession, writer: KantataWriter, batch_creates: int = 1) -> None:
         self._session = session
-        self._writer = writer
-        self._streak = FailureStreak()
+        self._delivery = Delivery(session, writer)
+        self._batch_creates = batch_creates
         self._read_at = 0.0
-        self._failures = 0  # of the current change
-        self._decided = 0
+        self._failures = 0  # of the current change or batch
 
     def run(self, max_changes: int) -> None:
         """Push approved changes, the oldest first; those that must wait do not count.
@@ -84,10 +83,11 @@ class Pusher:
             KantataError: If it would fail for any other change, too.
         """
         approved = self._session.changes(Status.APPROVED)
-        while approved and self._decided < max_changes:
-            size = min(CHANGES_PER_READ, max_changes - self._decided)
-            chunk, approved = approved[:size], approved[size:]
-            self._push_all(chunk)
+        while approved and self._delivery.decided < max_changes:
+            most = max_changes - self._delivery.decided
+            some = next_changes(approved, most=most, batch_creates=self._batch_creates)
+            approved = approved[len(some) :]
+            self._push_all(some)
 
     def _push_all(self, changes: Sequence[Change]) -> None:
         """Push some changes, on a state of the account that is never older than ``FRESH``."""
@@ -96,11 +96,18 @@ class Pusher:
         while remaining:
             if not steps or self._is_stale():
                 steps = self._plan(remaining)
-            if self._attempt(steps.pop(0)):
-                remaining.pop(0)
+            batch = first_batch(steps, self._batch_creates)
+            size = len(batch)
+            if self._attempt(batch):
+                del remaining[:size], steps[:size]
             else:
-                remaining[0] = self._session.ledger.change(remaining[0].change_id)
+                remaining[:size] = self._still_approved(batch)
                 steps = []
+
+    def _still_approved(self, steps: Sequence[Step]) -> list[Change]:
+        """Return the changes of a push's steps as they are now, if they are approved."""
+        changes = [self._session.ledger.change(step.change.change_id) for step in steps]
+        return [change for change in changes if change.status is Status.APPROVED]
 
     def _plan(self, changes: Sequence[Change]) -> list[Step]:
         """Read the account's state, and return a step for each change to push."""
@@ -112,31 +119,43 @@ class Pusher:
         """Return whether the account's state is too old to push on."""
         return time.monotonic() - self._read_at > FRESH
 
-    def _attempt(self, step: Step) -> bool:
-        """Execute a step of a push; return False if its change must be planned and tried again."""
+    def _attempt(self, batch: Sequence[Step]) -> bool:
+        """Execute a step or batch of a push; return False if it must be planned and tried again."""
         try:
-            self._execute(step)
+            self._execute(batch)
         except (_StaleState, KantataThrottled, KantataNeverArrived) as error:
-            self._failures += 1
-            most = STALE_ATTEMPTS if isinstance(error, _StaleState) else ATTEMPTS
-            if self._failures < most and not is_long_wait(error):
-                self._back_off(error)
+            if self._tries_again(error, len(batch)):
                 return False
-            self._give_up(step.change, error)
+            self._give_up(self._still_approved(batch), error)
         self._failures = 0
         return True
 
-    def _execute(self, step: Step) -> None:
-        """Execute a step of a push: write, finish or defer its change."""
-        match step:
-            case Write():
-                self._write(step)
-            case NoOp(change, why, milestone_id):
-                self._finish_unsent(change, Status.APPLIED, why, milestone_id)
-            case Conflict(change, why):
-                self._finish_unsent(change, Status.CONFLICT, why, change.milestone_id)
-            case Deferred(change, why):
-                self._session.defer(change, why)
+    def _tries_again(self, error: Exception, size: int) -> bool:
+        """Return whether a push tries a step or batch of this size again after an error."""
+        if isinstance(error, _StaleState) and size > 1:
+            self._batch_creates = size // 2  # writing so many to the ledger takes too long
+            return True
+        self._failures += 1
+        most = STALE_ATTEMPTS if isinstance(error, _StaleState) else ATTEMPTS
+        if self._failures >= most or is_long_wait(error):
+            return False
+        if not isinstance(error, _StaleState):
+            self._delivery.back_off(error, self._failures)
+        return True
+
+    def _execute(self, batch: Sequence[Step]) -> None:
+        """Execute a step or batch of a push: write, finish or defer its changes."""
+        if writes := [step for step in batch if isinstance(step, Write)]:
+            self._write(writes)
+            return
+        for step in batch:
+            match step:
+                case NoOp(change, why, milestone_id):
+                    self._finish_unsent(change, Status.APPLIED, why, milestone_id)
+                case Conflict(change, why):
+                    self._finish_unsent(change, Status.CONFLICT, why, change.milestone_id)
+                case Deferred(change, why):
+                    self._session.defer(change, why)
 
     def _finish_unsent(
         self, change: Change, status: Status, why: str, milestone_id: str | None
@@ -146,127 +165,61 @@ class Pusher:
             taken = self._session.transition(change, Status.APPLYING, why)
         except ChangeRefused:
             return  # a person withdrew it; the push lock is ours, so no push can have moved it
-        self._finish(taken, Settlement(status=status, why=why, milestone_id=milestone_id))
+        self._delivery.finish(taken, Settlement(status=status, why=why, milestone_id=milestone_id))
 
-    def _finish(
-        self,
-        change: Change,
-        settlement: Settlement,
-        *,
-        request_id: str | None = None,
-        **columns: object,
-    ) -> None:
-        """Finish a change with its settlement, and count it as decided in this push."""
-        self._decided += 1
-        self._session.finish(change, settlement, request_id=request_id, **columns)
-
-    def _write(self, step: Write) -> None:
-        """Push a change: send it, unless it is no longer approved or the state is too old.
+    def _write(self, writes: Sequence[Write]) -> None:
+        """Push changes with one request, but those that are no longer approved or trusted.
 
         Raises:
-            _StaleState, KantataThrottled, KantataNeverArrived: The change is approved again, and
+            _StaleState, KantataThrottled, KantataNeverArrived: The changes are approved again, and
                 may be tried again.
             KantataUnauthorized: The same, but every other change would fail, too.
             KantataOutcomeUnknown, KantataForbidden: Too many changes in a row ended like this.
         """
-        self._writer.wait_turn()
+        self._delivery.wait_turn()
         if self._is_stale():
             raise _StaleState
-        try:
-            change = self._mark_sending(step)
-        except ChangeRefused:
-            return  # a person withdrew it
-        if why := untrusted_changes(self._session.ledger, [change]).get(change.change_id):
-            self._finish(change, _settlement(change, Status.CONFLICT, why))
+        changes = self._trusted(self._mark_sending(writes))
+        if not changes:
             return
         if self._is_stale():  # writing to the ledger may have taken long
             why = "its milestone was read too long before it could be sent: it is read again"
-            self._session.transition(change, Status.APPROVED, why)
+            for change in changes:
+                self._session.transition(change, Status.APPROVED, why)
             raise _StaleState
-        self._send(change)
+        self._delivery.send(changes)
 
-    def _mark_sending(self, step: Write) -> Change:
-        """Record in the ledger that the push is about to send a change."""
-        return self._session.ledger.mark_sending(
-            step.change,
-            who=ACTOR,
-            what=_describe(step.change),
-            at=self._session.now(),
-            twins=step.duplicates,
-            seen_updated_at=step.seen_updated_at,
-        )
+    def _mark_sending(self, writes: Sequence[Write]) -> list[Change]:
+        """Record in the ledger that the push is about to send changes; return those approved."""
+        marked = []
+        with self._session.ledger.transaction():
+            for step in writes:
+                with suppress(ChangeRefused):  # a person withdrew it
+                    marked.append(
+                        self._session.ledger.mark_sending(
+                            step.change,
+                            who=ACTOR,
+                            what=_describe(step.change),
+                            at=self._session.now(),
+                            twins=step.duplicates,
+                            seen_updated_at=step.seen_updated_at,
+                        )
+                    )
+        return marked
 
-    def _send(self, change: Change) -> None:
-        """Send a change once in this push, and record its result."""
-        try:
-            milestone_id = _send_once(change, self._writer)
-        except (KantataThrottled, KantataNeverArrived, KantataUnauthorized) as error:
-            if isinstance(error, KantataThrottled) and change.action is Action.CREATE:
-                self._record_throttled(change, error)
-                return
-            self._session.transition(change, Status.APPROVED, str(error), self._request_id)
-            raise
-        except KantataRefused as error:
-            self._record_refusal(change, error)
-        except KantataOutcomeUnknown as error:
-            unknown = _settlement(change, Status.UNKNOWN, str(error))
-            self._finish(change, unknown, request_id=self._request_id)
-            if self._streak.add("unknown"):
-                raise
-        else:
-            self._finish(change, _done(change, milestone_id), request_id=self._request_id)
-            self._streak.end()
+    def _trusted(self, changes: Sequence[Change]) -> list[Change]:
+        """Return the changes that the push may send; the others become conflicts."""
+        untrusted = untrusted_changes(self._session.ledger, changes)
+        for change in changes:
+            if why := untrusted.get(change.change_id):
+                self._delivery.finish(change, result_of(change, Status.CONFLICT, why))
+        return [change for change in changes if change.change_id not in untrusted]
 
-    def _record_throttled(self, change: Change, error: KantataThrottled) -> None:
-        """Record that a pushed create was throttled: it may have been executed all the same.
+    def _give_up(self, changes: Sequence[Change], error: Exception) -> None:
+        """Leave changes approved, to the next push.
 
         Raises:
-            KantataUnavailable: If too many changes in a row were throttled, or for long.
-        """
-        unknown = _settlement(
-            change, Status.UNKNOWN, f"{error}; a later push looks for it before it sends it again"
-        )
-        looked_at = resend.throttled_at(change)
-        self._finish(change, unknown, request_id=self._request_id, looked_at=looked_at)
-        self._back_off(error)
-        if is_long_wait(error) or self._streak.add("throttled"):
-            raise KantataUnavailable(str(error))
-
-    def _record_refusal(self, change: Change, error: KantataRefused) -> None:
-        """Read back whether a pushed change that Kantata refused was applied; record the result.
-
-        Raises:
-            KantataForbidden: If too many changes in a row were forbidden.
-            KantataError: If it cannot be read back; the change is unknown then.
-        """
-        refusal, request_id = str(error), self._request_id
-        try:
-            account = self._session.account_state([change])
-        except KantataError as lost:
-            why = f"{refusal}; the result cannot be read back: {lost}"
-            unknown = _settlement(change, Status.UNKNOWN, why)
-            self._finish(change, unknown, request_id=request_id)
-            raise
-        self._finish(change, settle_refused(change, refusal, account), request_id=request_id)
-        if self._streak.add("forbidden" if error.status == 403 else ""):
-            raise KantataForbidden(
-                f"{refusal}, {IN_A_ROW} times in a row. Check that the user of the write token may "
-                "edit milestones. The other changes stay approved."
-            )
-
-    def _back_off(self, error: Exception) -> None:
-        """Pause the push's requests for as long as Kantata says, or longer after each failure."""
-        if isinstance(error, _StaleState):
-            return
-        wait = error.retry_after if isinstance(error, KantataThrottled) else None
-        reader = self._session.reader
-        reader.pace.hold(wait or reader.backoff(self._failures))
-
-    def _give_up(self, change: Change, error: Exception) -> None:
-        """Leave a change approved, to the next push.
-
-        Raises:
-            KantataUnavailable: If it would fail for any other change, too.
+            KantataUnavailable: If any other change would fail, too.
         """
         if not isinstance(error, KantataUnavailable):
             error = KantataUnavailable(
@@ -274,37 +227,12 @@ class Pusher:
                 "Kantata answers slowly, or requests_per_second is too low. Push again later, or "
                 "raise requests_per_second"
             )
-        self._session.defer(change, str(error))
-        if isinstance(error, KantataThrottled) or self._streak.add(type(error).__name__):
+        stops = isinstance(error, KantataThrottled)
+        for change in changes:
+            self._session.defer(change, str(error))
+            stops = self._delivery.streak.add(type(error).__name__) or stops
+        if stops:
             raise error
-
-    @property
-    def _request_id(self) -> str | None:
-        """Return Kantata's id of the push's last request; None if no answer came."""
-        return self._writer.request_id or None
-
-
-def _settlement(change: Change, status: Status, why: str) -> Settlement:
-    """Return the settlement of a pushed change, with the milestone that the change names."""
-    return Settlement(status=status, why=why, milestone_id=change.milestone_id)
-
-
-def _done(change: Change, milestone_id: str) -> Settlement:
-    """Return the settlement of a change that the push applied."""
-    why = f"done: milestone {milestone_id}" if change.action is Action.CREATE else "done"
-    return Settlement(status=Status.APPLIED, why=why, milestone_id=milestone_id)
-
-
-def _send_once(change: Change, writer: KantataWriter) -> str:
-    """Send a change of the push to Kantata; return the id of its milestone."""
-    if change.action is Action.CREATE:
-        return writer.create(change.change_id, change.after)
-    milestone_id = str(change.milestone_id)
-    if change.action is Action.UPDATE:
-        writer.update(milestone_id, change.after)
-    else:
-        writer.delete(milestone_id)
-    return milestone_id
 
 
 def _describe(change: Change) -> str:

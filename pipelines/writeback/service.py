@@ -100,7 +100,7 @@ def push_changes(
             closing(_writer(kantata, settings, reader, observer)) as writer,
         ):
             session = _session(ledger, reader, settings, origin)
-            push(session, writer, settings.max_changes)
+            push(session, writer, settings.max_changes, batch_creates=settings.batch_creates)
         _report_altered(session, observer)
         warehouse = nullcontext(lock) if lock else locked(target, wait, observer.note)
         sync_back(session, kantata=kantata, warehouse=warehouse, observer=observer, now=now)

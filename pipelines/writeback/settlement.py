@@ -59,6 +59,21 @@ def settle_refused(change: Change, refusal: str, account: AccountState) -> Settl
     return replace(settlement, why=f"{refusal}; {settlement.why}")
 
 
+def settle_refused_batch(change: Change, refusal: str, account: AccountState) -> Settlement:
+    """Return the settlement of a create whose batch was refused, perhaps because of another one.
+
+    Args:
+        change: The create.
+        refusal: Kantata's answer to the batch, as a sentence for people.
+        account: The account's state, read after the refusal.
+    """
+    settlement = settle_refused(change, refusal, account)
+    if settlement.status is not Status.FAILED:
+        return settlement
+    why = f"{refusal}, in a batch; it was not created so far, and is sent alone after another look"
+    return Settlement(status=Status.UNKNOWN, why=why)
+
+
 def _settle_existing(change: Change, account: AccountState) -> tuple[Status, str]:
     """Return the settlement of an update or a delete: its status, and the reason."""
     if str(change.milestone_id) in account.deleted:

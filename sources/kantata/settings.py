@@ -5,6 +5,7 @@ from __future__ import annotations
 API_URL = "https://api.mavenlink.com/api/v1"
 PER_PAGE = 200  # API.md#pagination: the largest page
 ONLY_PER_REQUEST = 100  # API.md#unknowns, U13: the limit is unknown, so the URL is kept short
+MOST_CREATES = 100  # API.md#create: milestones in one request
 MILESTONE_INCLUDES = "workspace,story,invoices,external_references"
 ATTEMPTS = 5
 MOST_IN_FLIGHT = 200

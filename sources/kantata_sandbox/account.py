@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
+from .batch_rules import BatchRules
 from .blank_records import Record, account_id, milestone_record, reference_record
 from .clock import Clock, instant, moment_of, stamp
 from .exchange_actions import ExchangeActions
@@ -132,6 +133,11 @@ class Account(ProjectActions, InvoiceActions, ExchangeActions):
         """
         with self.change():
             self.list_lag = seconds
+
+    def set_batch_rules(self, **rules: bool | int | None) -> None:
+        """Treat batches of creates by these rules: the attributes of BatchRules, or the default."""
+        with self.change():
+            self.batch_rules = BatchRules(**rules)  # type: ignore[arg-type]
 
     def save_reference(self, milestone_id: str, fields: Mapping[str, object]) -> str:
         """Create or update a milestone's external reference, and return the reference's id.

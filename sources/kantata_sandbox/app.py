@@ -16,6 +16,7 @@ from starlette.routing import Route
 from .account import Account
 from .faults import Fault, FaultKind, Faults, mutate
 from .query import parse_query
+from .rate_limit import RateLimit
 from .responses import ApiResponse, Problem, errors
 from .routes import Api
 
@@ -29,6 +30,7 @@ class Served:
     Attributes:
         status: 0 if the connection was dropped instead of an answer.
         at: when it came in, on the account's clock, in seconds since 1970.
+        body: what it carried; empty for a read.
 
     """
 
@@ -38,6 +40,7 @@ class Served:
     status: int
     request_id: str
     at: int
+    body: bytes = b""
 
 
 class App:
@@ -47,6 +50,7 @@ class App:
         self.account = account
         self.faults = Faults()
         self.latency = latency
+        self.rate_limit: RateLimit | None = None
         self.requests: deque[Served] = deque(maxlen=keep)
         self.failures: list[Exception] = []
         """Mistakes in the sandbox itself, or in the action of a fault."""
@@ -73,7 +77,7 @@ class App:
             self.failures.append(error)
             answer = errors(500, Problem(repr(error), type="system"))
         status = answer.status if answer else 0
-        self.requests.append(Served(request.method, path, query, status, request_id, at))
+        self.requests.append(Served(request.method, path, query, status, request_id, at, body))
         if answer is None:
             return await _drop(request)
         return self._response(answer, request_id)
@@ -84,6 +88,8 @@ class App:
         """Return the application's response; None if the connection is to be dropped."""
         if self.latency:
             await asyncio.sleep(self.latency)
+        if self.rate_limit is not None and (refusal := self.rate_limit.refusal()):
+            return refusal
         faults = self.faults.strike(request.method, path, query)
         for fault in faults:
             if fault.kind is FaultKind.DELAY:

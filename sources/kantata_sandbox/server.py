@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from .account import Account
 from .app import App, Served
 from .faults import Fault
+from .rate_limit import RateLimit
 
 HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 10.0
@@ -139,6 +140,10 @@ class Sandbox:
     def requests(self) -> deque[Served]:
         """The requests the sandbox's server handled so far, the last hundred thousand of them."""
         return self._app.requests
+
+    def limit_rate(self, limit: RateLimit | None) -> None:
+        """Limit the sandbox's requests, or no longer."""
+        self._app.rate_limit = limit
 
     def misbehave(self, *faults: Fault) -> None:
         """Add faults to those that are active in the sandbox."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
 
+from .batch_rules import BatchRules
 from .blank_records import Record, currency_records, lead_records, user_record
 from .clock import Clock, instant
 from .creation_order import CreationOrder
@@ -63,6 +64,8 @@ class Store:
         """When lists begin to show a milestone, in seconds since 1970."""
         self.list_lag = 0
         """How many seconds later than they exist new milestones are in lists."""
+        self.batch_rules = BatchRules()
+        """How a batch of creates is treated."""
         self.extra_maps: dict[str, dict[str, Record]] = {}
         """Records side-loaded with every page of milestones, by their type."""
         self._last_id: dict[str, int] = defaultdict(lambda: 1_000)

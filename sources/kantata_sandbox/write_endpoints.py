@@ -1,23 +1,37 @@
 """The endpoints that change something (API.md#writing-milestones)."""
 
+from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from . import body_parser
+from .batch_rules import BatchRules
 from .blank_records import Record
 from .get_endpoints import milestones_response
 from .query import read_order, read_window
 from .request import ApiRequest
-from .responses import ApiResponse, Problem, bad_request, envelope_of_one, invalid, not_found
+from .responses import (
+    ApiResponse,
+    Problem,
+    bad_request,
+    envelope_of_one,
+    errors,
+    invalid,
+    json_response,
+    not_found,
+)
 from .validation import check_milestone, check_reference
 
 MAX_BATCH = 100
 
 
 def create_milestones(request: ApiRequest) -> ApiResponse:
-    """POST /billing_milestones: one, or up to 100 of which all or none are created.
+    """POST /billing_milestones: one, or up to 100.
 
-    Whether a batch is atomic is unknown (API.md#unknowns, U6). Its response is an ordinary page: 20
-    rows, newest first, unless the query says otherwise (API.md#batch-create).
+    Whether a batch is atomic is unknown (API.md#unknowns, U6): the account's BatchRules say so. Its
+    response is an ordinary page: 20 rows, newest first, unless the query says otherwise
+    (API.md#batch-create).
     """
     body = body_parser.parse_body(request.body, request.content_type)
     single = "billing_milestone" in body
@@ -28,30 +42,48 @@ def create_milestones(request: ApiRequest) -> ApiResponse:
         raise bad_request("param is missing or the value is empty: billing_milestone")
     if len(items) > MAX_BATCH:
         raise invalid(Problem(f"No more than {MAX_BATCH} objects may be created at once", "base"))
-    ids = [
-        request.account.create_milestone(**fields) for fields in _checked(request, items, single)
-    ]
-    return _created(request, ids)
+    return _create_one(request, items[0]) if single else _create_batch(request, items)
 
 
-def _checked(request: ApiRequest, items: list[Record], single: bool) -> list[Record]:
-    """Return the milestones to write with checked fields; refuse all if one has a problem."""
-    problems: list[Problem] = []
-    checked: list[Record] = []
-    for place, item in enumerate(items):
-        fields, found = check_milestone(request.account, item, None)
-        checked.append(fields)
-        problems += [Problem(p.message, p.field, p.type, None if single else place) for p in found]
+def _create_one(request: ApiRequest, item: Record) -> ApiResponse:
+    """Create a milestone, and write the response."""
+    fields, problems = check_milestone(request.account, item, None)
     if problems:
         raise invalid(*problems)
-    return checked
+    return _created(request, [request.account.create_milestone(**fields)], BatchRules())
 
 
-def _created(request: ApiRequest, ids: list[str]) -> ApiResponse:
+def _create_batch(request: ApiRequest, items: list[Record]) -> ApiResponse:
+    """Create the milestones of a batch, or some, or none, and write the response."""
+    rules = request.account.batch_rules
+    problems: list[Problem] = []
+    valid: list[Record] = []
+    for place, item in enumerate(items):
+        fields, found = check_milestone(request.account, item, None)
+        problems += [replace(p, index=place if rules.indexes else None) for p in found]
+        valid += [] if found else [fields]
+    if problems and rules.atomic:
+        raise invalid(*problems)
+    answer = _created(request, [request.account.create_milestone(**f) for f in valid], rules)
+    if not problems:
+        return answer
+    refused = errors(422, *problems)
+    if not rules.accepts_part:
+        return refused
+    return json_response(orjson.loads(answer.body) | orjson.loads(refused.body))
+
+
+def _created(request: ApiRequest, ids: list[str], rules: BatchRules) -> ApiResponse:
     """Return a page of what a write created: the newest first, even within a second."""
-    page = read_window({name: v for name, v in request.query.items() if name != "only"})
+    query = {name: v for name, v in request.query.items() if name != "only"}
+    if rules.most_rows is not None:
+        query |= {"per_page": str(rules.most_rows)}
+    if not rules.shows_references:
+        query.pop("include", None)
+    page = read_window(query)
     rows = sorted(ids, key=int, reverse=read_order(request.query, ("created_at",)).descending)
-    return milestones_response(request, rows[page.start : page.stop], len(rows), page)
+    shown = replace(request, query=query)
+    return milestones_response(shown, rows[page.start : page.stop], len(rows), page)
 
 
 def _editable(request: ApiRequest) -> Record:

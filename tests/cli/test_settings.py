@@ -35,6 +35,7 @@ def milestones(*words: str, **environment: str) -> tuple[int, str, str]:
         ("warehouse__publish_to", "x.duckdb", "use WAREHOUSE__PUBLISH_TO"),
         ("PUSH__ENABLED", "maybe", "write it as true or false"),
         ("PUSH__MAX_CHANGES", "0", "at least 1"),
+        ("PUSH__BATCH_CREATES", "101", "from 1 to 100"),
         ("ALERTS__WEBHOOK_URL", "notaurl", "not an https address"),
         ("ALERTS__ALERT_AFTER", "soon", "write it as 90m, 24h or 7d"),
         ("WAREHOUSE__MEMORY_LIMIT", "much", "write it as 512MB"),

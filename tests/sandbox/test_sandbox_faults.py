@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from sources.kantata_sandbox import Account, Fault
+from sources.kantata_sandbox.rate_limit import RateLimit
 from tests.support.kantata import LIST, Kantata
 
 
@@ -42,6 +43,26 @@ def test_retry_after_is_optional(kantata: Kantata) -> None:
     answers = [kantata.ask("GET", LIST) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [429, 429, 200]
     assert [answer.headers.get("Retry-After") for answer in answers] == [None, "3", None]
+
+
+def test_a_limit_of_requests(kantata: Kantata) -> None:
+    """Requests over the limit get 429, until the next window or until a token is there again."""
+    now = 100.5
+    limit = RateLimit(requests=2, seconds=10, clock=lambda: now)
+    kantata.sandbox.limit_rate(limit)
+    answers = [kantata.ask("GET", LIST) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].headers["Retry-After"] == "10"
+    now = 110.0
+    assert [kantata.ask("GET", LIST).status_code for _ in range(3)] == [200, 200, 429]
+    limit = RateLimit(requests=2, seconds=10, is_bucket=True, says_when=False, clock=lambda: now)
+    kantata.sandbox.limit_rate(limit)
+    assert [kantata.ask("GET", LIST).status_code for _ in range(3)] == [200, 200, 429]
+    now = 115.0
+    answers = [kantata.ask("GET", LIST) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert "Retry-After" not in answers[1].headers
+    assert (limit.accepted, limit.refused) == (3, 2)
 
 
 @pytest.mark.parametrize(

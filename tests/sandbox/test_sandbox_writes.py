@@ -143,6 +143,40 @@ def test_a_batch_with_an_error_creates_nothing(kantata: Kantata) -> None:
     assert kantata.count() == 450
 
 
+@pytest.mark.parametrize(
+    ("rules", "status", "indexes", "rows"),
+    [
+        ({"atomic": False}, 422, [1, 3], 0),
+        ({"atomic": False, "indexes": False}, 422, [None, None], 0),
+        ({"atomic": False, "accepts_part": True}, 200, [1, 3], 2),
+        ({"atomic": False, "accepts_part": True, "most_rows": 1}, 200, [1, 3], 1),
+    ],
+)
+def test_a_batch_with_an_error_creates_the_others(
+    kantata: Kantata, rules: dict[str, Any], status: int, indexes: list[int | None], rows: int
+) -> None:
+    """If a batch is not atomic, valid objects are created, whatever the answer shows."""
+    kantata.account.set_batch_rules(**rules)
+    items = [kantata.new_body(title=t)["billing_milestone"] for t in ("a", "", "c", "")]
+    answer = kantata.ask("POST", LIST, {"billing_milestones": items}, per_page=200)
+    body = answer.json()
+    assert (answer.status_code, [e.get("index") for e in body["errors"]]) == (status, indexes)
+    assert len(body.get("results", [])) == rows
+    assert kantata.count() == 452
+
+
+def test_a_batch_without_references(kantata: Kantata) -> None:
+    """The answer to a batch has references if the query includes them, and the rules allow it."""
+    reference = {"service_name": "us", "service_model": "m", "service_model_ref": "key-1"}
+    item = kantata.new_body(external_reference=reference)["billing_milestone"]
+    for shown in (True, False):
+        kantata.account.set_batch_rules(shows_references=shown)
+        answer = kantata.ask(
+            "POST", LIST, {"billing_milestones": [item]}, include="external_references"
+        )
+        assert ("external_references" in answer.json()) is shown
+
+
 def test_a_batch_has_at_most_100(kantata: Kantata) -> None:
     """A batch of 101 objects is refused as a whole."""
     rows = [kantata.new_body()["billing_milestone"]] * 101

@@ -11,6 +11,7 @@ import pytest
 from sources.kantata import errors
 from sources.kantata.api.reader import KantataReader
 from sources.kantata_sandbox import Fault, Sandbox
+from sources.kantata_sandbox.rate_limit import RateLimit
 
 LIST = "billing_milestones"
 TOKEN = "s3cret-token-8f1c"  # noqa: S105 - made up
@@ -72,6 +73,20 @@ def test_retry_after_is_honoured() -> None:
         began = time.monotonic()
         assert len(reader(sandbox.url).page(LIST, {}).records) == 5
         assert time.monotonic() - began >= 1
+
+
+def test_the_pace_finds_itself() -> None:
+    """A throttled account is read to the end with a few refusals; before the first, at full speed.
+
+    Each refusal costs a second here, so a hundred reads at full speed would have three or more.
+    """
+    limit = RateLimit(requests=30)
+    with Sandbox(milestones=0, token=TOKEN) as sandbox:
+        kantata = reader(sandbox.url)
+        sandbox.limit_rate(limit)
+        for _ in range(100):
+            kantata.page("currencies", {"per_page": 1})
+    assert (limit.accepted, 1 <= limit.refused <= 2) == (100, True)
 
 
 def test_rate_limit_is_kept() -> None:

@@ -31,22 +31,27 @@ MODULES = (
     "pipelines.writeback.push:Pusher.__init__",
     "pipelines.writeback.push:Pusher._attempt",
     "pipelines.writeback.push:Pusher._execute",
-    "pipelines.writeback.push:Pusher._finish",
     "pipelines.writeback.push:Pusher._is_stale",
     "pipelines.writeback.push:Pusher._mark_sending",
     "pipelines.writeback.push:Pusher._plan",
+    "pipelines.writeback.push:Pusher._trusted",
     "pipelines.writeback.push:Pusher._push_all",
-    "pipelines.writeback.push:Pusher._request_id",
-    "pipelines.writeback.push:Pusher._send",
     "pipelines.writeback.push:Pusher._write",
     "pipelines.writeback.push:Pusher.run",
+    "pipelines.writeback.delivery:Delivery.__init__",
+    "pipelines.writeback.delivery:Delivery._record_answer",
+    "pipelines.writeback.delivery:Delivery._request_id",
+    "pipelines.writeback.delivery:Delivery.finish",
+    "pipelines.writeback.delivery:Delivery.send",
+    "pipelines.writeback.delivery:Delivery.wait_turn",
+    "pipelines.writeback.delivery:_done",
+    "pipelines.writeback.delivery:_send_alone",
+    "pipelines.writeback.delivery:_send_once",
+    "pipelines.writeback.delivery:result_of",
     "pipelines.writeback.failure_streak:FailureStreak.__init__",
     "pipelines.writeback.failure_streak:FailureStreak.add",
     "pipelines.writeback.failure_streak:FailureStreak.end",
     "pipelines.writeback.push:_describe",
-    "pipelines.writeback.push:_done",
-    "pipelines.writeback.push:_send_once",
-    "pipelines.writeback.push:_settlement",
     "pipelines.writeback.push:push",
     "pipelines.writeback.push_session:PushSession.__init__",
     "pipelines.writeback.push_session:PushSession.account_state",
@@ -64,12 +69,16 @@ MODULES = (
     "pipelines.writeback.reconcile:Reconciler.settle",
     "pipelines.writeback.verify:_mismatch",
     "pipelines.writeback.verify:verify",
+    "sources.kantata.api.writer:KantataWriter._respond",
     "sources.kantata.api.writer:KantataWriter._send",
     "sources.kantata.api.writer:KantataWriter.create",
     "sources.kantata.api.writer:KantataWriter.delete",
     "sources.kantata.api.writer:KantataWriter.update",
     "sources.kantata.api.writer:KantataWriter.wait_turn",
+    "sources.kantata.api.writer:_new_milestone",
     "sources.kantata.api.writer:_wire_fields",
+    "pipelines.writeback.batches:first_batch",
+    "pipelines.writeback.batches:next_changes",
 )
 # Of these modules only these functions are traced; they must be reached, too.
 FUNCTIONS = (
@@ -89,7 +98,17 @@ OF_UNKNOWNS = (
     "pipelines.writeback.reconcile:Reconciler._settle_all",
     "pipelines.writeback.reconcile:Reconciler._with_possible_time",
 )
-_TRACED = {name.partition(":")[0] for name in MODULES}
+# Functions that only a push in batches reaches.
+OF_BATCHES = (
+    "pipelines.writeback.delivery:Delivery._record_refused_with_others",
+    "sources.kantata.api.batch_answer:_created",
+    "sources.kantata.api.batch_answer:_named",
+    "sources.kantata.api.batch_answer:_references",
+    "sources.kantata.api.batch_answer:_refused",
+    "sources.kantata.api.batch_answer:batch_answer",
+    "sources.kantata.api.writer:KantataWriter.create_batch",
+)
+_TRACED = {name.partition(":")[0] for name in (*MODULES, *OF_BATCHES)}
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,7 @@ class _Trace:
         os.write(1, json.dumps([self.lines, self.last]).encode())
 
 
-def push_until(ledger_url: str, url: str, token: str, line: int) -> None:
+def push_until(ledger_url: str, url: str, token: str, line: int, batch_creates: int) -> None:
     """Push once until the line is reached, then die; runs in a child process."""
     trace = _Trace(line)
     with connect_ledger(ledger_url, lambda: datetime.now(UTC)) as ledger:
@@ -150,14 +169,15 @@ def push_until(ledger_url: str, url: str, token: str, line: int) -> None:
         threading.settrace(trace.call)
         sys.settrace(trace.call)
         with push_lock(ledger):
-            push(PushSession(ledger, reader, timedelta()), writer, 1000)
+            session = PushSession(ledger, reader, timedelta())
+            push(session, writer, 1000, batch_creates=batch_creates)
         sys.settrace(None)
     trace.report()
 
 
 def killed(desk: Desk, line: int) -> Trial:
     """Push in a process that dies at this line; 0 means that it does not die."""
-    arguments = (desk.url, desk.sandbox.url, desk.sandbox.token, line)
+    arguments = (desk.url, desk.sandbox.url, desk.sandbox.token, line, desk.batch_creates)
     with start_function("tests.support.killed_push:push_until", *arguments) as process:
         out, err = process.communicate()
     assert process.returncode in (0, DIED), err[-2_000:]

@@ -16,8 +16,9 @@ from ..errors import KantataError, KantataThrottled, KantataUnavailable
 from ..settings import ATTEMPTS, LONGEST_READ, LONGEST_WAIT, ONLY_PER_REQUEST, PER_PAGE
 from .clock import ObservationClock, ServerClock
 from .envelope import Page, read_page
+from .rate_limiter import RateLimiter
 from .responses import ReadResponse, read_without_response, response_date
-from .transport import HttpResponse, OnRequest, Parameters, RateLimiter, Transport
+from .transport import HttpResponse, OnRequest, Parameters, Transport
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,12 @@ class KantataReader:
             raise KantataUnavailable(
                 f"reading took more than {LONGEST_READ / 3600:.0f} hours, so the run ended"
             )
+        sent_at = time.monotonic()
         try:
             response = self._transport.send("GET", path, parameters=parameters)
         except RequestException as error:
             raise self._transport.masked(read_without_response(error, self.url)) from None
+        self.pace.record(response.status, sent_at)
         self._count(response)
         read = ReadResponse(response=response, url=self.url, path=path, is_api=self._is_api)
         try:

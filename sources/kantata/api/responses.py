@@ -73,8 +73,8 @@ class ReadResponse:
         Raises:
             KantataError: If the read failed. Its class says what to do next.
         """
-        body = _parse_json(self.response)
-        if _is_success(self.response) and body is not None:
+        body = parse_json(self.response)
+        if is_success(self.response) and body is not None:
             return body
         raise self._error(body)
 
@@ -157,11 +157,11 @@ def write_result(method: str, response: HttpResponse) -> dict[str, Any]:
         KantataRefused: Kantata refused the write, with a reason.
         KantataOutcomeUnknown: Anything else: it may have been done.
     """
-    status, body = response.status, _parse_json(response)
+    status, body = response.status, parse_json(response)
     if status == 204 and method == "DELETE":
         return {}
     has_errors = _has_errors(body) or (isinstance(body, dict) and "error_message" in body)
-    if _is_success(response) and isinstance(body, dict) and not has_errors:
+    if is_success(response) and isinstance(body, dict) and not has_errors:
         return body
     if status == 429:
         wait = retry_after(response)
@@ -261,7 +261,7 @@ def _reasons(error: BaseException) -> Iterator[BaseException]:
         inner = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
 
 
-def _parse_json(response: HttpResponse) -> object:
+def parse_json(response: HttpResponse) -> object:
     """Return the JSON of a response's body, if need be leniently; None if it is not JSON."""
     try:
         return orjson.loads(response.content)
@@ -273,7 +273,7 @@ def _parse_json(response: HttpResponse) -> object:
         return None
 
 
-def _is_success(response: HttpResponse) -> bool:
+def is_success(response: HttpResponse) -> bool:
     """Return whether the response has a status of success."""
     return 200 <= response.status < 300
 

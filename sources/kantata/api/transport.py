@@ -1,4 +1,4 @@
-"""What reads and writes share on the wire: session, token, rate limiter, request log.
+"""What reads and writes share on the wire: session, token, request log.
 
 Every request carries the token in a header that requests itself never prints, goes to one host
 and follows no redirect, so the token goes nowhere else.
@@ -21,7 +21,6 @@ from ..errors import (
     KantataError,
     KantataMisaddressed,
     KantataMisconfigured,
-    KantataUnavailable,
 )
 from ..settings import CONNECT_TIMEOUT, MOST_BYTES, READ_TIMEOUT, REQUEST_DEADLINE
 from .deadline import DeadlineAdapter, read_body
@@ -179,50 +178,6 @@ class Transport:
         """Close this thread's HTTP session and its connection."""
         if (session := getattr(self._sessions, "session", None)) is not None:
             session.close()
-
-
-class RateLimiter:
-    """Delays requests so that they never exceed a rate; a 429 delays all of them.
-
-    Args:
-        requests_per_second: The greatest rate; 0 is no limit.
-    """
-
-    def __init__(self, requests_per_second: float) -> None:
-        self._interval = 1 / requests_per_second if requests_per_second > 0 else 0.0
-        self._next_turn = 0.0
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-
-    def wait(self) -> None:
-        """Wait for this request's turn by the rate limit.
-
-        Raises:
-            KantataUnavailable: If reading is stopped meanwhile.
-        """
-        with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._next_turn)
-            self._next_turn = turn + self._interval
-        self.sleep(turn - now)
-
-    def hold(self, seconds: float) -> None:
-        """Delay all requests of the rate limiter by this many seconds."""
-        with self._lock:
-            self._next_turn = max(self._next_turn, time.monotonic() + seconds)
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep for this many seconds, unless the rate limiter is stopped.
-
-        Raises:
-            KantataUnavailable: If reading is stopped meanwhile.
-        """
-        if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
-            raise KantataUnavailable("reading was stopped")
-
-    def stop(self) -> None:
-        """Stop the rate limiter: wake all sleeping requests, and let none start any more."""
-        self._stopped.set()
 
 
 def _request_log(

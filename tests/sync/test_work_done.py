@@ -34,8 +34,8 @@ TOLERANCE = 4
 WORK = {
     "first sync of 401": Work(requests=10, sql=768, arrow_tables=18, rows=1396),
     "first sync of 1,000": Work(requests=13, sql=768, arrow_tables=29, rows=3386),
-    "unchanged run by the feed": Work(requests=5, sql=155, arrow_tables=0, rows=0),
-    "unchanged scan": Work(requests=12, sql=154, arrow_tables=0, rows=0),
+    "unchanged run by the feed": Work(requests=5, sql=131, arrow_tables=0, rows=0),
+    "unchanged scan": Work(requests=12, sql=130, arrow_tables=0, rows=0),
     "10 changes by the feed": Work(requests=6, sql=304, arrow_tables=2, rows=20),
     "push of 5 updates": Work(requests=10, sql=361, arrow_tables=2, rows=10),
 }
@@ -62,7 +62,7 @@ _NO_WORK = _HEAVY | {
 MODULES = {
     "--help": Modules(360, _NO_WORK),
     "--version": Modules(300, _NO_WORK),
-    "sync": Modules(1640, _HEAVY),  # of an account without changes
+    "sync": Modules(1310, _HEAVY | {"sqlalchemy", "starlette", "uvicorn", "jinja2"}),  # of an account without changes
 }
 _RECORD = """
 import atexit, json, runpy, sys

@@ -62,7 +62,8 @@ _NO_WORK = _HEAVY | {
 MODULES = {
     "--help": Modules(360, _NO_WORK),
     "--version": Modules(300, _NO_WORK),
-    "sync": Modules(1310, _HEAVY | {"sqlalchemy", "starlette", "uvicorn", "jinja2"}),  # of an account without changes
+    # of an account without changes
+    "sync": Modules(1310, _HEAVY | {"sqlalchemy", "starlette", "uvicorn", "jinja2"}),
 }
 _RECORD = """
 import atexit, json, runpy, sys

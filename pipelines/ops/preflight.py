@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from pipelines.config.account_binding import (
     bound_ledger_account,
@@ -229,6 +230,18 @@ def _time_zone(target: Target) -> CheckResult:
     return CheckResult("time zone", f"{listed} agree on {zone}{until}")
 
 
+def _is_writable(folder: Path) -> bool:
+    """Return whether a file can be written in a folder, which the preflight tries.
+
+    The permissions alone do not say it: the file system may be read-only, or the user root.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def _published(target: Target) -> CheckResult:
     """Check in the preflight that the published file can be written."""
     assert target.published  # noqa: S101 - checked by the caller
@@ -241,7 +254,7 @@ def _published(target: Target) -> CheckResult:
     folder = target.published.absolute().parent
     while not folder.exists():
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    if not _is_writable(folder):
         return CheckResult(
             "published file",
             f"cannot write {target.published.absolute()}: correct the permissions of {folder}, or "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,7 +80,12 @@ class KantataSettings(BaseConfiguration):
         """
         return parse_duration(self.scan_every, shown_name("sources.kantata.scan_every"))
 
-    def reader(self, attempts: int = 1, on_request: OnRequest | None = None) -> KantataReader:
+    def reader(
+        self,
+        attempts: int = 1,
+        on_request: OnRequest | None = None,
+        on_retry: Callable[[str], None] | None = None,
+    ) -> KantataReader:
         """Return a new reader with the Kantata settings, for a few requests."""
         return KantataReader(
             self.kantata_api_url,
@@ -89,6 +94,7 @@ class KantataSettings(BaseConfiguration):
             backoff_seconds=self.backoff_seconds,
             attempts=attempts,
             on_request=on_request,
+            on_retry=on_retry,
         )
 
 

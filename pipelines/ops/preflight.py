@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipelines.config.account_binding import (
     bound_ledger_account,
     check_warehouse_account,
     connected_account,
+    expect_bound,
 )
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import KantataSettings
@@ -22,6 +24,7 @@ from sources.kantata.api.transport import Parameters
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse import time_zones
+from warehouse.account import bound_account
 from warehouse.database import connect
 from warehouse.errors import (
     LocksUnsupported,
@@ -70,6 +73,8 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
 def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
     """Yield the results of the preflight, as they are found."""
     reader = kantata.reader()
+    with suppress(WarehouseError), open_reader(target) as warehouse:  # checked below
+        expect_bound(reader, bound_account(warehouse))
     user = _user(reader)
     yield user
     if not user.exit_code:

@@ -61,3 +61,19 @@ def test_a_push_waits_for_the_warehouse(office: Office) -> None:
     assert "waiting for it, up to 60 s" in output
     titles = f"select title from kantata.billing_milestones where id = '{id_}'"
     assert office.job.rows(titles) == [("new",)]
+
+
+def test_the_next_push_reads_back_what_the_last_one_could_not(office: Office) -> None:
+    """What was written is in the warehouse after a push with nothing to send, too."""
+    id_ = office.free()[0]
+    change = _approved(office, id_)
+    titles = f"select title from kantata.billing_milestones where id = '{id_}'"
+    before = office.job.rows(titles)
+    with file_lock(office.job.target.lock):
+        code, output = office.run("push")
+    assert (code, "does not show yet what was written" in output) == (75, True), output
+    assert f"{change} applied" in " ".join(output.split())
+    assert office.job.rows(titles) == before
+    code, output = office.run("push")
+    assert code == 0, output
+    assert office.job.rows(titles) == [("new",)]

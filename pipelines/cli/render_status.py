@@ -25,7 +25,7 @@ def render_status(found: Status) -> None:
     """Print the status of the warehouse."""
     if found.proven and found.validated_at:
         finished = pendulum.instance(found.validated_at)
-        live = sum(count for count, _ in found.proven.totals.values())
+        live = sum(month.milestones for month in found.months)  # without those a push deleted
         line = f"[green]validated {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
         output.out.print(f"{line}, {counted(live, 'milestone')}; {safe_markup(found.source)}")
     else:

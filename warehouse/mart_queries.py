@@ -6,19 +6,20 @@ of two currencies. The rows have the types that both engines give: whole numbers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Protocol
 
 from warehouse.database import DATASET, MARTS
 
 from .mart_rows import (
-    BacklogRow,
     BridgeRow,
     ChangedRow,
     ChangeTotal,
     DueRow,
+    DueSum,
     Freshness,
-    ProjectRow,
+    ProjectSum,
     ScheduleRow,
     SlippedRow,
 )
@@ -103,14 +104,43 @@ def schedule(reader: Records) -> list[ScheduleRow]:
     return [ScheduleRow(**row | {"subunits": int(row["subunits"])}) for row in rows]
 
 
-def backlog(reader: Records) -> list[BacklogRow]:
-    """Return the backlog by project and currency, the largest amount that is due first."""
-    rows = reader.records(
-        f"select workspace_id, project, currency, milestones, subunits, amount, not_due, age_0_30, "
-        f"age_31_60, age_61_90, age_over_90 from {MARTS}.billing_backlog "
-        "order by currency, amount - not_due desc nulls last, subunits desc, workspace_id"
+_AGES = ("age_0_30", "age_31_60", "age_61_90", "age_over_90")
+
+
+def _sum_of(name: str) -> str:
+    """Return the SQL of a sum of amounts, null if one is unknown, for the figures of projects."""
+    return f"case when count({name}) = count(*) then sum({name}) end as {name}"
+
+
+def _first_projects(sql: str, names: Sequence[str], order: str, limit: int) -> str:
+    """Return the SQL of the first projects of each currency, and of the sum of all others.
+
+    Args:
+        sql: A select with a row for each project and currency.
+        names: Its columns with amounts.
+        order: The order of the projects of one currency.
+        limit: The most projects.
+    """
+    return (
+        f"select currency, count(*) as projects, min(workspace_id) as workspace_id, "
+        f"min(project) as project, {', '.join(map(_sum_of, names))} from (select p.*, least("
+        f"row_number() over (partition by currency order by {order}), {int(limit) + 1}) as place "
+        f"from ({sql}) p) placed group by currency, place order by currency, place"
     )
-    return [BacklogRow(**row | {"subunits": int(row["subunits"])}) for row in rows]
+
+
+def due_projects(reader: Records, limit: int) -> list[DueSum]:
+    """Return what can be invoiced now by currency and project, the largest amount first.
+
+    Args:
+        reader: The warehouse.
+        limit: The most projects of a currency; a row after them sums up the others.
+    """
+    is_due = " or ".join(f"coalesce({age}, 1) <> 0" for age in _AGES)
+    sql = f"select *, {' + '.join(_AGES)} as due from {MARTS}.billing_backlog where {is_due}"
+    order = "due desc nulls last, subunits desc, workspace_id"
+    rows = reader.records(_first_projects(sql, ("due", *_AGES), order, limit))
+    return [DueSum(amount=row.pop("due"), **row) for row in rows]
 
 
 def bridge(reader: Records, months: int) -> list[BridgeRow]:
@@ -130,15 +160,22 @@ def bridge(reader: Records, months: int) -> list[BridgeRow]:
     ]
 
 
-def unscheduled(reader: Records) -> list[ProjectRow]:
-    """Return milestones without a date and an invoice by project, the largest amount first."""
-    rows = reader.records(
-        "select workspace_id, project, currency, count(*) as milestones, "
-        "sum(amount_in_cents)::decimal(38, 0) as subunits, sum(amount) as amount "
+def unscheduled(reader: Records, limit: int) -> list[ProjectSum]:
+    """Return milestones without a date and an invoice by project, the largest amount first.
+
+    Args:
+        reader: The warehouse.
+        limit: The most projects of a currency; a row after them sums up the others.
+    """
+    sql = (
+        "select workspace_id, project, currency, sum(amount_in_cents) as subunits, "
+        f"case when count(amount) = count(*) then sum(amount) end as amount "
         f"from {MARTS}.billing_milestones where {metrics()['unscheduled'].condition} "
-        "group by workspace_id, project, currency order by currency, subunits desc, workspace_id"
+        "group by workspace_id, project, currency"
     )
-    return [ProjectRow(**row | {"subunits": int(row["subunits"])}) for row in rows]
+    order = "subunits desc, workspace_id"
+    rows = reader.records(_first_projects(sql, ("amount",), order, limit))
+    return [ProjectSum(**row) for row in rows]
 
 
 def slips(reader: Records, limit: int) -> list[SlippedRow]:
@@ -147,10 +184,11 @@ def slips(reader: Records, limit: int) -> list[SlippedRow]:
         SlippedRow(**row)
         for row in reader.records(
             "select s.id, s.title, s.project, s.currency, m.amount, s.first_date_to_invoice, "
-            f"s.date_to_invoice, s.days_slipped from {MARTS}.milestone_slippage s "
+            f"s.date_to_invoice, s.days_slipped from (select * from {MARTS}.milestone_slippage "
+            "where days_slipped > 0 and status <> 'invoiced' "
+            f"order by days_slipped desc, amount_in_cents desc, id limit {int(limit)}) s "
             f"join {MARTS}.billing_milestones m on m.id = s.id "
-            "where s.days_slipped > 0 and s.status <> 'invoiced' "
-            f"order by s.days_slipped desc, s.amount_in_cents desc, s.id limit {int(limit)}"
+            "order by s.days_slipped desc, s.amount_in_cents desc, s.id"
         )
     ]
 

@@ -41,22 +41,28 @@ class ScheduleRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProjectRow:
-    """The milestones of one project and currency that have one status."""
+class ProjectSum:
+    """Milestones of one project and currency that share a property, or of several projects.
 
+    Args:
+        currency: ISO code.
+        projects: The number of projects.
+        workspace_id: The project's id; of several projects, one of them.
+        project: Its title.
+        amount: The sum of the amounts.
+    """
+
+    currency: str
+    projects: int
     workspace_id: str
     project: str | None
-    currency: str
-    milestones: int
-    subunits: int
     amount: Decimal | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class BacklogRow(ProjectRow):
-    """A row of ``billing_backlog``: one project's backlog in one currency, by age."""
+class DueSum(ProjectSum):
+    """What can be invoiced now, in parts by the days since the date to invoice."""
 
-    not_due: Decimal | None
     age_0_30: Decimal | None
     age_31_60: Decimal | None
     age_61_90: Decimal | None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ from .database import DATASET, MARTS
 from .shared_cursor import SharedReader
 
 PAGE = 50  # milestones
+_SORTED_WHOLE = 100  # pages
 _TABLE = f"{MARTS}.billing_milestones"
 _TODAY = f"(select as_of from {MARTS}.data_freshness)"
 # The statuses of the mart, and questions about several of them.
@@ -75,8 +76,9 @@ class MilestoneFilter:
             ("client", "client_id", self.client),
         ):
             if text:
-                parts.append(f"(strpos(lower({columns}), lower(%s)) > 0 or {id_} = %s)")
-                values += [text, text]
+                condition, given = _contains(columns, id_, text)
+                parts.append(condition)
+                values += given
         if self.status:
             parts.append(_GROUPS.get(self.status) or "status = %s")
             values += [] if self.status in _GROUPS else [self.status]
@@ -84,8 +86,9 @@ class MilestoneFilter:
             parts.append("currency = %s")
             values.append(self.currency)
         if self.month is not None:
-            parts.append("date_trunc('month', date_to_invoice)::date = %s::date")
-            values.append(self.month.isoformat())
+            following = (self.month + timedelta(days=31)).replace(day=1)
+            parts.append("date_to_invoice >= %s::date and date_to_invoice < %s::date")
+            values += [self.month.isoformat(), following.isoformat()]
         return " and ".join(parts), values
 
     def order(self) -> str:
@@ -95,6 +98,20 @@ class MilestoneFilter:
         if self.sort == "amount":
             keys[0] = "currency"  # amounts are compared within a currency only
         return ", ".join([*keys, "length(id)", "id"])
+
+
+def _contains(column: str, id_: str, text: str) -> tuple[str, list[object]]:
+    """Return the condition in SQL that a list's text is in a column, or is an id, and its values.
+
+    What a text needs not is left out, since it is computed for each milestone.
+    """
+    has_case = text.lower() != text.upper()
+    condition = (
+        f"strpos(lower({column}), lower(%s)) > 0" if has_case else f"strpos({column}, %s) > 0"
+    )
+    if not text.isdecimal():
+        return condition, [text]
+    return f"({condition} or {id_} = %s)", [text, text]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,18 +153,57 @@ class Version:
     invoice_id: str | None
 
 
-def listed(reader: SharedReader, wanted: MilestoneFilter) -> list[ListedMilestone]:
-    """Return one page of a list of milestones."""
+@dataclass(frozen=True)
+class ListPage:
+    """One page of a list of milestones.
+
+    Args:
+        rows: Its milestones.
+        totals: The number and the amount of all milestones of the list, by currency.
+    """
+
+    rows: Sequence[ListedMilestone]
+    totals: Sequence[CurrencyTotal]
+
+
+def list_page(reader: SharedReader, wanted: MilestoneFilter) -> ListPage:
+    """Return one page of a list of milestones, and the totals of the list."""
+    rows = _listed(reader, wanted)
+    if wanted.page == 1 and len(rows) < PAGE:  # it is the whole list
+        return ListPage(rows, _sums(rows))
+    where = wanted.where()
+    known = reader.remembered(("totals", where[0], *where[1]), lambda: totals(reader, wanted))
+    return ListPage(rows, known)
+
+
+def _listed(reader: SharedReader, wanted: MilestoneFilter) -> list[ListedMilestone]:
+    """Return the milestones of one page of a list."""
     where, values = wanted.where()
-    sql = (
-        f"select {', '.join(COLUMNS)} from {_TABLE} where {where} order by {wanted.order()} "
-        f"limit {PAGE} offset {PAGE * (wanted.page - 1)}"
-    )
+    part = f"order by {wanted.order()} limit {PAGE} offset {PAGE * (wanted.page - 1)}"
+    sql = f"select {', '.join(COLUMNS)} from {_TABLE} where {where} {part}"
+    if wanted.page > _SORTED_WHOLE:  # whole rows would not fit into the memory of a console
+        sql = (
+            f"select {', '.join(COLUMNS)} from {_TABLE} "
+            f"where id in (select id from {_TABLE} where {where} {part}) order by {wanted.order()}"
+        )
     return [ListedMilestone(**row) for row in reader.records(sql, *values)]
 
 
+def _sums(rows: Iterable[ListedMilestone]) -> list[CurrencyTotal]:
+    """Return the totals of a list whose milestones are all on its first page."""
+    amounts: dict[str, list[Decimal | None]] = {}
+    for row in rows:
+        amounts.setdefault(row.currency, []).append(row.amount)
+    found = []
+    for currency, some in amounts.items():
+        known = [amount for amount in some if amount is not None]
+        amount = sum(known, Decimal(0)) if len(known) == len(some) else None
+        found.append(CurrencyTotal(currency=currency, milestones=len(some), amount=amount))
+    return sorted(found, key=lambda total: (-total.milestones, total.currency))
+
+
 def totals(reader: SharedReader, wanted: MilestoneFilter) -> list[CurrencyTotal]:
-    """Return the number and the amount of all milestones of a list, by currency."""
+    """Return the totals of a list that has several pages."""
     where, values = wanted.where()
     sql = (
         "select currency, count(*) as milestones, case when count(amount) = count(*) "
@@ -171,7 +227,7 @@ def all_listed(
 def currencies(reader: SharedReader) -> list[str]:
     """Return the currencies of all milestones that can be listed."""
     sql = f"select distinct currency from {MARTS}.billing_schedule_monthly order by 1"
-    return [currency for (currency,) in reader.rows(sql)]
+    return reader.remembered("currencies", lambda: [code for (code,) in reader.rows(sql)])
 
 
 def details(reader: SharedReader, id_: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
-from threading import Condition
+from threading import BoundedSemaphore, Condition
 from typing import NamedTuple, Protocol
 
 import duckdb
@@ -24,10 +24,11 @@ import duckdb
 from .errors import WarehouseError, WarehouseMisconfigured
 from .failures import driver_message
 from .reader import connect_published, no_warehouse
-from .shared_cursor import CursorReader, SharedReader
+from .shared_cursor import CursorReader, SharedReader, StateMemory
 from .shared_postgres import SETTING, PostgresReaders
 from .target import Target
 
+_QUERIES = 2  # at once: they share the memory, and more would run out of it
 _PATIENCE = 2.0  # seconds to wait for readers of an old file, before the old file is read again
 
 
@@ -61,11 +62,13 @@ def reader_pool(target: Target) -> ReaderPool:
 def _limits() -> dict[str, str | int]:
     """Return the limits of a shared file: what queries do not need goes to a private folder.
 
+    Each query runs in the thread that asks for it: two at once use two cores, in less memory.
+
     The folder is removed when the process ends.
     """
     folder = tempfile.mkdtemp(prefix="milestones-reader-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return {"memory_limit": "64MB", "threads": 2, "temp_directory": folder}
+    return {"memory_limit": "48MB", "threads": 1, "temp_directory": folder}
 
 
 class _FileKey(NamedTuple):
@@ -87,6 +90,7 @@ class _OpenFile:
     def __init__(self, key: _FileKey, connection: duckdb.DuckDBPyConnection) -> None:
         self.key = key
         self.connection = connection
+        self.memory = StateMemory()
         self.readers = 0
 
 
@@ -102,6 +106,7 @@ class PublishedReaders:
         self._target = target
         self._path: Path = target.published
         self._changed = Condition()
+        self._slots = BoundedSemaphore(_QUERIES)
         self._open: _OpenFile | None = None
 
     @contextmanager
@@ -116,7 +121,9 @@ class PublishedReaders:
             cursor = file.connection.cursor()
             try:
                 cursor.execute("set timezone = 'UTC'")  # a cursor does not take it over
-                yield CursorReader(cursor, str(self._path), "?")
+                yield CursorReader(
+                    cursor, str(self._path), "?", memory=file.memory, slots=self._slots
+                )
             finally:
                 cursor.close()
         except duckdb.Error as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -41,6 +41,13 @@ SetOption = Annotated[
 UnusualOption = Annotated[
     bool, typer.Option("--unusual", help="Accept a date that is more than ten years away.")
 ]
+
+
+class _Proposed(NamedTuple):
+    """What a change proposes: its milestone, and each field before and after, in money."""
+
+    name: str
+    lines: list[str]
 
 
 @propose.callback()
@@ -91,7 +98,7 @@ def propose_many(
                 return requests_from_csv(file, reason, print_err)
             return requests_from_query(partial(run_proposer_query, target), query or "", reason)
 
-        results, lines = _propose(
+        results, proposed = _propose(
             destination,
             read_requests,
             who=who,
@@ -101,23 +108,20 @@ def propose_many(
         if as_json:
             print_json([vars(result) for result in results])
         else:
-            _render_results(results, lines)
+            _render_results(results, proposed)
 
 
-def _render_results(results: list[ProposalResult], lines: Mapping[str, list[str]]) -> None:
+def _render_results(results: list[ProposalResult], proposed: Mapping[str, _Proposed]) -> None:
     """Print the result of each request to propose a change, and how many were proposed."""
     for result in results:
+        change = proposed.get(result.change_id or "")
+        name = change.name if change else ""
         note = f"({result.note})" if result.change_id and result.note else result.note
-        print_out(f"{result.where}: {' '.join(filter(None, (result.change_id, note)))}")
-        _render_lines(result, lines)
+        print_out(f"{result.where}: {' '.join(filter(None, (result.change_id, name, note)))}")
+        for line in change.lines if change and not result.note else ():
+            print_out(f"    {line}")
     new = sum(not result.note for result in results)
     print_out(f"{new} proposed, {len(results) - new} not proposed")
-
-
-def _render_lines(result: ProposalResult, lines: Mapping[str, list[str]]) -> None:
-    """Print what a change that was proposed does: each field before and after, in money."""
-    for line in lines.get(result.change_id or "", ()):
-        print_out(f"    {line}")
 
 
 def _refuse_options(context: typer.Context, subcommand: str) -> None:
@@ -207,7 +211,7 @@ def _propose_one(
     allow_unusual: bool = False,
 ) -> None:
     """Propose one change, and print its id and what it does as text, or its id as JSON."""
-    (result,), lines = _propose(
+    (result,), proposed = _propose(
         destination,
         lambda _: [request],
         who=who,
@@ -218,7 +222,8 @@ def _propose_one(
         print_json({"change_id": result.change_id})
     else:
         print_out(result.change_id or "")
-        for line in lines.get(result.change_id or "", ()):
+        change = None if result.note else proposed.get(result.change_id or "")
+        for line in change.lines if change else ():
             print_err(f"    {line}")  # a script takes the id from stdout
 
 
@@ -229,11 +234,11 @@ def _propose(
     who: str | None,
     allow_duplicate: bool,
     allow_unusual: bool,
-) -> tuple[list[ProposalResult], dict[str, list[str]]]:
+) -> tuple[list[ProposalResult], dict[str, _Proposed]]:
     """Open the warehouse and the ledger, read the change requests and propose them.
 
     Returns:
-        The result of each request, and the lines that show what each new change does, by its id.
+        The result of each request, and what each change proposes, by its id.
     """
     from pipelines.config.targets import configured_target
     from pipelines.writeback.actor import current_actor
@@ -243,7 +248,7 @@ def _propose(
     from warehouse.reader import open_reader
 
     from .labels import labels
-    from .render_changes import change_lines
+    from .render_changes import change_lines, change_name
 
     target = configured_target(destination)
     requests = read_requests(target)  # first: a query may take long, and locks nothing
@@ -259,7 +264,10 @@ def _propose(
             allow_duplicate=allow_duplicate,
             allow_unusual=allow_unusual,
         )
-        new = {result.change_id for result in results if not result.note}
-        changes = [change for change in ledger.changes(OPEN) if change.change_id in new]
+        ids = {result.change_id for result in results}
+        changes = [change for change in ledger.changes(OPEN) if change.change_id in ids]
     known = labels(target, changes)
-    return results, {change.change_id: change_lines(change, known) for change in changes}
+    return results, {
+        change.change_id: _Proposed(change_name(change), change_lines(change, known))
+        for change in changes
+    }

@@ -21,6 +21,7 @@ from .labels import Labels
 from .output import exact_amount, format_amount, out, print_out, safe_markup
 
 # The names of steps in `plan --json`, which other programs read.
+_NAME_LENGTH = 60  # characters of a title
 _STEP_NAMES = {Write: "write", NoOp: "noop", Conflict: "conflict", Deferred: "later"}
 
 
@@ -58,6 +59,14 @@ def status_text(value: Status) -> str:
     """Return the status of a change as text in its colour."""
     colour = COLOURS.get(value, "default")
     return f"[{colour}]{value}[/]"
+
+
+def change_name(change: Change) -> str:
+    """Return what a change does to which milestone, for a line."""
+    title = str((change.before or change.after).get("title") or "")
+    shown = title if len(title) <= _NAME_LENGTH else f"{title[:_NAME_LENGTH]}…"
+    target = f"milestone {change.milestone_id}" if change.milestone_id else "a milestone"
+    return f"{change.action} {target}: {shown}"
 
 
 def change_lines(change: Change, known: Labels) -> list[str]:

@@ -25,7 +25,7 @@ def render_status(found: Status) -> None:
     """Print the status of the warehouse."""
     if found.proven and found.validated_at:
         finished = pendulum.instance(found.validated_at)
-        live = sum(count for count, _ in found.proven.totals.values())
+        live = sum(month.milestones for month in found.months)  # without those a push deleted
         line = f"[green]validated {finished.diff_for_humans()}[/] ({finished:%Y-%m-%d %H:%M %Z})"
         output.out.print(f"{line}, {counted(live, 'milestone')}; {safe_markup(found.source)}")
     else:
@@ -46,11 +46,12 @@ def _runs_table(latest: list[Run]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for run in latest:
         colour = "green" if run.status is RunStatus.PROVEN else "red"
+        is_unfinished = run.status is RunStatus.RUNNING
         numbers = (run.rows_read, run.added, run.changed, run.rejected, run.requests)
         table.add_row(
             f"{run.started_at:%Y-%m-%d %H:%M}",
-            f"[{colour}]{run.status}[/]",
-            run.mode,
+            f"[{colour}]{'running, or killed' if is_unfinished else run.status}[/]",
+            "not known yet" if run.mode == "undecided" else run.mode,
             *(f"{n:,}" for n in numbers),
             f"{run.duration_seconds:.1f}",
         )
@@ -69,7 +70,9 @@ def _messages(latest: list[Run]) -> dict[str, str]:
 def _months_table(found: Status) -> Table:
     """Return the status's table of amounts by month: all earlier, each near one, all later."""
     currencies = sorted({month.currency for month in found.months})
-    table = Table("due", box=None, title="billing milestones by month", title_justify="left")
+    table = Table(
+        "date to invoice", box=None, title="billing milestones by month", title_justify="left"
+    )
     for currency in currencies:
         table.add_column(safe_markup(currency), justify="right")
     sums: dict[str, dict[str, list[_Sum]]] = {}

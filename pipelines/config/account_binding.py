@@ -25,8 +25,7 @@ def connected_account(reader: KantataReader, bound: AccountBinding | None = None
     Raises:
         KantataError: If no account answers.
     """
-    if bound is not None and bound.address == _address(reader.url):
-        reader.expect_api()
+    expect_bound(reader, bound)
     try:
         page = reader.page("users/me", {})
         ids = [user.get("account_id") for user in page.records.values()]
@@ -34,6 +33,15 @@ def connected_account(reader: KantataReader, bound: AccountBinding | None = None
         ids = []
     account_id = next((str(id_) for id_ in ids if id_ is not None), None)
     return AccountBinding(_address(reader.url), account_id)
+
+
+def expect_bound(reader: KantataReader, bound: AccountBinding | None) -> None:
+    """Let a reader expect the API at the address of an account binding: it has answered there.
+
+    Anything else that answers there, such as a page of maintenance, is not a wrong address.
+    """
+    if bound is not None and bound.address == _address(reader.url):
+        reader.expect_api()
 
 
 def _address(url: str) -> str:

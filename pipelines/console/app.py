@@ -18,7 +18,7 @@ from pipelines.config.secrets import mask_secrets
 from sources.kantata.errors import KantataError
 from warehouse.errors import ChangeRefused, WarehouseError
 
-from . import decisions, files, login, milestones, overview, propose, queue, runs
+from . import decisions, files, login, milestones, new_milestone, overview, propose, queue, runs
 from .access import console_of
 from .security import Guard
 from .services import Console
@@ -59,6 +59,7 @@ def console_app(console: Console, on_error: OnError) -> ASGIApp:
             Route("/milestones.xlsx", files.workbook_file),
             Route("/milestones/{id}", milestones.show_milestone),
             Route("/changes", queue.show_queue),
+            Route("/changes/new", new_milestone.show_new_milestone),
             Route("/changes/propose", propose.propose, methods=["POST"]),
             Route("/changes/approve", decisions.approve, methods=["POST"]),
             Route("/changes/reject", decisions.reject, methods=["POST"]),

@@ -121,19 +121,18 @@ def _list(console: Console, request: Request, _identity: Identity) -> Response:
     wanted = wanted_milestones(request)
     with console.readers.open() as reader:
         built = console.built(reader)
-        rows = milestone_list.listed(reader, wanted)
-        totals = milestone_list.totals(reader, wanted)
+        page = milestone_list.list_page(reader, wanted)
         currencies = milestone_list.currencies(reader)
         decimals = console.decimals(reader)
-    found = sum(total.milestones for total in totals)
+    found = sum(total.milestones for total in page.totals)
     return console.page(
         request,
         "milestones.html",
         built=built,
         wanted=wanted,
         address=ListAddress(wanted),
-        rows=rows,
-        totals=totals,
+        rows=page.rows,
+        totals=page.totals,
         found=found,
         pages=max(1, -(-found // PAGE)),
         first=PAGE * (wanted.page - 1) + 1,

@@ -26,6 +26,7 @@ from warehouse.shared_cursor import SharedReader
 
 from .access import acted, text_of
 from .milestones import milestone_page
+from .new_milestone import create_request, new_milestone_page
 from .proposal_form import field_values
 from .queue import queue_page
 from .roles import Identity, Role
@@ -38,6 +39,7 @@ _WORDS = {
     ": write one, or add --reason": ": write one, there or in the field below",
     ": add --set NAME=VALUE, or fill a column": ": change a field",
     ", or add --unusual": ", or tick the box for unusual dates",
+    "add --allow-duplicate": "tick the box for one like it",
     "--as": "your name",
 }
 
@@ -47,6 +49,8 @@ def _propose(console: Console, request: Request, identity: Identity, form: FormD
     upload = form.get("file")
     if isinstance(upload, UploadFile) and upload.filename:
         return _propose_file(console, request, identity, form, upload)
+    if text_of(form, "action") == Action.CREATE:
+        return _propose_new(console, request, identity, form)
     milestone_id = text_of(form, "milestone_id").strip()
     if not milestone_id:
         why = "Choose a file first: a workbook from the page Milestones, or a CSV file."
@@ -63,6 +67,19 @@ def _propose(console: Console, request: Request, identity: Identity, form: FormD
         return milestone_page(
             console, request, identity, milestone_id, given=given, problems=problems
         )
+    return RedirectResponse("/changes?proposed=1", 303)
+
+
+def _propose_new(
+    console: Console, request: Request, identity: Identity, form: FormData
+) -> Response:
+    """Propose the new milestone that a form says."""
+    try:
+        with console.readers.open() as reader:
+            _propose_all(console, reader, identity, [create_request(reader, form)], form)
+    except ChangeRefused as error:
+        problems = list(map(page_words, error.args))
+        return new_milestone_page(console, request, form=form, problems=problems)
     return RedirectResponse("/changes?proposed=1", 303)
 
 
@@ -113,6 +130,7 @@ def _propose_all(
             reader,
             requests,
             proposer=identity.name,
+            allow_duplicate=bool(text_of(form, "duplicate")),
             allow_unusual=bool(text_of(form, "unusual")),
         )
 

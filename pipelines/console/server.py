@@ -26,6 +26,7 @@ from .services import Console
 DEFAULT_PORT = 8377
 _PATIENCE_SECONDS = 10.0
 _DRAIN_SECONDS = 3  # for requests in progress when the server ends
+_PREPARED_EVERY = 1.0  # seconds, after which the published file may be another one
 _NO_LOG = 100  # above every level: what is worth reporting goes to on_error
 
 
@@ -107,6 +108,8 @@ class ConsoleServer:
         self._port = address.port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._preparing = threading.Thread(target=self._prepare, name="figures", daemon=True)
 
     @property
     def url(self) -> str:
@@ -145,13 +148,22 @@ class ConsoleServer:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise KantataMisconfigured(f"the console did not start to listen on {self.url}")
             time.sleep(0.01)
+        self._preparing.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(_PATIENCE_SECONDS)
+        self._stopped.set()
+        if self._preparing.is_alive():
+            self._preparing.join(_PATIENCE_SECONDS)
         self._console.readers.close()
+
+    def _prepare(self) -> None:
+        """Keep the figures of the overview ready, until the server ends: they take long to read."""
+        while self._console.prepare() and not self._stopped.wait(_PREPARED_EVERY):
+            pass
 
 
 def _listen(address: Address) -> socket.socket:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -99,23 +99,39 @@ class Console:
         Raises:
             WarehouseError: If no run was validated yet.
         """
-        freshness, run = read_freshness(reader), last_proven_run(reader)
-        if freshness is None or run is None:
-            raise WarehouseError(f"{reader.source} has no validated run yet: run `milestones sync`")
-        return Built(freshness, run.run_id)
+
+        def read() -> Built:
+            freshness, run = read_freshness(reader), last_proven_run(reader)
+            if freshness is None or run is None:
+                raise WarehouseError(
+                    f"{reader.source} has no validated run yet: run `milestones sync`"
+                )
+            return Built(freshness, run.run_id)
+
+        return reader.remembered("built", read)
 
     def figures(self, reader: SharedReader, built: Built) -> Figures:
         """Return the console's figures; they are computed once for each run."""
-        last = [run.run_id for run in recent_runs(reader, 1)]
+        last = reader.remembered("last", lambda: [run.run_id for run in recent_runs(reader, 1)])
         key = (last, built.run_id, built.freshness)
         with self._figures_lock:
             if self._figures is None or self._figures[0] != key:
                 self._figures = (key, read_figures(reader))
             return self._figures[1]
 
+    def prepare(self) -> bool:
+        """Read the figures of the console before somebody asks for them.
+
+        Returns:
+            Whether to do it again later: on Postgres it would cost queries without end.
+        """
+        with suppress(Exception), self.readers.open() as reader:  # a page shows what is wrong
+            self.figures(reader, self.built(reader))
+        return self.target.published is not None
+
     def decimals(self, reader: SharedReader) -> Mapping[str, int]:
         """Return the digits after the point of each currency's amounts, for the console."""
-        return decimals_by_currency(minor_units(reader))
+        return reader.remembered("decimals", lambda: decimals_by_currency(minor_units(reader)))
 
     def page(
         self,

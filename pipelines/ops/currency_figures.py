@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from warehouse import mart_queries
 from warehouse.mart_rows import (
-    BacklogRow,
     BridgeRow,
     ChangedRow,
     ChangeTotal,
-    ProjectRow,
+    DueSum,
+    ProjectSum,
     ScheduleRow,
 )
 from warehouse.raw import summary
@@ -165,17 +165,16 @@ def currency_figures(
         since: Changes observed after this moment count.
     """
     schedule = mart_queries.schedule(reader)
-    backlog = mart_queries.backlog(reader)
+    backlog = mart_queries.due_projects(reader, _PROJECTS)
     bridge = mart_queries.bridge(reader, _BRIDGE_MONTHS)
-    unscheduled = mart_queries.unscheduled(reader)
+    unscheduled = mart_queries.unscheduled(reader, _PROJECTS)
     totals = mart_queries.change_totals(reader, since)
     changed = mart_queries.changes(reader, since, _CHANGES)
     units = summary.minor_units(reader)
     found = []
     for currency in {row.currency for row in schedule} | {row.currency for row in bridge}:
         rows = [row for row in schedule if row.currency == currency]
-        projects = [row for row in backlog if row.currency == currency]
-        due = [each for each in map(_due, projects) if each.amount is None or any(each.ages)]
+        due = [_due(row) for row in backlog if row.currency == currency]
         found.append(
             CurrencyFigures(
                 currency=currency,
@@ -183,12 +182,10 @@ def currency_figures(
                 statuses=status_figures(rows),
                 months=month_figures(rows, as_of),
                 undated_invoiced=next(iter(status_figures(_undated_invoiced(rows))), None),
-                due=_first(due),
+                due=due,
                 due_total=_total(due, "all projects"),
                 bridge=[row for row in bridge if row.currency == currency],
-                unscheduled=_first(
-                    [_undated(row) for row in unscheduled if row.currency == currency]
-                ),
+                unscheduled=[_sum(row) for row in unscheduled if row.currency == currency],
                 changes=[total for total in totals if total.currency == currency],
                 changed=[row for row in changed if row.currency == currency],
             )
@@ -260,25 +257,18 @@ def _month(day: date, offset: int) -> date:
     return date(index // 12, index % 12 + 1, 1)
 
 
-def _due(row: BacklogRow) -> ProjectFigures:
-    """Return the part of a project's backlog that can be invoiced now, as figures by age."""
+def _due(row: DueSum) -> ProjectFigures:
+    """Return what can be invoiced now of a project, or of several, as figures by age."""
     ages = (row.age_0_30, row.age_31_60, row.age_61_90, row.age_over_90)
-    return ProjectFigures(
-        workspace_id=row.workspace_id, project=row.project, amount=add(*ages), ages=ages
-    )
+    return replace(_sum(row), ages=ages)
 
 
-def _undated(row: ProjectRow) -> ProjectFigures:
-    """Return the figures of a project's milestones without a date."""
+def _sum(row: ProjectSum) -> ProjectFigures:
+    """Return the figures of a project, or of several that are not listed by name."""
+    if row.projects > 1:
+        name = f"{row.projects:,} other projects"
+        return ProjectFigures(workspace_id=None, project=name, amount=row.amount)
     return ProjectFigures(workspace_id=row.workspace_id, project=row.project, amount=row.amount)
-
-
-def _first(projects: Sequence[ProjectFigures]) -> list[ProjectFigures]:
-    """Return the figures of the first projects, and the sum of the others."""
-    if len(projects) <= _PROJECTS + 1:
-        return list(projects)
-    others = projects[_PROJECTS:]
-    return [*projects[:_PROJECTS], _total(others, f"{len(others):,} other projects")]
 
 
 def _total(projects: Sequence[ProjectFigures], name: str) -> ProjectFigures:

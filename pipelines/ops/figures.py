@@ -11,14 +11,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from pipelines.config.secrets import mask_secrets
-from warehouse import mart_queries
+from warehouse import client_queries, mart_queries
 from warehouse.account import AccountBinding, bound_account
+from warehouse.client_queries import AGES
 from warehouse.errors import WarehouseError
 from warehouse.mart_rows import Freshness, SlippedRow
 from warehouse.raw import runs, summary
 from warehouse.raw.runs import Run
 from warehouse.reader import WarehouseReader
 
+from .client_figures import CurrencyClients, figures_by_client
 from .currency_figures import CurrencyFigures, currency_figures
 
 _SLIPS = 15
@@ -53,6 +55,8 @@ class Figures:
         currencies: The figures by currency, the one with the most milestones first.
         reconciled: The totals of that run and of now, by currency.
         slips: The milestones that slipped the most.
+        receivables: Open invoices by currency, client and age.
+        overdue: Overdue milestones by currency and client; none if no client is known.
         since: The moment after which changes count.
         observed_at: When the latest version was observed.
     """
@@ -63,6 +67,8 @@ class Figures:
     currencies: Sequence[CurrencyFigures]
     reconciled: Sequence[ReconciledFigures]
     slips: Sequence[SlippedRow]
+    receivables: Sequence[CurrencyClients]
+    overdue: Sequence[CurrencyClients]
     since: datetime
     observed_at: datetime | None
 
@@ -99,6 +105,8 @@ def read_figures(reader: WarehouseReader, since: datetime | None = None) -> Figu
         currencies=currencies,
         reconciled=_reconciled(validated, currencies, summary.uniform_minor_units(reader)),
         slips=mart_queries.slips(reader, _SLIPS),
+        receivables=figures_by_client(client_queries.receivables_by_client(reader), AGES),
+        overdue=figures_by_client(client_queries.overdue_by_client(reader), ["overdue"]),
         since=start,
         observed_at=mart_queries.last_observed(reader),
     )

@@ -140,18 +140,25 @@ def reopen_period(target: Target, month: date, reason: str, actor: str, now: Now
         now: The clock of this machine, UTC.
 
     Raises:
-        PeriodRefused: If it is not closed.
+        PeriodRefused: If it is not closed, or a later month is.
         WarehouseError: If the ledger cannot be used.
     """
     reason = " ".join(check_text("--reason", reason).split())
     if not reason:
         raise PeriodRefused("--reason is empty: say why the month is reopened")
     with open_ledger(target, now) as ledger, ledger.transaction():
-        close = _current(read_closes(ledger, headers_only=True), month)
+        closes = read_closes(ledger, headers_only=True)
+        close = _current(closes, month)
         if close is None:
             raise PeriodRefused(
                 f"{month:%Y-%m} is not closed, so there is nothing to reopen. See when it was: "
                 f"milestones close --show {month:%Y-%m}"
+            )
+        if later := [c.month for c in closes if c.month > month and c.reopening is None]:
+            raise PeriodRefused(
+                f"{max(later):%Y-%m} is closed, and its backlog begins with that of the months "
+                f"before it: reopen it first (milestones reopen {max(later):%Y-%m} --reason TEXT "
+                "--as NAME)"
             )
         reopening = Reopening(
             reopened_by=actor, reopened_at=now(), reason=reason, db_user=db_user(ledger)

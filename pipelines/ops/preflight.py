@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
-from pipelines.config.account_binding import check_warehouse_account, connected_account
+from pipelines.config.account_binding import (
+    check_warehouse_account,
+    connected_account,
+    expect_bound,
+)
 from pipelines.config.ledger_binding import bound_ledger_account
 from pipelines.config.secrets import mask_secrets
 from pipelines.config.settings import KantataSettings
@@ -18,6 +24,7 @@ from sources.kantata.api.transport import Parameters
 from sources.kantata.errors import KantataError
 from sources.kantata.settings import MILESTONE_INCLUDES
 from warehouse import time_zones
+from warehouse.account import bound_account
 from warehouse.database import connect
 from warehouse.errors import (
     LocksUnsupported,
@@ -67,6 +74,8 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
 def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
     """Yield the results of the preflight, as they are found."""
     reader = kantata.reader()
+    with suppress(WarehouseError), open_reader(target) as warehouse:  # checked below
+        expect_bound(reader, bound_account(warehouse))
     user = _user(reader)
     yield user
     if not user.exit_code:
@@ -227,6 +236,18 @@ def _time_zone(target: Target) -> CheckResult:
     return CheckResult("time zone", f"{listed} agree on {zone}{until}")
 
 
+def _is_writable(folder: Path) -> bool:
+    """Return whether a file can be written in a folder, which the preflight tries.
+
+    The permissions alone do not say it: the file system may be read-only, or the user root.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def _published(target: Target) -> CheckResult:
     """Check in the preflight that the published file can be written."""
     assert target.published  # noqa: S101 - checked by the caller
@@ -239,7 +260,7 @@ def _published(target: Target) -> CheckResult:
     folder = target.published.absolute().parent
     while not folder.exists():
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    if not _is_writable(folder):
         return CheckResult(
             "published file",
             f"cannot write {target.published.absolute()}: correct the permissions of {folder}, or "

@@ -50,7 +50,7 @@ def check_account(
     """
     is_unbound = origin.binding is None and origin.milestone_ids
     ledger_account = _ledger_account(target) if is_unbound else None
-    with closing(settings.reader(ATTEMPTS, observer.on_request)) as reader:
+    with closing(settings.reader(ATTEMPTS, observer.on_request, observer.note)) as reader:
         account = account or connected_account(reader, origin.binding)
         binding = check_warehouse_account(origin, account, reader, ledger_account)
         _report_clock(reader, observer)

@@ -16,13 +16,19 @@ from sources.kantata.errors import KantataUnavailable
 from sources.kantata.exchange_rates import parse_currency, parse_rate, read_account_rates
 from warehouse.database import Database
 from warehouse.errors import WarehouseMisconfigured
-from warehouse.raw.exchange_rates import Rate, known_currencies, present_rates, store_rates
+from warehouse.raw.exchange_rates import (
+    FROM_ACCOUNT,
+    Rate,
+    known_currencies,
+    present_rates,
+    rates_of_files,
+    store_rates,
+)
 from warehouse.target import Target
 from warehouse.words import counted
 
 _COLUMNS = ("date", "source", "target", "rate")
 _MOST_NAMED = 5
-FROM_ACCOUNT = "kantata"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +37,16 @@ class RunRates:
 
     Args:
         account: Those of the account; None to keep those that an earlier run read.
-        file: Those of the file, for pairs of which the account has none.
+        file: Those of the file, for pairs of which the account has none; None to keep those that an
+            earlier run read.
         file_name: Its name.
+        problem: Why the file cannot be used; empty if it can.
     """
 
     account: tuple[Rate, ...] | None = None
-    file: tuple[Rate, ...] = ()
+    file: tuple[Rate, ...] | None = ()
     file_name: str = ""
+    problem: str = ""
 
 
 def read_rates(
@@ -50,15 +59,15 @@ def read_rates(
         kantata: The settings of the source.
         observer: Informed of rates that cannot be used.
         account_is_due: Whether the account is asked.
-
-    Raises:
-        WarehouseMisconfigured: If the file of rates cannot be used.
     """
     if not target.reporting_currency:
         return RunRates()
     found = RunRates()
     if path := target.exchange_rates:
-        found = RunRates(file=read_rates_file(path), file_name=path.name)
+        try:
+            found = RunRates(file=read_rates_file(path), file_name=path.name)
+        except WarehouseMisconfigured as error:
+            found = RunRates(file=None, problem=f"{error}. Until then the rates read before count")
     if not account_is_due:
         return found
     try:
@@ -152,7 +161,10 @@ def store(database: Database, found: RunRates, now: Now) -> None:
     if account is None:
         account = tuple(present_rates(database, FROM_ACCOUNT))
     pairs = {rate.pair for rate in account}
-    rates = {rate: found.file_name for rate in found.file if rate.pair not in pairs}
+    file = rates_of_files(database)
+    if found.file is not None:
+        file = dict.fromkeys(found.file, found.file_name)
+    rates = {rate: name for rate, name in file.items() if rate.pair not in pairs}
     rates |= dict.fromkeys(account, FROM_ACCOUNT)
     if rates:
         store_rates(database, rates, observed_at=now())

@@ -7,6 +7,7 @@ from pipelines.runtime.clock import Now
 from sources.kantata import Report
 from warehouse.models import build
 from warehouse.models.calendar import local_day
+from warehouse.raw.exchange_rates import rates_of_files
 from warehouse.raw.runs import Run
 from warehouse.target import Target
 
@@ -28,14 +29,17 @@ def build_context(run: Run, target: Target) -> build.BuildContext:
 def check_reporting(job: SyncJob) -> None:
     """Check before a sync reads anything that its reporting currency and rates can be used.
 
+    A file that was good once does not keep a run from its figures: see ``read_rates``.
+
     Raises:
-        WarehouseMisconfigured: If one of them cannot.
+        WarehouseMisconfigured: If the currency cannot be used, or the file never could.
     """
     target = job.lock.target
-    if target.reporting_currency and target.exchange_rates:
-        exchange_rates.read_rates_file(target.exchange_rates)
     with job.connect() as database:
         exchange_rates.check_currency(database, target.reporting_currency)
+        has_rates = bool(rates_of_files(database))
+    if target.reporting_currency and target.exchange_rates and not has_rates:
+        exchange_rates.read_rates_file(target.exchange_rates)
 
 
 def read_rates(job: SyncJob, settings: KantataSettings, report: Report) -> exchange_rates.RunRates:
@@ -54,6 +58,7 @@ def build_marts(job: SyncJob, rates: exchange_rates.RunRates, now: Now) -> None:
         target = job.lock.target
         exchange_rates.check_currency(database, target.reporting_currency)
         exchange_rates.store(database, rates, now)
+        job.run.warnings += [rates.problem] if rates.problem else []
         job.run.warnings += build.build_marts(database, build_context(job.run, target))
         missing = build.missing_rates(database)
         if missing and missing not in job.run.warnings:

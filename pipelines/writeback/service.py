@@ -211,10 +211,11 @@ def sync_back(
     result, ledger = session.result, session.ledger
     try:
         with warehouse as lock:
-            if result.touched:
-                options = SyncOptions(touched=result.touched)
+            touched = result.touched | _unread(lock, ledger)
+            if touched:
+                options = SyncOptions(touched=touched)
                 synced = sync(kantata, lock, options, observer, now, session.account)
-                result.doubts += _warnings_about(synced, result.touched)
+                result.doubts += _warnings_about(synced, touched)
             with open_existing(lock) as database:
                 prepare_tables(database)
                 if mirror.is_current(database, ledger):
@@ -229,6 +230,15 @@ def sync_back(
             f"the warehouse does not show yet what was written; the next sync loads it: {error}"
         )
         result.stopped = result.stopped or error
+
+
+def _unread(lock: WarehouseLock, ledger: Ledger) -> frozenset[str]:
+    """Return the milestones that an earlier write-back wrote, and was killed before it synced."""
+    with open_existing(lock) as database:
+        prepare_tables(database)
+        if mirror.is_current(database, ledger):
+            return frozenset()
+        return mirror.unread_milestones(database, ledger)
 
 
 def _warnings_about(synced: SyncResult, milestone_ids: frozenset[str]) -> list[str]:

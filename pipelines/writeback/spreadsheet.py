@@ -7,8 +7,9 @@ warehouse holds by now, so an old workbook does not undo what others did since.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -34,6 +35,7 @@ from .sheet_rows import (
     is_exact,
 )
 
+_ISO_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _AGAIN = "export it again with `milestones export`, and copy your changes"
 
 
@@ -290,6 +292,9 @@ def _changed_day(cell: _Cell, was: SheetRow) -> str | None:
         return None
     if was.day is not None and value == was.day.isoformat():
         return None  # a text, since Excel has no such date
+    if isinstance(value, str) and _ISO_DAY.fullmatch(value.strip()):
+        with suppress(ValueError):  # such as 2027-02-30
+            value = date.fromisoformat(value.strip())
     if isinstance(value, datetime):
         if value.time() != time():
             raise _Problem(f"{value} has a time of day: write the date alone")
@@ -297,7 +302,7 @@ def _changed_day(cell: _Cell, was: SheetRow) -> str | None:
     if not isinstance(value, date):
         raise _Problem(
             f"{value!r:.40} is not a date for Excel: write it as your Excel shows dates, and "
-            "format the cell as a date"
+            "format the cell as a date; or write 2027-01-31"
         )
     return None if value == was.day else value.isoformat()
 

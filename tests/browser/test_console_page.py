@@ -104,7 +104,7 @@ def test_pages_at_each_width(log_in: Login, office: Office) -> None:
         page = log_in("ben", viewport={"width": width, "height": 900}, color_scheme=scheme)
         for path in (
             "/", "/milestones", f"/milestones/{odd}", f"/milestones/{changed}", "/changes",
-            f"/changes/{change}", "/runs", "/nothing", "/milestones?q=nothing",
+            f"/changes/{change}", "/changes/new", "/runs", "/nothing", "/milestones?q=nothing",
         ):  # fmt: skip
             page.goto(path)
             _rules(page, width)
@@ -187,6 +187,34 @@ def test_one_change_and_fifty(
     written = {id_ for id_, record in account.milestones.items() if record != before[id_]}
     assert written == {one, *many}
     assert two not in written
+
+
+def test_a_new_milestone(log_in: Login, office: Office) -> None:
+    """A form proposes it, somebody else approves it, and the push creates exactly that."""
+    id_, title = office.job.rows("select id, title from kantata.workspaces order by id limit 1")[0]
+    ana = log_in("ana")
+    ana.goto("/milestones")
+    ana.click("a:text('Propose a new milestone')")
+    assert f"{title} ({id_})" in ana.locator("#projects option").evaluate_all(
+        "options => options.map(option => option.value)"
+    )
+    ana.fill("#project", f"{title} ({id_})")
+    for field, value in (("title", "Final report"), ("amount", "7"), ("day", "2027-11-30")):
+        ana.fill(f"#{field}", value)
+    ana.fill("#reason", "agreed with the client")
+    ana.click("button:text-is('Propose')")
+    assert "1 change was proposed" in ana.inner_text("main")
+    ben = log_in("ben")
+    ben.goto("/changes")
+    assert "Final report" in ben.inner_text("main")
+    ben.check("input[name=pick]")
+    ben.click("button:text('Approve')")
+    before = set(office.sandbox.account.milestones)
+    assert office.json("push")["exit_code"] == 0
+    account = office.sandbox.account.milestones
+    (created,) = [account[new] for new in account.keys() - before]
+    shown = (created["title"], created["workspace_id"], created["date_to_invoice"])
+    assert shown == ("Final report", id_, "2027-11-30")
 
 
 def test_two_windows_and_an_ended_session(log_in: Login, office: Office, clock: _Clock) -> None:

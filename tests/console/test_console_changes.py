@@ -208,6 +208,17 @@ def test_refused_proposals_say_why(office: Office) -> None:
             answer = ana.post("/changes/propose", {"reason": "r"}, files={"file": (name, content)})
             assert (answer.status_code, words in Page(answer.text).text) == (422, True), answer.text
             assert "milestones-upload" not in answer.text
+        project = office.job.rows("select id, title from kantata.workspaces order by id limit 1")[0]
+        new = {"action": "create", "project": f"{project[1]} ({project[0]})", "reason": "r"}
+        for fields, words in (
+            ({"title": XSS, "amount": "1.234"}, "finer than the minor unit"),
+            ({"title": "t"}, "amount"),
+            ({"title": "t", "amount": "1", "project": "no such"}, "there is no project 'no such'"),
+            ({"title": "t", "amount": "1", "project": " "}, "the project is missing"),
+        ):
+            answer = ana.post("/changes/propose", {**new, **fields})
+            assert (answer.status_code, words in Page(answer.text).text) == (422, True), answer.text
+            assert "<script>alert" not in answer.text
         assert ana.post("/changes/propose", {"reason": "r"}).status_code == 422
         assert ana.post(
             "/changes/propose", {"milestone_id": "4711", "reason": "r"}

@@ -48,7 +48,7 @@ def test_lists_are_filtered_sorted_and_paged(office: Office) -> None:
         found = ids("project=" + project.replace("&", "%26").replace(" ", "+"))
         assert found >= {row[0] for row in mart if row[4] == project}
 
-        pages = [vera.get(f"/milestones?sort=amount&page={page}").text for page in (1, 2, 3)]
+        pages = [vera.get(f"/milestones?sort=amount&page={page}").text for page in (1, 2, 101)]
         links = [re.findall(r'<a href="/milestones/(\d+)"', page) for page in pages]
         assert [len(each) for each in links] == [50, len(mart) - 50, 0]
         assert len({id_ for each in links for id_ in each}) == len(mart)

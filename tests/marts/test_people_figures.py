@@ -55,6 +55,16 @@ def assert_equals_marts(job: Job, found: Figures) -> None:
         f"select currency, closing from {marts}.backlog_bridge "
         f"where month = (select max(month) from {marts}.backlog_bridge)"
     )
+    open_invoices = f"select currency, sum(balance) from {marts}.receivables group by 1"
+    receivables = {each.currency: each.total.amount for each in found.receivables}
+    assert receivables == dict(job.rows(open_invoices))
+    for clients in (*found.receivables, *found.overdue):
+        assert sum(each.amount or 0 for each in clients.clients) == clients.total.amount
+    overdue = {each.currency: each.total.amount for each in found.overdue}
+    late = (each.amount_of("overdue") for each in found.currencies)
+    assert not overdue or overdue == {
+        each.currency: amount for each, amount in zip(found.currencies, late, strict=True) if amount
+    }
     assert {each.currency for each in found.currencies if each.milestones} == parts.keys()
     for each in found.currencies:
         assert {s.status: s.amount for s in each.statuses} == parts[each.currency]

@@ -179,6 +179,15 @@ def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> 
         rates["EUR"] = [(date(2020, 1, 1), Decimal(5000), "kantata")]
         assert_rows(job, account, "MGA", rates)
         assert any("JPY to MGA, 2020-01-01: the rate '5,1'" in note for note in job.notes)
+        # A file that is damaged later keeps nobody from tonight's figures.
+        file.write_text("date,source,target,rate\n2020-01-01,USD,MGA,0\n")
+        new = account.create_milestone(amount_in_cents=700, currency="KWD")
+        result = job.sync(sandbox, full=False)
+        (line,) = [line for line in result.needs if "rates.csv" in line]
+        assert "rates.csv: line 2: the rate is 0. Correct the file. Until then" in line
+        assert (result.exit_code, result.run.status) == (3, "proven")
+        assert job.rows(f"select 1 from kantata_marts.billing_milestones where id = '{new}'")
+        assert_rows(job, account, "MGA", rates)
 
 
 @pytest.mark.long_on_postgres
@@ -192,7 +201,7 @@ def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> 
     ],
 )
 def test_refused_files(job: Job, euro: pytest.MonkeyPatch, text: str | None, message: str) -> None:
-    """A file of rates that cannot be used ends a run with 2 before it reads the account."""
+    """A file of rates that never could be used ends a run with 2 before it reads the account."""
     euro.setenv("WAREHOUSE__EXCHANGE_RATES", "rates.csv")
     if text is not None:
         Path("rates.csv").write_text(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipelines.ops.export import export
 from pipelines.ops.user_marts_check import check_user_marts
 from sources.kantata_sandbox import Sandbox
 from tests.support.accounts import open_ids
@@ -116,6 +117,16 @@ def test_a_mart_of_a_user(job: Job, models: Path, monkeypatch: pytest.MonkeyPatc
             "currency": None,
             "amount": 'Its amount; 100% of it, "as is"; it\'s exact.',
         }
+        result = export(job.target, Path("large.csv"), "kantata_user.large")
+        lines = Path("large.csv").read_text(encoding="utf-8-sig").splitlines()
+        assert (
+            result.rows
+            == {"kantata_user.large": len(built)}
+            == {"kantata_user.large": len(lines) - 1}
+        )
+        assert lines[0] == "workspace_id,currency,amount"
+        with pytest.raises(WarehouseMisconfigured, match="one of kantata_user"):
+            export(job.target, Path("large.csv"), "kantata_user.larger")
         times = _built_at(job)
 
         (models / "checks" / "small.sql").write_text(CHECK.format("warning"))

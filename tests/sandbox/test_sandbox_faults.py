@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import requests
 
 from sources.kantata_sandbox import Account, Fault
+from sources.kantata_sandbox.faults import FaultKind
 from sources.kantata_sandbox.rate_limit import RateLimit
 from tests.support.kantata import LIST, Kantata
+
+
+def test_documented_controls_exist(kantata: Kantata) -> None:
+    """Each control of the sandbox in the reference exists, and each kind of fault is there."""
+    page = (Path(__file__).parents[2] / "pipelines" / "REFERENCE.md").read_text()
+    mutators = re.findall(r"POST /sandbox/account/(\w+)`", page)
+    assert len(mutators) == 5
+    assert all(callable(getattr(Account, name)) for name in mutators)
+    (line,) = re.findall(r"`POST /sandbox/faults`.*", page)
+    assert set(FaultKind) <= set(re.findall(r"`(\w+)`", line))
+    example = re.findall(r'`({"kind".*?})`', line)[0]
+    root = kantata.sandbox.control_url
+    assert requests.post(f"{root}/faults", data=example, timeout=9).status_code == 200
+    assert requests.delete(f"{root}/faults", timeout=9).status_code == 200
+    assert requests.get(f"{root}/account", timeout=9).json()["milestones"]
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,8 @@ def test_a_month_is_closed_in_order(office: Office, monkeypatch: pytest.MonkeyPa
     )
     assert office.run("close", second, "--as", "kim")[0] == 0
     assert office.json("close", "--show", second)["reporting_timezone"] == "Asia/Tokyo"
+    code, said = office.run("reopen", month, "--reason", "r", "--as", "kim")
+    assert (code, f"{second} is closed" in said) == (2, True), said
 
 
 @pytest.mark.long_on_postgres

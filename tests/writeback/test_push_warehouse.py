@@ -61,3 +61,21 @@ def test_a_push_waits_for_the_warehouse(office: Office) -> None:
     assert "waiting for it, up to 60 s" in output
     titles = f"select title from kantata.billing_milestones where id = '{id_}'"
     assert office.job.rows(titles) == [("new",)]
+
+
+def test_the_next_push_reads_back_what_the_last_one_could_not(office: Office) -> None:
+    """What was deleted is so in the warehouse after a push with nothing to send, and in status."""
+    id_, live = office.free()[0], len(office.sandbox.account.milestones)
+    words = ("propose", "delete", id_, "--reason", "r", "--as", "ann")
+    change = str(office.json(*words)["change_id"])
+    assert office.run("approve", change, "--as", "bob")[0] == 0
+    deleted = f"select id from kantata.billing_milestones where id = '{id_}' and deleted_at < now()"
+    with file_lock(office.job.target.lock):
+        code, output = office.run("push")
+    assert (code, "does not show yet what was written" in output) == (75, True), output
+    assert office.job.rows(deleted) == []
+    assert f", {live} milestones;" in office.run("status")[1]
+    code, output = office.run("push")
+    assert code == 0, output
+    assert office.job.rows(deleted) == [(id_,)]
+    assert f", {live - 1} milestones;" in office.run("status")[1]

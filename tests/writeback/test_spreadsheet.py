@@ -66,7 +66,7 @@ def test_ten_dates_go_to_kantata(office: Office, tmp_path: Path) -> None:
     book = Book(office, tmp_path / "milestones.xlsx")
     ids = office.free()[:10]
     for id_ in ids:
-        book.set(id_, "date", datetime(2027, 5, 14))
+        book.set(id_, "date", datetime(2027, 5, 14) if id_ != ids[0] else "2027-05-14")
         book.set(id_, "reason", "slipped")
     before = {id_: dict(record) for id_, record in office.sandbox.account.milestones.items()}
     code, output = book.propose()
@@ -149,6 +149,7 @@ WRONG: dict[str, tuple[Callable[[Book, str], object], str]] = {
         lambda b, i: b.set(i, "date", datetime(2027, 1, 1, 8)), "column date: 2027-01-01 08:00",
     ),
     "a text as date": (lambda b, i: b.set(i, "date", "31.01.2027"), "column date: '31.01.2027'"),
+    "no such day": (lambda b, i: b.set(i, "date", "2027-02-30"), "column date: '2027-02-30'"),
     "a number as date": (lambda b, i: b.set(i, "amount", True), "column amount: True"),
     "a text as amount": (lambda b, i: b.set(i, "amount", "1.200,00"), "column amount: '1.200,00'"),
     "a number as title": (lambda b, i: b.set(i, "title", 7), "column title: 7 is not a text"),

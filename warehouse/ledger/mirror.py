@@ -90,6 +90,20 @@ class CopyEnd:
         return self.event is None and not self.closes
 
 
+def unread_milestones(database: Database, ledger: Ledger) -> frozenset[str]:
+    """Return the milestones whose applied changes are not in the mirror yet.
+
+    The ledger is copied after they were read back: a push that was killed before that left them.
+    """
+    sql = f"select change_id from {DATASET}.change_requests where status = %s"
+    copied = {id_ for (id_,) in database.rows(sql, Status.APPLIED.value)}
+    return frozenset(
+        change.milestone_id
+        for change in ledger.changes(frozenset({Status.APPLIED}))
+        if change.milestone_id and change.change_id not in copied
+    )
+
+
 def copy_ledger(database: Database, ledger: Ledger) -> None:
     """Mirror the ledger in the warehouse: replace its copy there, in one transaction.
 

@@ -40,6 +40,7 @@ from .sql_files import (
     models_digest,
     staging,
 )
+from .statistics import analyze
 
 __all__ = [
     "BuildContext",
@@ -174,7 +175,7 @@ def _rebuild(
             write_calendar(database, context.as_of, context.timezone)
         if database.is_postgres:
             ensure_indexes(database, model)
-            database.execute(f"analyze {MARTS}.{model.name}")
+            analyze(database, f"{MARTS}.{model.name}")
     is_new = missing_rates and (last is None or missing_rates != last.missing_rates)
     return [*_check(database), *([missing_rates] if is_new else [])]
 
@@ -196,6 +197,7 @@ def _write_context(database: Database, context: BuildContext, missing_rates: str
         context.as_of, context.timezone, context.run_id, models_digest(),
         context.reporting_currency or None, rates_state(database), missing_rates,
     )  # fmt: skip
+    analyze(database, f"{STAGING}.today")
 
 
 def _check(database: Database) -> list[str]:

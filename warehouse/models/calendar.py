@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from warehouse.database import DATASET, MARTS, STAGING, Database
 
+from .statistics import analyze
+
 _HISTORY = f"{MARTS}.billing_milestone_history"
 
 
@@ -20,9 +22,10 @@ class Period(NamedTuple):
     """A row of the calendar.
 
     Args:
-        period: ``day`` (today), ``week`` (this one), ``month`` or ``payment day``.
+        period: ``day`` (today), ``week`` (this one), ``month``, or ``payment``: the day of a moment
+            at which payments were first observed.
         first_day: Its first day, in the time zone.
-        starts_at: Its first instant.
+        starts_at: Its first instant; of ``payment`` the moment itself.
         ends_at: The first instant of the next one.
     """
 
@@ -38,7 +41,7 @@ def local_day(moment: datetime, timezone: str) -> date:
 
 
 def write_calendar(database: Database, as_of: date, timezone: str) -> None:
-    """Write the calendar of a build: today, this week, months of the history, days of payments.
+    """Write the calendar of a build: today, this week, months of the history, moments of payments.
 
     Args:
         database: A connection, whose history is built.
@@ -55,22 +58,25 @@ def write_calendar(database: Database, as_of: date, timezone: str) -> None:
         today,
         week,
         *months(min(days), max(days), timezone),
-        *_payment_days(database, timezone),
+        *_payments(database, timezone),
     ]
-    database.insert(f"{STAGING}.calendar", periods)
+    database.insert_many(f"{STAGING}.calendar", Period._fields, periods)
+    analyze(database, f"{STAGING}.calendar")
 
 
-def _payment_days(database: Database, timezone: str) -> Iterator[Period]:
-    """Yield each day of the calendar from the first observed payment of an invoice to the last."""
-    first, last = database.rows(
-        f"select min(paid_observed_at), max(paid_observed_at) from {DATASET}.invoice_payments"
-    )[0]
-    if first is None:
-        return
-    day = local_day(first, timezone)
-    while day <= local_day(last, timezone):
-        yield Period("payment day", day, *_edges(day, day + timedelta(days=1), timezone))
-        day += timedelta(days=1)
+def _payments(database: Database, timezone: str) -> Iterator[Period]:
+    """Yield the day of the calendar of each moment at which payments of invoices were observed.
+
+    A run observes all payments at one moment, so there are few; and joining invoices by the moment
+    takes a tenth of the time of comparing each with the edges of all days.
+    """
+    for (moment,) in database.rows(
+        f"select distinct paid_observed_at from {DATASET}.invoice_payments "
+        "where paid_observed_at is not null"
+    ):
+        day = local_day(moment, timezone)
+        _, ends_at = _edges(day, day + timedelta(days=1), timezone)
+        yield Period("payment", day, moment, ends_at)
 
 
 def months(first: date, last: date, timezone: str) -> Iterator[Period]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from warehouse.database import DATASET, MARTS, STAGING, Database
 
 from .sql_files import Model, ModelKind, staging
+from .statistics import analyze
 
 # What the history shows of a milestone's project, as it is now.
 PROJECT_COLUMNS = (
@@ -64,8 +65,8 @@ def find_changed(database: Database, everything: bool) -> None:
     database.execute(
         f"insert into {STAGING}.built_projects ({columns}) select {columns} from {STAGING}.projects"
     )
-    if database.is_postgres:
-        database.execute(f"analyze {STAGING}.changed")
+    analyze(database, f"{STAGING}.changed")
+    analyze(database, f"{STAGING}.built_projects")
 
 
 def _create_table(database: Database, name: str, sql: str) -> str:
@@ -75,7 +76,6 @@ def _create_table(database: Database, name: str, sql: str) -> str:
     """
     table = f"{STAGING}.{name}"
     database.execute(f"create unlogged table {table} as {sql}")
-    database.execute(f"analyze {table}")
     return table
 
 
@@ -97,7 +97,7 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
         )
         return
     built = _create_table(database, "built", model.sql)
-    if model.is_large:
+    if model.is_large and database.rows(f"select 1 from {mart} limit 1"):
         _write_differing(database, model, built=built, stale=stale)
     else:
         database.execute(f"delete from {mart}")
@@ -112,12 +112,14 @@ def _write_differing(database: Database, model: Model, *, built: str, stale: str
     )  # fmt: skip
     old = ", ".join(f"m.{name}" for name in model.columns)
     new = ", ".join(f"b.{name}" for name in model.columns)
+    analyze(database, built, model.grain)
     differing = _create_table(
         database,
         "differing",
         f"select {keys} from (select * from {mart} m where {stale}) m "
         f"full join {built} b using ({keys}) where row({old}) is distinct from row({new})",
     )
+    analyze(database, differing, model.grain)
     some = f"where ({keys}) in (select {keys} from {differing})"
     database.execute(f"delete from {mart} {some}")
     database.execute(f"insert into {mart} ({columns}) select {columns} from {built} {some}")

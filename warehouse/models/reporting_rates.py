@@ -16,6 +16,8 @@ from warehouse.database import DATASET, STAGING, Database
 from warehouse.raw.exchange_rates import rates_into
 from warehouse.words import counted
 
+from .statistics import analyze
+
 SAME_CURRENCY = "same currency"
 _MOST_NAMED = 10
 _OLDEST = timedelta(days=92)  # of the newest rate of a pair, before it is reported
@@ -53,7 +55,8 @@ def write_rates(database: Database, reporting_currency: str, as_of: date) -> str
             found.append(NeededRate(currency, day, rate, rate_date, source))
         else:
             missing.setdefault(currency, []).append(day)
-    database.insert(f"{STAGING}.rates", found)
+    database.insert_many(f"{STAGING}.rates", NeededRate._fields, found)
+    analyze(database, f"{STAGING}.rates")
     used = {rate.currency for rate in found if rate.rate_source != SAME_CURRENCY}
     newest = {currency: known[currency][-1][0] for currency in sorted(used)}
     lines = (

@@ -22,6 +22,7 @@ DDL = f"""create table if not exists {_TABLE} (
 
 
 _COLUMNS = "source_currency, target_currency, effective_date, rate"
+FROM_ACCOUNT = "kantata"  # the source of its rates
 _PRESENT = "replaced_at is null"
 _KEYS_PER_UPDATE = 200
 
@@ -75,6 +76,12 @@ def present_rates(database: Database, rate_source: str) -> list[Rate]:
     """Return the rates of a source that are valid now."""
     sql = f"select {_COLUMNS} from {_TABLE} where {_PRESENT} and rate_source = %s"
     return [Rate(*row) for row in database.rows(sql, rate_source)]
+
+
+def rates_of_files(database: Database) -> dict[Rate, str]:
+    """Return the rates that are valid now and were read from a file, with its name."""
+    sql = f"select {_COLUMNS}, rate_source from {_TABLE} where {_PRESENT} and rate_source <> %s"
+    return {Rate(*row[:4]): row[4] for row in database.rows(sql, FROM_ACCOUNT)}
 
 
 def rates_into(database: Database, target: str) -> dict[str, list[tuple[date, Decimal, str]]]:

@@ -124,7 +124,10 @@ class ReadResponse:
                 f"{self._where} answered incomplete JSON: was the connection cut?"
             )
         if self.is_api:
-            return KantataUnavailable(f"{self._where} answered {kind} instead of JSON ({status})")
+            return KantataUnavailable(
+                f"{self._where} answered {kind} instead of JSON ({status}): maintenance, or a "
+                "proxy on the way"
+            )
         return KantataMisaddressed(
             f"{self._where} answered {status} with {kind}, not Kantata's list. "
             "Check kantata_api_url: it ends in /api/v1."

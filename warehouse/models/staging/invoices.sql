@@ -22,6 +22,4 @@ from kantata.invoices i
 left join kantata.currencies c on c.iso_code = i.currency
 left join kantata.invoice_payments p on p.invoice_id = i.id
 left join kantata_stg.calendar k
-    on k.period = 'payment day'
-    and p.paid_observed_at >= k.starts_at
-    and p.paid_observed_at < k.ends_at
+    on k.period = 'payment' and k.starts_at = p.paid_observed_at

@@ -187,10 +187,22 @@ class Database:
         """
         if not self.is_postgres:
             return
-        from adbc_driver_postgresql import dbapi as adbc  # here: only `check` needs it
+        with self.arrow_connection():
+            pass
+
+    @contextmanager
+    def arrow_connection(self) -> Iterator[Any]:
+        """Open a connection of ADBC to the same Postgres database; it streams rows as Arrow.
+
+        Raises:
+            WarehouseError: If it cannot connect, or reading fails.
+        """
+        from adbc_driver_postgresql import dbapi as adbc  # here: few commands need it
 
         try:
-            adbc.connect(self._client.credentials.to_native_representation()).close()
+            uri = self._client.credentials.to_native_representation()
+            with closing(adbc.connect(uri)) as connection:
+                yield connection
         except adbc.Error as error:
             raise load_failure(error) from None
 

@@ -17,7 +17,7 @@ from warehouse.account import bound_account
 from warehouse.database import DATASET, Database
 from warehouse.errors import WarehouseError
 from warehouse.lake.copy import CopyRequest, LakeCopy
-from warehouse.lake.delta import ensure_installed
+from warehouse.lake.delta import ensure_installed, show_stderr
 from warehouse.lake.failures import LakeFailure
 from warehouse.raw import lake_copies, runs
 from warehouse.raw.lake_copies import Copied, LakeState
@@ -121,6 +121,7 @@ class _Attempt:
     def stop(self, _signum: int) -> None:
         """Let the copy end at the next batch."""
         self._stopped.set()
+        show_stderr()
 
     def _check(self) -> None:
         """Raise a failure if the attempt must end."""

@@ -27,13 +27,6 @@ pytestmark = pytest.mark.lake
 _RATIOS = ("duration_seconds", "tax_rate")  # the account's own, or ours: no money
 
 
-@pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """A lake in a folder."""
-    monkeypatch.setenv("LAKE__URL", str(tmp_path / "lake"))
-    return Lake(str(tmp_path / "lake"))
-
-
 def test_each_table_equals_that_of_the_warehouse_row_for_row(job: Job, lake: Lake) -> None:
     """All raw tables and marts are in the lake, with exact types and comments."""
     with Sandbox(milestones=300, seed=3) as sandbox:

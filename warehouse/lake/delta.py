@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 _OURS = "Written by milestones: read it at a version that published_runs names."
 _ROWS_PER_GROUP = 250_000  # held in memory until they are written
 _TRIAL = "_check"
+# A trial keeps all other threads from running, so that a signal must wait for it.
+_ONCE = {"timeout": "10s", "connect_timeout": "5s", "max_retries": "0"}
+_stderr: list[int] = []  # what stderr was before delta-rs writes
 
 
 def ensure_installed() -> None:
@@ -77,14 +81,16 @@ class DeltaStore:
             LakeFailure: If the store does not answer, or refuses.
         """
         from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
 
         address = self.address(path)
         with _translated():
             if not self._is_remote and not Path(address, "_delta_log").is_dir():
                 return None
-            if not DeltaTable.is_deltatable(address, storage_options=self._options):
+            try:  # is_deltatable would keep all other threads from running
+                table = DeltaTable(address, storage_options=self._options)
+            except TableNotFoundError:
                 return None
-            table = DeltaTable(address, storage_options=self._options)
             metadata = table.metadata()
             return Opened(
                 table=table,
@@ -127,7 +133,7 @@ class DeltaStore:
             "writer_properties": WriterProperties(max_row_group_size=_ROWS_PER_GROUP),
             **_commit(run_id),
         }
-        with _translated():
+        with _translated(), _without_panics():
             if opened is None:
                 self._make_folder(path)
                 write_deltalake(
@@ -194,7 +200,7 @@ class DeltaStore:
 
         with _translated():
             self._make_folder("")
-            files = DeltaFileSystemHandler(self._url, self._options)
+            files = DeltaFileSystemHandler(self._url, self._options and self._options | _ONCE)
             with closing(files.open_output_stream(f"{_TRIAL}/try")) as file:
                 file.write(b"milestones check")
             files.delete_file(f"{_TRIAL}/try")
@@ -225,6 +231,34 @@ def _commit(run_id: str) -> dict[str, Any]:
         ),
         "post_commithook_properties": PostCommitHookProperties(cleanup_expired_logs=False),
     }
+
+
+@contextmanager
+def _without_panics() -> Iterator[None]:
+    """Keep delta-rs from writing to stderr, where it reports a panic for each refused write.
+
+    The error itself is raised all the same. The panic only says that a file was closed twice.
+    """
+    try:
+        before = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    _stderr.append(before)
+    try:
+        yield
+    finally:
+        show_stderr()
+        _stderr.remove(before)
+        os.close(before)
+
+
+def show_stderr() -> None:
+    """Let this process write to stderr again, also if a write does not end."""
+    for before in _stderr:
+        os.dup2(before, 2)
 
 
 @contextmanager

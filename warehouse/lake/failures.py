@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_TIMES = re.compile(r" in [0-9.]+ ?(ns|µs|ms|s)\b")
+# What differs each time, or has digits that are no status.
+_VARIES = re.compile(r" in [0-9.]+ ?(ns|µs|ms|s)\b|https?://\S+|<(RequestId|Resource)>[^<]*")
+# Where machines in a cloud ask for their keys: asked only if none are configured.
+_METADATA = re.compile(r"169\.254\.169\.254|metadata\.google")
+_NO_KEYS = (
+    "no keys were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the keys of your "
+    "store in [lake.storage_options]"
+)
 _MARKUP = re.compile(r"<(?:Message|Code)>([^<]*)</")
 # What the next run may find otherwise, in the words of delta-rs, object stores and systems.
 _PASSING = (
@@ -45,11 +52,12 @@ _REMEDIES = (
         re.compile(r"Could not create local directory"),
         "the folder cannot be created: correct LAKE__URL",
     ),
-    (
-        re.compile(r"scheme is not allowed"),
-        "it is no https address: correct endpoint_url in [lake.storage_options], or, for http, set "
-        'allow_http = "true" there',
-    ),
+)
+# Connections that no later run can make.
+_ENDPOINT = re.compile(r"scheme is not allowed|corrupt message|certificate", re.IGNORECASE)
+_ENDPOINT_REMEDY = (
+    "correct endpoint_url in [lake.storage_options]; for one that starts with http://, set "
+    'allow_http = "true" there'
 )
 _LONGEST = 240
 
@@ -69,7 +77,12 @@ class LakeFailure(Exception):
 
 def lake_failure(error: BaseException) -> LakeFailure:
     """Return what an error of delta-rs means."""
-    text = _COLOURS.sub("", str(error))
+    whole = _COLOURS.sub("", str(error))
+    if _METADATA.search(whole):
+        return LakeFailure(_NO_KEYS)
+    text = _VARIES.sub("", whole)
+    if _ENDPOINT.search(text):
+        return LakeFailure(f"{_ENDPOINT_REMEDY}. {_shown(text)}")
     for pattern, remedy in _REMEDIES:
         if pattern.search(text) and not _is_passing(text):
             return LakeFailure(f"{remedy}. {_shown(text)}")
@@ -86,7 +99,6 @@ def _shown(text: str) -> str:
     if said := _MARKUP.findall(text):
         return f"The store answered: {': '.join(dict.fromkeys(said))}"[:_LONGEST]
     parts = [" ".join(part.split()) for part in re.split(r"↳|\n", text)]
-    parts = [_TIMES.sub("", part) for part in parts if part]
-    kept = [part for part in parts if not re.match(r"\d|.*(http://|https://|Kernel error)", part)]
+    kept = [part for part in parts if part and not re.match(r"\d+s? |\d+$|Kernel error", part)]
     last = [part for part in (kept or parts) if part not in ("HTTP error", "builder error")]
     return ": ".join(dict.fromkeys(last[-2:]))[:_LONGEST] or "no reason was given"

@@ -250,7 +250,7 @@ def _kill_points(job: Job, sandbox: Sandbox, store: Front) -> list[tuple[int, st
     job.sync(sandbox, full=False)
     writes = len(store.writes())
     assert writes > 10
-    every = max(1, writes // int(os.environ.get("MILESTONES_LAKE_KILLS", "8")))
+    every = max(1, writes // int(os.environ.get("MILESTONES_LAKE_KILLS", "4")))
     numbers = sorted({*range(1, writes + 1, every), writes - 1, writes})
     return [(number, when) for number in numbers for when in ("before", "after")]
 

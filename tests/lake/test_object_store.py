@@ -98,10 +98,10 @@ def test_a_slow_store_ends_at_the_time_limit(
 ) -> None:
     """A run is delayed by its time limit at most, and later runs copy the rest."""
     job = Job("duckdb")
-    monkeypatch.setenv("LAKE__TIME_LIMIT", "4s")
+    monkeypatch.setenv("LAKE__TIME_LIMIT", "8s")
 
-    def wait(_method: str, _path: str) -> None:
-        time.sleep(0.3)
+    def wait(method: str, _path: str) -> None:
+        time.sleep(0.5 if method == "PUT" else 0.0)
 
     with synced(job, milestones=40, seed=23) as sandbox:
         store.before = wait
@@ -114,9 +114,9 @@ def test_a_slow_store_ends_at_the_time_limit(
             assert result.exit_code == ExitCode.DONE
             if job.rows("select lake_run_id from kantata_marts.data_freshness") != [(None,)]:
                 break
-            assert "not complete after 4 s" in job.notes[-1]
+            assert "not complete after 8 s" in job.notes[-1]
         assert 1 < runs < 15
-        assert max(took) < 30
+        assert max(took) < 60  # of which the sync itself takes some on a busy machine
         assert watched.reads_all(watched.runs()[-1])
 
 
@@ -177,20 +177,28 @@ def test_two_warehouses_never_mix(
 
 
 def test_a_race_of_two_first_copies_publishes_one(
-    watched: Lake, store: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    watched: Lake, store: Front, s3: str, tmp_path: Path
 ) -> None:
     """If another warehouse publishes while we copy, we do not publish, and its run is whole."""
-    job, other = Job("duckdb"), Job("duckdb")
+    job = Job("duckdb")
     published: list[str] = []
 
     with synced(job, milestones=30, seed=25) as ours, Sandbox(milestones=30, seed=26) as theirs:
+        other = os.environ | {
+            "KANTATA_API_URL": theirs.url,
+            "KANTATA_ACCESS_TOKEN": theirs.token,
+            "DESTINATION__DUCKDB__CREDENTIALS": str(tmp_path / "second" / "loader.duckdb"),
+            "WAREHOUSE__PUBLISH_TO": str(tmp_path / "second" / "milestones.duckdb"),
+            "LAKE__STORAGE_OPTIONS__ENDPOINT_URL": s3,
+        }
 
         def meanwhile(method: str, path: str) -> int | None:
             if method == "PUT" and "published_runs/_delta_log" in path and not published:
                 published.append("")
-                with monkeypatch.context() as patch:
-                    _second_warehouse(tmp_path, patch)
-                    published[0] = other.sync(theirs).run.run_id
+                with start_milestones("sync", env=other) as process:
+                    _, err = process.communicate()
+                assert process.returncode == 0, err
+                published[0] = watched.runs()[0]
             return None
 
         store.before = meanwhile

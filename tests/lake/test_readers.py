@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -32,7 +31,7 @@ Sums = dict[str, Decimal]
 
 
 @pytest.fixture
-def pinned(job: Job, lake: Lake) -> Iterator[dict[str, tuple[int, Sums]]]:
+def pinned(job: Job, lake: Lake) -> dict[str, tuple[int, Sums]]:
     """The version and the sums of an earlier run's marts; a later run has other ones."""
     with synced(job, milestones=300, seed=41) as sandbox:
         run_id = job.sync(sandbox, full=False).run.run_id
@@ -53,7 +52,7 @@ def pinned(job: Job, lake: Lake) -> Iterator[dict[str, tuple[int, Sums]]]:
         assert {code: Decimal(text) for code, text in published.items()} == sums
         now = json.loads(lake.pinned()[name]["amount_by_currency"])
         assert now != published
-    yield {name: (rows[name]["version"], sums) for name, sums in expected.items()}
+    return {name: (rows[name]["version"], sums) for name, sums in expected.items()}
 
 
 def test_polars_reads_a_pinned_run(lake: Lake, pinned: dict[str, tuple[int, Sums]]) -> None:
@@ -90,7 +89,17 @@ def test_sail_reads_a_pinned_run(lake: Lake, pinned: dict[str, tuple[int, Sums]]
     pytest.importorskip("pysail")
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-m", "pysail", "spark", "server", "--ip", "127.0.0.1", "--port", str(port)]
+        [
+            sys.executable,
+            "-m",
+            "pysail",
+            "spark",
+            "server",
+            "--ip",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
     )
     try:
         asked = {name: [lake.address(name), version] for name, (version, _) in pinned.items()}

@@ -1,4 +1,4 @@
-"""Ask a Spark Connect server for sums by currency: ``ask_sail.py PORT {"NAME": [ADDRESS, VERSION]}``.
+"""Ask a Spark Connect server for sums by currency, of each table at its address and version.
 
 It is a process of its own: the client of Spark starts threads, and warns of what it deprecates.
 """
@@ -20,7 +20,7 @@ def connected(port: str) -> SparkSession:
         try:
             session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
             session.sql("select 1").collect()
-        except Exception:  # noqa: BLE001, S112 - whatever the client raises until then
+        except Exception:
             time.sleep(1)
         else:
             return session

@@ -30,7 +30,7 @@ _POINTS = (
     Point("warehouse.lake.tables:lake_tables"),
     Point("warehouse.lake.delta:DeltaStore.overwrite"),
     Point("warehouse.lake.delta:DeltaStore.overwrite", 2),
-    Point("warehouse.lake.copy:_CheckedRows.__iter__", 4),
+    Point("warehouse.lake.source:read_contents", 20),
     Point("warehouse.lake.published_runs:write_published"),
     Point("warehouse.lake.copy:LakeCopy._remove_old_versions"),
     Point("warehouse.lake.delta:DeltaStore.vacuum", 3),

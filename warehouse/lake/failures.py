@@ -49,7 +49,7 @@ _REMEDIES = (
         "this user may not write there: correct the permissions, or LAKE__URL",
     ),
     (
-        re.compile(r"Could not create local directory"),
+        re.compile(r"Could not create local directory|\[Errno 2\]"),
         "the folder cannot be created: correct LAKE__URL",
     ),
 )
@@ -59,6 +59,7 @@ _ENDPOINT_REMEDY = (
     "correct endpoint_url in [lake.storage_options]; for one that starts with http://, set "
     'allow_http = "true" there'
 )
+_NO_CAUSE = re.compile(r"\d+(, retry_timeout|s - )|Kernel error")
 _LONGEST = 240
 
 
@@ -99,6 +100,6 @@ def _shown(text: str) -> str:
     if said := _MARKUP.findall(text):
         return f"The store answered: {': '.join(dict.fromkeys(said))}"[:_LONGEST]
     parts = [" ".join(part.split()) for part in re.split(r"↳|\n", text)]
-    kept = [part for part in parts if part and not re.match(r"\d+s? |\d+$|Kernel error", part)]
+    kept = [part for part in parts if part and not _NO_CAUSE.match(part)]
     last = [part for part in (kept or parts) if part not in ("HTTP error", "builder error")]
     return ": ".join(dict.fromkeys(last[-2:]))[:_LONGEST] or "no reason was given"

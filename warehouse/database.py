@@ -77,17 +77,21 @@ class Database:
         with self._client.begin_transaction():
             yield
 
-    def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, sql: str, *values: object, size: int = _ROWS_PER_BATCH
+    ) -> Iterator[pa.RecordBatch]:
         """Read a query's rows from the database in bounded batches, until the connection closes."""
-        batches = self._batches(sql, *values)
+        batches = self._batches(sql, *values, size=size)
         self._read.add(batches)
         return batches
 
-    def _batches(self, sql: str, *values: object) -> Generator[pa.RecordBatch, None, None]:
+    def _batches(
+        self, sql: str, *values: object, size: int
+    ) -> Generator[pa.RecordBatch, None, None]:
         """Yield the rows of a query on the database as Arrow batches of bounded size."""
         with (
             self._client.execute_query(sql, *values) as cursor,
-            closing(cursor.iter_arrow(chunk_size=_ROWS_PER_BATCH)) as tables,
+            closing(cursor.iter_arrow(chunk_size=size)) as tables,
         ):
             try:
                 for table in tables:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _OURS = "Written by milestones: read it at a version that published_runs names."
-_ROWS_PER_GROUP = 250_000  # held in memory until they are written
+_ROWS_PER_GROUP = 20_000  # held in memory until they are written
 _TRIAL = "_check"
 # A trial keeps all other threads from running, so that a signal must wait for it.
 _ONCE = {"timeout": "10s", "connect_timeout": "5s", "max_retries": "0"}

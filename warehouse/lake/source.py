@@ -15,7 +15,8 @@ from warehouse.database import Database
 
 from .tables import LakeTable
 
-_BATCH_BYTES = 8 * 2**20
+# delta-rs holds some batches in memory; one of versions has a kilobyte a row.
+_BATCH_ROWS, _BATCH_BYTES = 5_000, 4 * 2**20
 _EXACT = Context(prec=60)
 
 
@@ -87,7 +88,7 @@ class _DuckDB:
 
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query."""
-        return self._database.batches(sql)
+        return self._database.batches(sql, size=_BATCH_ROWS)
 
 
 class _Postgres:

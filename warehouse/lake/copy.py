@@ -81,7 +81,10 @@ class LakeCopy:
         try:
             self._remove_old_versions(rows, opened)
         except LakeFailure as failure:
-            self.vacuum_failure = failure
+            self.vacuum_failure = LakeFailure(
+                f"the run was published, but old versions were not removed: {failure}",
+                is_passing=failure.is_passing,
+            )
 
     def _copy(self, source: LakeSource, table: LakeTable) -> None:
         """Copy one table, unless it is there already."""

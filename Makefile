@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-unit test-browser picture test-long test-airflow torture mutation lint bench clean
+.PHONY: demo test test-unit test-browser test-lake picture test-long test-airflow torture mutation lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
@@ -29,6 +29,11 @@ test-airflow: $(STAMP)
 # Pages in the system's chromium, with the accessibility rules of axe: half a minute.
 test-browser: $(VENV)/.browser
 	$(BIN)/pytest -n0 -m browser -rs
+
+# The copy in open tables, read by engines of others and written to a real S3 server, with its failures: four minutes.
+# `make test-lake LAKE='-k duckdb'` runs a part.
+test-lake: $(VENV)/.lake
+	$(BIN)/pytest -n0 -m lake -rs $(LAKE)
 
 # The pictures of the report and the console in the README.
 picture: $(VENV)/.browser
@@ -59,6 +64,7 @@ test-long: $(STAMP)
 	MILESTONES_SOAK=720 $(BIN)/pytest -s -m "not airflow" tests/resilience/test_soak.py
 	$(MAKE) test-airflow
 	$(MAKE) test-browser
+	$(MAKE) test-lake
 	$(MAKE) torture
 
 # Inputs that nobody would think of: 30,000 of each kind, 210,000 in all, in seven minutes. Then each kind of
@@ -112,6 +118,15 @@ $(VENV)/.browser: $(STAMP)
 		set -e -x; uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test,browser]'; \
 	else \
 		set -e -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,browser]'; \
+	fi
+	@touch $@
+
+# Downloaded once: 350 MB, most of it ClickHouse.
+$(VENV)/.lake: $(STAMP)
+	@if command -v uv >/dev/null 2>&1; then \
+		set -e -x; uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test,lake,lake-test]'; \
+	else \
+		set -e -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lake,lake-test]'; \
 	fi
 	@touch $@
 

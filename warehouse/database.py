@@ -77,17 +77,21 @@ class Database:
         with self._client.begin_transaction():
             yield
 
-    def batches(self, sql: str, *values: object) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, sql: str, *values: object, size: int = _ROWS_PER_BATCH
+    ) -> Iterator[pa.RecordBatch]:
         """Read a query's rows from the database in bounded batches, until the connection closes."""
-        batches = self._batches(sql, *values)
+        batches = self._batches(sql, *values, size=size)
         self._read.add(batches)
         return batches
 
-    def _batches(self, sql: str, *values: object) -> Generator[pa.RecordBatch, None, None]:
+    def _batches(
+        self, sql: str, *values: object, size: int
+    ) -> Generator[pa.RecordBatch, None, None]:
         """Yield the rows of a query on the database as Arrow batches of bounded size."""
         with (
             self._client.execute_query(sql, *values) as cursor,
-            closing(cursor.iter_arrow(chunk_size=_ROWS_PER_BATCH)) as tables,
+            closing(cursor.iter_arrow(chunk_size=size)) as tables,
         ):
             try:
                 for table in tables:
@@ -187,10 +191,22 @@ class Database:
         """
         if not self.is_postgres:
             return
-        from adbc_driver_postgresql import dbapi as adbc  # here: only `check` needs it
+        with self.arrow_connection():
+            pass
+
+    @contextmanager
+    def arrow_connection(self) -> Iterator[Any]:
+        """Open a connection of ADBC to the same Postgres database; it streams rows as Arrow.
+
+        Raises:
+            WarehouseError: If it cannot connect, or reading fails.
+        """
+        from adbc_driver_postgresql import dbapi as adbc  # here: few commands need it
 
         try:
-            adbc.connect(self._client.credentials.to_native_representation()).close()
+            uri = self._client.credentials.to_native_representation()
+            with closing(adbc.connect(uri)) as connection:
+                yield connection
         except adbc.Error as error:
             raise load_failure(error) from None
 

@@ -4,7 +4,8 @@
     |- WarehouseMisconfigured  2  the destination or the folder is wrong: correct the configuration
     |  |- NoWarehouse         2  there is no warehouse here: sync first, or use its folder
     |  |- AnotherAccount      2  it was filled from another account: connect that one
-    |  '- WarehouseMoved      2  it was moved to Postgres: use it there
+    |  |- WarehouseMoved      2  it was moved to Postgres: use it there
+    |  '- LakeMisconfigured   2  the copy in open tables needs the extra `lake`: install it
     |- WarehouseUnavailable   75  no connection, or it was lost: try again later
     |  '- OpenElsewhere       75  another process has the DuckDB file open: close it there
     |- WarehouseBusy          75  another run holds the lock: wait for it
@@ -54,6 +55,10 @@ class AnotherAccount(WarehouseMisconfigured):
 
 class WarehouseMoved(WarehouseMisconfigured):
     """The DuckDB warehouse was moved to Postgres, and nothing reads this one any more."""
+
+
+class LakeMisconfigured(WarehouseMisconfigured):
+    """The copy in open tables is configured, and what it needs is not installed."""
 
 
 class WarehouseUnavailable(WarehouseError):

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import dlt
 from dlt.common.destination import Destination
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeTarget:
+    """Where the warehouse is copied to as open tables.
+
+    Args:
+        url: A folder, or the URL of a bucket with a prefix.
+        options: The storage options of delta-rs, with secrets.
+        every: The shortest time between two copies.
+        keep: How long the tables of an earlier run can be read after a later one was published.
+        time_limit: How long one run may copy.
+    """
+
+    url: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    every: timedelta = timedelta()
+    keep: timedelta = timedelta(days=2)
+    time_limit: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +54,7 @@ class Target:
         address: The server and database of Postgres, for people; empty for DuckDB.
         memory_limit: The memory limit of DuckDB.
         models: The folder of users' own marts; None if there is none.
+        lake: Where published runs are copied to as open tables; None for nowhere.
     """
 
     destination: Destination[Any, Any]
@@ -50,6 +71,7 @@ class Target:
     address: str = ""
     memory_limit: str = "512MB"
     models: Path | None = None
+    lake: LakeTarget | None = None
 
     @cached_property
     def ledger_url(self) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipelines.ops.money import add, exact_money, money_text
 from pipelines.ops.status import MonthTotal, Status
+from warehouse.raw.lake_copies import Copied
 from warehouse.raw.runs import Run, RunStatus
 from warehouse.words import counted
 
@@ -30,11 +31,31 @@ def render_status(found: Status) -> None:
         output.out.print(f"{line}, {counted(live, 'milestone')}; {safe_markup(found.source)}")
     else:
         output.out.print(f"[yellow]no run was validated yet[/]; {safe_markup(found.source)}")
+    if found.lake:
+        output.out.print(_lake_line(found.lake), soft_wrap=True)
     output.out.print(_runs_table(found.runs))
     for line, when in _messages(found.runs).items():
         output.out.print(f"[yellow]{when}[/] {safe_markup(line)}", soft_wrap=True)
     if found.months:
         output.out.print(_months_table(found))
+
+
+def _lake_line(lake: Copied) -> str:
+    """Return the line of the status about the copy to the lake."""
+    shown = f"lake: {safe_markup(lake.url)} "
+    if lake.copied_at is None:
+        shown += "[yellow]has no run yet[/]"
+    else:
+        copied = pendulum.instance(lake.copied_at)
+        shown += (
+            f"has run {lake.run_id}, copied {copied.diff_for_humans()} ({copied:%Y-%m-%d %H:%M %Z})"
+        )
+    if lake.failing_since is None:
+        return shown
+    since = f"{lake.failing_since:%Y-%m-%d %H:%M} UTC"
+    return (
+        f"{shown}; [yellow]copying has failed since {since}:[/] {safe_markup(lake.problem or '')}"
+    )
 
 
 def _runs_table(latest: list[Run]) -> Table:
@@ -155,4 +176,16 @@ def status_json(found: Status) -> dict[str, object]:
             }
             for month in found.months
         ],
+        "lake": found.lake and _lake_json(found.lake),
+    }
+
+
+def _lake_json(lake: Copied) -> dict[str, object]:
+    """Return the last copy to the lake, for the status as JSON."""
+    return {
+        "url": lake.url,
+        "run_id": lake.run_id,
+        "copied_at": lake.copied_at,
+        "failing_since": lake.failing_since,
+        "error": lake.problem,
     }

@@ -72,6 +72,10 @@ SETTINGS = (
     Setting(name="push.require_verified_approval", default="false"),
     Setting(name="push.kantata_write_token", is_secret=True, variable="KANTATA_WRITE_TOKEN"),
     Setting(name="ledger.url"),
+    Setting(name="lake.url"),
+    Setting(name="lake.every"),
+    Setting(name="lake.keep", default="2d"),
+    Setting(name="lake.time_limit", default="10m"),
     Setting(name="report.path"),
     Setting(name="console.users", default=".milestones/console.sqlite"),
     Setting(name="console.trusted_proxies"),
@@ -83,4 +87,7 @@ SETTINGS = (
 NAMED = {setting.name: setting for setting in SETTINGS}
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 # The sections in which every key is one of ours. Those of dlt's destinations are not.
-SECTIONS = ("sources.kantata", "warehouse", "push", "ledger", "report", "console", "alerts")
+SECTIONS = ("sources.kantata", "warehouse", "push", "ledger", "lake", "report", "console", "alerts")
+# The section whose keys are those of another library, and how they begin in the environment.
+STORAGE_SECTION = "lake.storage_options"
+STORAGE_VARIABLES = "LAKE__STORAGE_OPTIONS__"

@@ -19,6 +19,7 @@ import dlt
 from sources.kantata.api.masking import MASK, SHORTEST, written_forms
 from warehouse.postgres_url import postgres_parameters
 
+from .lake_settings import secret_storage_options
 from .providers import dlt_providers
 from .settings import resolve_kantata, resolve_write_token, setting
 
@@ -138,7 +139,21 @@ def _of_warehouse() -> Iterable[_Password]:
 def _of_environment() -> Iterable[_Password]:
     """Return the secrets that libraries take from the environment."""
     proxies = [urlsplit(url).password or "" for url in getproxies().values()]
-    return [_Password(text) for text in (os.environ.get("PGPASSWORD", ""), *proxies)]
+    named = [os.environ.get(name, "") for name in ("PGPASSWORD", *_STORAGE_SECRETS)]
+    return [_Password(text) for text in (*named, *proxies)]
+
+
+def _of_storage() -> Iterable[_Password]:
+    """Return the secrets among the storage options of the lake."""
+    return [_Password(text) for text in secret_storage_options()]
+
+
+# What delta-rs takes from the environment.
+_STORAGE_SECRETS = (
+    "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CLIENT_SECRET", "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_SECRET",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+)  # fmt: skip
 
 
 _TOKENS: tuple[Callable[[], Iterable[str]], ...] = (
@@ -152,4 +167,5 @@ _PASSWORDS: tuple[Callable[[], Iterable[_Password]], ...] = (
     lambda: _of_database(setting("ledger.url")),
     lambda: _of_database(setting("warehouse.reader_credentials")),
     _of_environment,
+    _of_storage,
 )

@@ -19,6 +19,7 @@ from warehouse.postgres_url import check_postgres_url, postgres_parameters
 from warehouse.target import Target
 
 from .declared import DEFAULTS
+from .lake_settings import configured_lake
 from .settings import setting, shown_name
 from .time_zones import check_time_zone
 
@@ -67,6 +68,7 @@ def _with_reporting(target: Target) -> Target:
         reporting_currency=_reporting_currency(),
         exchange_rates=Path(rates) if rates else None,
         models=_path(models, "WAREHOUSE__MODELS") if models else None,
+        lake=configured_lake(),
     )
 
 
@@ -101,7 +103,7 @@ def configured_destination() -> str:
 
 
 def check_warehouse_settings() -> None:
-    """Check the values in ``[warehouse]`` and ``[ledger]``, whatever the target is.
+    """Check the values in ``[warehouse]``, ``[ledger]`` and ``[lake]``, whatever the target is.
 
     Raises:
         WarehouseMisconfigured: If one of them is invalid.
@@ -111,6 +113,7 @@ def check_warehouse_settings() -> None:
     _reporting_currency()
     _memory_limit()
     _published_file()
+    configured_lake()
     if url := setting("ledger.url"):
         check_ledger_url(url)
     if url := setting("warehouse.reader_credentials"):

@@ -14,7 +14,7 @@ from dlt.common.configuration.specs import known_sections
 
 from sources.kantata.errors import KantataMisconfigured
 
-from .declared import SECTIONS, SETTINGS, Setting
+from .declared import SECTIONS, SETTINGS, STORAGE_SECTION, STORAGE_VARIABLES, Setting
 from .providers import dlt_providers
 
 _OUR_VARIABLES = tuple(f"{section.upper().replace('.', '__')}__" for section in SECTIONS)
@@ -52,6 +52,8 @@ def _unknown_variables(environment: Iterable[str]) -> Iterator[str]:
     known = {name for s in SETTINGS for name in (s.environment, s.sectioned_variable)}
     for name in sorted(environment):
         is_ours = name.upper().startswith((*_OUR_VARIABLES, "KANTATA_"))
+        if is_ours and name.upper().startswith(STORAGE_VARIABLES) and name != STORAGE_VARIABLES:
+            continue
         if is_ours and name not in known and not _KUBERNETES.fullmatch(name):
             yield f"{name} is not a setting: {_suggested_variable(name.upper())}"
         elif name in _ONE_UNDERSCORE:
@@ -109,6 +111,8 @@ def _unknown_sections(
         if section in SECTIONS and isinstance(content, Mapping):
             keys = {setting.key: setting for setting in SETTINGS if setting.section == section}
             for key in sorted(content.keys() - keys.keys()):
+                if f"{section}.{key}" == STORAGE_SECTION and isinstance(content[key], Mapping):
+                    continue
                 yield f"[{section}] {key} is not a setting: {_suggestion(key, keys)}"
         elif name not in (*ours, *others):
             near = [known for known in ours if _distance(name, known) <= _SAME_SECTION]

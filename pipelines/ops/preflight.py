@@ -47,6 +47,7 @@ from warehouse.words import counted
 from .check_result import CheckResult
 from .configured_report import report_path
 from .file_rights import file_rights
+from .lake_check import check_lake
 from .ledger_check import check_ledger
 from .optional_reads import check_clients, check_rates
 from .probes import run_probes
@@ -96,6 +97,8 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
         yield _published(target)
     if target.models:
         yield check_user_marts(target)
+    if target.lake:
+        yield check_lake(target, target.lake)
     if path := report_path():
         yield CheckResult("report", *check_report(path))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dlt.common.configuration.providers import EnvironProvider
 from dlt.common.configuration.providers.provider import ConfigProvider
 
-from pipelines.config.declared import SETTINGS, Setting
+from pipelines.config.declared import SETTINGS, STORAGE_VARIABLES, Setting
+from pipelines.config.lake_settings import is_secret_option, storage_options
 from pipelines.config.providers import dlt_providers
 from pipelines.config.targets import ledger_in_effect
 from warehouse.errors import WarehouseMisconfigured
@@ -35,7 +37,17 @@ class EffectiveSetting:
 
 def settings_in_effect() -> list[EffectiveSetting]:
     """Return every setting that exists, with its value in effect, in the order of REFERENCE."""
-    return [_in_effect(setting) for setting in SETTINGS]
+    return [*map(_in_effect, SETTINGS), *_storage_options()]
+
+
+def _storage_options() -> Iterator[EffectiveSetting]:
+    """Yield the storage options of the lake in effect."""
+    for key, (value, origin) in sorted(storage_options().items()):
+        yield EffectiveSetting(
+            name=f"{STORAGE_VARIABLES}{key.upper()}",
+            value=_MASK if is_secret_option(key) else value,
+            origin=origin,
+        )
 
 
 def _in_effect(setting: Setting) -> EffectiveSetting:

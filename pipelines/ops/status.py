@@ -14,7 +14,8 @@ from pipelines.runtime.clock import CLOCK_TOLERANCE
 from warehouse import mart_queries
 from warehouse.errors import WarehouseError
 from warehouse.mart_rows import ScheduleRow
-from warehouse.raw import runs, summary
+from warehouse.raw import lake_copies, runs, summary
+from warehouse.raw.lake_copies import Copied
 from warehouse.raw.runs import Run
 from warehouse.reader import NO_MILESTONES_YET, open_reader
 from warehouse.target import Target
@@ -56,6 +57,7 @@ class Status:
         as_of: The day that the marts call today; None if there are none yet.
         months: Amounts by month and currency; those without a date last.
         decimals: The digits after the point of each currency's amounts.
+        lake: The last run that was copied to the lake; None without a lake.
     """
 
     source: str
@@ -64,6 +66,7 @@ class Status:
     as_of: date | None
     months: list[MonthTotal]
     decimals: dict[str, int]
+    lake: Copied | None = None
 
     @property
     def validated_at(self) -> datetime | None:
@@ -92,6 +95,7 @@ def read_status(target: Target) -> Status:
             proven = runs.last_whole_account_run(reader)
             schedule, units = mart_queries.schedule(reader), summary.minor_units(reader)
             freshness = read_freshness(reader) if schedule else None
+            lake = lake_copies.last_published(reader)
         except duckdb.CatalogException:
             raise WarehouseError(f"{reader.source} {NO_MILESTONES_YET}") from None
     return Status(
@@ -101,6 +105,7 @@ def read_status(target: Target) -> Status:
         as_of=freshness.as_of if freshness else None,
         months=_month_totals(schedule),
         decimals=_decimals(schedule, units),
+        lake=lake and replace(lake, problem=lake.problem and mask_secrets(lake.problem)),
     )
 
 

@@ -118,8 +118,12 @@ def _force_exit(signum: int) -> None:
     os._exit(code)
 
 
-def in_thread(work: Callable[[], object]) -> None:
+def in_thread(work: Callable[[], object], on_stop: Callable[[int], object] | None = None) -> None:
     """Do work in a thread that receives no signals; when stopped, give it some seconds to end.
+
+    Args:
+        work: The work.
+        on_stop: Called with the signal, so that the work ends; None for work of dlt.
 
     Raises:
         Stopped: If a signal came, even if the work succeeded.
@@ -140,7 +144,7 @@ def in_thread(work: Callable[[], object]) -> None:
     try:
         done.wait()
     except Stopped as stopped:
-        _stop_dlt(stopped.signum)
+        (on_stop or _stop_dlt)(stopped.signum)
         done.wait(_DRAIN_SECONDS)
         raise
     if errors:

@@ -30,7 +30,7 @@ from warehouse.raw.minor_units import MinorUnitChange
 from warehouse.raw.runs import Run, RunHistory, RunStatus
 from warehouse.words import counted
 
-from . import user_marts
+from . import lake, user_marts
 from .account import CheckedAccount, check_account
 from .begin import SyncJob, begin_sync
 from .closes import mirror_closes
@@ -82,7 +82,7 @@ def sync(
     now: Now = utc_now,
     account: AccountBinding | None = None,
 ) -> SyncResult:
-    """Sync once: read, load, validate, build and check the marts, publish.
+    """Sync once: read, load, validate, build and check the marts, publish, copy to the lake.
 
     Args:
         kantata: The settings of the source.
@@ -99,6 +99,7 @@ def sync(
         Stopped: If a signal came; the next run starts again, with the same result.
     """
     target = lock.target
+    lake.check_installed(target)
     with translate_errors(target):
 
         def check(origin: Origin) -> CheckedAccount:
@@ -121,10 +122,12 @@ def sync(
             mirror_closes(job, now)
             build_marts(job, rates, now)
             plan = user_marts.plan(job)
+            lake.forget_removed(job)
         if target.published:
             observer.phase("publishing")
             publish_to_readers(target)
         user_marts.build_after_sync(job, plan, now)
+        lake.copy_after_sync(job, now)
         return SyncResult(
             run=run,
             rejected=[r._replace(reason=mask_secrets(r.reason)) for r in report.rejected],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,16 @@ def test_the_published_file_is_enough_to_monitor(small_account: Sandbox) -> None
     assert code == 0, error
     assert "milestones.duckdb" in out
     assert _run(job, "checks")[0] == 0
+
+
+@pytest.mark.skipif(find_spec("deltalake") is not None, reason="the extra is installed")
+def test_a_lake_without_its_extra_is_refused_before_anything_is_read() -> None:
+    """With [lake] url and without deltalake, sync ends with 2 and the command to install it."""
+    with Sandbox(milestones=5) as sandbox:
+        access = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
+        result = run_milestones("sync", env=os.environ | access | {"LAKE__URL": "lake"})
+        assert result.returncode == 2
+        assert "pip install 'milestones[lake]'" in result.stderr
+        assert not sandbox.requests
+    assert not Path(".milestones", "loader.duckdb").exists()
+    assert run_milestones("config", env=os.environ | {"LAKE__URL": "lake"}).returncode == 0

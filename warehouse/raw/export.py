@@ -10,7 +10,7 @@ from warehouse import lineage
 from warehouse.account import TABLE
 from warehouse.database import DATASET, Database
 
-from . import exchange_rates, invoice_payments, period_closes
+from . import exchange_rates, invoice_payments, lake_copies, period_closes
 
 # Our SQL writes these tables, not dlt.
 _TABLES_WRITTEN_BY_SQL = (
@@ -22,6 +22,7 @@ _TABLES_WRITTEN_BY_SQL = (
     invoice_payments.TABLE,
     exchange_rates.TABLE,
     lineage.TABLE,
+    lake_copies.TABLE,
     *period_closes.TABLES,
 )
 _ROWS_PER_BATCH = 10_000

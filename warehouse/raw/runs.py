@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -73,6 +74,8 @@ _COLUMNS = tuple(f.name for f in fields(Run))
 _JSON_COLUMNS = ("totals", "side_rows", "schema_changes", "warnings")
 # A run after a push reads only the milestones that were written, so it validates no others.
 _WHOLE_ACCOUNT = "status = 'proven' and mode <> 'touched'"
+
+_RUN_ID = re.compile(r"[0-9TZ.]+\+*")
 
 
 def next_run_id(now: datetime, last_run_id: str | None) -> str:
@@ -212,6 +215,13 @@ class Queryable(Protocol):
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query on the runs."""
+
+
+def is_known(warehouse: Queryable, run_id: str) -> bool:
+    """Return whether ``sync_runs`` has a run, by its id as somebody else wrote it."""
+    if not _RUN_ID.fullmatch(run_id):
+        return False
+    return bool(warehouse.rows(f"select 1 from {DATASET}.sync_runs where run_id = '{run_id}'"))
 
 
 def recent_runs(warehouse: Queryable, limit: int = 10) -> list[Run]:

@@ -9,7 +9,7 @@ from warehouse import lineage
 from warehouse.database import DATASET, MARTS, Database
 from warehouse.errors import WarehouseMisconfigured
 
-from . import account_binding, exchange_rates, invoice_payments, period_closes
+from . import account_binding, exchange_rates, invoice_payments, lake_copies, period_closes
 
 WAREHOUSE_VERSION = 7  # version of the tables
 _VERSIONS = "billing_milestone_versions"
@@ -56,6 +56,7 @@ _OWN_TABLES = (
     invoice_payments.DDL,
     exchange_rates.DDL,
     lineage.DDL,
+    lake_copies.DDL,
     *period_closes.DDL,
 )
 _HISTORY = "billing_milestone_history"

@@ -15,6 +15,10 @@
 -- first_scan_at: When the first validated full scan ended. Nothing is known of earlier times.
 -- age_minutes: Whole minutes from read_up_to to your query: the age of the figures that you read.
 -- week_starts_at: The moment at which the week of as_of begins, on Monday, in reporting_timezone.
+-- lake_run_id: The run that the lake shows: the last one copied there as a whole. Null without a lake.
+-- lake_copied_at: When that copy was completed.
+-- lake_age_minutes: Whole minutes from lake_copied_at to your query.
+-- lake_error: Why the last copy to the lake failed; null if it did not.
 select
     t.as_of,
     t.reporting_timezone,
@@ -35,6 +39,11 @@ select
         select max(cursor_at) from kantata.sync_runs
         where status = 'proven' and mode <> 'touched'
     )) / 60)::bigint as age_minutes,
-    (select starts_at from kantata_stg.calendar where period = 'week') as week_starts_at
+    (select starts_at from kantata_stg.calendar where period = 'week') as week_starts_at,
+    l.run_id as lake_run_id,
+    l.copied_at as lake_copied_at,
+    floor(extract(epoch from current_timestamp - l.copied_at) / 60)::bigint as lake_age_minutes,
+    l.problem as lake_error
 from kantata_stg.today t
+left join kantata.lake_copies l on l.table_name = 'published_runs'
 left join kantata.sync_runs r on r.run_id = (select max(run_id) from kantata.sync_runs)

@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-unit test-browser test-lake picture test-long test-airflow torture mutation lint bench clean
+.PHONY: demo test test-unit test-browser test-lake picture test-long test-airflow torture mutation lint bench bench-full clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
@@ -85,16 +85,28 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Minutes: see tests/benchmarks/README.md.
 bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.start
 	$(BIN)/python -m tests.benchmarks.first_sync
 	$(BIN)/python -m tests.benchmarks.latency
 	$(BIN)/python -m tests.benchmarks.incremental
-	$(BIN)/python -m tests.benchmarks.million
-	$(BIN)/python -m tests.benchmarks.models
+	$(BIN)/python -m tests.benchmarks.models 100000
 	$(BIN)/python -m tests.benchmarks.push
-	$(BIN)/python -m tests.benchmarks.pace
 	$(BIN)/python -m tests.benchmarks.report
 	$(BIN)/python -m tests.benchmarks.console
+
+# An hour or more: what it is compared with, and a million milestones and more.
+bench-full: bench $(VENV)/.lake
+	$(BIN)/python -m tests.benchmarks.compare
+	$(BIN)/python -m tests.benchmarks.pace
+	$(BIN)/python -m tests.benchmarks.million
+	$(BIN)/python -m tests.benchmarks.models
+	$(BIN)/python -m tests.benchmarks.console 1000000
+	$(BIN)/python -m tests.benchmarks.lake
+	$(BIN)/python -m tests.benchmarks.lake 3000000
+	$(BIN)/python -m tests.benchmarks.lake 1000000 postgres
+	$(BIN)/python -m tests.benchmarks.lake 10000000 duckdb copy
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \

@@ -1,16 +1,16 @@
-"""A lake's raw tables and published runs, written from a DuckDB warehouse."""
+"""A lake as the connector leaves it after a run, written from a DuckDB warehouse."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
-SCHEMAS = ("kantata", "kantata_marts")
 _PUBLISHED = pa.schema([
     ("run_id", pa.string()), ("table_name", pa.string()), ("version", pa.int64()),
     ("rows", pa.int64()), ("amount_by_currency", pa.string()),
@@ -21,9 +21,8 @@ _PUBLISHED = pa.schema([
 def relations(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     """The raw tables and marts of a warehouse, by schema and name; not those of dlt."""
     return connection.execute(
-        "select table_schema, table_name from information_schema.tables "
-        "where table_schema in ('kantata', 'kantata_marts') and table_name not like '\\_dlt%' "
-        "escape '\\' order by all"
+        "select table_schema, table_name from information_schema.tables where table_schema in "
+        "('kantata', 'kantata_marts') and not starts_with(table_name, '_dlt') order by all"
     ).fetchall()
 
 
@@ -34,27 +33,41 @@ def arrow_of(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> p
     return connection.execute(f"select {names} from {schema}.{name}").to_arrow_table()
 
 
-def write_lake(warehouse: Path, lake: Path, run_id: str) -> None:
-    """Write each raw table and mart of a warehouse to a lake as a run's, and publish them."""
-    published = []
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        connection.execute("set timezone = 'UTC'")
-        for schema, name in relations(connection):
-            table = arrow_of(connection, schema, name)
-            path = lake / schema / name
-            write_deltalake(path, table, mode="overwrite", schema_mode="overwrite")
-            published.append(
-                (run_id, f"{schema}.{name}", _version(path), table.num_rows, json.dumps({}),
-                 datetime.now(UTC))
-            )  # fmt: skip
-    columns = [pa.array(c, f.type) for c, f in zip(zip(*published), _PUBLISHED)]
-    write_deltalake(
-        lake / "published_runs", pa.Table.from_arrays(columns, schema=_PUBLISHED), mode="append"
+def open_warehouse(path: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that reads a warehouse, with times in UTC."""
+    connection = duckdb.connect(str(path), read_only=True)
+    connection.execute("set timezone = 'UTC'")
+    return connection
+
+
+def write_lake(connection: duckdb.DuckDBPyConnection, lake: Path) -> str:
+    """Write all raw tables and marts to a lake, and publish their versions as those of a run."""
+    ((run_id,),) = connection.execute("select run_id from kantata_stg.today").fetchall()
+    rows = [
+        (run_id, *_written(connection, lake, *each), datetime.now(UTC))
+        for each in relations(connection)
+    ]
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, _PUBLISHED, strict=True)]
+    table = pa.Table.from_arrays(arrays, schema=_PUBLISHED)
+    write_deltalake(lake / "published_runs", table, mode="append")
+    return str(run_id)
+
+
+def _written(
+    connection: duckdb.DuckDBPyConnection, lake: Path, schema: str, name: str
+) -> tuple[Any, ...]:
+    """A table's name, version, rows and sums, once it is written."""
+    table, path = arrow_of(connection, schema, name), lake / schema / name
+    write_deltalake(path, table, mode="overwrite", schema_mode="overwrite")
+    measure = next(
+        (each for each in ("amount", "amount_in_cents") if each in table.schema.names), ""
     )
-
-
-def _version(path: Path) -> int:
-    """The last version of a Delta table."""
-    from deltalake import DeltaTable
-
-    return DeltaTable(path).version()
+    sums = None
+    if measure and "currency" in table.schema.names:
+        found = connection.execute(
+            f"select currency, sum({measure})::text from {schema}.{name} "
+            f"where currency is not null and {measure} is not null group by 1"
+        )
+        sums = json.dumps(dict(found.fetchall()))
+    return f"{schema}.{name}", DeltaTable(path).version(), table.num_rows, sums

@@ -6,20 +6,21 @@ for DuckDB and Postgres, too, is computed here: the calendar, and the exchange r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from warehouse.database import DATASET, MARTS, STAGING
+from warehouse.database import DATASET, MARTS
 
 from .build import COUNTS, BuildContext
 from .calendar import calendar_periods
 from .ddl import quote
 from .reporting_rates import needed_rates
-from .sql_files import Model, ModelKind, marts, staging
+from .spark_rows import python_rows
 from .spark_sql import Relation, relations, spark_sql
+from .sql_files import Model, marts, staging
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -29,6 +30,8 @@ _SETTINGS = {
     "spark.sql.ansi.enabled": "true",  # otherwise an amount that does not fit becomes null
     "spark.sql.decimalOperations.allowPrecisionLoss": "false",  # otherwise it rounds amounts
 }
+# It describes the warehouse, and the age of what a query reads: a table would freeze it.
+_NOT_BUILT = frozenset({"data_freshness"})
 # All milestones: the history is not refreshed, but built.
 _CHANGED = f"select id from {DATASET}.billing_milestone_versions where version = 1"
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -68,9 +71,14 @@ def build_on_spark(spark: SparkSession, store: SparkStore, context: BuildContext
     with _session_settings(spark):
         build = _SparkBuild(spark, store, context)
         try:
-            return [build.mart(model) for model in marts()]
+            return [build.mart(model) for model in marts_on_spark()]
         finally:
             build.drop_views()
+
+
+def marts_on_spark() -> list[Model]:
+    """Return the marts that Spark builds: all but the one that describes the warehouse itself."""
+    return [model for model in marts() if model.name not in _NOT_BUILT]
 
 
 class _SparkBuild:
@@ -121,22 +129,16 @@ class _SparkBuild:
                 counts = self.rows(f"select {COUNTS}")[0]
                 today = (context.as_of, context.timezone, context.run_id)
                 currency = context.reporting_currency or None
-                return self._python_rows(_TODAY, [(*today, currency, *counts)])
+                return python_rows(self._spark, _TODAY, [(*today, currency, *counts)])
             case Relation(name="calendar"):
                 periods = calendar_periods(self, context.as_of, context.timezone)
-                return self._python_rows(_CALENDAR, periods)
+                return python_rows(self._spark, _CALENDAR, periods)
             case Relation(name="rates"):
                 needed = needed_rates(self, context.reporting_currency, context.as_of)
-                return self._python_rows(_RATES, needed.rates)
+                return python_rows(self._spark, _RATES, needed.rates)
             case Relation(name="changed"):
                 return self._query(_CHANGED)
         return self._query(self._staging[relation.name].sql)
-
-    def _python_rows(self, schema: pa.Schema, rows: Sequence[Sequence[object]]) -> DataFrame:
-        """Return rows that Python computed, as Spark reads them."""
-        columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-        arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-        return self._spark.createDataFrame(pa.Table.from_arrays(arrays, schema=schema))
 
 
 @contextmanager

@@ -76,9 +76,6 @@ def _rewritten(node: exp.Expr) -> exp.Expr:
             return _function("date_add", day, days)
         case exp.TimestampTrunc(this=day, unit=exp.Var(name=unit)):
             return _function("trunc", day, exp.Literal.string(unit))
-        case exp.Extract(this=part, expression=exp.Sub(this=end, expression=start)):
-            if part.name == "EPOCH":
-                return _seconds(start, end)
         case exp.Cast(this=exp.Expr() as text) if node.is_type(exp.DType.JSON):
             return text  # Spark reads JSON from text
         case exp.CTE():
@@ -94,14 +91,3 @@ def _is_date(node: exp.Expr) -> bool:
 def _function(name: str, *arguments: exp.Expr) -> exp.Expr:
     """Return the call of a function of Spark."""
     return exp.Anonymous(this=name, expressions=[each.copy() for each in arguments])
-
-
-def _seconds(start: exp.Expr, end: exp.Expr) -> exp.Expr:
-    """Return the seconds between two moments."""
-    until, since = (_function("unix_micros", moment) for moment in (end, start))
-    return exp.Paren(
-        this=exp.Div(
-            this=exp.Paren(this=exp.Sub(this=until, expression=since)),
-            expression=exp.Literal.number(1_000_000),
-        )
-    )

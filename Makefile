@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-unit test-browser picture test-long test-airflow torture mutation lint bench clean
+.PHONY: demo test test-unit test-browser test-spark picture test-long test-airflow torture mutation lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
@@ -29,6 +29,12 @@ test-airflow: $(STAMP)
 # Pages in the system's chromium, with the accessibility rules of axe: half a minute.
 test-browser: $(VENV)/.browser
 	$(BIN)/pytest -n0 -m browser -rs
+
+# All marts on Spark, over random histories, equal those of DuckDB: on Sail alone and with two workers, and on Spark
+# itself if there is Java. SPARK='-k sample' runs one history on Sail.
+test-spark: $(VENV)/.spark
+	@if test -z "$(SPARK)" && command -v java >/dev/null; then $(MAKE) .venv-spark/.installed; fi
+	$(BIN)/pytest -n0 -m spark -rs $(SPARK)
 
 # The pictures of the report and the console in the README.
 picture: $(VENV)/.browser
@@ -59,6 +65,7 @@ test-long: $(STAMP)
 	MILESTONES_SOAK=720 $(BIN)/pytest -s -m "not airflow" tests/resilience/test_soak.py
 	$(MAKE) test-airflow
 	$(MAKE) test-browser
+	$(MAKE) test-spark
 	$(MAKE) torture
 
 # Inputs that nobody would think of: 30,000 of each kind, 210,000 in all, in seven minutes. Then each kind of
@@ -113,5 +120,19 @@ $(VENV)/.browser: $(STAMP)
 	fi
 	@touch $@
 
+$(VENV)/.spark: $(STAMP)
+	@if command -v uv >/dev/null 2>&1; then \
+		set -e -x; uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test,spark]'; \
+	else \
+		set -e -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,spark]'; \
+	fi
+	@touch $@
+
+# Spark itself, to start its server: as large as all else together, and its package has the name of the client's.
+.venv-spark/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check 'pyspark==4.2.*'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-airflow
+	rm -rf $(VENV) .venv-airflow .venv-spark

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -100,8 +101,9 @@ def _translated_errors(url: str) -> Iterator[None]:
         ) from error
 
 
-def _session(remote: str | None) -> SparkSession:
-    """Return the session of a Spark Connect server, or of the Spark that runs this process.
+@contextmanager
+def _session(remote: str | None) -> Iterator[SparkSession]:
+    """Open a session of a Spark Connect server, or use the Spark that runs this process.
 
     Raises:
         NoSpark: If there is none.
@@ -119,12 +121,17 @@ def _session(remote: str | None) -> SparkSession:
         ) from None
     try:
         builder = SparkSession.builder
-        return (builder.remote(remote) if remote else builder).getOrCreate()
+        spark = builder.remote(remote).create() if remote else builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise NoSpark(
             f"no Spark session: {first}. Name a Spark Connect server: --remote sc://host:{_PORT}"
         ) from None
+    try:
+        yield spark
+    finally:
+        if remote is not None:  # otherwise the server keeps it
+            spark.stop()
 
 
 def _check_server(remote: str) -> None:
@@ -169,12 +176,18 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def _address(url: str) -> str:
+    """Return the lake's URL; that of a folder of this machine does not depend on this process."""
+    return url.rstrip("/") if "://" in url else str(Path(url).absolute())
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the job from the command line; return its exit code."""
     arguments = _arguments(words)
-    url, schema = arguments.url.rstrip("/"), arguments.schema
+    url, schema = _address(arguments.url), arguments.schema
     try:
-        built = build_marts(_session(arguments.remote), url, run_id=arguments.run, schema=schema)
+        with _session(arguments.remote) as spark:
+            built = build_marts(spark, url, run_id=arguments.run, schema=schema)
     except LakeJobError as error:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)

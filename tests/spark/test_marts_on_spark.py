@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,14 +17,12 @@ from sources.kantata_sandbox import Sandbox
 from tests.support.job import Job
 from tests.support.office import Office
 from tests.support.random_account import live
-from tests.support.spark_servers import Server
+from tests.support.spark_servers import Server, session
 from warehouse.models.build import BuildContext
 from warehouse.models.spark_build import build_on_spark, marts_on_spark
 from warehouse.models.sql_files import Model
 
 pytest.importorskip("pysail", reason="no Spark: `make test-spark` installs it")
-from pyspark.sql import SparkSession
-
 from tests.support.lake_tables import arrow_of, open_warehouse, relations, write_lake
 
 pytestmark = pytest.mark.spark
@@ -49,16 +46,6 @@ def lived(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], Pa
         return job.target.loader
 
     return warehouse
-
-
-@contextmanager
-def session(server: Server) -> Iterator[Any]:
-    """A session of a server; Python would wait ten minutes for one that is left open."""
-    spark = SparkSession.builder.remote(server.remote).create()
-    try:
-        yield spark
-    finally:
-        spark.stop()
 
 
 def by_grain(model: Model, table: pa.Table) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
+_BATCH = 100_000
 _PUBLISHED = pa.schema([
     ("run_id", pa.string()), ("table_name", pa.string()), ("version", pa.int64()),
     ("rows", pa.int64()), ("amount_by_currency", pa.string()),
@@ -28,9 +29,16 @@ def relations(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
 
 def arrow_of(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> pa.Table:
     """All rows of a relation, without the columns of dlt."""
+    return _selected(connection, schema, name).to_arrow_table()
+
+
+def _selected(
+    connection: duckdb.DuckDBPyConnection, schema: str, name: str
+) -> duckdb.DuckDBPyConnection:
+    """The query of a relation's rows, without the columns of dlt."""
     columns = connection.execute(f"describe {schema}.{name}").fetchall()
     names = ", ".join(f'"{column[0]}"' for column in columns if not column[0].startswith("_dlt"))
-    return connection.execute(f"select {names} from {schema}.{name}").to_arrow_table()
+    return connection.execute(f"select {names} from {schema}.{name}")
 
 
 def open_warehouse(path: Path) -> duckdb.DuckDBPyConnection:
@@ -58,16 +66,17 @@ def _written(
     connection: duckdb.DuckDBPyConnection, lake: Path, schema: str, name: str
 ) -> tuple[Any, ...]:
     """A table's name, version, rows and sums, once it is written."""
-    table, path = arrow_of(connection, schema, name), lake / schema / name
-    write_deltalake(path, table, mode="overwrite", schema_mode="overwrite")
-    measure = next(
-        (each for each in ("amount", "amount_in_cents") if each in table.schema.names), ""
-    )
+    path = lake / schema / name
+    with _selected(connection, schema, name).to_arrow_reader(_BATCH) as reader:
+        columns = reader.schema.names
+        write_deltalake(path, reader, mode="overwrite", schema_mode="overwrite")
+    ((rows,),) = connection.execute(f"select count(*) from {schema}.{name}").fetchall()
+    measure = next((each for each in ("amount", "amount_in_cents") if each in columns), None)
     sums = None
-    if measure and "currency" in table.schema.names:
+    if measure and "currency" in columns:
         found = connection.execute(
             f"select currency, sum({measure})::text from {schema}.{name} "
             f"where currency is not null and {measure} is not null group by 1"
         )
         sums = json.dumps(dict(found.fetchall()))
-    return f"{schema}.{name}", DeltaTable(path).version(), table.num_rows, sums
+    return f"{schema}.{name}", DeltaTable(path).version(), rows, sums

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SPARK_FOLDER = Path(__file__).parents[2] / ".venv-spark"
 _START = 120  # seconds
@@ -35,15 +36,15 @@ class Server:
 
 
 @contextmanager
-def sail(folder: Path, *, workers: int = 0) -> Iterator[Server]:
-    """Run Sail: in one process, or as a local cluster of some workers."""
+def sail(folder: Path, *, workers: int = 0, slots: int = SLOTS) -> Iterator[Server]:
+    """Run Sail: alone, or as a local cluster of some workers with some slots for tasks each."""
     settings = {"RUST_LOG": "warn,sail_execution::driver::server=debug"}
     if workers:
         settings |= {
             "SAIL_MODE": "local-cluster",
             "SAIL_CLUSTER__WORKER_INITIAL_COUNT": str(workers),
             "SAIL_CLUSTER__WORKER_MAX_COUNT": str(workers),
-            "SAIL_CLUSTER__WORKER_TASK_SLOTS": str(SLOTS),
+            "SAIL_CLUSTER__WORKER_TASK_SLOTS": str(slots),
             "SAIL_EXECUTION__DEFAULT_PARALLELISM": "4",
         }
     port = _free_port()
@@ -75,6 +76,18 @@ def spark(folder: Path) -> Iterator[Server]:
     settings = {"SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable}
     with _running(command, settings, port, folder) as server:
         yield server
+
+
+@contextmanager
+def session(server: Server) -> Iterator[Any]:
+    """Open a session of a server; Python would wait ten minutes for one that is left open."""
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.remote(server.remote).create()
+    try:
+        yield spark
+    finally:
+        spark.stop()
 
 
 def why_no_spark() -> str:

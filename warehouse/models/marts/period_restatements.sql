@@ -176,18 +176,21 @@ observed as (
     left join kantata.project_details d on d.id = m.workspace_id
 ),
 
--- The last run that had read the account at a moment.
+-- The last run that had read the account at each moment of an observation.
 runs as (
-    select
-        read_at,
-        max(run_id) over (order by read_at) as run_id,
-        lead(read_at) over (order by read_at) as read_until
+    select moment, max(run_id) over (order by moment) as run_id
     from (
-        select coalesce(cursor_at, started_at) as read_at, max(run_id) as run_id
-        from kantata.sync_runs
-        where cursor_at is not null or status = 'proven'
-        group by 1
-    ) read
+        select moment, max(run_id) as run_id
+        from (
+            select coalesce(cursor_at, started_at) as moment, run_id
+            from kantata.sync_runs
+            where cursor_at is not null or status = 'proven'
+            union all
+            select distinct observed_at, null::text
+            from observed
+        ) moments
+        group by moment
+    ) by_moment
 )
 
 select
@@ -218,6 +221,4 @@ select
     o.closed_run_id,
     o.closed_timezone
 from observed o
-left join runs u
-    on u.read_at <= o.observed_at
-    and (u.read_until is null or u.read_until > o.observed_at)
+left join runs u on u.moment = o.observed_at

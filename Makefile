@@ -32,9 +32,9 @@ test-browser: $(VENV)/.browser
 
 # All marts on Spark, over random histories, equal those of DuckDB: on Sail alone and with two workers, and on Spark
 # itself if there is Java. SPARK='-k sample' runs one history on Sail.
-test-spark: $(VENV)/.spark
-	@if test -z "$(SPARK)" && command -v java >/dev/null; then $(MAKE) .venv-spark/.installed; fi
-	$(BIN)/pytest -n0 -m spark -rs $(SPARK)
+test-spark: .venv-spark/.installed
+	@if test -z "$(SPARK)" && command -v java >/dev/null; then $(MAKE) .venv-spark-server/.installed; fi
+	.venv-spark/bin/pytest -n0 -m spark -rs tests/spark $(SPARK)
 
 # The pictures of the report and the console in the README.
 picture: $(VENV)/.browser
@@ -120,19 +120,17 @@ $(VENV)/.browser: $(STAMP)
 	fi
 	@touch $@
 
-$(VENV)/.spark: $(STAMP)
-	@if command -v uv >/dev/null 2>&1; then \
-		set -e -x; uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test,spark]'; \
-	else \
-		set -e -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,spark]'; \
-	fi
+# An environment of its own: Spark's client needs pandas, which pyarrow would import in every other test, too.
+.venv-spark/.installed: pyproject.toml constraints.txt
+	test -d .venv-spark || $(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,spark]'
 	@touch $@
 
-# Spark itself, to start its server: as large as all else together, and its package has the name of the client's.
-.venv-spark/.installed: pyproject.toml
-	$(PYTHON) -m venv .venv-spark
-	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check 'pyspark==4.2.*'
+# Spark itself, to start its server: its package has the name of the client's.
+.venv-spark-server/.installed: pyproject.toml
+	test -d .venv-spark-server || $(PYTHON) -m venv .venv-spark-server
+	.venv-spark-server/bin/python -m pip install --quiet --disable-pip-version-check 'pyspark==4.2.*'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-airflow .venv-spark
+	rm -rf $(VENV) .venv-airflow .venv-spark .venv-spark-server

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SPARK_FOLDER = Path(__file__).parents[2] / ".venv-spark"
+SPARK_FOLDER = Path(__file__).parents[2] / ".venv-spark-server"
 _START = 120  # seconds
 # A stage of a mart needs up to 12 slots at once, so one worker is too small, and two are not.
 SLOTS = 8

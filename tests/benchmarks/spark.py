@@ -1,8 +1,8 @@
 """Time the marts of a million milestones with three versions each on Sail, from a lake.
 
 ``.venv-spark/bin/python -m tests.benchmarks.spark MILESTONES [WORKERS ...]``: Sail with one worker,
-then with two, unless other numbers are given. All figures are compared with DuckDB's, in a process of its own. A
-local cluster is one process, so its peak is that of all its workers.
+then with two, unless other numbers are given. All figures are compared with DuckDB's, in a process
+of its own. A local cluster is one process, so its peak is that of all its workers.
 """
 
 from __future__ import annotations

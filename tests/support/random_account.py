@@ -106,12 +106,13 @@ def _change_minor_unit(office: Office) -> None:
 
 def _push(office: Office) -> None:
     """Apply a change request, and propose another one."""
-    first, second, *_ = office.free()
+    first, second, *_ = filter(office.sandbox.account.sees_milestone, office.free())
     words = ("--set", "amount_in_cents=12345", "--reason", "it's\\n", "--as", "ann")
     change = office.json("propose", "update", first, *words)["change_id"]
     office.json("approve", change, "--as", "bob")
     code, said = office.run("push")
-    assert code == 0, said
+    assert code in (0, 3), said  # 3 if access to another project was lost
+    assert "1 applied, 0 not applied" in said
     office.run("propose", "update", second, *words)
 
 

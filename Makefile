@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The versions `make test-long` runs the Postgres tests on: the wheel's, and those of Debian.
 POSTGRES ?= embedded 15
 
-.PHONY: demo test test-unit test-browser test-lake picture test-long test-airflow torture mutation lint bench bench-full clean
+.PHONY: demo test test-unit test-browser test-lake test-spark picture test-long test-airflow torture mutation lint bench bench-full clean
 
 demo: $(STAMP)
 	$(BIN)/milestones demo
@@ -32,8 +32,14 @@ test-browser: $(VENV)/.browser
 
 # The copy in open tables, read by engines of others and written to a real S3 server, with its failures: four minutes.
 # `make test-lake LAKE='-k duckdb'` runs a part.
-test-lake: $(VENV)/.lake
-	$(BIN)/pytest -n0 -m lake -rs $(LAKE)
+test-lake: .venv-lake/.installed
+	.venv-lake/bin/pytest -n0 -m lake -rs tests/lake $(LAKE)
+
+# All marts on Spark, over random histories, equal those of DuckDB: on Sail alone and with two workers, and on Spark
+# itself if there is Java. SPARK='-k sample' runs one history on Sail.
+test-spark: .venv-lake/.installed
+	@if test -z "$(SPARK)" && command -v java >/dev/null; then $(MAKE) .venv-spark-server/.installed; fi
+	.venv-lake/bin/pytest -n0 -m spark -rs tests/spark $(SPARK)
 
 # The pictures of the report and the console in the README.
 picture: $(VENV)/.browser
@@ -65,6 +71,7 @@ test-long: $(STAMP)
 	$(MAKE) test-airflow
 	$(MAKE) test-browser
 	$(MAKE) test-lake
+	$(MAKE) test-spark
 	$(MAKE) torture
 
 # Inputs that nobody would think of: 30,000 of each kind, 210,000 in all, in seven minutes. Then each kind of
@@ -97,16 +104,17 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.console
 
 # An hour or more: what it is compared with, and a million milestones and more.
-bench-full: bench $(VENV)/.lake
+bench-full: bench .venv-lake/.installed
 	$(BIN)/python -m tests.benchmarks.compare
 	$(BIN)/python -m tests.benchmarks.pace
 	$(BIN)/python -m tests.benchmarks.million
 	$(BIN)/python -m tests.benchmarks.models
 	$(BIN)/python -m tests.benchmarks.console 1000000
-	$(BIN)/python -m tests.benchmarks.lake
-	$(BIN)/python -m tests.benchmarks.lake 3000000
-	$(BIN)/python -m tests.benchmarks.lake 1000000 postgres
-	$(BIN)/python -m tests.benchmarks.lake 10000000 duckdb copy
+	.venv-lake/bin/python -m tests.benchmarks.lake
+	.venv-lake/bin/python -m tests.benchmarks.lake 3000000
+	.venv-lake/bin/python -m tests.benchmarks.lake 1000000 postgres
+	.venv-lake/bin/python -m tests.benchmarks.lake 10000000 duckdb copy
+	.venv-lake/bin/python -m tests.benchmarks.spark 1000000 1 2
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
@@ -133,14 +141,25 @@ $(VENV)/.browser: $(STAMP)
 	fi
 	@touch $@
 
-# Downloaded once: 350 MB, most of it ClickHouse.
-$(VENV)/.lake: $(STAMP)
+# An environment of its own, of 350 MB and more: Spark's client needs pandas, which pyarrow and DuckDB would look for in
+# every other test, too.
+.venv-lake/.installed: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \
-		set -e -x; uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test,lake,lake-test]'; \
+		set -e -x; \
+		test -d .venv-lake || uv venv --quiet --python $(PYTHON) .venv-lake; \
+		uv pip install --quiet --python .venv-lake/bin/python --constraint constraints.txt --editable '.[test,lake,lake-test,spark]'; \
 	else \
-		set -e -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lake,lake-test]'; \
+		set -e -x; \
+		test -d .venv-lake || $(PYTHON) -m venv .venv-lake; \
+		.venv-lake/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lake,lake-test,spark]'; \
 	fi
 	@touch $@
 
+# Spark itself, to start its server: its package has the name of the client's.
+.venv-spark-server/.installed: pyproject.toml
+	test -d .venv-spark-server || $(PYTHON) -m venv .venv-spark-server
+	.venv-spark-server/bin/python -m pip install --quiet --disable-pip-version-check 'pyspark==4.2.*'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-airflow
+	rm -rf $(VENV) .venv-airflow .venv-lake .venv-spark-server .venv-benchmarks .venv-spark .venv-spark-server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 import dlt
@@ -49,6 +49,13 @@ class QueryResult(NamedTuple):
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
+
+
+class Reader(Protocol):
+    """A database that holds the tables of a warehouse, to read it by SQL."""
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query on the database; the values replace its ``%s``."""
 
 
 class Database:

@@ -59,6 +59,8 @@ __all__ = [
 _DATA_ERRORS = {"DataError", "IntegrityError", "InvalidInputException"}
 _REJECTED = f"(select count(*) from {DATASET}.rejected_records where resolved_at is null)"
 _LIVE = f"from {DATASET}.billing_milestones where deleted_at is null"
+# Milestones, those with access lost, and rejected records, as ``today`` has them.
+COUNTS = f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED}"
 _POSTGRES_SETTINGS = (
     # All raw tables are read as of one moment, even if another process is loading.
     "set transaction isolation level repeatable read",
@@ -192,8 +194,7 @@ def _write_context(database: Database, context: BuildContext, missing_rates: str
         f"insert into {STAGING}.today (as_of, reporting_timezone, run_id, models, warnings, "
         "milestones, out_of_reach, rejected_records, reporting_currency, rates, missing_rates) "
         "values (%s, %s, %s, %s, '[]', "
-        f"(select count(*) {_LIVE}), (select count(access_lost_at) {_LIVE}), {_REJECTED}, "
-        "%s, %s, %s)",
+        f"{COUNTS}, %s, %s, %s)",
         context.as_of, context.timezone, context.run_id, models_digest(),
         context.reporting_currency or None, rates_state(database), missing_rates,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from warehouse.database import DATASET, MARTS, STAGING, Database
+from warehouse.database import DATASET, MARTS, STAGING, Database, Reader
 
 from .statistics import analyze
 
@@ -41,7 +41,15 @@ def local_day(moment: datetime, timezone: str) -> date:
 
 
 def write_calendar(database: Database, as_of: date, timezone: str) -> None:
-    """Write the calendar of a build: today, this week, months of the history, moments of payments.
+    """Write the calendar of a build."""
+    periods = calendar_periods(database, as_of, timezone)
+    database.execute(f"delete from {STAGING}.calendar")
+    database.insert_many(f"{STAGING}.calendar", Period._fields, periods)
+    analyze(database, f"{STAGING}.calendar")
+
+
+def calendar_periods(database: Reader, as_of: date, timezone: str) -> list[Period]:
+    """Return the calendar: today, this week, months of the history, moments of payments.
 
     Args:
         database: A connection, whose history is built.
@@ -51,20 +59,17 @@ def write_calendar(database: Database, as_of: date, timezone: str) -> None:
     moments = database.rows(f"select min(valid_from), max(valid_from) from {_HISTORY}")[0]
     days = [as_of, *(local_day(moment, timezone) for moment in moments if moment)]
     today = Period("day", as_of, *_edges(as_of, as_of + timedelta(days=1), timezone))
-    database.execute(f"delete from {STAGING}.calendar")
     monday = as_of - timedelta(days=as_of.weekday())
     week = Period("week", monday, *_edges(monday, monday + timedelta(days=7), timezone))
-    periods = [
+    return [
         today,
         week,
         *months(min(days), max(days), timezone),
         *_payments(database, timezone),
     ]
-    database.insert_many(f"{STAGING}.calendar", Period._fields, periods)
-    analyze(database, f"{STAGING}.calendar")
 
 
-def _payments(database: Database, timezone: str) -> Iterator[Period]:
+def _payments(database: Reader, timezone: str) -> Iterator[Period]:
     """Yield the day of the calendar of each moment at which payments of invoices were observed.
 
     A run observes all payments at one moment, so there are few; and joining invoices by the moment

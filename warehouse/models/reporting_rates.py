@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from warehouse.database import DATASET, STAGING, Database
+from warehouse.database import DATASET, STAGING, Database, Reader
 from warehouse.raw.exchange_rates import rates_into
 from warehouse.words import counted
 
@@ -33,17 +33,32 @@ class NeededRate(NamedTuple):
     rate_source: str
 
 
+class NeededRates(NamedTuple):
+    """The rates of a build, and a line that names missing or old ones; empty if none are."""
+
+    rates: list[NeededRate]
+    missing: str
+
+
 def write_rates(database: Database, reporting_currency: str, as_of: date) -> str:
-    """Write the rates of a build; return which are missing or old, as a line, empty if none are.
+    """Write the rates of a build; return which are missing or old, as a line, empty if none are."""
+    database.execute(f"delete from {STAGING}.rates")
+    needed = needed_rates(database, reporting_currency, as_of)
+    database.insert_many(f"{STAGING}.rates", NeededRate._fields, needed.rates)
+    analyze(database, f"{STAGING}.rates")
+    return needed.missing
+
+
+def needed_rates(database: Reader, reporting_currency: str, as_of: date) -> NeededRates:
+    """Return the rates of a build.
 
     Args:
         database: A connection.
         reporting_currency: The currency to convert to; empty for none.
         as_of: The day that the marts call today.
     """
-    database.execute(f"delete from {STAGING}.rates")
     if not reporting_currency:
-        return ""
+        return NeededRates([], "")
     known = rates_into(database, reporting_currency)
     found: list[NeededRate] = []
     missing: dict[str, list[date]] = {}
@@ -55,18 +70,16 @@ def write_rates(database: Database, reporting_currency: str, as_of: date) -> str
             found.append(NeededRate(currency, day, rate, rate_date, source))
         else:
             missing.setdefault(currency, []).append(day)
-    database.insert_many(f"{STAGING}.rates", NeededRate._fields, found)
-    analyze(database, f"{STAGING}.rates")
     used = {rate.currency for rate in found if rate.rate_source != SAME_CURRENCY}
     newest = {currency: known[currency][-1][0] for currency in sorted(used)}
     lines = (
         _missing_line(missing, known, reporting_currency),
         _old_line(newest, reporting_currency, as_of),
     )
-    return ". ".join(filter(None, lines))
+    return NeededRates(found, ". ".join(filter(None, lines)))
 
 
-def _needed(database: Database, as_of: date) -> set[tuple[str, date]]:
+def _needed(database: Reader, as_of: date) -> set[tuple[str, date]]:
     """Return the currencies and days at which the marts convert."""
     rows = database.rows(
         f"select distinct currency, date_to_invoice from {DATASET}.billing_milestones "

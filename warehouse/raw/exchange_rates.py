@@ -11,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from warehouse.database import DATASET, Database
+from warehouse.database import DATASET, Database, Reader
 
 TABLE = "exchange_rates"
 _TABLE = f"{DATASET}.{TABLE}"
@@ -84,7 +84,7 @@ def rates_of_files(database: Database) -> dict[Rate, str]:
     return {Rate(*row[:4]): row[4] for row in database.rows(sql, FROM_ACCOUNT)}
 
 
-def rates_into(database: Database, target: str) -> dict[str, list[tuple[date, Decimal, str]]]:
+def rates_into(database: Reader, target: str) -> dict[str, list[tuple[date, Decimal, str]]]:
     """Return the valid rates into a currency: by source currency, date, rate and source of each.
 
     They are in the order of their dates.

@@ -45,7 +45,7 @@ select
 from (
     select
         m.*,
-        t.as_of - m.date_to_invoice as age,
+        t.as_of::date - m.date_to_invoice::date as age,
         case when m.amount is not null then 0 end as nothing
     from kantata_marts.billing_milestones m
     cross join kantata_stg.today t

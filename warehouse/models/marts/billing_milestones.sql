@@ -64,7 +64,8 @@ select
     end as status,
     m.date_to_invoice,
     case
-        when m.invoice_id is null and m.date_to_invoice < t.as_of then t.as_of - m.date_to_invoice
+        when m.invoice_id is null and m.date_to_invoice < t.as_of
+        then t.as_of::date - m.date_to_invoice::date
         else 0
     end::bigint as days_overdue,
     m.currency,
@@ -93,10 +94,10 @@ select
     i.state as invoice_state,
     i.due_date as invoice_due_date,
     case
-        when i.state in ('issued', 'paid') then i.invoice_date - m.date_to_invoice
+        when i.state in ('issued', 'paid') then i.invoice_date::date - m.date_to_invoice::date
     end::bigint as days_to_invoice,
     case when i.state = 'paid' then i.paid_observed_at end as paid_observed_at,
-    case when i.state = 'paid' then i.paid_on - i.invoice_date end::bigint as days_to_pay
+    case when i.state = 'paid' then i.paid_on::date - i.invoice_date::date end::bigint as days_to_pay
 from kantata_stg.billing_milestones m
 cross join kantata_stg.today t
 left join kantata_stg.projects w on w.workspace_id = m.workspace_id

@@ -44,7 +44,7 @@ with moves as (
         ) as amount_moves,
         -- The date of the first version that has one: version and date in days form one number,
         -- whose minimum needs no sorting.
-        min(version * 10000000 + (date_to_invoice - date '0001-01-01')) as first_dated
+        min(version * 10000000 + (date_to_invoice::date - date '0001-01-01')) as first_dated
     from kantata_marts.billing_milestone_history
     group by id
 ),
@@ -59,7 +59,7 @@ slipped as (
         m.currency,
         date '0001-01-01' + (h.first_dated % 10000000)::integer as first_date_to_invoice,
         m.date_to_invoice,
-        (m.date_to_invoice - date '0001-01-01' - h.first_dated % 10000000)::bigint as days_slipped,
+        (m.date_to_invoice::date - date '0001-01-01' - h.first_dated % 10000000)::bigint as days_slipped,
         h.date_moves,
         h.first_amount_in_cents,
         m.amount_in_cents,

@@ -174,6 +174,23 @@ observed as (
     left join kantata_marts.billing_milestones m on m.id = r.milestone_id
     left join kantata.invoices i on i.id = coalesce(m.invoice_id, r.invoice_id_before)
     left join kantata.project_details d on d.id = m.workspace_id
+),
+
+-- The last run that had read the account at each moment of an observation.
+runs as (
+    select moment, max(run_id) over (order by moment) as run_id
+    from (
+        select moment, max(run_id) as run_id
+        from (
+            select coalesce(cursor_at, started_at) as moment, run_id
+            from kantata.sync_runs
+            where cursor_at is not null or status = 'proven'
+            union all
+            select distinct observed_at, null::text
+            from observed
+        ) moments
+        group by moment
+    ) by_moment
 )
 
 select
@@ -198,14 +215,10 @@ select
     o.invoice_state_before,
     o.invoice_state_after,
     o.observed_at,
-    (
-        select max(u.run_id)
-        from kantata.sync_runs u
-        where (u.cursor_at is not null or u.status = 'proven')
-            and coalesce(u.cursor_at, u.started_at) <= o.observed_at
-    ) as observed_run_id,
+    u.run_id as observed_run_id,
     o.closed_at,
     o.closed_by,
     o.closed_run_id,
     o.closed_timezone
 from observed o
+left join runs u on u.moment = o.observed_at

@@ -48,13 +48,13 @@ select
     i.currency,
     i.invoice_date,
     i.due_date,
-    (t.as_of - i.due_date)::bigint as days_past_due,
+    (t.as_of::date - i.due_date::date)::bigint as days_past_due,
     case
         when i.due_date is null then 'no due date'
         when t.as_of <= i.due_date then 'not due'
-        when t.as_of - i.due_date <= 30 then '1-30 days'
-        when t.as_of - i.due_date <= 60 then '31-60 days'
-        when t.as_of - i.due_date <= 90 then '61-90 days'
+        when t.as_of::date - i.due_date::date <= 30 then '1-30 days'
+        when t.as_of::date - i.due_date::date <= 60 then '31-60 days'
+        when t.as_of::date - i.due_date::date <= 90 then '61-90 days'
         else 'over 90 days'
     end as age,
     i.balance_in_cents,

@@ -77,8 +77,8 @@ select
     moment,
     currency,
     case when is_new then worth else 0 end as new,
-    case when not is_new and worth > 0 then worth else 0 end as increased,
-    case when not is_new and worth < 0 then -worth else 0 end as decreased,
+    case when not is_new then greatest(worth, 0) else 0 end as increased,
+    case when not is_new then greatest(-worth, 0) else 0 end as decreased,
     billed as invoiced,
     deleted,
     worth - billed - deleted as net

@@ -182,6 +182,7 @@ def ledger_state(url: str) -> tuple[list[Change], list[Event]]:
         return ledger.changes(), ledger.events()
 
 
+@pytest.mark.long
 def test_a_move_after_a_rehearsal_takes_the_ledger(
     sandbox: Sandbox, postgres_url: str, postgres_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,7 @@ def test_a_push_waits_for_the_warehouse(office: Office) -> None:
     assert office.job.rows(titles) == [("new",)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_the_next_push_reads_back_what_the_last_one_could_not(office: Office) -> None:
     """What was deleted is so in the warehouse after a push with nothing to send, and in status."""
     id_, live = office.free()[0], len(office.sandbox.account.milestones)

@@ -88,6 +88,7 @@ def test_withdrawn_during_a_push(desk: Desk) -> None:
     assert desk.done(second) == 0
 
 
+@pytest.mark.long_on_postgres
 def test_an_edit_between_two_writes_is_found(desk: Desk) -> None:
     """A record that was read over five seconds ago is read again before the write."""
     first = desk.approved(desk.draft(Action.UPDATE))

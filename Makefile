@@ -13,7 +13,8 @@ POSTGRES ?= embedded 15
 demo: $(STAMP)
 	$(BIN)/milestones demo
 
-# What every change passes. The last lines print the CPU-seconds it took: 590 when measured last, six minutes on two cores.
+# What every change passes. The last lines print the CPU-seconds it took: 590 in six minutes on two cores; 900 in ten
+# minutes on slow ones.
 test: $(STAMP)
 	$(BIN)/pytest
 
@@ -30,7 +31,7 @@ test-airflow: $(STAMP)
 test-browser: $(VENV)/.browser
 	$(BIN)/pytest -n0 -m browser -rs
 
-# The copy in open tables, read by engines of others and written to a real S3 server, with its failures: four minutes.
+# The copy in open tables, read by engines of others and written to a real S3 server, with its failures.
 # `make test-lake LAKE='-k duckdb'` runs a part.
 test-lake: .venv-lake/.installed
 	.venv-lake/bin/pytest -n0 -m lake -rs tests/lake $(LAKE)

@@ -116,8 +116,8 @@ def _session(remote: str | None) -> Iterator[SparkSession]:
         from pyspark.sql import SparkSession
     except ImportError:
         raise NoSpark(
-            "pyspark is not installed: pip install 'milestones[spark]', or run the job where Spark "
-            "is, with spark-submit"
+            "pyspark is not installed. Run the job where Spark is, with spark-submit; or, in the "
+            "folder of milestones: .venv/bin/pip install -c constraints.txt -e '.[spark]'"
         ) from None
     try:
         builder = SparkSession.builder

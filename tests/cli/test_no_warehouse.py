@@ -95,7 +95,7 @@ def test_a_lake_without_its_extra_is_refused_before_anything_is_read() -> None:
         access = {"KANTATA_API_URL": sandbox.url, "KANTATA_ACCESS_TOKEN": sandbox.token}
         result = run_milestones("sync", env=os.environ | access | {"LAKE__URL": "lake"})
         assert result.returncode == 2
-        assert "pip install 'milestones[lake]'" in result.stderr
+        assert "pip install -c constraints.txt -e '.[lake]'" in result.stderr
         assert not sandbox.requests
     assert not Path(".milestones", "loader.duckdb").exists()
     assert run_milestones("config", env=os.environ | {"LAKE__URL": "lake"}).returncode == 0

@@ -38,7 +38,8 @@ def ensure_installed() -> None:
     """
     if find_spec("deltalake") is None:
         raise LakeMisconfigured(
-            "[lake] url is set, but deltalake is not installed: pip install 'milestones[lake]'"
+            "a lake is configured, but deltalake is not installed. In the folder of milestones: "
+            ".venv/bin/pip install -c constraints.txt -e '.[lake]'"
         )
 
 

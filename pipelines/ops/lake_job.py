@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipelines.runtime.exit_codes import ExitCode
-from warehouse.models.spark_build import build_on_spark
-from warehouse.models.spark_lake import (
+from warehouse.lake.spark_lake import (
     BUILT,
     LakeJobError,
     NotPublished,
@@ -27,6 +26,7 @@ from warehouse.models.spark_lake import (
     build_context,
     published_run,
 )
+from warehouse.models.spark_build import build_on_spark
 from warehouse.words import counted
 
 if TYPE_CHECKING:

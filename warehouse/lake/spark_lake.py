@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow as pa
 
 from warehouse.database import DATASET, MARTS
-
-from .build import BuildContext
-from .spark_rows import python_rows
+from warehouse.models.build import BuildContext
+from warehouse.models.spark_rows import python_rows
+from warehouse.raw.lake_copies import PUBLISHED_RUNS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-PUBLISHED = "published_runs"
 BUILT = "built_marts"
 _FRESHNESS, _REPORTING = f"{MARTS}.data_freshness", f"{MARTS}.billing_milestones_reporting"
 _BUILT = pa.schema([
@@ -41,8 +40,8 @@ class NotPublished(LakeJobError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedTable:
-    """A table of a published run.
+class PinnedTable:
+    """A table of a published run, at the version that belongs to it.
 
     Args:
         version: The version of its Delta table.
@@ -65,7 +64,7 @@ class PublishedRun:
     """
 
     run_id: str
-    tables: Mapping[str, PublishedTable]
+    tables: Mapping[str, PinnedTable]
 
 
 def published_run(spark: SparkSession, url: str, run_id: str | None = None) -> PublishedRun:
@@ -77,7 +76,7 @@ def published_run(spark: SparkSession, url: str, run_id: str | None = None) -> P
     rows = _published_rows(spark, url)
     wanted = run_id or max((row["run_id"] for row in rows), default=None)
     tables = {
-        row["table_name"]: PublishedTable(
+        row["table_name"]: PinnedTable(
             version=row["version"], rows=row["rows"], amounts=_amounts(row["amount_by_currency"])
         )
         for row in rows
@@ -99,7 +98,7 @@ def _published_rows(spark: SparkSession, url: str) -> list[dict[str, Any]]:
     from pyspark.errors import AnalysisException
 
     try:
-        rows = spark.read.format("delta").load(f"{url}/{PUBLISHED}").toArrow()
+        rows = spark.read.format("delta").load(f"{url}/{PUBLISHED_RUNS}").toArrow()
     except AnalysisException:
         return []
     return list(rows.to_pylist())
@@ -192,7 +191,7 @@ class SparkLake:
             LakeJobError: If they are not.
         """
         published = self.run.tables[f"{MARTS}.{mart}"]
-        found = PublishedTable(
+        found = PinnedTable(
             version=published.version,
             rows=rows.count(),
             amounts=_sums(rows) if published.amounts is not None else None,
@@ -215,7 +214,7 @@ def _sums(rows: DataFrame) -> dict[str, Decimal]:
     return {code: Decimal(total) for code, total in zip(codes, totals, strict=True)}
 
 
-def _listed(table: PublishedTable) -> str:
+def _listed(table: PinnedTable) -> str:
     """Return the amounts of a table in words."""
     amounts = sorted((table.amounts or {}).items())
     return ", ".join(f"{code} {amount:f}" for code, amount in amounts) or "no amounts"

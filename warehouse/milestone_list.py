@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -86,9 +86,10 @@ class MilestoneFilter:
             parts.append("currency = %s")
             values.append(self.currency)
         if self.month is not None:
-            following = (self.month + timedelta(days=31)).replace(day=1)
-            parts.append("date_to_invoice >= %s::date and date_to_invoice < %s::date")
-            values += [self.month.isoformat(), following.isoformat()]
+            first = self.month.isoformat()
+            parts.append("date_to_invoice >= %s::date")
+            parts.append("date_to_invoice < %s::date + interval '1 month'")
+            values += [first, first]
         return " and ".join(parts), values
 
     def order(self) -> str:

@@ -35,7 +35,7 @@ STATUS_WORDS = {
     "unscheduled": "unscheduled",
     "invoiced": "invoiced",
 }
-_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"(?!0000)([0-9]{4})-(0[1-9]|1[0-2])")
 _ID = re.compile(r"[0-9]{1,20}")
 
 

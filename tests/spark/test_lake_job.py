@@ -159,7 +159,7 @@ def test_the_page_for_operators(runs: list[str], single: Server) -> None:
     blocks, marts = section(), "kantata_marts/backlog_bridge"
     _, command = blocks["sh"][0].strip().splitlines()
     words = shlex.split(command.replace("sc://spark.example.com:15002", single.remote))
-    assert words[:2] == ["python", "-m"]
+    assert words[:2] == [".venv/bin/python", "-m"]
     environment = os.environ | {"PYTHONPATH": str(PAGE.parents[1])}
     done = subprocess.run(
         [sys.executable, *words[1:]], env=environment, capture_output=True, text=True, check=False

@@ -79,7 +79,9 @@ def _extract(job: SyncJob, settings: KantataSettings, request: ExtractRequest) -
             progress=job.observer.progress,
             note=job.observer.note,
         )
-        if changes := read.changes(LoadedState(database), report):
+        state = LoadedState(database)
+        if changes := read.changes(state, report):
             pipeline = new_pipeline(job.lock.target)
-            pipeline.extract(kantata_changes(changes), loader_file_format="parquet")
+            source = kantata_changes(changes, report, state.empty_tables())
+            pipeline.extract(source, loader_file_format="parquet")
     return Extracted(report, pipeline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Literal
 
 import dlt
@@ -17,7 +17,7 @@ from .extract.scan import Progress
 from .extract.strategies import Chunk
 from .report import RejectedRecord, Report
 from .request import ExtractRequest
-from .resources import account_resources, marked
+from .resources import ReadItem, account_resources, marked
 from .settings import API_URL
 from .state import EmptyState, WarehouseState
 from .transform.rows import Batch
@@ -104,16 +104,27 @@ def kantata(
 
 
 @dlt.source(name="kantata", max_table_nesting=0)
-def kantata_changes(changes: Iterable[Chunk]) -> list[DltResource]:
+def kantata_changes(
+    changes: Iterable[Chunk], report: Report, empty: Collection[str] = frozenset()
+) -> list[DltResource]:
     """Return the dlt source of a read that has begun already: as ``kantata``, loaded by merge.
+
+    A merge writes each row twice, first to a staging table. A first load needs none: a table that
+    is empty is replaced instead, unless two of the rows have the same key.
 
     To set up a load with dlt takes as long as to read that nothing changed, so ``milestones sync``
     does it only when it has rows.
 
     Args:
         changes: The rows, from ``AccountRead.changes``.
+        report: The report of that read.
+        empty: Tables without rows, as ``LoadedState.empty_tables`` names them.
     """
-    return account_resources(lambda: read_items(changes, keeps_history=True), keeps_history=True)
+
+    def items() -> Iterator[ReadItem | None]:
+        return read_items(changes, report, keeps_history=True, empty=empty)
+
+    return account_resources(items, keeps_history=True)
 
 
 @dlt.source(name="kantata", max_table_nesting=0)

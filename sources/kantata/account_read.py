@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -50,6 +50,7 @@ class AccountRead:
         with start_of(self.state, self.request) as start:
             yield from read_items(
                 self._chunks(start, report),
+                report,
                 keeps_history=start.keeps_history,
                 load_id=start.load_id,
             )
@@ -84,20 +85,27 @@ class AccountRead:
 
 
 def read_items(
-    chunks: Iterable[Chunk], *, keeps_history: bool, load_id: str | None = None
+    chunks: Iterable[Chunk],
+    report: Report,
+    *,
+    keeps_history: bool,
+    load_id: str | None = None,
+    empty: Collection[str] = frozenset(),
 ) -> Iterator[ReadItem | None]:
     """Yield the rows of a read as items for dlt, with the turns in which it hands them to tables.
 
     Args:
         chunks: The rows.
+        report: The report of the read, which is filled meanwhile.
         keeps_history: Whether rows are merged into what earlier loads left, or replace it.
         load_id: The load package to name in each row; None to leave that to dlt.
+        empty: Tables that are replaced in every case, as long as no key comes twice.
     """
     source = dlt.current.source()
-    set_dispositions(source, keeps_history=keeps_history)
+    set_dispositions(source, keeps_history=keeps_history, empty=empty)
     items = ItemBuilder(keeps_history=keeps_history, load_id=load_id)
     for batches in chunks:
-        yield items.item(batches)
+        yield items.item(batches, merged=report.rewritten.intersection(empty))
         # dlt takes turns between this read and handing an item to each table. Without
         # these turns it would read on, and keep several items in memory.
         yield from [None] * (len(source.resources.selected) - 1)

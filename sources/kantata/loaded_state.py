@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from .schema import LOADED, columns_and_key
+from .schema import LARGE_TABLES, LOADED, columns_and_key
 
 # Each milestone with its latest version and its links. Each table may have ids that another lacks,
 # since dlt loads them one after another, and a crash may happen in between. With `distinct on`,
@@ -256,6 +256,15 @@ class LoadedState:
             return False
         sql = f"select 1 from {self._table(_LOADS)} loads where load_id = %s and status = 0"
         return bool(self._database.rows(sql, load_id))
+
+    def empty_tables(self) -> frozenset[str]:
+        """Return the large tables of which the dataset has no row."""
+        return frozenset(
+            table
+            for table in LARGE_TABLES
+            if table not in self.columns
+            or not self._database.rows(f"select 1 from {self._table(table)} stored limit 1")
+        )
 
     def has_versions(self) -> bool:
         """Return whether the dataset has any version of a milestone."""

@@ -39,6 +39,8 @@ class Report:
         restored: Milestones that were marked as deleted or access lost, and were read again.
         access_lost: Milestones marked as access lost, since their project cannot be read.
         side_rows: New and changed rows of the other tables, by table.
+        rewritten: Large tables with a row for a key that had one already, in the warehouse or
+            earlier in this run.
         rejected: Records that cannot be typed.
         schema_changes: New columns and missing fields, one line each.
         warnings: What a person should look at, one line each.
@@ -63,6 +65,7 @@ class Report:
     restored: int = 0
     access_lost: int = 0
     side_rows: dict[str, int] = field(default_factory=dict)
+    rewritten: set[str] = field(default_factory=set)
     rejected: list[RejectedRecord] = field(default_factory=list)
     schema_changes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -31,10 +31,12 @@ class ReadItem:
     Args:
         tables: The rows, by table.
         keeps_history: Whether they are merged into what earlier loads left, or replace it.
+        merged: Tables that must be merged after all, though they were empty.
     """
 
     tables: dict[str, list[pa.Table]]
     keeps_history: bool
+    merged: Collection[str] = frozenset()
 
 
 class TableResource(DltResource):
@@ -71,8 +73,13 @@ def account_resources(
 def _table_resource(table: str, account: DltResource, keeps_history: bool) -> DltResource:
     """Return the resource of a declared table: it takes its rows from each item of the read."""
 
-    def rows(item: ReadItem) -> list[pa.Table] | None:
-        return item.tables.get(table)
+    def rows(item: ReadItem) -> Iterator[list[pa.Table] | DataItemWithMeta]:
+        batches = item.tables.get(table, [])
+        if table in item.merged:  # dlt loads all rows of a table as the last hint says
+            merge = dlt.mark.make_hints(write_disposition=_MERGE)
+            yield from (dlt.mark.with_hints(rows, merge) for rows in batches)
+        elif batches:
+            yield batches
 
     hints = _hints(table, keeps_history)
     return TableResource.from_data(rows, table, hints=hints, data_from=account)
@@ -119,8 +126,8 @@ class ItemBuilder:
         self._load_id = load_id
         self._seen: dict[str, set[tuple[object, ...]]] = {}  # keys, by table
 
-    def item(self, batches: Iterable[Batch]) -> ReadItem:
-        """Return batches as an item of the read."""
+    def item(self, batches: Iterable[Batch], merged: Collection[str] = frozenset()) -> ReadItem:
+        """Return batches as an item of the read; some tables must be merged after all."""
         tables: dict[str, list[pa.Table]] = {}
         for table, rows in batches:
             if not self._keeps_history:
@@ -130,7 +137,7 @@ class ItemBuilder:
                 rows = rows.append_column("_dlt_load_id", load_ids)
             if table not in HISTORY_TABLES or self._keeps_history:
                 tables.setdefault(table, []).append(with_required_keys(table, rows))
-        return ReadItem(tables, self._keeps_history)
+        return ReadItem(tables, self._keeps_history, merged)
 
     def _new_rows(self, table: str, rows: pa.Table) -> pa.Table:
         """Return rows that replace a table: one for each key, without what is about history.
@@ -158,8 +165,15 @@ def with_required_keys(table: str, rows: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(rows.columns, schema=pa.schema(fields))
 
 
-def set_dispositions(source: DltSource, *, keeps_history: bool) -> None:
+def set_dispositions(
+    source: DltSource, *, keeps_history: bool, empty: Collection[str] = frozenset()
+) -> None:
     """Set how the tables of a source are loaded, which is only known when it is read.
+
+    Args:
+        source: The source.
+        keeps_history: Whether its tables are merged, or replaced.
+        empty: Tables that are replaced in every case.
 
     Raises:
         KantataMisconfigured: If the caller set it.
@@ -170,7 +184,8 @@ def set_dispositions(source: DltSource, *, keeps_history: bool) -> None:
                 f"the write disposition of {name} cannot be set to {resource.write_disposition}: "
                 "the source merges tables, and with state=None it replaces them"
             )
-        resource.apply_hints(write_disposition=_disposition(keeps_history))
+        merges = keeps_history and name not in empty
+        resource.apply_hints(write_disposition=_disposition(merges))
         if name in LOADED:
             hints = dict(cast(TTableSchemaColumns, resource.columns or {}))
             others = {n: hint for n, hint in hints.items() if n not in columns_and_key(name)[0]}

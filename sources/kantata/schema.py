@@ -212,6 +212,13 @@ LOADED: dict[str, tuple[dict[str, Kind], tuple[str, ...]]] = {
     "billing_milestone_invoices": (LINKS, ("billing_milestone_id", "invoice_id")),
     "rejected_records": (REJECTS, ("table_name", "id", "row_hash")),
 }
+MILESTONE_TABLES = (
+    "billing_milestones",
+    "billing_milestone_versions",
+    "billing_milestone_invoices",
+)
+# The tables that grow with the account: each row of theirs is known to be new, or not.
+LARGE_TABLES = (*MILESTONE_TABLES, *(table.name for table in SIDE_TABLES))
 # What only makes sense where earlier loads are kept: a load that replaces tables leaves it out.
 HISTORY_TABLES = frozenset({"billing_milestone_versions"})
 _HISTORY_COLUMNS: dict[str, frozenset[str]] = {

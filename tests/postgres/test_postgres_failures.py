@@ -92,6 +92,14 @@ def change_account(account: Account) -> None:
     account.create_milestone(title="new")
 
 
+def fill(job: Job, sandbox: Sandbox, point: Point) -> None:
+    """Provide the tables of the account, those in which rows are merged included."""
+    job.synced(sandbox)
+    if point.table.startswith(STAGING):  # a first load needs none of them
+        sandbox.account.create_milestone(title="the first that is merged")
+        job.sync(sandbox)
+
+
 def outcome(job: Job, sandbox: Sandbox) -> tuple[int, str]:
     """Run a sync; return its exit code, and its message if it fails."""
     try:
@@ -125,7 +133,7 @@ def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
     dlt retries a COPY or a merge, so losing the connection once is no failure.
     """
     with Sandbox(milestones=60) as sandbox:
-        postgres.synced(sandbox)
+        fill(postgres, sandbox, point)
         before = mart_rows(postgres)
         change_account(sandbox.account)
         with fails(postgres, point, END_CONNECTION, times):
@@ -145,6 +153,25 @@ def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
     assert statuses[-1] == ("proven",)
 
 
+@pytest.mark.parametrize("times", [1, ALWAYS])
+def test_connection_is_ended_in_a_first_load(postgres: Job, times: int) -> None:
+    """Rows that are inserted without a merge are there once, however often the server fails."""
+    point = Point("insert", "after insert", f"{RAW}.billing_milestone_versions")
+    with Sandbox(milestones=0) as sandbox:
+        postgres.synced(sandbox)
+        for number in range(30):
+            id_ = sandbox.account.create_milestone(title=f"new {number}")
+            sandbox.account.invoice_milestone(id_)
+        with fails(postgres, point, END_CONNECTION, times):
+            code, _ = outcome(postgres, sandbox)
+        assert code == (0 if times == 1 else 75)
+        assert postgres.sync(sandbox).exit_code == 0
+        assert_equal(postgres, sandbox.account)
+    count = "select count(*) from kantata.{}"
+    for table in ("billing_milestone_versions", "billing_milestone_invoices", "invoices"):
+        assert postgres.rows(count.format(table)) == [(30,)]
+
+
 @pytest.mark.parametrize(
     "point",
     [MERGE, *(pytest.param(point, marks=pytest.mark.long) for point in (COPY, MART))],
@@ -154,7 +181,7 @@ def test_statement_timeout(postgres: Job, point: Point) -> None:
     """A cancelled statement is reported and recorded in sync_runs; the next run succeeds."""
     name = postgres.url.rpartition("/")[2]
     with Sandbox(milestones=60) as sandbox:
-        postgres.synced(sandbox)
+        fill(postgres, sandbox, point)
         before = mart_rows(postgres)
         change_account(sandbox.account)
         postgres.run(f"alter database {name} set statement_timeout = '5s'")

@@ -514,7 +514,7 @@ def test_a_field_that_is_there_again_is_reported() -> None:
     index = MilestoneIndex([held(OLD).batch()])
     assert not [*MilestoneDiff(index, milestones, Rejects([]), Report()).compare(page(OLD))]
     side = SideTableDiff(
-        RowBuilder(WORKSPACES, {}, reported=lines), {"3": digest(PROJECT)}, Rejects([])
+        RowBuilder(WORKSPACES, {}, reported=lines), {"3": digest(PROJECT)}, Rejects([]), set()
     )
     assert not [*side.compare({"3": PROJECT}, NOW)]
     for rows in (milestones, side.rows):
@@ -556,7 +556,7 @@ def side_table(
     """A side table that compares projects with these."""
     digests = {id_: digest(record) for id_, record in known.items()}
     lookup = Warehouse(known).last_values
-    return SideTableDiff(RowBuilder(WORKSPACES, {}, lookup), digests, Rejects(rejects))
+    return SideTableDiff(RowBuilder(WORKSPACES, {}, lookup), digests, Rejects(rejects), set())
 
 
 SIDE = {
@@ -624,7 +624,7 @@ def test_deleted_side_loaded_record_keeps_its_values() -> None:
 def test_side_loaded_record_that_is_bad_again_stays_rejected() -> None:
     """The same bad content again does not resolve the reject."""
     rejects = Rejects([])
-    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects, set())
     for at in (NOW, LATER):
         assert not [*side.compare({"3": BAD_PROJECT}, at), *side.flush()]
     assert [id_ for _, id_, _ in rejects.open()] == ["3"]
@@ -651,7 +651,7 @@ def test_rejects_of_side_loaded_records(
 ) -> None:
     """A reject is loaded once for each content, and again when it is resolved."""
     rejects = Rejects([REJECTED_PROJECT])
-    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects, set())
     for records in batches:
         for record in records:
             assert not [*side.compare({"3": record}, NOW)]
@@ -665,7 +665,7 @@ def test_rejects_of_side_loaded_records(
 def test_side_loaded_record_that_is_gone_has_no_reject() -> None:
     """The reject is resolved, since the record cannot improve."""
     rejects = Rejects([REJECTED_PROJECT])
-    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects, set())
     assert not [*side.mark_gone(["3"], NOW, title="deleted")]
     assert [row["resolved_at"] for row in loaded(rejects.flush())["rejected_records"]] == [NOW]
 
@@ -682,7 +682,7 @@ def test_side_loaded_record_is_good_again() -> None:
     """A page that shows the record as it is held resolves its reject."""
     reject = REJECTED | {"table_name": "workspaces", "id": "3"}
     rejects = Rejects([reject])
-    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects)
+    side = SideTableDiff(RowBuilder(WORKSPACES, {}), {"3": digest(PROJECT)}, rejects, set())
     assert side.unseen_rejects == {"3"}
     assert not [*side.compare({"3": PROJECT}, NOW)]
     assert side.unseen_rejects == set()

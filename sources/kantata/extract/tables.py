@@ -72,7 +72,8 @@ class ExtractTables:
             for batch in batches
             for key, text in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         }
-        side = SideTableDiff(self._row_builder(table), digests, self.rejects)
+        rows, rewritten = self._row_builder(table), self._context.report.rewritten
+        side = SideTableDiff(rows, digests, self.rejects, rewritten)
         self.sides[table.name] = side
         return side
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ..api.envelope import Page, Record
 from ..report import Report
-from ..schema import LINKS, VALUES, Kind
+from ..schema import LINKS, MILESTONE_TABLES, VALUES, Kind
 from ..settings import BATCH_ROWS, MILESTONES_PATH
 from .batch_reads import BatchReads, group_reads
 from .conversion import convert, table_of
@@ -119,6 +119,8 @@ class MilestoneDiff:
 
     def _collect(self, observed: ObservedRecord, before: bytes, changes: _Changes) -> None:
         """Collect what changed by one read of a milestone: its row, its version, its links."""
+        if before:
+            self._report.rewritten.update(MILESTONE_TABLES)
         self._count_change(before, observed.row_digest)
         if observed.row_digest != before:
             changes.rows.append(observed)
@@ -220,6 +222,7 @@ class MilestoneDiff:
         raw_records: Mapping[str, str],
     ) -> Iterator[Batch]:
         """Yield versions, then rows, of milestones that are deleted or access lost."""
+        self._report.rewritten.update(MILESTONE_TABLES)
         ids = sorted(marked | {version["id"] for version in versions})
         rows = self._rows.last_rows(ids, at, raw_records) if ids else []
         if versions:

@@ -26,11 +26,15 @@ class SideTableDiff:
         rows: Makes their rows.
         digests: The digests of the warehouse's rows, by key.
         rejects: Keeps records that cannot be typed.
+        rewritten: The table's name is added when a row is not the first of its key.
     """
 
-    def __init__(self, rows: RowBuilder, digests: dict[str, bytes], rejects: Rejects) -> None:
+    def __init__(
+        self, rows: RowBuilder, digests: dict[str, bytes], rejects: Rejects, rewritten: set[str]
+    ) -> None:
         self.rows = rows
         self.changed = 0
+        self._rewritten = rewritten
         self.new_ids: set[str] = set()  # records that the warehouse did not have
         self._digests = digests
         self._rejects = rejects
@@ -92,15 +96,19 @@ class SideTableDiff:
                 self._rejects.add(self.name, reject)
             self._digests[reads.last.id] = reads.row_digest
             always = reads.last.id in self._always_load
-            changed += [o for o, before in reads.good if always or o.row_digest != before]
+            rows = [(o, before) for o, before in reads.good if always or o.row_digest != before]
+            if any(before for _, before in rows):
+                self._rewritten.add(self.name)
+            changed += [observed for observed, _ in rows]
         self._buffer = []
         self._buffered.clear()
         self.changed += len(changed)
-        if (rows := typed.rows_of(changed)) is not None:
-            yield self.name, rows
+        if (table := typed.rows_of(changed)) is not None:
+            yield self.name, table
 
     def mark_gone(self, ids: Sequence[str], at: datetime, **texts: str) -> Iterator[Batch]:
         """Yield the rows of side-loaded records that no longer exist, with these texts changed."""
+        self._rewritten.add(self.name)
         rows = self.rows.stored.rows(ids, at, row_hash=row_hash(DELETED), **texts)
         self.changed += rows.num_rows
         for id_ in ids:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import pyarrow as pa
 
@@ -77,7 +76,7 @@ class CarryForward:
         filled = list(records)
         for row, names in kept.items():
             self._kept_by_mark.setdefault(mark(names), tuple(names))
-            filled[row] = replace(filled[row], kept=tuple(names))
+            filled[row] = filled[row]._replace(kept=tuple(names))
         return filled
 
     def _fill_columns(

@@ -90,7 +90,7 @@ def _convert_at_once(kind: Kind, values: Sequence[object]) -> pa.Array | None:
         if kind in (Kind.DATE, Kind.TIMESTAMP):
             times = pa.array(values, pa.string()).cast(_ARROW[kind])
             return times if _in_calendar(kind, times) else None
-        if kind in (Kind.TEXT, Kind.ID) and any("\0" in v for v in values if v):  # type: ignore[operator]
+        if kind in (Kind.TEXT, Kind.ID) and "\0" in "".join(filter(None, values)):  # type: ignore[arg-type]
             return None
         return pa.array(values, _ARROW[kind])
     except (pa.ArrowInvalid, OverflowError):

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ..api.lenient_json import UNREADABLE
 from ..schema import Table
 from .conversion import convert_column, shown
-from .records import ObservedRecord, Reject
+from .records import ObservedRecord, Reject, values_of
 
 
 @dataclass
@@ -42,21 +42,24 @@ class DeclaredColumns:
         """Add a reason why a record does not fit the declared columns."""
         self.reasons.setdefault(row, []).append(reason)
 
-    def _require(self, name: str, records: Sequence[ObservedRecord]) -> None:
+    def _require(
+        self, name: str, values: Sequence[object], records: Sequence[ObservedRecord]
+    ) -> None:
         """Add a reason for each record without a value in a required declared column."""
-        for row, observed in enumerate(records):
-            if observed.record.get(name) is None:
-                is_absent = name not in observed.record
+        if None not in values:
+            return
+        for row, value in enumerate(values):
+            if value is None:
+                is_absent = name not in records[row].record
                 self._add_reason(row, f"{name} is {'missing' if is_absent else 'null'}")
                 absent = (name,) if is_absent else ()
                 self.absent_fields[row] = self.absent_fields.get(row, ()) + absent
 
-    def _require_key(self, name: str, records: Sequence[ObservedRecord]) -> None:
+    def _require_key(self, name: str, values: Sequence[object], ids: Sequence[str]) -> None:
         """Add a reason for each record whose declared key differs from the id it was listed by."""
-        for row, observed in enumerate(records):
-            value = observed.record.get(name)
-            if value is not None and str(value) != observed.id:
-                self._add_reason(row, f"{name} is not {shown(observed.id)}")
+        for row, (value, id_) in enumerate(zip(values, ids, strict=True)):
+            if value is not None and str(value) != id_:
+                self._add_reason(row, f"{name} is not {shown(id_)}")
 
     def add_unreadable(self, records: Sequence[ObservedRecord]) -> None:
         """Add the reason why a record could not be read exactly, declared columns or not."""
@@ -64,14 +67,20 @@ class DeclaredColumns:
             if UNREADABLE in observed.record:
                 self._add_reason(row, str(observed.record[UNREADABLE]))
 
-    def add(self, name: str, table: Table, records: Sequence[ObservedRecord]) -> None:
+    def add(
+        self,
+        name: str,
+        values: Sequence[object],
+        table: Table,
+        records: Sequence[ObservedRecord],
+    ) -> None:
         """Convert one declared column, and add the reasons why records do not fit."""
         if name in table.required:
-            self._require(name, records)
-        values: list[object] = [observed.record.get(name) for observed in records]
+            self._require(name, values, records)
         if name == table.key:
-            self._require_key(name, records)
-            values = [observed.id for observed in records]
+            ids = [observed.id for observed in records]
+            self._require_key(name, values, ids)
+            values = ids
         self.arrays[name], misfits = convert_column(table.columns[name], values)
         for row, reason in misfits.items():
             self._add_reason(row, f"{name}: {reason}")
@@ -81,6 +90,6 @@ def convert_declared(table: Table, records: Sequence[ObservedRecord]) -> Declare
     """Convert the declared columns of these records."""
     columns = DeclaredColumns()
     columns.add_unreadable(records)
-    for name in table.columns:
-        columns.add(name, table, records)
+    for name, values in values_of(records, tuple(table.columns)).items():
+        columns.add(name, values, table, records)
     return columns

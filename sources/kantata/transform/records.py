@@ -1,16 +1,19 @@
-"""One record as it was read, and one that could not be typed."""
+"""One record as it was read, one that could not be typed, and the fields of many."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
+from operator import itemgetter
+from typing import NamedTuple
 
 from ..api.envelope import Record
 from .fingerprint import with_kept
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedRecord:
+class ObservedRecord(NamedTuple):
     """One record as it was read, with the time when it was observed.
 
     Args:
@@ -48,3 +51,27 @@ class Reject:
     observed: ObservedRecord
     reason: str
     absent_fields: tuple[str, ...]
+
+
+def fields_of(records: Iterable[ObservedRecord]) -> list[str]:
+    """Return the names of all fields that any of these observed records has."""
+    shapes = dict.fromkeys(tuple(observed.record) for observed in records)
+    return list(dict.fromkeys(chain.from_iterable(shapes)))
+
+
+def values_of(
+    records: Sequence[ObservedRecord], fields: Sequence[str]
+) -> dict[str, Sequence[object]]:
+    """Return the values of some fields in each observed record, by field; None where it is absent.
+
+    Args:
+        records: At least one record.
+        fields: The names of the fields.
+    """
+    if len(fields) > 1:  # for one, the getter would return no tuple
+        try:
+            rows = map(itemgetter(*fields), (observed.record for observed in records))
+            return dict(zip(fields, zip(*rows, strict=True), strict=True))
+        except KeyError:  # not every record has every field
+            pass
+    return {name: [observed.record.get(name) for observed in records] for name in fields}

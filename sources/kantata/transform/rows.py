@@ -23,7 +23,7 @@ from .carry_forward import CarryForward
 from .conversion import timestamps
 from .declared import convert_declared
 from .fingerprint import digest, row_hash
-from .records import ObservedRecord, Reject
+from .records import ObservedRecord, Reject, fields_of, values_of
 from .schema_drift import SchemaDrift
 from .stored_rows import LastValues, StoredRows, null_gone_columns
 from .undeclared import FURTHER, UndeclaredColumns
@@ -103,14 +103,13 @@ class RowBuilder:
         self, records: Sequence[ObservedRecord], arrays: dict[str, pa.Array]
     ) -> TypedRows:
         """Complete typed rows with all columns that are not declared."""
-        fields = {name: None for observed in records for name in observed.record}
+        undeclared = [name for name in fields_of(records) if name not in self.table.columns]
         further: list[str] = []
-        for name in (name for name in fields if name not in self.table.columns):
+        for name, values in values_of(records, undeclared).items():
             if self._undeclared.is_further(name):
                 further.append(name)
-                continue
-            values = [observed.record.get(name) for observed in records]
-            arrays |= self._undeclared.arrays(name, values)
+            else:
+                arrays |= self._undeclared.arrays(name, values)
         if further:
             arrays |= self._undeclared.arrays(FURTHER, _further_fields(records, further))
         self._note_nested(records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -61,7 +61,7 @@ class UndeclaredColumns:
         is_full = len(self.kinds) >= MOST_COLUMNS
         return is_full and column_name(field, self._reserved) not in self.kinds
 
-    def arrays(self, field: str, values: list[object]) -> dict[str, pa.Array]:
+    def arrays(self, field: str, values: Sequence[object]) -> dict[str, pa.Array]:
         """Return an undeclared field's column, and its variant if a value does not fit."""
         name = field if field == FURTHER else self.column_name(field)
         kind = self.kinds.get(name)
@@ -96,7 +96,7 @@ class UndeclaredColumns:
         return columns
 
 
-def _convert_undeclared(kind: Kind, values: list[object]) -> tuple[pa.Array, frozenset[int]]:
+def _convert_undeclared(kind: Kind, values: Sequence[object]) -> tuple[pa.Array, frozenset[int]]:
     """Return an undeclared field's values of exactly this type, and the numbers of other rows.
 
     Text that looks like a number stays text: no declaration says that it may be a number.

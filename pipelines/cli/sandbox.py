@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from sources.kantata.errors import KantataError
 from sources.kantata_sandbox import serve
 from warehouse.words import counted
@@ -17,6 +19,7 @@ def sandbox(*, port: int, milestones: int, seed: int, latency: float, token: str
         print(f"export KANTATA_API_URL={url}")
         print(f"export KANTATA_ACCESS_TOKEN={token}", flush=True)
 
+    gc.enable()  # the command line has disabled it
     with handle_errors(as_json=False, checks_settings=False):
         try:
             serve(port, milestones, seed, latency, token, ready)

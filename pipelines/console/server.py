@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import ssl
@@ -218,6 +219,7 @@ def serve_console(
     Raises:
         KantataMisconfigured: If it must not or cannot listen there.
     """
+    gc.enable()  # the command line has disabled it
     with _stop_signals() as stop, ConsoleServer(console, address, on_error) as server:
         on_ready(server.url)
         with suppress(KeyboardInterrupt):

@@ -108,7 +108,8 @@ bench: $(STAMP)
 bench-full: bench .venv-lake/.installed
 	$(BIN)/python -m tests.benchmarks.compare
 	$(BIN)/python -m tests.benchmarks.pace
-	$(BIN)/python -m tests.benchmarks.million
+	$(BIN)/python -m tests.benchmarks.large
+	$(BIN)/python -m tests.benchmarks.large 1000000 postgres
 	$(BIN)/python -m tests.benchmarks.models
 	$(BIN)/python -m tests.benchmarks.console 1000000
 	.venv-lake/bin/python -m tests.benchmarks.lake

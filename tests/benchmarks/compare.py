@@ -3,7 +3,7 @@
 Run with ``python -m tests.benchmarks.compare [MILESTONES [ROUNDS]]``. The programs run in turn, in
 several rounds, each as a process of its own with its imports, and each into a new DuckDB file:
 
-- the floor of ``first_sync``: fetch, parse, and insert what was read;
+- the floor: fetch, parse, and insert what was read;
 - ``milestones sync``;
 - dlt's declarative ``rest_api`` source, with the same pages: milestones alone, and all five tables,
   for which it fetches the pages five times;
@@ -30,15 +30,11 @@ import requests
 
 from sources.kantata.settings import MILESTONE_INCLUDES
 from tests.benchmarks.account import ROOT, serving
-from tests.benchmarks.first_sync import TABLES
+from tests.benchmarks.floor import TABLES
 from tests.benchmarks.processes import Usage, run, spread
 
 MILESTONES, ROUNDS = 100_000, 3
 SINGER = ROOT / ".venv-benchmarks"  # made once; an environment for each program
-_FLOOR = """
-import sys; from pathlib import Path; from tests.benchmarks.first_sync import floor
-floor(sys.argv[1], sys.argv[2], Path("."))
-"""
 _DECLARATIVE = """
 import sys, dlt
 from dlt.sources.rest_api import rest_api_source
@@ -111,7 +107,9 @@ def declarative(*tables: str) -> Callable[[str, str, Path], Usage]:
 
 def floor(url: str, token: str, folder: Path) -> Usage:
     """Run the floor as a program."""
-    return run([sys.executable, "-c", _FLOOR, url, token], folder=folder)
+    return run(
+        [sys.executable, "-m", "tests.benchmarks.floor", url, token, "floor.duckdb"], folder=folder
+    )
 
 
 def ours(_url: str, _token: str, folder: Path) -> Usage:

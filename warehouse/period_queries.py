@@ -96,14 +96,15 @@ class ObservedTime:
 
     Args:
         reporting_timezone: The time zone that the marts were built in.
-        first_scan_at, last_scan_at: The start of the first and the last validated full scan.
+        first_scan_started_at: The start of the first validated full scan.
+        last_scan_started_at: The start of the last one.
         read_up_to: The start of the last validated run of the whole account.
         observed_until: When the latest version was observed.
     """
 
     reporting_timezone: str
-    first_scan_at: datetime
-    last_scan_at: datetime
+    first_scan_started_at: datetime
+    last_scan_started_at: datetime
     read_up_to: datetime
     observed_until: datetime | None
 
@@ -115,14 +116,14 @@ def observed_time(reader: Reader) -> ObservedTime | None:
     rows = reader.records(
         f"""select
             (select reporting_timezone from {STAGING}.today) as reporting_timezone,
-            (select min(coalesce(cursor_at, started_at)) {_SCAN}) as first_scan_at,
-            (select max(coalesce(cursor_at, started_at)) {_SCAN}) as last_scan_at,
+            (select min(coalesce(cursor_at, started_at)) {_SCAN}) as first_scan_started_at,
+            (select max(coalesce(cursor_at, started_at)) {_SCAN}) as last_scan_started_at,
             (select max(coalesce(cursor_at, started_at)) from {DATASET}.sync_runs
                 where status = 'proven' and mode <> 'touched') as read_up_to,
             (select max(valid_from) from {MARTS}.billing_milestone_history) as observed_until"""
     )
     found = ObservedTime(**rows[0])
-    return found if found.reporting_timezone and found.first_scan_at else None
+    return found if found.reporting_timezone and found.first_scan_started_at else None
 
 
 def frozen_milestones(reader: Reader, month: Period, last_day: date) -> list[CloseMilestone]:

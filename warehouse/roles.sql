@@ -2,7 +2,8 @@
 --
 -- milestones_loader owns the schemas of the warehouse and has no other rights: for `milestones run`.
 -- milestones_reader can read the marts and nothing else: grant it to analysts and dashboards, and to
--- the role in WAREHOUSE__READER_CREDENTIALS. kantata_user has the marts of users.
+-- the role in WAREHOUSE__READER_CREDENTIALS of those who propose by query; the console's is a member
+-- of milestones_proposer. kantata_user has the marts of users.
 -- milestones_proposer can read the warehouse and propose changes; milestones_approver can also decide
 -- on them, and close months. Grant them to the logins of people. The ledger then refuses an approval
 -- by the login that proposed. It records the login of each event; the name in --as is not checked.

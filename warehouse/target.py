@@ -49,8 +49,8 @@ class Target:
             month begins.
         reporting_currency: ISO code of the currency that the marts convert to; empty for none.
         exchange_rates: The file of exchange rates, for accounts that show none; None without one.
-        reader_credentials: The URL of a Postgres role that can only read, for proposers' queries;
-            empty if it is not configured.
+        reader_credentials: The URL of a Postgres role for proposers' queries, which can only read,
+            or for the console; empty if it is not configured.
         address: The server and database of Postgres, for people; empty for DuckDB.
         memory_limit: The memory limit of DuckDB.
         models: The folder of users' own marts; None if there is none.

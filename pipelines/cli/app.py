@@ -144,7 +144,7 @@ def status(
     fail_if_older_than: Annotated[
         str | None,
         typer.Option(
-            metavar="AGE", help="Exit with 1 if the last validated run is older, such as 6h."
+            metavar="AGE", help="Exit with 1 if the last validated run is older than AGE, say 6h."
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -192,7 +192,7 @@ def due(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what is to be invoiced, by currency and project, what is overdue first."""
+    """List what is to be invoiced, by currency and project, the largest overdue amount first."""
     from . import due
 
     due.due(destination, until=until, by=by, as_json=as_json)
@@ -251,7 +251,7 @@ def restore(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Use one copy of the DuckDB warehouse or of the ledger from now on: a backup, for example."""
+    """Use this copy of the DuckDB warehouse or of the ledger from now on, such as a backup."""
     from . import restore
 
     restore.restore(source, ledger=ledger, destination=destination, reason=reason, as_json=as_json)

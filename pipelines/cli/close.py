@@ -24,7 +24,7 @@ def close(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Close a month: freeze its figures by client and currency, with who closed it and when."""
+    """Close a month: freeze its figures by client and currency, and record who did it and when."""
     from pipelines.config.targets import configured_target
     from pipelines.ops import periods
     from pipelines.runtime.clock import utc_now

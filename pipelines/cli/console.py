@@ -41,7 +41,7 @@ def start(
         str,
         typer.Option(
             "--host",
-            help="The address to listen on. Another one than this machine's own needs TLS or a "
+            help="The address to listen on. Any address but this machine's own needs TLS or a "
             "trusted proxy.",
         ),
     ] = "127.0.0.1",
@@ -109,7 +109,7 @@ def add(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Add a user; the password is in MILESTONES_CONSOLE_PASSWORD, else it is asked for."""
+    """Add a user, with the password in MILESTONES_CONSOLE_PASSWORD; without it, ask for one."""
     from pipelines.console.users import checked_name
 
     with handle_errors(as_json, checks_settings=False):
@@ -140,7 +140,7 @@ def list_users(as_json: JsonOption = False) -> None:
 
 @user.command()
 def remove(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Remove a user; the next request of their sessions is refused."""
+    """Remove a user, and end their sessions."""
     with handle_errors(as_json, checks_settings=False):
         _users().remove(name)
         if as_json:

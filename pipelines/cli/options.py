@@ -41,7 +41,9 @@ WaitOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="The reason, for the audit trail.")]
-CHANGE_ID_HELP = "The id of the change, or its first characters: at least 4, if no other begins so."
+CHANGE_ID_HELP = (
+    "The id of the change, or its first characters: at least 4, and those of no other id."
+)
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID", help=CHANGE_ID_HELP)]
 OneChangeArgument = Annotated[
     str | None, typer.Argument(metavar="CHANGE_ID", help=CHANGE_ID_HELP, show_default=False)

@@ -136,7 +136,7 @@ def _refuse_options(context: typer.Context, subcommand: str) -> None:
 
 @propose.command()
 def update(
-    milestone_id: Annotated[str, typer.Argument(metavar="ID")],
+    milestone_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the milestone.")],
     reason: ReasonOption,
     fields: SetOption = None,
     who: WhoOption = None,
@@ -185,7 +185,7 @@ def create(
 
 @propose.command()
 def delete(
-    milestone_id: Annotated[str, typer.Argument(metavar="ID")],
+    milestone_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the milestone.")],
     reason: ReasonOption,
     who: WhoOption = None,
     destination: DestinationOption = None,

@@ -218,11 +218,11 @@ def _checked_period(month: date, observed: ObservedTime, now: datetime) -> Perio
             f"{month:%Y-%m} is not over yet: it ends at {period.ends_at:%Y-%m-%d %H:%M} UTC "
             f"({zone}). Close it after a full scan then"
         )
-    if observed.last_scan_at < period.ends_at:
+    if observed.last_scan_started_at < period.ends_at:
         raise PeriodRefused(
             f"no full scan was validated since {month:%Y-%m} ended at "
             f"{period.ends_at:%Y-%m-%d %H:%M} UTC ({zone}); the last one began at "
-            f"{observed.last_scan_at:%Y-%m-%d %H:%M} UTC: run `milestones sync --full`"
+            f"{observed.last_scan_started_at:%Y-%m-%d %H:%M} UTC: run `milestones sync --full`"
         )
     first = _first_month(observed)
     if month < first:
@@ -235,7 +235,7 @@ def _checked_period(month: date, observed: ObservedTime, now: datetime) -> Perio
 
 def _first_month(observed: ObservedTime) -> date:
     """Return the first month that can be closed: that of the first validated full scan."""
-    return local_day(observed.first_scan_at, observed.reporting_timezone).replace(day=1)
+    return local_day(observed.first_scan_started_at, observed.reporting_timezone).replace(day=1)
 
 
 def _check_open(ledger: Ledger, month: date, observed: ObservedTime) -> None:

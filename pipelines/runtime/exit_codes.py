@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1  # the last good state stays
     MISCONFIGURED = 2  # wrong use or configuration
-    ACTION_REQUIRED = 3  # done and published, but someone must act
+    ACTION_REQUIRED = 3  # done, but someone must act; published, unless the message says otherwise
     TRY_LATER = 75  # another run is going, or the API does not answer
     INTERRUPTED = 130  # by SIGINT
     TERMINATED = 143  # by SIGTERM

@@ -32,8 +32,8 @@ def _metrics() -> str:
     )
     head = "| metric | meaning | unit | SQL | can be grouped by |\n|---|---|---|---|---|\n"
     return (
-        "### Metrics\n\nEach measure has one definition, in the SQL file of its mart. Money is "
-        f"always by currency.\n\n{head}{rows}\n"
+        "### Metrics\n\nEach measure has one definition, in the SQL file of its mart. Group "
+        f"amounts by currency.\n\n{head}{rows}\n"
     )
 
 

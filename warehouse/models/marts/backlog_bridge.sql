@@ -1,4 +1,4 @@
--- How the billing backlog (scheduled and not invoiced) changed from month to month, by currency, as
+-- How the billing backlog (dated and not invoiced) changed from month to month, by currency, as
 -- the connector observed it: opening + new + increased - decreased - invoiced - deleted = closing.
 -- grain: month, currency
 -- metric: billed_in_month = sum(invoiced) (money by currency, month): What was put on invoices in a month, as observed, less what was taken off.
@@ -6,8 +6,8 @@
 -- month: The first day of the month in which the changes were observed, in reporting_timezone. Every month has a row.
 -- currency: ISO code. A milestone whose currency changed leaves one currency and enters the other.
 -- opening: The backlog at the start of the month, which is the closing of the month before.
--- new: Milestones first observed in this month. Those observed before the first full scan ended count unless they were invoiced: together they are the backlog that existed then.
--- increased: Amounts that rose, and milestones that got a date, or an invoice without having a date.
+-- new: Milestones first observed in this month. Those observed before the first full scan ended are included unless they were invoiced: they are the backlog that existed then.
+-- increased: Amounts that rose, and milestones without a date that got a date or an invoice.
 -- decreased: Amounts that fell, and milestones that lost their date.
 -- invoiced: Milestones put on an invoice, at their amount on it, minus those taken off an invoice.
 -- deleted: Milestones deleted, minus those restored.

@@ -1,4 +1,4 @@
--- The billing backlog (scheduled and not invoiced) by project and currency, and by age on as_of.
+-- The billing backlog (dated and not invoiced) by project and currency, and by age on as_of.
 -- grain: workspace_id, currency
 -- metric: backlog = sum(amount) (money by currency, client, project, project_lead): What has a date, past or future, and is not invoiced.
 --

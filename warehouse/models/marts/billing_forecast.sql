@@ -1,5 +1,5 @@
--- The billing backlog by month and currency, if each milestone is invoiced on its date, and overdue
--- milestones are invoiced in the month of as_of.
+-- The billing backlog by month and currency, assuming that each milestone is invoiced on its date, and an
+-- overdue one in the month of as_of.
 -- grain: month, currency
 --
 -- month: The first day of the month, starting with the month of as_of. Only months with milestones have a row.

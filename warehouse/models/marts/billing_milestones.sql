@@ -3,7 +3,7 @@
 -- grain: id
 -- index: workspace_id
 -- index: date_to_invoice
--- metric: billed = sum(amount) where status = 'invoiced' (money by currency, client, project, project_lead): What is on an invoice, also on a draft.
+-- metric: billed = sum(amount) where status = 'invoiced' (money by currency, client, project, project_lead): What is on an invoice, drafts included.
 -- metric: billed_draft = sum(amount) where invoice_state = 'draft' (money by currency, client, project, project_lead): What is on an invoice that is a draft.
 -- metric: billed_open = sum(amount) where invoice_state = 'issued' (money by currency, client, project, project_lead): What is on an invoice that is issued and not paid.
 -- metric: billed_paid = sum(amount) where invoice_state = 'paid' (money by currency, client, project, project_lead): What is on an invoice that is paid.
@@ -21,7 +21,7 @@
 -- story_id: The id of the task it depends on.
 -- task: The title of that task; null if the task is deleted.
 -- billing_type: fixed_date or upon_completion.
--- status: invoiced (has an invoice_id, also of a draft), unscheduled (has no date), overdue (its date is before as_of), otherwise scheduled.
+-- status: invoiced (has an invoice_id, even of a draft), unscheduled (has no date), overdue (its date is before as_of), otherwise scheduled.
 -- date_to_invoice: The date from which it can be invoiced; null if it is unscheduled.
 -- days_overdue: Days from date_to_invoice to as_of if it is overdue, otherwise 0.
 -- currency: ISO code.
@@ -42,8 +42,8 @@
 -- client_lead: The name of the project's lead at the client.
 -- project_status: The project's status, such as In Progress.
 -- project_stage: The project's stage.
--- hidden_fields: Which of client, project_lead, client_lead, project_status and project_stage Kantata does not show to the token's user, so that their null does not mean that there is none; null if it shows all.
--- invoice_state: draft, issued, paid (status accepted payment and nothing left to pay), cancelled or deleted, by its invoice; null without an invoice that was read.
+-- hidden_fields: Those of client, project_lead, client_lead, project_status and project_stage that Kantata hides from the token's user: a null in them does not mean that there is none. Null if none is hidden.
+-- invoice_state: The state of its invoice: draft, issued, paid (status accepted payment and nothing left to pay), cancelled or deleted; null if it has none, or if the invoice was not read.
 -- invoice_due_date: The date by which that invoice is to be paid.
 -- days_to_invoice: Days from date_to_invoice to the invoice's date, negative if it was invoiced earlier; null unless the invoice is issued or paid.
 -- paid_observed_at: When the connector first observed that invoice as paid; null if it is not paid, or was paid when the connector first saw it.

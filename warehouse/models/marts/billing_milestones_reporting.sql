@@ -1,5 +1,5 @@
--- Each milestone that is not deleted with its amount in the reporting currency, converted at three rates:
--- that of its date, that of its month's end, and that of as_of. Empty without reporting_currency.
+-- Each milestone that is not deleted, with its amount in the reporting currency, converted at three rates:
+-- that of its date, that of its month's end, and that of as_of. Empty without WAREHOUSE__REPORTING_CURRENCY.
 -- grain: id
 --
 -- id: The milestone's id.
@@ -14,7 +14,7 @@
 -- currency: ISO code of the milestone.
 -- amount: The amount in that currency.
 -- reporting_currency: ISO code of the currency that all columns named *_reporting are in.
--- amount_at_date_reporting: The amount at the rate of date_to_invoice, rounded to the currency's minor unit; null without a date or a rate. For a date after the last rate, that is the last rate.
+-- amount_at_date_reporting: The amount at the rate of date_to_invoice, rounded to the currency's minor unit; null without a date or a rate. For a date after the last rate, the last rate is used.
 -- exact_at_date_reporting: The same before rounding: sum these, and round the sum.
 -- rate_at_date: That rate: what one unit of currency is worth in the reporting currency.
 -- rate_date_at_date: The date of that rate.
@@ -29,7 +29,7 @@
 -- rate_today: That rate.
 -- rate_date_today: The date of that rate.
 -- rate_source_today: Its source.
--- A rate is multiplied, never divided. Each amount is rounded once, half away from zero.
+-- Amounts are multiplied by a rate, never divided by one. Each amount is rounded once, half away from zero.
 with converted as (
     select
         m.id,

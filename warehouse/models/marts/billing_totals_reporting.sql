@@ -1,7 +1,7 @@
 -- Totals over all currencies in the reporting currency, by month, status and client. Exact amounts are
--- added and the sum is rounded once. Empty without reporting_currency.
--- To add up rows, add the exact_… columns, and look at without_rate_…: where it is not 0, they are null, and
--- SQL leaves nulls out of a sum.
+-- added and the sum is rounded once. Empty without WAREHOUSE__REPORTING_CURRENCY.
+-- To add up rows, sum the exact_… columns, and check that each without_rate_… is 0: otherwise they are null,
+-- and SQL leaves nulls out of a sum.
 -- grain: month, status, client_id
 --
 -- month: The first day of the month of date_to_invoice; null for unscheduled milestones.

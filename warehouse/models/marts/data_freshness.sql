@@ -1,7 +1,7 @@
 -- How current and complete the marts are: one row.
 -- kind: view
 --
--- as_of: The day that all marts call today, in reporting_timezone: the day of the run they were last built after.
+-- as_of: The day that all marts use as today, in reporting_timezone: the day of the run after which they were last built.
 -- reporting_timezone: The time zone that decides which day is today, and where a month begins.
 -- models_run_id: The run after which the marts were last built. A run that changed nothing does not rebuild them.
 -- read_up_to: Kantata's time at the start of the last validated run that read the account. Later changes are not included.
@@ -15,7 +15,7 @@
 -- first_scan_at: When the first validated full scan ended. Nothing is known of earlier times.
 -- age_minutes: Whole minutes from read_up_to to your query: the age of the figures that you read.
 -- week_starts_at: The moment at which the week of as_of begins, on Monday, in reporting_timezone.
--- lake_run_id: The run that the lake shows: the last one copied there as a whole. Null without a lake.
+-- lake_run_id: The run that the lake shows: the last one copied there completely. Null without a lake.
 -- lake_copied_at: When that copy was completed.
 -- lake_age_minutes: Whole minutes from lake_copied_at to your query.
 -- lake_error: Why the last copy to the lake failed; null if it did not.

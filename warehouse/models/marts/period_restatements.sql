@@ -23,7 +23,7 @@
 -- invoice_date_after: The date of its invoice now.
 -- invoice_state_before: The state of that invoice when the month was closed.
 -- invoice_state_after: The state of its invoice now.
--- observed_at: When the connector first observed the version that made the difference, or, if that was its invoice or its client, the present values of these.
+-- observed_at: When the connector first observed the version that made the difference; if its invoice or client made it, when it first observed their present values.
 -- observed_run_id: The run that observed it.
 -- closed_at: When the month was closed.
 -- closed_by: Who closed it.

@@ -2,7 +2,7 @@
 -- kind: view
 -- grain: event_number
 --
--- event_number: The number of the event; later events of all changes have higher numbers.
+-- event_number: The number of the event; a later event of any change has a higher number.
 -- change_id: The id of the change request.
 -- happened_at: When it happened.
 -- who: The person who did it, or milestones push.

@@ -1,26 +1,26 @@
--- Open invoices of milestones: issued, with something left to pay. Each has its milestones' amounts next
--- to its balance. An invoice may also bill hours, expenses or taxes, and a payment lowers its balance
--- without saying for what; Kantata shows neither.
+-- Open invoices with milestones on them: issued, with something left to pay, or with a balance that Kantata hides. Each
+-- has its milestones' amounts next to its balance. An invoice may also bill hours, expenses or taxes, and a payment
+-- lowers its balance; Kantata shows neither what else was billed nor what a payment was for.
 -- grain: invoice_id
 -- metric: receivables = sum(balance) (money by currency, client, age): What is left to pay of issued invoices with milestones on them.
--- metric: past_due = sum(balance) where days_past_due > 0 (money by currency, client, age): What is left to pay of these after their due date.
+-- metric: past_due = sum(balance) where days_past_due > 0 (money by currency, client, age): What is left to pay of issued invoices with milestones on them, after their due date.
 --
 -- invoice_id: The invoice's id.
 -- invoice: The invoice's title.
 -- client_id: The id of the client; null if the projects of its milestones have several.
 -- client: The client's name; null if there are several, or none, or if hidden_fields names it.
--- hidden_fields: As in billing_milestones; those of any of its milestones.
+-- hidden_fields: As in billing_milestones, of one of its milestones that has some.
 -- currency: ISO code of the invoice.
 -- invoice_date: The invoice's date.
 -- due_date: The date by which it is to be paid; null if it has none.
 -- days_past_due: Days from due_date to as_of, negative if it is not due yet; null without due_date.
--- age: not due, 1-30 days, 31-60 days, 61-90 days or over 90 days past due; no due date.
+-- age: Its age after due_date: not due, 1-30 days, 31-60 days, 61-90 days, over 90 days, or no due date.
 -- balance_in_cents: What is left to pay, in minor units of the currency; null if Kantata does not show it.
 -- balance: What is left to pay, in money.
 -- milestones: The number of milestones on it, in its currency.
 -- milestone_amount: The sum of their amounts, in money: what was billed, before any payment.
 -- other_milestones: The number of milestones on it that have another currency; milestone_amount leaves them out.
--- other_at_least: What the balance contains in addition to milestones, at least: the part of balance above milestone_amount. Payments may hide more.
+-- other_at_least: The least part of the balance that does not come from milestones: what exceeds milestone_amount, or 0. Payments may hide more. Null if other_milestones is not 0.
 -- projects: The number of projects of its milestones.
 with billed as (
     select

@@ -16,9 +16,11 @@ import pytest
 
 from sources.kantata_sandbox import Account
 from tests.support.job import Job
+from tests.support.killed_close import close_that_dies
 from tests.support.ledgers import Kind
 from tests.support.office import Office
 from tests.support.processes import run_milestones, start_milestones
+from tests.support.sampling import sample
 from tests.support.visible import project_details
 from warehouse.ledger.closes import add_close, add_reopening, next_number, read_closes
 from warehouse.ledger.period import CloseFigure, CloseMilestone, PeriodClose, Reopening, digest_of
@@ -310,6 +312,40 @@ def _close(number: int) -> PeriodClose:
         closed_at=datetime(2026, 11, 1, 8, tzinfo=UTC), run_id="r", observed_until=None,
         reporting_timezone="UTC", db_user=None, figures=[figure], milestones=[milestone],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(20, id="some", marks=pytest.mark.long_on_postgres),
+        pytest.param(1, id="all", marks=pytest.mark.long),
+    ],
+)
+def test_a_killed_close_is_whole_or_nothing(
+    office: Office, step: int, record_property: pytest.RecordProperty
+) -> None:
+    """Wherever a close dies, the month is open, or closed with every figure; then life goes on."""
+    month = _next_month(office.sandbox.account)
+    office.job.sync(office.sandbox)
+    lines = close_that_dies(office.job.name, month, 1_000_000)
+    assert lines
+    assert lines > 40
+    whole = office.json("close", "--show", month)
+    closed_already = []
+    chosen = sample(range(1, lines + 1), step)
+    for line in chosen.items:
+        assert office.run("reopen", month, "--reason", "again", "--as", "ann")[0] == 0
+        assert close_that_dies(office.job.name, month, line) is None
+        code, said = office.run("close", month, "--as", "kim")
+        if code:
+            assert "was already closed, by kim" in said
+            closed_already.append(line)
+        shown = office.json("close", "--show", month)
+        for name in ("figures", "milestones"):
+            assert shown.get(name) == whole.get(name), line
+        assert office.run("audit", "--verify")[0] == 0
+    record_property("killed", f"{len(chosen.items)} lines ({chosen.about})")
+    assert not any(line < lines // 2 for line in closed_already)
 
 
 def test_closes_are_only_added(kind: Kind) -> None:

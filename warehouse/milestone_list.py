@@ -22,6 +22,7 @@ _GROUPS = {
     "later": f"status = 'scheduled' and date_to_invoice > {_TODAY}",
     "backlog": "status in ('scheduled', 'overdue')",
 }
+BY_ID = "id:"  # before an id, so that no title that contains its digits is found
 SORTS = {
     "date": "date_to_invoice",
     "title": "lower(title)",
@@ -47,8 +48,8 @@ class MilestoneFilter:
 
     Args:
         text: A part of the title, or the id; empty for all, as of the others.
-        project: A part of the project's title, or its id.
-        client: A part of the client's name.
+        project: A part of the project's title, or its id; ``id:`` before an id excludes titles.
+        client: A part of the client's name, or its id, in the same way.
         status: A status of the mart; or ``due``, ``later`` or ``backlog``.
         currency: ISO code.
         month: The first day of the month of the date to invoice.
@@ -106,6 +107,8 @@ def _contains(column: str, id_: str, text: str) -> tuple[str, list[object]]:
 
     What a text needs not is left out, since it is computed for each milestone.
     """
+    if text.startswith(BY_ID):
+        return f"{id_} = %s", [text.removeprefix(BY_ID)]
     has_case = text.lower() != text.upper()
     condition = (
         f"strpos(lower({column}), lower(%s)) > 0" if has_case else f"strpos({column}, %s) > 0"

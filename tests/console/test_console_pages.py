@@ -22,8 +22,12 @@ _RUN = re.compile(r"Built from run <code>([^<]+)</code>")
 @pytest.mark.long_on_postgres
 def test_lists_are_filtered_sorted_and_paged(office: Office) -> None:
     """Each filter gives the rows that the mart has, on the page, as CSV and as a workbook."""
+    account = office.sandbox.account
+    named, other, *_ = {record["workspace_id"]: None for record in account.milestones.values()}
+    account.update_workspace(other, title=f"The second part of {named}")
+    office.job.sync(office.sandbox)
     mart = office.job.rows(
-        "select id, status, currency, amount, project, date_to_invoice::text "
+        "select id, status, currency, amount, project, date_to_invoice::text, workspace_id "
         "from kantata_marts.billing_milestones order by id"
     )
     project, month = mart[0][4], next(row[5][:7] for row in mart if row[5])
@@ -46,6 +50,8 @@ def test_lists_are_filtered_sorted_and_paged(office: Office) -> None:
             assert ids(query) == expected, query
             shown = Page(vera.get(f"/milestones?{query}").text).text
             assert (f"{len(expected)} milestone" in " ".join(shown.split())) == bool(expected)
+        assert ids(f"project=id:{named}") == {row[0] for row in mart if row[6] == named}
+        assert ids(f"project={named}") == {row[0] for row in mart if row[6] in (named, other)}
         found = ids("project=" + project.replace("&", "%26").replace(" ", "+"))
         assert found >= {row[0] for row in mart if row[4] == project}
 

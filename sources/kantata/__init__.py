@@ -19,8 +19,8 @@ from .report import RejectedRecord, Report
 from .request import ExtractRequest
 from .resources import ReadItem, account_resources, marked
 from .settings import API_URL
-from .state import EmptyState, WarehouseState
 from .transform.rows import Batch
+from .warehouse_state import EmptyState, WarehouseState
 
 __all__ = [
     "AccountRead",

@@ -18,7 +18,7 @@ from .extract.strategies import Chunk, read_account
 from .report import Report
 from .request import ExtractRequest
 from .resources import ItemBuilder, ReadItem, set_dispositions
-from .state import WarehouseState
+from .warehouse_state import WarehouseState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from .loaded_state import LoadedState
 from .report import Report
 from .request import ExtractRequest
 from .schema import HISTORY_TABLES, LOADED
-from .state import EmptyState, WarehouseState
+from .warehouse_state import EmptyState, WarehouseState
 
 AUTO: Literal["auto"] = "auto"
 _ASKABLE = ("duckdb", "postgres")  # destinations whose SQL LoadedState speaks

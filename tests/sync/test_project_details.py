@@ -14,9 +14,9 @@ from sources.kantata.extract.project_details import ProjectDetailsRead
 from sources.kantata.extract.tables import ExtractTables
 from sources.kantata.report import Report
 from sources.kantata.request import ExtractRequest
-from sources.kantata.state import EmptyState
 from sources.kantata.transform.milestone_index import MilestoneIndex
 from sources.kantata.transform.rejects import Rejects
+from sources.kantata.warehouse_state import EmptyState
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.job import Job
 from tests.support.visible import project_details

@@ -13,7 +13,6 @@ import pytest
 from sources.kantata.api.envelope import Page, Record
 from sources.kantata.report import Report
 from sources.kantata.schema import BILLING_MILESTONES, WORKSPACES
-from sources.kantata.state import EmptyState
 from sources.kantata.transform.fingerprint import OF_A_ROW, digest, row_hash, with_kept
 from sources.kantata.transform.milestone_diff import MilestoneDiff
 from sources.kantata.transform.milestone_index import ACCESS_LOST, DELETED, MilestoneIndex
@@ -21,6 +20,7 @@ from sources.kantata.transform.records import ObservedRecord
 from sources.kantata.transform.rejects import Rejects
 from sources.kantata.transform.rows import Batch, RowBuilder
 from sources.kantata.transform.side_diff import SideTableDiff
+from sources.kantata.warehouse_state import EmptyState
 
 NOW = datetime(2027, 1, 2, tzinfo=UTC)
 BEFORE, LATER = NOW - timedelta(hours=1), NOW + timedelta(seconds=1)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ..api.envelope import Page
 from ..api.reader import KantataReader
 from ..settings import MILESTONE_INCLUDES, MILESTONES_PATH
-from ..state import WarehouseState
 from ..transform.milestone_index import MilestoneIndex
 from ..transform.rejects import Rejects
+from ..warehouse_state import WarehouseState
 from .deletions import NOT_ALLOWED, fetch_one
 from .feed import FeedReader, FeedUnavailable
 from .ids import counted, in_numeric_order

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..api.reader import KantataReader
 from ..report import Report
 from ..request import ExtractRequest
-from ..state import WarehouseState
+from ..warehouse_state import WarehouseState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ..api.envelope import Record
 from ..schema import Table
-from ..state import EmptyState
+from ..warehouse_state import EmptyState
 from . import nested_drift
 from .carry_forward import CarryForward
 from .conversion import timestamps

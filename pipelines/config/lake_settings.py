@@ -15,7 +15,7 @@ from dlt.common.configuration.providers.provider import ConfigProvider
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.target import LakeTarget
 
-from .declared import STORAGE_SECTION, STORAGE_VARIABLES
+from .declared_settings import STORAGE_SECTION, STORAGE_VARIABLES
 from .providers import dlt_providers
 from .settings import one_line_errors, parse_duration, setting, shown_name
 

@@ -13,7 +13,7 @@ from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers.provider import ConfigProvider
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
-from .declared import SETTINGS
+from .declared_settings import SETTINGS
 
 _BARE_NAMES = frozenset(setting.key for setting in SETTINGS if setting.variable)
 

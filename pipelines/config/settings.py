@@ -27,7 +27,7 @@ from sources.kantata.api.transport import OnRequest, check_token, check_url, is_
 from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.settings import MOST_CREATES, MOST_IN_FLIGHT
 
-from .declared import DEFAULTS, NAMED
+from .declared_settings import DEFAULTS, NAMED
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

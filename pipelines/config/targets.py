@@ -18,7 +18,7 @@ from warehouse.postgres_destination import LibpqDestination
 from warehouse.postgres_url import check_postgres_url, postgres_parameters
 from warehouse.target import Target
 
-from .declared import DEFAULTS
+from .declared_settings import DEFAULTS
 from .lake_settings import configured_lake
 from .settings import setting, shown_name
 from .time_zones import check_time_zone

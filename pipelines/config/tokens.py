@@ -6,7 +6,7 @@ import os
 from collections.abc import MutableMapping
 from typing import Any
 
-from .declared import SETTINGS
+from .declared_settings import SETTINGS
 from .providers import NamedSettings, dlt_providers
 
 _TOKENS = [setting for setting in SETTINGS if setting.key.endswith("_token")]

@@ -14,7 +14,7 @@ from dlt.common.configuration.specs import known_sections
 
 from sources.kantata.errors import KantataMisconfigured
 
-from .declared import SECTIONS, SETTINGS, STORAGE_SECTION, STORAGE_VARIABLES, Setting
+from .declared_settings import SECTIONS, SETTINGS, STORAGE_SECTION, STORAGE_VARIABLES, Setting
 from .providers import dlt_providers
 
 _OUR_VARIABLES = tuple(f"{section.upper().replace('.', '__')}__" for section in SECTIONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.config.declared import DEFAULTS
+from pipelines.config.declared_settings import DEFAULTS
 from pipelines.config.settings import alert_settings, kantata_settings, push_settings
 from pipelines.config.start import check_settings
 from pipelines.config.targets import configured_destination, configured_target

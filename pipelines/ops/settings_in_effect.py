@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dlt.common.configuration.providers import EnvironProvider
 from dlt.common.configuration.providers.provider import ConfigProvider
 
-from pipelines.config.declared import SETTINGS, STORAGE_VARIABLES, Setting
+from pipelines.config.declared_settings import SETTINGS, STORAGE_VARIABLES, Setting
 from pipelines.config.lake_settings import is_secret_option, storage_options
 from pipelines.config.providers import dlt_providers
 from pipelines.config.targets import ledger_in_effect

@@ -21,7 +21,7 @@ from ..warehouse_state import EmptyState
 from . import nested_drift
 from .carry_forward import CarryForward
 from .conversion import timestamps
-from .declared import convert_declared
+from .declared_columns import convert_declared
 from .fingerprint import digest, row_hash
 from .records import ObservedRecord, Reject, fields_of, values_of
 from .schema_drift import SchemaDrift

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from .database import DATASET, MARTS
-from .shared_cursor import SharedReader
+from .shared_reader import SharedReader
 
 PAGE = 50  # milestones
 _SORTED_WHOLE = 100  # pages

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .database import DATASET
 from .errors import ChangeRefused
-from .shared_cursor import SharedReader
+from .shared_reader import SharedReader
 
 _MOST_OFFERED = 500  # projects
 _MOST_NAMED = 5

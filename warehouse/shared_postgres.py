@@ -14,7 +14,7 @@ from .errors import WarehouseMisconfigured
 from .failures import database_failure, driver_message
 from .postgres_url import SESSION_SETTINGS, postgres_parameters, postgres_uri
 from .reader import no_warehouse
-from .shared_cursor import CursorReader, SharedReader
+from .shared_reader import CursorReader, SharedReader
 from .target import Target
 
 _MOST_IDLE = 5  # connections that are kept

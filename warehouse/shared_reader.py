@@ -1,181 +1,111 @@
-"""Reading the warehouse in many threads, for hours: what the console's pages are read with.
-
-It holds no lock of a run. On DuckDB it reads the published file, and opens it again when a run has
-replaced it. One process caches a database by its path, so all readers of the old file must have
-ended before.
-"""
+"""A reader of the warehouse that a page of the console is made with: one consistent state."""
 
 from __future__ import annotations
 
-import atexit
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import cache
-from pathlib import Path
-from threading import BoundedSemaphore, Condition
-from typing import NamedTuple, Protocol
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import Any, Protocol, TypeVar
 
-import duckdb
-
-from .errors import WarehouseError, WarehouseMisconfigured
-from .failures import driver_message
-from .reader import connect_published, no_warehouse
-from .shared_cursor import CursorReader, SharedReader, StateMemory
-from .shared_postgres import SETTING, PostgresReaders
-from .target import Target
-
-_QUERIES = 2  # at once: they share the memory, and more would run out of it
-_PATIENCE = 2.0  # seconds to wait for readers of an old file, before the old file is read again
+_CHUNK = 5_000  # rows
+_MOST_REMEMBERED = 1_000  # values
+T = TypeVar("T")
 
 
-class ReaderPool(Protocol):
-    """Gives readers of a warehouse to many threads."""
+class SharedReader(Protocol):
+    """Runs queries on one consistent state of the warehouse; ``%s`` stands for a value."""
 
-    def open(self) -> AbstractContextManager[SharedReader]:
-        """Open a reader of the state that is the current one."""
+    source: str
 
-    def close(self) -> None:
-        """Close all connections that are not in use."""
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
 
+    def records(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """Return the rows of a query as dictionaries, by column name."""
 
-def reader_pool(target: Target) -> ReaderPool:
-    """Return a pool of readers of a warehouse.
+    def chunks(self, sql: str, *values: object) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """Yield the rows of a query, some thousands at a time."""
 
-    Raises:
-        WarehouseMisconfigured: If there is no role that reads Postgres.
-    """
-    if target.published is not None:
-        return PublishedReaders(target)
-    if not target.reader_credentials:
-        raise WarehouseMisconfigured(
-            f"the console reads Postgres as a role of its own: set {SETTING} to a login that is a "
-            "member of milestones_proposer in warehouse/roles.sql"
-        )
-    return PostgresReaders(target)
+    def remembered(self, key: Hashable, read: Callable[[], T]) -> T:
+        """Return what a function reads, read once for each state if the state has a memory."""
 
 
-@cache
-def _limits() -> dict[str, str | int]:
-    """Return the limits of a shared file: what queries do not need goes to a private folder.
+class StateMemory:
+    """Values that were read from one state of the warehouse, which never changes."""
 
-    Each query runs in the thread that asks for it: two at once use two cores, in less memory.
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
 
-    The folder is removed when the process ends.
-    """
-    folder = tempfile.mkdtemp(prefix="milestones-reader-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return {"memory_limit": "48MB", "threads": 1, "temp_directory": folder}
+    def get(self, key: Hashable, read: Callable[[], T]) -> T:
+        """Return the value of the state with this key, which is read if it is not known."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                known: T = self._values[key]
+                return known
+        value = read()  # two threads may read it: neither waits for the other
+        with self._lock:
+            self._values[key] = value
+            if len(self._values) > _MOST_REMEMBERED:
+                self._values.popitem(last=False)
+        return value
 
 
-class _FileKey(NamedTuple):
-    """What distinguishes one published file from the next."""
-
-    device: int
-    inode: int
-    changed: int
-
-
-class _OpenFile:
-    """A published file that is open.
+class CursorReader:
+    """Reads with a cursor of a driver.
 
     Args:
-        key: Which one it is.
-        connection: The connection whose cursors read it.
+        cursor: The cursor.
+        source: What it reads, for messages.
+        marker: The driver's placeholder of a value.
+        chunk_cursor: The cursor for rows that are read in chunks; None for the same.
+        memory: What was read from this state before; None to read it each time.
+        slots: Limits how many queries run at once; None for no limit.
     """
 
-    def __init__(self, key: _FileKey, connection: duckdb.DuckDBPyConnection) -> None:
-        self.key = key
-        self.connection = connection
-        self.memory = StateMemory()
-        self.readers = 0
+    def __init__(
+        self,
+        cursor: Any,  # noqa: ANN401 - a driver's
+        source: str,
+        marker: str,
+        chunk_cursor: Any = None,  # noqa: ANN401 - a driver's
+        memory: StateMemory | None = None,
+        slots: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self._slots = slots or nullcontext()
+        self._memory = memory
+        self._cursor = cursor
+        self._marker = marker
+        self._chunk_cursor = chunk_cursor or cursor
+        self.source = source
 
+    def _execute(self, cursor: Any, sql: str, values: Sequence[object]) -> Any:  # noqa: ANN401
+        """Run a query with a cursor of the reader, and return the cursor."""
+        with self._slots:
+            if values:
+                cursor.execute(sql.replace("%s", self._marker), list(values))
+            else:
+                cursor.execute(sql)
+        return cursor
 
-class PublishedReaders:
-    """Readers of the published DuckDB file.
+    def remembered(self, key: Hashable, read: Callable[[], T]) -> T:
+        """Return what a function reads with this reader, or read before from the same state."""
+        return read() if self._memory is None else self._memory.get(key, read)
 
-    Args:
-        target: The warehouse.
-    """
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query that this reader runs."""
+        return list(map(tuple, self._execute(self._cursor, sql, values).fetchall()))
 
-    def __init__(self, target: Target) -> None:
-        assert target.published  # noqa: S101 - only DuckDB publishes
-        self._target = target
-        self._path: Path = target.published
-        self._changed = Condition()
-        self._slots = BoundedSemaphore(_QUERIES)
-        self._open: _OpenFile | None = None
+    def records(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """Return the rows of a query that this reader runs, by column name."""
+        cursor = self._execute(self._cursor, sql, values)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    @contextmanager
-    def open(self) -> Iterator[SharedReader]:
-        """Open a reader of the published file as it is now.
-
-        Raises:
-            WarehouseError: If there is none, or it cannot be read.
-        """
-        file = self._enter()
-        try:
-            cursor = file.connection.cursor()
-            try:
-                cursor.execute("set timezone = 'UTC'")  # a cursor does not take it over
-                yield CursorReader(
-                    cursor, str(self._path), "?", memory=file.memory, slots=self._slots
-                )
-            finally:
-                cursor.close()
-        except duckdb.Error as error:
-            raise WarehouseError(f"cannot read {self._path}: {driver_message(error)}") from None
-        finally:
-            with self._changed:
-                file.readers -= 1
-                self._changed.notify_all()
-
-    def _enter(self) -> _OpenFile:
-        """Return the published file, opened, and count one more reader of it."""
-        deadline = time.monotonic() + _PATIENCE
-        with self._changed:
-            while True:
-                key = self._key()
-                file = self._open
-                if file is not None and (file.key == key or time.monotonic() > deadline):
-                    break
-                if file is not None and file.readers:
-                    self._changed.wait(0.1)
-                    continue
-                file = self._reopen(key)
-                break
-            file.readers += 1
-            return file
-
-    def _key(self) -> _FileKey:
-        """Return which published file there is now.
-
-        Raises:
-            NoWarehouse: If there is none.
-        """
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            raise no_warehouse(self._target) from None
-        return _FileKey(found.st_dev, found.st_ino, found.st_mtime_ns)
-
-    def _reopen(self, key: _FileKey) -> _OpenFile:
-        """Close the published file that was replaced, which nobody reads, and open the new one."""
-        self.close()
-        while True:
-            connection = connect_published(self._path, _limits())
-            if (now := self._key()) == key:
-                self._open = _OpenFile(key, connection)
-                return self._open
-            connection.close()  # replaced between the two
-            key = now
-
-    def close(self) -> None:
-        """Close the published file, unless somebody reads it."""
-        with self._changed:
-            if self._open is not None and not self._open.readers:
-                self._open.connection.close()
-                self._open = None
+    def chunks(self, sql: str, *values: object) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """Yield the rows of a query that this reader runs, some thousands at a time."""
+        cursor = self._execute(self._chunk_cursor, sql, values)
+        while rows := cursor.fetchmany(_CHUNK):
+            yield rows

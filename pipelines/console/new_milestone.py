@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from pipelines.writeback.requests import ChangeRequest
 from warehouse.ledger.change import Action
 from warehouse.project_list import offered_projects, project_id
-from warehouse.shared_cursor import SharedReader
+from warehouse.shared_reader import SharedReader
 
 from .access import text_of, viewed
 from .roles import Identity, Role

@@ -16,7 +16,7 @@ from warehouse.ledger.trust import is_same_person
 from warehouse.ledger.verification import untrusted_changes
 from warehouse.lookup import project_titles
 from warehouse.raw.summary import minor_units
-from warehouse.shared_cursor import SharedReader
+from warehouse.shared_reader import SharedReader
 
 from .roles import Identity, Role
 from .services import Console

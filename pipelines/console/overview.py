@@ -8,7 +8,7 @@ from starlette.responses import Response
 from pipelines.ops.report import age_charts, month_charts
 from warehouse.errors import NoLedger, WarehouseError
 from warehouse.ledger.change import Status
-from warehouse.shared_cursor import SharedReader
+from warehouse.shared_reader import SharedReader
 
 from .access import viewed
 from .roles import Identity

@@ -11,7 +11,7 @@ from pipelines.writeback.sheet_rows import SheetRow, changeable_rows
 from pipelines.writeback.warehouse_lookup import image_of_row
 from warehouse.lookup import MilestoneRow, invoice_statuses
 from warehouse.raw.summary import minor_units
-from warehouse.shared_cursor import SharedReader
+from warehouse.shared_reader import SharedReader
 
 #: The fields of the form, and those of a change.
 FIELDS = ("title", "amount", "amount_in_cents", "date_to_invoice")

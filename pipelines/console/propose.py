@@ -22,7 +22,7 @@ from warehouse.account import bound_account
 from warehouse.errors import ChangeRefused, WarehouseError
 from warehouse.ledger.change import Action
 from warehouse.raw.summary import minor_units
-from warehouse.shared_cursor import SharedReader
+from warehouse.shared_reader import SharedReader
 
 from .access import acted, text_of
 from .milestones import milestone_page

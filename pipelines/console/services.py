@@ -22,8 +22,8 @@ from warehouse.ledger.store import Ledger
 from warehouse.mart_rows import Freshness
 from warehouse.raw.runs import last_proven_run, recent_runs
 from warehouse.raw.summary import minor_units
-from warehouse.shared_cursor import SharedReader
-from warehouse.shared_reader import ReaderPool, reader_pool
+from warehouse.reader_pool import ReaderPool, reader_pool
+from warehouse.shared_reader import SharedReader
 from warehouse.target import Target
 
 from .identification import Identification

@@ -41,7 +41,10 @@ def parse_leniently(content: bytes) -> object:
 
 
 def storable_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a record with text in place of what cannot be stored, and marked if any."""
+    """Return a copy of a JSON record with text in place of each value that cannot be stored.
+
+    If there is one, the copy is marked as unreadable.
+    """
     reasons = _Reasons()
     copy: dict[str, Any] = {}
     for name, value in record.items():

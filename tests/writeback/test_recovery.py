@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,14 @@ from warehouse.account import AccountBinding
 from warehouse.errors import LedgerDamaged
 from warehouse.ledger.account_binding import bind_account, bound_account
 from warehouse.ledger.change import Change, Status
+from warehouse.ledger.closes import add_close, close_keys, read_closes
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.mirror import CopiedEvent, CopyEnd, LedgerCopy
+from warehouse.ledger.period import PeriodClose
 from warehouse.ledger.recovery import LostLedger, describe, ensure_complete, recover
 from warehouse.ledger.store import Ledger
 from warehouse.ledger.verification import check_ledger
+from warehouse.raw.period_closes import CloseKey
 
 AT = datetime(2027, 1, 1, 12, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)
@@ -174,3 +177,44 @@ def test_a_ledger_is_complete_if_it_has_the_last_event_of_its_copy(
         altered = replace(last, event=replace(last.event, **{name: "x"}))
         with pytest.raises(LedgerDamaged):
             ensure_complete(full, CopyEnd(altered))
+
+
+def test_a_ledger_is_complete_if_it_has_the_closed_months_of_its_copy(
+    ledgers: tuple[Ledger, Ledger],
+) -> None:
+    """One with events or other closed months is damaged; one without either is lost."""
+    full, other = ledgers
+    closed = CopyEnd(closes=[CloseKey(1, "digest", False)])
+    with pytest.raises(LostLedger):
+        ensure_complete(other, closed)
+    with pytest.raises(LedgerDamaged, match="has the closed month number 1, which"):
+        ensure_complete(full, closed)
+    with other.transaction():
+        add_close(other, an_empty_close())
+    ensure_complete(other, CopyEnd(closes=close_keys(other)))
+    with pytest.raises(LedgerDamaged, match="has the closed month number 1, which"):
+        ensure_complete(other, closed)
+    last = copy_of(full).events[-1]
+    with pytest.raises(LedgerDamaged, match="it has no event"):
+        ensure_complete(other, CopyEnd(last))
+
+
+def an_empty_close() -> PeriodClose:
+    """A closed month without figures."""
+    return PeriodClose(
+        close_number=1, month=date(2026, 10, 1), closed_by="kim", closed_at=AT, run_id="r",
+        observed_until=None, reporting_timezone="UTC", db_user=None, figures=[], milestones=[],
+    )  # fmt: skip
+
+
+def test_closed_months_are_restored(ledgers: tuple[Ledger, Ledger]) -> None:
+    """They come from the copy, with the changes or alone."""
+    full, empty = ledgers
+    with full.transaction():
+        add_close(full, an_empty_close())
+    copy = replace(copy_of(full), closes=read_closes(full))
+    assert describe(copy).endswith(" UTC; 1 closed month")
+    assert describe(LedgerCopy([], [], copy.closes)) == "1 closed month"
+    recover(empty, copy, ACCOUNT)
+    assert read_closes(empty) == copy.closes
+    check_ledger(empty)

@@ -63,7 +63,7 @@ test-long: $(STAMP)
 	done
 	@# What is long and needs no Postgres; also each point at which a sync or a push can be killed: two hours.
 	$(BIN)/pytest -s --timeout 14400 -m long -k "not postgres and not follow and not soak"
-	@# 180 random histories of the backlog bridge instead of 9: 3 minutes.
+	@# 180 random histories of the backlog bridge instead of 6: 3 minutes.
 	MILESTONES_BRIDGES=180 $(BIN)/pytest tests/marts/test_bridge.py
 	@# 2000 random histories on each warehouse: four hours.
 	MILESTONES_EXAMPLES=2000 $(BIN)/pytest -s -m "not airflow" tests/resilience/test_follow.py

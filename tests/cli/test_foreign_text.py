@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from pipelines.cli.app import app
 from pipelines.runtime.text import change_texts
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.job import Job
-from tests.support.processes import start_milestones
 from tests.support.webhook import Webhook, webhook
 from tests.support.writing_desk import Desk
 from warehouse.ledger.change import Action, Change
@@ -24,7 +25,6 @@ ODD = "\x1b]0;x\x07\x1b[31mRED\x9b\r\n• forged\u2028forged\x85forged\u202e\u20
 TOKEN, WRITE_TOKEN = "read-token/8f1c", "write-token/77aa"
 TOKENS = {"KANTATA_ACCESS_TOKEN": TOKEN, "KANTATA_WRITE_TOKEN": WRITE_TOKEN}
 SAID = f"\0{ODD} {WRITE_TOKEN} ".ljust(290, "x") + WRITE_TOKEN  # a message is cut within the last
-PATIENCE = 600  # seconds
 
 
 class Faces:
@@ -43,11 +43,9 @@ class Faces:
 
     def run(self, *words: str, code: int = 0) -> str:
         """Return what a command prints on stdout; it must end with this exit code."""
-        with open("out", "wb") as out, open("err", "wb") as err:
-            process = start_milestones(*words, env=self._environment, stdout=out, stderr=err)
-            process.communicate(PATIENCE)
-        shown, logged = (Path(name).read_bytes().decode() for name in ("out", "err"))
-        assert process.returncode == code, (words, shown, logged)
+        result = CliRunner().invoke(app, words, env=self._environment)
+        shown, logged = result.stdout_bytes.decode(), result.stderr_bytes.decode()
+        assert result.exit_code == code, (words, shown, logged, result.exception)
         for text in (shown, logged):
             assert_harmless(text)
         if "--log-format" in words:  # other programs print the texts in it

@@ -139,7 +139,9 @@ def test_moving_to_postgres_takes_everything(
     export, *rest = commands("milestones move").splitlines()
     assert export.startswith("export DESTINATION__POSTGRES__CREDENTIALS=postgresql://")
     monkeypatch.setenv("PUSH__ENABLED", "false")
-    shell(rest[0])
+    words = rest[0].partition("pipelines.cli ")[2].split()
+    moved = run_milestones(*words, env=os.environ)
+    assert moved.returncode == 0, moved.stderr
     new = Job("postgres", postgres_url)
     desk.url = new.target.ledger_url
     runs = "select run_id, status, mode, totals from kantata.sync_runs order by run_id"
@@ -149,7 +151,7 @@ def test_moving_to_postgres_takes_everything(
     assert desk.assert_true(done).status is Status.APPLIED
     assert not Path(".milestones/ledger.sqlite").exists()
     check_job_continues(new, sandbox, desk, left)
-    again = run_milestones(*rest[0].partition("pipelines.cli ")[2].split(), env=os.environ)
+    again = run_milestones(*words, env=os.environ)
     assert again.returncode == 2
     assert "holds a warehouse already" in again.stderr
     assert "continue with: WAREHOUSE__DESTINATION=postgres" in again.stderr

@@ -38,6 +38,7 @@ def finish(process: Forked) -> tuple[int, str, list[dict[str, Any]]]:
     return process.returncode, out, [json.loads(line) for line in err.splitlines()]
 
 
+@pytest.mark.long_on_postgres
 def test_one_run_syncs_pushes_and_logs(job: Job) -> None:
     """A run syncs, pushes and loads what it wrote; it logs each request and phase."""
     url = job.url or f"sqlite:///{Path.cwd() / 'ledger.sqlite'}"

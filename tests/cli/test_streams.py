@@ -17,8 +17,8 @@ from tests.support.processes import COMMAND, ROOT
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """An account, synced once, with a character that ASCII lacks."""
     with Sandbox(milestones=30) as sandbox:
-        sandbox.account.user["full_name"] = "Zoë"
         Job("duckdb").synced(sandbox)
+        sandbox.account.user["full_name"] = "Zoë"
         monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
         monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
         monkeypatch.setenv("PYTHONPATH", str(ROOT))

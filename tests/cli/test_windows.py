@@ -64,6 +64,7 @@ def test_status_reads_the_published_file(tmp_path: Path, sandbox: Sandbox) -> No
     assert source in " ".join(shown.stdout.split())
 
 
+@pytest.mark.long
 def test_check_says_what_cannot_run(tmp_path: Path, sandbox: Sandbox) -> None:
     """The account answers; the warehouse has no lock here."""
     ended = milestones(tmp_path, "check")

@@ -21,7 +21,7 @@ from tests.support.job import Job
 from warehouse.database import connect
 from warehouse.models import build
 
-EXAMPLES = int(os.environ.get("MILESTONES_BRIDGES", "9"))
+EXAMPLES = int(os.environ.get("MILESTONES_BRIDGES", "6"))
 UNITS = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}
 UNKNOWN = "XTS"  # reserved for tests, so no account has it
 ZONES = ("UTC", "Pacific/Auckland", "America/Los_Angeles")

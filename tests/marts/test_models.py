@@ -18,6 +18,7 @@ from warehouse.models import build
 DAY = build.BuildContext(run_id="run", as_of=date(2026, 11, 20), timezone="Europe/Berlin")
 
 
+@pytest.mark.long_on_postgres
 def test_marts_show_the_account(job: Job) -> None:
     """After a sync the mart shows each milestone with its project, task and invoice."""
     with Sandbox(milestones=300) as sandbox:
@@ -77,7 +78,7 @@ def test_amounts_are_read_in_every_notation(job: Job) -> None:
             assert dict(rows).items() >= {first: 1200, second: 10**15}.items()
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_marts_are_built_only_if_something_changed(job: Job) -> None:
     """A run without changes does not rebuild the marts; on the next day a run rebuilds them."""
     built = "select run_id, as_of from kantata_stg.today"
@@ -113,6 +114,7 @@ def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
         assert len(job.rows(titles.format("billing_milestone_history", id_))) == 2
 
 
+@pytest.mark.long
 def test_new_columns_are_appended(job: Job) -> None:
     """A mart of an earlier release gets missing columns, and is never dropped."""
     with Sandbox(milestones=30) as sandbox:
@@ -140,10 +142,14 @@ TAMPERED = {
     "grain_of_billing_milestones": "insert into kantata.billing_milestones (id, amount_in_cents, "
     "currency, workspace_id) select id, 1, 'USD', workspace_id from kantata.billing_milestones",
 }
+SHORT = ("known_currencies", "bridge_ends_at_backlog", "grain_of_billing_milestones")
 
 
 @pytest.mark.long_on_postgres
-@pytest.mark.parametrize("check", TAMPERED)
+@pytest.mark.parametrize(
+    "check",
+    [pytest.param(n, marks=() if n in SHORT else pytest.mark.long) for n in TAMPERED],
+)
 def test_checks_find_wrong_rows(job: Job, check: str) -> None:
     """Each check finds and names the wrong rows; a blocking one keeps the marts unchanged."""
     with Sandbox(milestones=120) as sandbox:
@@ -169,6 +175,7 @@ def test_checks_find_wrong_rows(job: Job, check: str) -> None:
         assert job.rows("select * from kantata_marts.billing_milestones order by id") == before
 
 
+@pytest.mark.long_on_postgres
 def test_blocking_checks_of_sums(job: Job) -> None:
     """The checks find marts that do not add up, whichever mart was changed."""
     wrong = {

@@ -86,6 +86,7 @@ def assert_adds_up(each: CurrencyFigures) -> None:
         assert (row.opening or 0) + moved - (row.invoiced or 0) - (row.deleted or 0) == row.closing
 
 
+@pytest.mark.long_on_postgres
 def test_figures_equal_marts(job: Job) -> None:
     """After changes of every kind, each figure equals its mart and the account itself."""
     with Sandbox(milestones=300) as sandbox:
@@ -162,7 +163,7 @@ def assert_others_agree(job: Job, found: Figures) -> None:
     assert max(row.date_to_invoice for row in due) <= today
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_unusual_accounts(job: Job) -> None:
     """Amounts without a known minor unit are unknown, not 0; an empty account has no figures."""
     with Sandbox(milestones=10) as sandbox:

@@ -192,7 +192,7 @@ def test_random_histories(job: Job, seed: int) -> None:
             assert all(row[1:] == observed.of_project(account, row[0]) for row in shown)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_hidden_balances(job: Job) -> None:
     """Without balances the status alone says what is paid, and open invoices have none."""
     with Sandbox(milestones=60) as sandbox:

@@ -108,7 +108,7 @@ def euro(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.long_on_postgres  # the questions of finance convert there
+@pytest.mark.long  # the questions of finance convert at them
 def test_account_rates(job: Job, euro: pytest.MonkeyPatch) -> None:
     """The account's rates convert each milestone exactly, on the day they are valid."""
     with Sandbox(milestones=60) as sandbox:

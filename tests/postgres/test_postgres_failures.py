@@ -54,7 +54,7 @@ POINTS = [
     END,
 ]
 CASES = [*((point, 1) for point in POINTS), (COPY, ALWAYS), (MERGE, ALWAYS)]
-SHORT = [(POINTS[0], 1), (COPY, 1), (MERGE, 1), (MERGE, ALWAYS), (MART, 1), (END, 1)]
+SHORT = [(POINTS[0], 1), (MERGE, ALWAYS), (MART, 1), (END, 1)]
 END_CONNECTION = "pg_terminate_backend(pg_backend_pid())"
 
 

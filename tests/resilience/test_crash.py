@@ -113,20 +113,17 @@ def test_signals_end_a_run_in_order(job: Job, phase: str, number: int) -> None:
             "KANTATA_API_URL": sandbox.url,
             "KANTATA_ACCESS_TOKEN": sandbox.token,
         }
-        command = [*COMMAND, "sync", "--destination", job.name]
-        process = subprocess.Popen(
-            command, env=environment | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.strip() == phase:
-                break
-        time.sleep(0.2)
-        process.send_signal(number)
-        began = time.monotonic()
-        output = process.stderr.read()
-        process.stderr.close()
-        assert process.wait() == code, output
+        words = ("sync", "--destination", job.name)
+        with start_milestones(*words, env=environment, stdout=subprocess.DEVNULL) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.strip() == phase:
+                    break
+            time.sleep(0.2)
+            process.send_signal(number)
+            began = time.monotonic()
+            output = process.stderr.read()
+            assert process.wait() == code, output
         assert time.monotonic() - began < 10
         assert "Traceback" not in output
         assert job.rows("select status from kantata.sync_runs") == [("stopped",)]
@@ -140,16 +137,13 @@ def test_signals_end_a_run_in_order(job: Job, phase: str, number: int) -> None:
 )
 def test_signals_end_a_run_that_waits_in_the_server(postgres: Job, number: int, code: int) -> None:
     """A signal ends the run within ten seconds, even while another session locks a mart's table."""
-    command = [*COMMAND, "run", "--destination", "postgres"]
+    words = ("run", "--destination", "postgres", "--log-format", "json")
     with Sandbox(milestones=60) as sandbox:
         postgres.synced(sandbox)
         sandbox.account.create_milestone(title="new")
         with closing(psycopg2.connect(postgres.url)) as other, other.cursor() as cursor:
             cursor.execute("lock table kantata_marts.billing_milestones in exclusive mode")
-            process = subprocess.Popen(
-                [*command, "--log-format", "json"], env=os.environ | {"PYTHONPATH": str(ROOT)},
-                stderr=subprocess.PIPE, text=True,
-            )  # fmt: skip
+            process = start_milestones(*words, stdout=subprocess.DEVNULL)
             waits = (
                 "select 1 from pg_stat_activity "
                 "where wait_event_type = 'Lock' and datname = current_database()"

@@ -26,7 +26,7 @@ def _content(job: Job, id_: str) -> tuple[object, ...]:
     )
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_absent_then_null(job: Job) -> None:
     """A missing field that returns as null becomes null, which makes a version."""
     with Sandbox(milestones=30) as sandbox:
@@ -113,7 +113,7 @@ def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
         assert _content(job, id_) == before
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_unlinked_invoice_is_read_again(job: Job, full: bool) -> None:
     """An invoice that lost its link becomes cancelled or deleted in the warehouse, too."""
@@ -158,7 +158,7 @@ def test_fields_named_like_sql_keywords(job: Job) -> None:
         assert job.rows('select distinct "order" from kantata.billing_milestones') == [(3,)]
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 def test_fields_named_like_ours(job: Job) -> None:
     """A field called deleted_at gets a column of another name, and marks nothing as deleted."""
     with Sandbox(milestones=30) as sandbox:
@@ -181,7 +181,7 @@ def test_fields_named_like_ours(job: Job) -> None:
         assert job.sync(sandbox).run.side_rows == {}
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_nul_in_an_id_is_rejected(job: Job) -> None:
     """An id that no database can store is rejected, until its record is deleted."""
     with Sandbox(milestones=30) as sandbox:
@@ -303,7 +303,7 @@ def lose_version(job: Job, sandbox: Sandbox, id_: str, state: str) -> None:
     job.sync(sandbox, allow_deletes=True)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("state", [pytest.param("deleted", marks=pytest.mark.long), "access lost"])
 def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
     """A version that a crash prevented is made from its row, even if the milestone is lost."""

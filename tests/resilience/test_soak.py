@@ -23,10 +23,10 @@ from tests.support.webhook import Webhook, webhook
 from tests.support.writing_desk import Desk
 from warehouse.ledger.change import Action, Change
 
-FEW = 7
+FEW = 4
 HOURS = int(os.environ.get("MILESTONES_SOAK", FEW))
-# Within a few hours, seed 114 has a kill, faults, a rejected record, an alert and change requests.
-SEED = int(os.environ.get("MILESTONES_SOAK_SEED", "7" if HOURS > FEW else "114"))
+# Within a few hours, seed 251 has a kill, faults, a rejected record, an alert and change requests.
+SEED = int(os.environ.get("MILESTONES_SOAK_SEED", "7" if HOURS > FEW else "251"))
 START = datetime(2027, 1, 1, tzinfo=UTC)
 LATE = 6  # hours: alert_after
 MILESTONES = 300

@@ -105,6 +105,7 @@ def refused(action: Callable[[], object]) -> str:
     return str(error)
 
 
+@pytest.mark.long_on_postgres
 def test_every_run_loads_the_difference(sandbox: Sandbox, destination: object) -> None:
     """The second run loads nothing; a change adds a version; a deletion is marked when certain."""
     pipeline, report = pipeline_to(destination), Report()

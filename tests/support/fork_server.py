@@ -188,6 +188,7 @@ def main() -> None:
     _imported(_IMPORTS)
     skip_search_for_pandas()
     found("tests.support.memory:remember_types")()
+    found("tests.support.memory:write_yaml_in_c")()
     found("pipelines.cli.app:command")()  # which typer builds in 0.03 seconds
     # Importing duckdb opens a database in memory, whose thread would be missing in a child.
     importlib.import_module("duckdb").default_connection().close()

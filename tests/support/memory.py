@@ -1,21 +1,25 @@
 """Remember what libraries find out again and again, and what never changes.
 
 dlt asks the same of the same types in each run, for a tenth of the CPU time of a sync. A comment of
-its own, in `validate_dict`, says that it should remember the answers. typer's runner builds the
-whole command line for each command, which a process of ours does once. Processes that tests start
-with `COMMAND` do without.
+its own, in `validate_dict`, says that it should remember the answers. It also writes all columns as
+YAML for a trace that nobody reads; libyaml writes the same text in a tenth of the time. typer's
+runner builds the whole command line for each command, which a process of ours does once. Processes
+that tests start with `COMMAND` do without.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
+from types import SimpleNamespace
 from typing import Any
 
 import typer.testing
+import yaml
 from dlt.common import typing, validation
 from dlt.common.configuration.specs import base_configuration
+from dlt.extract import extract
 
 # Functions of a type, whose result depends on nothing else.
 _PURE = (
@@ -35,6 +39,12 @@ def remember_types() -> None:
                 if module.__dict__.get(name) is function:
                     setattr(module, name, remembering)
     validation.get_type_hints = _remembering(validation.get_type_hints)
+
+
+def write_yaml_in_c() -> None:
+    """Let dlt write the columns of a load with libyaml, if it is there."""
+    dumper = getattr(yaml, "CDumper", yaml.Dumper)
+    extract.yaml = SimpleNamespace(dump=partial(yaml.dump, Dumper=dumper))
 
 
 def remember_commands() -> None:

@@ -41,7 +41,7 @@ def test_list_without_page_counts(job: Job) -> None:
         assert job.rows("select count(*) from kantata.billing_milestones") == [(0,)]
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize(
     "change",
     [
@@ -62,7 +62,7 @@ def test_incomplete_events_lead_to_a_scan(job: Job, change: Change) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize(
     "path", ["subscribed_events$", pytest.param("invoices$", marks=pytest.mark.long)]
 )
@@ -80,7 +80,7 @@ def test_short_answer_of_the_feed_leads_to_a_scan(job: Job, path: str) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_invalid_side_loads_are_reported_and_the_rest_is_kept(job: Job) -> None:
     """A null among invoices, or a type sent as a list, is reported; other records are loaded."""
 
@@ -138,7 +138,7 @@ def test_milestone_that_lists_leave_out_is_not_deleted(job: Job) -> None:
         assert ids_where(job, "deleted_at is not null") == set()
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_invalid_ids_reject_their_records(job: Job) -> None:
     """An invalid id rejects its own record and no other."""
     wrong = [

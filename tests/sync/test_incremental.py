@@ -126,11 +126,11 @@ def _many(sandbox: Sandbox) -> None:
     ("happens", "why"),
     [
         (_feed_off, "not enabled"),
-        (_no_administrator, "administrator"),
+        pytest.param(_no_administrator, "administrator", marks=pytest.mark.long),
         (_a_day_later, "the last validated scan began"),
         pytest.param(_types_unreadable, "no feed", marks=pytest.mark.long),
         pytest.param(_events_fail, "no feed", marks=pytest.mark.long),
-        (_no_invoices, "no feed"),
+        pytest.param(_no_invoices, "no feed", marks=pytest.mark.long),
         (_event_delayed, "accounts for"),
         (_many, "missing at once"),
     ],
@@ -149,12 +149,12 @@ def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why
             assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on_postgres
 def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cursor older than the feed's retention leads to a scan, even if none is due."""
-    monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "30d")
     with Sandbox(milestones=30) as sandbox:
         job.synced(sandbox)
+        monkeypatch.setenv("SOURCES__KANTATA__SCAN_EVERY", "30d")
         sandbox.account.advance(5 * DAY)
         assert job.sync(sandbox, full=False).run.mode == "feed"
         sandbox.account.advance(7 * DAY)
@@ -179,7 +179,7 @@ def test_late_and_duplicate_events(job: Job) -> None:
         assert versions(job, id_) == ["created", "updated"]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_silent_changes_wait_for_the_scan(job: Job) -> None:
     """The next scan finds changes that raise no event."""
     with Sandbox(milestones=60) as sandbox:
@@ -193,6 +193,7 @@ def test_silent_changes_wait_for_the_scan(job: Job) -> None:
         assert_equal(job, account)
 
 
+@pytest.mark.long_on_postgres
 @pytest.mark.parametrize("full", [pytest.param(True, marks=pytest.mark.long), False])
 def test_deleted_and_restored(job: Job, full: bool) -> None:
     """A deleted milestone keeps its last values; one that comes back is restored."""
@@ -295,6 +296,7 @@ def test_answer_without_canary_deletes_nothing(job: Job) -> None:
         assert "none was marked as deleted" in result.run.warnings[0]
 
 
+@pytest.mark.long_on_duckdb
 def test_another_machine_continues(job: Job) -> None:
     """A machine without the local folder continues by the feed: the cursor is in the warehouse."""
     with Sandbox(milestones=60) as sandbox:
@@ -309,7 +311,7 @@ def test_another_machine_continues(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_new_side_loaded_type_gets_its_table(job: Job) -> None:
     """Records of an undeclared type get their own table, which is reported once."""
     with Sandbox(milestones=30) as sandbox:

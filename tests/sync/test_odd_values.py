@@ -60,7 +60,7 @@ def test_an_odd_side_loaded_record(job: Job) -> None:
         assert job.rows("select count(*) from kantata.billing_milestones") == [(20,)]
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long
 def test_many_new_fields(job: Job) -> None:
     """Beyond 200 columns of undeclared fields, the others go into one column, as JSON."""
     with Sandbox(milestones=30) as sandbox:

@@ -34,7 +34,7 @@ def shown(job: Job) -> dict[str, tuple[Any, ...]]:
     return {row[0]: row[1:] for row in job.rows(SHOWN)}
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_read_once_a_day(job: Job) -> None:
     """An unchanged account is asked once a day; a change of a client shows on the next day."""
     asked: Counter[str] = Counter()

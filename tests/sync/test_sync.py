@@ -49,6 +49,7 @@ def test_first_sync_equals_the_account(job: Job, milestones: int) -> None:
         assert {code: total for code, (_, total) in result.run.totals.items()} == dict(sums)
 
 
+@pytest.mark.long_on_duckdb
 def test_empty_account(job: Job) -> None:
     """An account without milestones is synced, and every table exists with its types."""
     with Sandbox(milestones=0) as sandbox:
@@ -77,6 +78,7 @@ def test_unchanged_account_loads_no_row(job: Job) -> None:
     assert [row[0] for row in job.rows("select status from kantata.sync_runs")] == ["proven"] * 2
 
 
+@pytest.mark.long_on_duckdb
 def test_changes_are_followed(job: Job) -> None:
     """Edits, silent changes, invoicing, cancelling, renaming and creating are all loaded."""
     with Sandbox(milestones=300) as sandbox:
@@ -101,7 +103,7 @@ def test_changes_are_followed(job: Job) -> None:
         assert versions == [(1, "created"), (2, "updated")]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long
 def test_dropped_link_is_marked(job: Job) -> None:
     """A link that the account drops keeps its row and gets the time of its removal."""
     with Sandbox(milestones=30) as sandbox:
@@ -116,6 +118,7 @@ def test_dropped_link_is_marked(job: Job) -> None:
     assert job.rows(f"{links} where invoice_id = '{invoice}'") == [(True,)]
 
 
+@pytest.mark.long_on_postgres
 def test_new_fields_become_columns(job: Job) -> None:
     """A new field gets a column of its first value's type; other types go to ``__v_text``."""
     with Sandbox(milestones=300) as sandbox:
@@ -261,7 +264,7 @@ def test_failed_reads_load_nothing(job: Job, failures: tuple[str, ...]) -> None:
 )
 def test_temporary_faults_are_retried(job: Job, fault: str) -> None:
     """A temporary fault is retried, and the run succeeds."""
-    with Sandbox(milestones=1_000) as sandbox:
+    with Sandbox(milestones=400) as sandbox:
         job.synced(sandbox)
         sandbox.account.update_milestone(next(iter(sandbox.account.milestones)), title="changed")
         sandbox.misbehave(Fault(fault, path="billing_milestones", times=3, skip=2))

@@ -38,6 +38,7 @@ def test_no_option_is_ignored(option: list[str]) -> None:
     assert (code, f"{option[0]} is before update" in output) == (2, True), output
 
 
+@pytest.mark.long
 @on_duckdb
 def test_output_cannot_be_forged(office: Office) -> None:
     """Titles and projects are shown, with control characters escaped."""

@@ -10,6 +10,7 @@ from tests.support.equality import assert_equal
 from tests.support.office import Office
 
 
+@pytest.mark.long_on_postgres
 def test_a_change_from_proposal_to_audit(office: Office) -> None:
     """A change is proposed, approved and pushed by commands; the warehouse then shows it."""
     id_ = office.free()[0]

@@ -21,6 +21,7 @@ from warehouse.ledger.change import Action, Status
 from warehouse.ledger.push_lock import push_lock
 
 
+@pytest.mark.long_on_postgres
 def test_edits_are_never_overwritten(desk: Desk) -> None:
     """A milestone that was edited after the proposal is not written to: a conflict."""
     account = desk.sandbox.account
@@ -43,6 +44,7 @@ def test_edits_are_never_overwritten(desk: Desk) -> None:
     assert {request.method for request in desk.sandbox.requests} == {"GET"}
 
 
+@pytest.mark.long_on_postgres
 def test_invoiced_milestones_are_not_written_to(desk: Desk) -> None:
     """A milestone on an invoice or draft is a conflict; a cancelled invoice does not count."""
     account = desk.sandbox.account
@@ -62,6 +64,7 @@ def test_invoiced_milestones_are_not_written_to(desk: Desk) -> None:
     assert desk.assert_true(change).status is Status.APPLIED
 
 
+@pytest.mark.long_on_postgres
 def test_invoices_that_cannot_be_read(desk: Desk) -> None:
     """A milestone without readable invoice_ids is not written to."""
     change = desk.approved(desk.draft(Action.UPDATE))
@@ -131,6 +134,7 @@ def test_unknown_outcomes_wait(desk: Desk) -> None:
     assert desk.assert_true(change).status is Status.APPLIED
 
 
+@pytest.mark.long_on_postgres
 def test_an_equal_milestone_without_the_reference_is_a_conflict(desk: Desk) -> None:
     """An equal milestone without the change's reference does not count as its result."""
     change = desk.approved(desk.draft(Action.CREATE))
@@ -144,6 +148,7 @@ def test_an_equal_milestone_without_the_reference_is_a_conflict(desk: Desk) -> N
     assert desk.made_by(change) == [id_]
 
 
+@pytest.mark.long_on_postgres
 def test_a_create_made_by_hand_is_a_conflict(desk: Desk) -> None:
     """A milestone that a person made meanwhile is made again only as an allowed duplicate."""
     change = desk.approved(desk.draft(Action.CREATE))
@@ -157,6 +162,7 @@ def test_a_create_made_by_hand_is_a_conflict(desk: Desk) -> None:
     assert desk.change(allowed).milestone_id != id_
 
 
+@pytest.mark.long_on_postgres
 def test_deleted_and_access_lost(desk: Desk) -> None:
     """Deleting a milestone ends its changes; while access is lost they stay approved."""
     account = desk.sandbox.account
@@ -175,6 +181,7 @@ def test_deleted_and_access_lost(desk: Desk) -> None:
     assert desk.push().exit_code == 0
 
 
+@pytest.mark.long_on_postgres
 def test_a_wrong_token_stops_everything(desk: Desk) -> None:
     """After a 401 nothing more is sent, and every change stays approved."""
     changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(3)]
@@ -187,6 +194,7 @@ def test_a_wrong_token_stops_everything(desk: Desk) -> None:
     assert {desk.change(c).status for c in changes} == {Status.APPROVED}
 
 
+@pytest.mark.long_on_postgres
 def test_writes_that_never_arrive_stop_the_push(desk: Desk) -> None:
     """Without a connection three changes are tried, all stay approved, and the exit code is 75."""
     changes = [desk.approved(desk.draft(action)) for action in (*Action, Action.UPDATE)]
@@ -203,6 +211,7 @@ def test_writes_that_never_arrive_stop_the_push(desk: Desk) -> None:
         assert desk.assert_true(change).status is Status.APPLIED
 
 
+@pytest.mark.long_on_postgres
 def test_no_more_than_allowed(desk: Desk) -> None:
     """A push takes at most ``max_changes``, the oldest first."""
     changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(5)]
@@ -216,6 +225,7 @@ def test_one_push_at_a_time(desk: Desk) -> None:
         desk.push()
 
 
+@pytest.mark.long_on_postgres
 def test_an_unexpected_value_after_a_write_is_reported(desk: Desk) -> None:
     """If Kantata accepts a write and then returns another value, the push exits with 3."""
     change = desk.approved(desk.draft(Action.UPDATE))
@@ -263,7 +273,8 @@ def test_three_pushes_at_once(
         monkeypatch.setenv("PUSH__ENABLED", "true")
         monkeypatch.setenv("PUSH__RECONCILE_AFTER", "0")
         Job("duckdb").synced(sandbox)
-        changes = [desk.approved(desk.draft(action)) for action in [*Action] * 8]
+        of_each = 8 if troubled else 4
+        changes = [desk.approved(desk.draft(action)) for action in [*Action] * of_each]
         pushes: list[Forked] = []
         if troubled:
             for number, method in enumerate(WRITES.values(), start=1):
@@ -294,7 +305,7 @@ def test_three_pushes_at_once(
         again = sum(times - 1 for times in sent.values())
         # Each method is throttled twice and lost once; the killed push's own write arrived.
         assert again <= (2 * 3 if troubled else 0), sent
-        assert desk.requests("POST") <= 8 + (3 if troubled else 0)
+        assert desk.requests("POST") <= of_each + (3 if troubled else 0)
 
 
 def test_a_lost_ledger_connection_ends_the_push(postgres_url: str) -> None:

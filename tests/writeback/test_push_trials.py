@@ -51,7 +51,7 @@ FAULTS = [
 @pytest.mark.parametrize(
     "every",
     [
-        pytest.param({"sqlite": 12, "postgres": 24}, id="some"),
+        pytest.param({"sqlite": 12, "postgres": 48}, id="some"),
         pytest.param({"sqlite": 1, "postgres": 1}, id="all", marks=_LONG),
     ],
 )
@@ -181,7 +181,7 @@ class Few:
     ("cases", "every"),
     [
         # Which functions a push reaches does not depend on the kind of ledger.
-        pytest.param(FEW, {"sqlite": Few(241), "postgres": Few(281, cases=5)}, id="some"),
+        pytest.param(FEW, {"sqlite": Few(481), "postgres": Few(281, cases=5)}, id="some"),
         pytest.param(ALL, {"sqlite": Few(1), "postgres": Few(7)}, id="all", marks=_LONG),
     ],
 )

@@ -86,7 +86,8 @@ def test_changes_are_proposed_and_shown(tmp_path: Path, sandbox: Sandbox) -> Non
     proposed = milestones(
         tmp_path, "propose", "update", changed, "--set", "title=Abnahme", "--reason", "as agreed"
     )
-    assert (proposed.returncode, proposed.stderr) == (0, "")
+    shown_change = "title: Übergabe -> \\u5b8c\\u4e86 -> Abnahme"
+    assert (proposed.returncode, proposed.stderr.strip()) == (0, shown_change)
     change_id = proposed.stdout.strip()
     approved = milestones(tmp_path, "approve", change_id, "--as", "Ada")
     assert (approved.returncode, approved.stderr) == (0, "")

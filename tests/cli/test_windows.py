@@ -91,11 +91,14 @@ def test_changes_are_proposed_and_shown(tmp_path: Path, sandbox: Sandbox) -> Non
     change_id = proposed.stdout.strip()
     approved = milestones(tmp_path, "approve", change_id, "--as", "Ada")
     assert (approved.returncode, approved.stderr) == (0, "")
-    for command in ("changes", "plan"):
+    for command, text in (
+        ("changes", 'title "Übergabe -> \\u5b8c\\u4e86" -> "Abnahme"'),
+        ("plan", shown_change),
+    ):
         shown = milestones(tmp_path, command)
         assert shown.returncode == 0
         assert change_id in shown.stdout
-        assert "title: Übergabe -> \\u5b8c\\u4e86 -> Abnahme" in shown.stdout
+        assert text in shown.stdout
     shown = milestones(tmp_path, "audit", change_id)
     assert "proposed -> approved" in shown.stdout
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -105,10 +105,11 @@ def sync(
         def check(origin: Origin) -> CheckedAccount:
             return check_account(origin, kantata, target, observer, account)
 
-        job = begin_sync(lock, options, observer, now, check)
-        run = job.run
-        observer.began(run.run_id)
-        with job.kept_open(), _recorded_in_sync_runs(job, now):
+        with ExitStack() as open_file:
+            job = begin_sync(lock, options, observer, now, check, open_file)
+            run = job.run
+            observer.began(run.run_id)
+            open_file.enter_context(_recorded_in_sync_runs(job, now))
             checked = check(job.origin)
             check_reporting(job)
             request = extract_request(options, job.history, kantata)

@@ -76,7 +76,9 @@ def _table_resource(table: str, account: DltResource, keeps_history: bool) -> Dl
     def rows(item: ReadItem) -> Iterator[list[pa.Table] | DataItemWithMeta]:
         batches = item.tables.get(table, [])
         if table in item.merged:  # dlt loads all rows of a table as the last hint says
-            merge = dlt.mark.make_hints(write_disposition=_MERGE)
+            merge = dlt.mark.make_hints(
+                write_disposition=_MERGE, columns=_dlt_columns(table, keeps_history=True)
+            )
             yield from (dlt.mark.with_hints(rows, merge) for rows in batches)
         elif batches:
             yield batches
@@ -104,7 +106,7 @@ def _hints(table: str, keeps_history: bool) -> TResourceHints:
         table_name=table,
         primary_key=columns_and_key(table)[1],
         write_disposition=_disposition(keeps_history),
-        columns=_dlt_columns(table, keeps_history),
+        columns=_dlt_columns(table, keeps_history=keeps_history),
     )
 
 
@@ -190,10 +192,11 @@ def set_dispositions(
             hints = dict(cast(TTableSchemaColumns, resource.columns or {}))
             others = {n: hint for n, hint in hints.items() if n not in columns_and_key(name)[0]}
             resource.apply_hints(columns={})
-            resource.apply_hints(columns=others | _dlt_columns(name, keeps_history))
+            declared = _dlt_columns(name, keeps_history=keeps_history, merges=merges)
+            resource.apply_hints(columns=others | declared)
 
 
-def _dlt_columns(table: str, keeps_history: bool) -> TTableSchemaColumns:
+def _dlt_columns(table: str, *, keeps_history: bool, merges: bool = True) -> TTableSchemaColumns:
     """Describe a table's declared columns to dlt; of rows with one key, the later read wins."""
     columns, key = columns_and_key(table)
     described: dict[str, Any] = {}
@@ -203,7 +206,7 @@ def _dlt_columns(table: str, keeps_history: bool) -> TTableSchemaColumns:
         hint: TColumnSchema = {"data_type": kind.dlt_type, "nullable": name not in key}  # type: ignore[typeddict-item]
         if kind is Kind.UNIT:
             hint |= {"precision": 12, "scale": 6}
-        if name == "observed_at" and keeps_history:
+        if name == "observed_at" and keeps_history and merges:
             hint["dedup_sort"] = "desc"
         described[name] = hint
     return described

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from sources.kantata.errors import KantataMisconfigured
 from sources.kantata.schema import LOADED
 from sources.kantata_sandbox import Fault, Sandbox
 from tests.support.accounts import open_ids, versions
+from tests.support.dlt_log import dlt_warnings
 from tests.support.equality import assert_equal
 from tests.support.job import Job
 
@@ -39,20 +39,8 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         if name.startswith(("NORMALIZE__", "LOAD__")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RUNTIME__LOG_LEVEL", "WARNING")
-    messages: list[str] = []
-
-    def note(record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.WARNING:
-            messages.append(record.getMessage())
-        return True
-
-    logger = logging.getLogger("dlt")  # a filter, since dlt removes the handlers of others
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    logger.addFilter(note)
-    yield messages
-    logger.removeFilter(note)
-    logger.setLevel(level or logging.CRITICAL)
+    with dlt_warnings() as messages:
+        yield messages
     assert messages == []
 
 

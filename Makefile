@@ -13,8 +13,7 @@ POSTGRES ?= embedded 15
 demo: $(STAMP)
 	$(BIN)/milestones demo
 
-# What every change passes. The last lines print the CPU-seconds it took: 590 in six minutes on two cores; 900 in ten
-# minutes on slow ones.
+# What every change passes. The last lines print the CPU-seconds it took: 500 to 570 in six minutes on two slow cores.
 test: $(STAMP)
 	$(BIN)/pytest
 

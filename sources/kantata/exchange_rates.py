@@ -113,7 +113,7 @@ def _rates_of(reader: KantataReader, table: str) -> list[Record]:
 def _pages(
     reader: KantataReader, path: str, key: str, query: dict[str, str]
 ) -> Iterator[list[Record]]:
-    """Yield the records of each page of a list."""
+    """Yield the records of each page of a list of exchange tables or rates."""
     number, pages = 1, 1
     while number <= pages:
         parameters: Parameters = {**query, "per_page": PER_PAGE, "page": number}

@@ -116,6 +116,7 @@ bench-full: bench .venv-lake/.installed
 	.venv-lake/bin/python -m tests.benchmarks.lake 1000000 postgres
 	.venv-lake/bin/python -m tests.benchmarks.lake 10000000 duckdb copy
 	.venv-lake/bin/python -m tests.benchmarks.spark 1000000 1 2
+	WAREHOUSE__MEMORY_LIMIT=1GB .venv-lake/bin/python -m tests.benchmarks.spark 3000000 1 2
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \

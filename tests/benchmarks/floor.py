@@ -52,7 +52,7 @@ def _fill(url: str, token: str, insert: Insert) -> None:
     """Insert the records of all tables in batches, each record once."""
     rows: dict[str, list[dict[str, object]]] = {table: [] for table in TABLES}
     seen: dict[str, set[str]] = {table: set() for table in TABLES}
-    for body in _pages(url, token):
+    for body in pages(url, token):
         for table in TABLES:
             new = body[table].keys() - seen[table]
             seen[table] |= new
@@ -65,18 +65,18 @@ def _fill(url: str, token: str, insert: Insert) -> None:
             insert(table, rows[table])
 
 
-def _pages(url: str, token: str) -> Iterator[dict[str, dict[str, dict[str, object]]]]:
+def pages(url: str, token: str) -> Iterator[dict[str, dict[str, dict[str, object]]]]:
     """Fetch and parse the pages of all milestones in turn."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {token}"
-    page, pages = 1, 1
-    while page <= pages:
+    page, last = 1, 1
+    while page <= last:
         query: dict[str, str | int] = {"order": "created_at:asc", "per_page": 200, "page": page}
         answer = session.get(
             f"{url}/billing_milestones", params={**query, "include": MILESTONE_INCLUDES}, timeout=60
         )
         body = orjson.loads(answer.content)
-        pages, page = body["meta"]["page_count"], page + 1
+        last, page = body["meta"]["page_count"], page + 1
         yield body
 
 

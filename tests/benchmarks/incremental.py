@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import orjson
 import requests
 
 from pipelines.config.settings import kantata_settings
@@ -18,10 +17,9 @@ from pipelines.runtime.observer import RunObserver
 from pipelines.sync.options import SyncOptions
 from pipelines.sync.pipeline import SyncResult, sync
 from pipelines.sync.session import locked
-from sources.kantata.schema import SIDE_TABLES
-from sources.kantata.settings import MILESTONE_INCLUDES
 from sources.kantata.transform.fingerprint import digest
 from tests.benchmarks.account import serving
+from tests.benchmarks.floor import TABLES, pages
 from warehouse.target import Target
 
 MILESTONES = 100_000
@@ -82,17 +80,8 @@ def report(
 def floor(url: str, token: str) -> float:
     """Return the seconds to fetch all pages in turn, parse them and hash every record once."""
     began = time.perf_counter()
-    session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {token}"
-    page, pages = 1, 1
-    while page <= pages:
-        query: dict[str, str | int] = {"order": "created_at:asc", "per_page": 200, "page": page}
-        answer = session.get(
-            f"{url}/billing_milestones", params={**query, "include": MILESTONE_INCLUDES}, timeout=60
-        )
-        body = orjson.loads(answer.content)
-        pages, page = body["meta"]["page_count"], page + 1
-        for table in ("billing_milestones", *(table.name for table in SIDE_TABLES)):
+    for body in pages(url, token):
+        for table in TABLES:
             for record in body[table].values():
                 digest(record)
     return time.perf_counter() - began

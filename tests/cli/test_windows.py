@@ -1,7 +1,7 @@
 """The command line without file locks and with code page 1252, as on Windows.
 
-Nothing here runs on Windows: Python is told at its start that the module is missing, which also
-holds for a Python that has it built in.
+Nothing here runs on Windows: Python learns at its start that the module is missing, which also
+works for a Python that has it built in.
 """
 
 from __future__ import annotations

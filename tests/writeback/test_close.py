@@ -324,7 +324,7 @@ def _close(number: int) -> PeriodClose:
 def test_a_killed_close_is_whole_or_nothing(
     office: Office, step: int, record_property: pytest.RecordProperty
 ) -> None:
-    """Wherever a close dies, the month is open, or closed with every figure; then life goes on."""
+    """Wherever a close dies, the month is closed with every figure, or open and can be closed."""
     month = _next_month(office.sandbox.account)
     office.job.sync(office.sandbox)
     lines = close_that_dies(office.job.name, month, 1_000_000)

@@ -91,6 +91,9 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
     # The rows to delete, unless the query returns them again.
     stale = _IN_CHANGED if model.kind is ModelKind.HISTORY and not everything else "true"
     if not database.is_postgres:
+        if model.is_large and model.kind is ModelKind.TABLE and not everything:
+            _write_differing_hashes(database, model)
+            return
         database.execute(f"delete from {mart} m where {stale}")
         database.execute(
             f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built"
@@ -103,6 +106,29 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
         database.execute(f"delete from {mart}")
         database.execute(f"insert into {mart} ({columns}) select {columns} from {built}")
     database.execute(f"drop table {built}")
+
+
+def _write_differing_hashes(database: Database, model: Model) -> None:
+    """Refresh only rows whose hash differs: DuckDB computes rows much faster than it writes them.
+
+    It reads the mart's query twice, which takes less time than to write its rows for a comparison.
+    Two different rows of a milestone have the same hash in one of 10^19 cases.
+    """
+    mart, keys, columns = (
+        f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
+    )  # fmt: skip
+    hashed = f"select {keys}, hash({columns}) as digest"
+    database.execute(
+        f"create temp table differing as select {keys} from ({hashed} from {mart}) m "
+        f"full join ({hashed} from ({model.sql}) computed) b using ({keys}) "
+        "where m.digest is distinct from b.digest"
+    )
+    some = f"where ({keys}) in (select {keys} from differing)"
+    database.execute(f"delete from {mart} {some}")
+    database.execute(
+        f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built {some}"
+    )
+    database.execute("drop table differing")
 
 
 def _write_differing(database: Database, model: Model, *, built: str, stale: str) -> None:

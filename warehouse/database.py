@@ -238,6 +238,9 @@ class Database:
         return tables
 
 
+# dlt sets 1 GB, so that all rows of a first sync are written to the log before they are to the file.
+_CHECKPOINTS = "reset checkpoint_threshold"
+
 # dlt's client of each destination: to resolve its configuration takes longer than to connect.
 _clients: WeakKeyDictionary[Destination[Any, Any], Any] = WeakKeyDictionary()
 
@@ -270,6 +273,8 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
         if hasattr(connection, "info"):
             _check_encoding(connection)
             client.execute_sql(SESSION_SETTINGS)
+        else:
+            client.execute_sql(_CHECKPOINTS)
     except WarehouseError:
         client.close_connection()
         raise

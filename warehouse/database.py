@@ -238,7 +238,7 @@ class Database:
         return tables
 
 
-# dlt sets 1 GB, so that all rows of a first sync are written to the log before they are to the file.
+# dlt sets 1 GB: then all rows of a first sync are written to the log first, and to the file later.
 _CHECKPOINTS = "reset checkpoint_threshold"
 
 # dlt's client of each destination: to resolve its configuration takes longer than to connect.

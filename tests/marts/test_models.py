@@ -97,6 +97,20 @@ def test_marts_are_built_only_if_something_changed(job: Job) -> None:
         assert job.rows(built)[0][1] == second[0][1] + timedelta(days=1)
 
 
+@pytest.mark.long_on_postgres
+def test_a_date_that_passes_changes_all_marts(job: Job) -> None:
+    """A milestone that nobody changed is overdue in every mart on the day after its date."""
+    overdue = "select count(*) from kantata_marts.{} where status = 'overdue'"
+    with Sandbox(milestones=60) as sandbox:
+        job.synced(sandbox)
+        before = job.rows(overdue.format("billing_milestones"))
+        sandbox.account.advance(60 * 86_400)
+        job.sync(sandbox, full=False)
+        after = job.rows(overdue.format("billing_milestones"))
+        assert after > before
+        assert job.rows(overdue.format("milestone_slippage")) == after
+
+
 @pytest.mark.long
 def test_marts_follow_a_run_that_was_killed(job: Job) -> None:
     """Rows that a killed run loaded are in the marts after the next run, which loads none."""

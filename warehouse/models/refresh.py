@@ -85,68 +85,84 @@ def refresh_mart(database: Database, model: Model, everything: bool) -> None:
     Args:
         database: A connection.
         model: The mart.
-        everything: Whether the whole history is rebuilt.
+        everything: Whether every row is to be written, and ``changed`` has every milestone.
     """
-    mart, columns = f"{MARTS}.{model.name}", ", ".join(model.columns)
-    # The rows to delete, unless the query returns them again.
-    stale = _IN_CHANGED if model.kind is ModelKind.HISTORY and not everything else "true"
-    if not database.is_postgres:
-        if model.is_large and model.kind is ModelKind.TABLE and not everything:
-            _write_differing_hashes(database, model)
-            return
-        database.execute(f"delete from {mart} m where {stale}")
+    if database.is_postgres:
+        _refresh_on_postgres(database, model, everything)
+    elif model.is_large and model.kind is ModelKind.TABLE and not everything:
+        _refresh_differing_hashes(database, model)
+    else:
+        mart, columns = f"{MARTS}.{model.name}", ", ".join(model.columns)
+        database.execute(f"delete from {mart} m where {_stale(model, everything)}")
         database.execute(
             f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built"
         )
-        return
-    built = _create_table(database, "built", model.sql)
-    if model.is_large and database.rows(f"select 1 from {mart} limit 1"):
-        _write_differing(database, model, built=built, stale=stale)
-    else:
-        database.execute(f"delete from {mart}")
-        database.execute(f"insert into {mart} ({columns}) select {columns} from {built}")
-    database.execute(f"drop table {built}")
 
 
-def _write_differing_hashes(database: Database, model: Model) -> None:
+def _stale(model: Model, everything: bool) -> str:
+    """Return the condition of the mart's rows that a refresh deletes if its query has no such."""
+    return _IN_CHANGED if model.kind is ModelKind.CHANGED and not everything else "true"
+
+
+def _refresh_differing_hashes(database: Database, model: Model) -> None:
     """Refresh only rows whose hash differs: DuckDB computes rows much faster than it writes them.
 
     It reads the mart's query twice, which takes less time than to write its rows for a comparison.
     Two different rows of a milestone have the same hash in one of 10^19 cases.
     """
-    mart, keys, columns = (
-        f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
-    )  # fmt: skip
-    hashed = f"select {keys}, hash({columns}) as digest"
+    keys = ", ".join(model.grain)
+    hashed = f"select {keys}, hash({', '.join(model.columns)}) as digest"
     database.execute(
-        f"create temp table differing as select {keys} from ({hashed} from {mart}) m "
+        f"create temp table differing as select {keys} from ({hashed} from {MARTS}.{model.name}) m "
         f"full join ({hashed} from ({model.sql}) computed) b using ({keys}) "
         "where m.digest is distinct from b.digest"
     )
-    some = f"where ({keys}) in (select {keys} from differing)"
-    database.execute(f"delete from {mart} {some}")
-    database.execute(
-        f"insert into {mart} ({columns}) select {columns} from ({model.sql}) built {some}"
-    )
+    _replace_rows(database, model, differing="differing", built=f"({model.sql})")
     database.execute("drop table differing")
 
 
-def _write_differing(database: Database, model: Model, *, built: str, stale: str) -> None:
+def _refresh_on_postgres(database: Database, model: Model, everything: bool) -> None:
     """Refresh only rows that differ: Postgres keeps each replaced row until a vacuum."""
     mart, keys, columns = (
         f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
     )  # fmt: skip
-    old = ", ".join(f"m.{name}" for name in model.columns)
-    new = ", ".join(f"b.{name}" for name in model.columns)
-    analyze(database, built, model.grain)
-    differing = _create_table(
-        database,
-        "differing",
-        f"select {keys} from (select * from {mart} m where {stale}) m "
-        f"full join {built} b using ({keys}) where row({old}) is distinct from row({new})",
-    )
-    analyze(database, differing, model.grain)
+    built = _create_table(database, "built", model.sql)
+    if model.is_large and database.rows(f"select 1 from {mart} limit 1"):
+        old = ", ".join(f"m.{name}" for name in model.columns)
+        new = ", ".join(f"b.{name}" for name in model.columns)
+        analyze(database, built, model.grain)
+        differing = _create_table(
+            database,
+            "differing",
+            f"select {keys} from (select * from {mart} m where {_stale(model, everything)}) m "
+            f"full join {built} b using ({keys}) where row({old}) is distinct from row({new})",
+        )
+        analyze(database, differing, model.grain)
+        _replace_rows(database, model, differing=differing, built=built)
+        database.execute(f"drop table {differing}")
+    else:
+        database.execute(f"delete from {mart}")
+        database.execute(f"insert into {mart} ({columns}) select {columns} from {built}")
+        _note_changed(database, model, built)
+    database.execute(f"drop table {built}")
+
+
+def _replace_rows(database: Database, model: Model, *, differing: str, built: str) -> None:
+    """Refresh the rows of a mart whose keys a table has: delete them, and insert those built."""
+    mart, keys, columns = (
+        f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
+    )  # fmt: skip
     some = f"where ({keys}) in (select {keys} from {differing})"
     database.execute(f"delete from {mart} {some}")
-    database.execute(f"insert into {mart} ({columns}) select {columns} from {built} {some}")
-    database.execute(f"drop table {differing}")
+    database.execute(f"insert into {mart} ({columns}) select {columns} from {built} b {some}")
+    _note_changed(database, model, differing)
+
+
+def _note_changed(database: Database, model: Model, table: str) -> None:
+    """Add the milestones of a table to those whose rows the marts after it refresh."""
+    if model.name == "billing_milestones":
+        changed = f"{STAGING}.changed"
+        database.execute(
+            f"insert into {changed} select id from {table} except select id from {changed}"
+        )
+        analyze(database, changed)

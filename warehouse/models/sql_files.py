@@ -33,7 +33,7 @@ class ModelKind(StrEnum):
     """What a SQL file is used for."""
 
     TABLE = "table"  # a mart that is rebuilt as a whole
-    HISTORY = "history"  # a mart of which only the milestones in ``changed`` are rebuilt
+    CHANGED = "changed"  # a mart of which only the milestones in ``changed`` are rebuilt
     VIEW = "view"  # a mart that changes with every run, or a staging relation
     STEP = "step"  # a staging relation whose grain another relation checks
     CHECK = "check"  # its rows are what is wrong

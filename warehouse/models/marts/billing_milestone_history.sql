@@ -2,7 +2,7 @@
 -- the version before. The last version of a deleted milestone is a deletion, with its last values.
 -- grain: id, version
 -- index: valid_from
--- kind: history
+-- kind: changed
 --
 -- id: The milestone's id.
 -- version: 1, 2, 3 … in the order the versions were observed.

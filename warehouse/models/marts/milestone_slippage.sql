@@ -1,5 +1,6 @@
 -- How far each milestone that is not deleted has moved since it was first observed.
 -- grain: id
+-- kind: changed
 -- metric: slippage = avg(days_slipped) where status <> 'invoiced' (days by currency, client, project, project_lead): Days from the first date to the current one, on average of the milestones that are not invoiced.
 --
 -- id: The milestone's id.
@@ -46,6 +47,7 @@ with moves as (
         -- whose minimum needs no sorting.
         min(version * 10000000 + (date_to_invoice::date - date '0001-01-01')) as first_dated
     from kantata_marts.billing_milestone_history
+    where id in (select id from kantata_stg.changed)
     group by id
 ),
 

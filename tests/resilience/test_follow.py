@@ -355,6 +355,9 @@ class Histories(RuleBasedStateMachine):
             self.sandbox.behave()
             self.run(full=False, allow_deletes=True)
             return
+        if any("cannot be read now" in warning for warning in result.run.warnings):
+            TRIED["runs that could not read clients and leads"] += 1
+            return
         if any("nothing of them is marked" in warning for warning in result.run.warnings):
             TRIED["runs that refused an implausible answer"] += 1
             return

@@ -126,7 +126,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "$(VENV) was made by $$($(BIN)/python -V), and milestones needs Python 3.11, 3.12 or 3.13: remove it (rm -r $(VENV))"; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 		set -e -x; \
-		test -d $(VENV) || uv venv --quiet --python $(PYTHON) $(VENV); \
+		test -d $(VENV) || uv venv --quiet --seed --python $(PYTHON) $(VENV); \
 		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test]'; \
 	else \
 		set -e -x; \

@@ -200,7 +200,7 @@ def due(
 
 @app.command()
 def models(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
-    """Rebuild the marts from the last validated run. `sync` does it when something changed."""
+    """Rebuild the marts from the last validated run. `sync` does it after changes, and each day."""
     from . import marts
 
     marts.models(destination, as_json)
@@ -251,7 +251,7 @@ def restore(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Use this copy of the DuckDB warehouse or of the ledger from now on, such as a backup."""
+    """Use another copy of the DuckDB warehouse or of the ledger from now on, such as a backup."""
     from . import restore
 
     restore.restore(source, ledger=ledger, destination=destination, reason=reason, as_json=as_json)

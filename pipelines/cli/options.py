@@ -42,7 +42,7 @@ WaitOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="The reason, for the audit trail.")]
 CHANGE_ID_HELP = (
-    "The id of the change, or its first characters: at least 4, and those of no other id."
+    "The id of the change, or its first 4 or more characters if no other id begins with them."
 )
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID", help=CHANGE_ID_HELP)]
 OneChangeArgument = Annotated[

@@ -1,6 +1,6 @@
 -- Totals over all currencies in the reporting currency, by month, status and client. Exact amounts are
 -- added and the sum is rounded once. Empty without WAREHOUSE__REPORTING_CURRENCY.
--- To add up rows, sum the exact_… columns, and check that each without_rate_… is 0: otherwise they are null,
+-- To add up rows, sum the exact_… columns, and check that each without_rate_… is 0: where it is not, exact_… is null,
 -- and SQL leaves nulls out of a sum.
 -- grain: month, status, client_id
 --

@@ -23,7 +23,7 @@
 -- invoice_date_after: The date of its invoice now.
 -- invoice_state_before: The state of that invoice when the month was closed.
 -- invoice_state_after: The state of its invoice now.
--- observed_at: When the connector first observed the version that made the difference; if its invoice or client made it, when it first observed their present values.
+-- observed_at: When the connector first observed the version of the milestone that made the difference. If the invoice or the client made it: when the connector first observed the present values of the invoice or of the project.
 -- observed_run_id: The run that observed it.
 -- closed_at: When the month was closed.
 -- closed_by: Who closed it.

@@ -5,7 +5,7 @@
 -- event_number: The number of the event; a later event of any change has a higher number.
 -- change_id: The id of the change request.
 -- happened_at: When it happened.
--- who: The person who did it, or milestones push.
+-- who: The person who did it, or a command, such as milestones push.
 -- what: What happened, in words.
 -- status_before: The change's status before; null when it was proposed.
 -- status_after: The change's status after; the same as before for a remark.

@@ -9,7 +9,7 @@
 -- invoice: The invoice's title.
 -- client_id: The id of the client; null if the projects of its milestones have several.
 -- client: The client's name; null if there are several, or none, or if hidden_fields names it.
--- hidden_fields: As in billing_milestones, of one of its milestones that has some.
+-- hidden_fields: As in billing_milestones, taken from one of its milestones that has hidden fields.
 -- currency: ISO code of the invoice.
 -- invoice_date: The invoice's date.
 -- due_date: The date by which it is to be paid; null if it has none.
@@ -20,7 +20,7 @@
 -- milestones: The number of milestones on it, in its currency.
 -- milestone_amount: The sum of their amounts, in money: what was billed, before any payment.
 -- other_milestones: The number of milestones on it that have another currency; milestone_amount leaves them out.
--- other_at_least: The least part of the balance that does not come from milestones: what exceeds milestone_amount, or 0. Payments may hide more. Null if other_milestones is not 0.
+-- other_at_least: The least part of the balance that does not come from milestones: what exceeds milestone_amount, or 0. If payments already covered a part of the milestones, the true part is larger. Null if other_milestones is not 0, or if the balance or the minor unit is unknown.
 -- projects: The number of projects of its milestones.
 with billed as (
     select

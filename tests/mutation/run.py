@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -39,7 +40,13 @@ _IMPORTS = (
     "hypothesis", "pyarrow", "pyarrow.compute", "orjson", "requests", "sqlalchemy", "dlt",
 )  # fmt: skip
 _LOCAL = "not postgres and not lost_ledger_connection"
-_SECONDS = {True: 60, False: 300}  # after which a test run counts as hanging, by `is_quick`
+_SECONDS = 600  # after which a test run counts as hanging
+
+
+def _end(group: int) -> None:
+    """Kill what is left of a group of processes."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 class Copy:
@@ -61,8 +68,8 @@ class Copy:
         mode = py_compile.PycInvalidationMode.CHECKED_HASH
         py_compile.compile(str(file), doraise=True, invalidation_mode=mode)
 
-    def passes(self, subject: Subject) -> bool:
-        """Return whether all tests of a module pass on the copy as it is.
+    def passes(self, subject: Subject, seconds: float = _SECONDS) -> bool:
+        """Return whether all tests of a module pass on the copy as it is, within some seconds.
 
         Raises:
             RuntimeError: If there are none.
@@ -70,13 +77,16 @@ class Copy:
         child = os.fork()
         if child == 0:
             os.setsid()  # so that all that it starts can be ended with it
-            signal.alarm(_SECONDS[subject.is_quick])
             self._test(subject)
+        # An alarm of the child itself would be lost, since pytest-timeout uses the same timer.
+        end = threading.Timer(seconds, _end, [child])
+        end.start()
         try:
             _, status = os.waitpid(child, 0)
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
+            end.cancel()
+            end.join()  # a fork must not copy a thread that holds a lock
+            _end(child)
         code = os.waitstatus_to_exitcode(status)
         if code in (3, 4, 5):
             raise RuntimeError(f"no test of {subject.path} ran: {self.output()}")
@@ -185,12 +195,14 @@ def _survivors(code: Copy, subject: Subject, found: Sequence[Mutant]) -> list[Mu
     """
     original = (ROOT / subject.path).read_text(encoding="utf-8")
     code.write(subject.path, original)
+    began = time.monotonic()
     if not code.passes(subject):
         raise RuntimeError(f"without a fault, a test of {subject.path} fails: {code.output()}")
+    seconds = 10 + 3 * (time.monotonic() - began)  # a fault may make a loop endless
     survivors = []
     for mutant in found:
         code.write(subject.path, mutant.source)
-        if code.passes(subject):
+        if code.passes(subject, seconds):
             survivors.append(mutant)
     code.write(subject.path, original)
     return survivors

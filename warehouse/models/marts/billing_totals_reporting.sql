@@ -13,15 +13,15 @@
 -- without_rate_at_date: The number of these without a rate on their date, or without a date; if there are any, the sum at that rate is null.
 -- amount_at_date_reporting: The sum at the rates of each date_to_invoice.
 -- exact_at_date_reporting: The same sum before rounding.
--- rounding_at_date_reporting: That sum minus the sum of the rounded amounts.
+-- rounding_at_date_reporting: amount_at_date_reporting minus the sum of the rounded amounts of its milestones.
 -- without_rate_at_month_end: The number without a rate at their month's end, or without a date.
 -- amount_at_month_end_reporting: The sum at the rates of the month's end.
 -- exact_at_month_end_reporting: The same sum before rounding.
--- rounding_at_month_end_reporting: That sum minus the sum of the rounded amounts.
+-- rounding_at_month_end_reporting: amount_at_month_end_reporting minus the sum of the rounded amounts of its milestones.
 -- without_rate_today: The number without a rate on as_of.
 -- amount_today_reporting: The sum at the rates of as_of.
 -- exact_today_reporting: The same sum before rounding.
--- rounding_today_reporting: That sum minus the sum of the rounded amounts.
+-- rounding_today_reporting: amount_today_reporting minus the sum of the rounded amounts of its milestones.
 with sums as (
     select
         date_trunc('month', date_to_invoice)::date as month,

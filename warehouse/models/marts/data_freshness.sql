@@ -4,7 +4,7 @@
 -- as_of: The day that all marts use as today, in reporting_timezone: the day of the run after which they were last built.
 -- reporting_timezone: The time zone that decides which day is today, and where a month begins.
 -- models_run_id: The run after which the marts were last built. A run that changed nothing does not rebuild them, except on a new day.
--- read_up_to: Kantata's time at the start of the last validated run that read the account. Later changes are not included.
+-- read_up_to: Kantata's time at the start of the last validated run; runs that only read back what a push wrote do not count. Later changes are not included.
 -- last_proven_at: When the last validated run ended.
 -- last_scan_at: When the last validated full scan ended.
 -- last_run_status: The status of the last run: running, proven (validated), unproven, failed or stopped.

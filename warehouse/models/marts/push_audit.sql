@@ -16,8 +16,8 @@
 -- workspace_id: The project's id.
 -- project: The project's title.
 -- currency: ISO code.
--- amount_before: The amount that the proposer saw, in money.
--- amount_after: The requested amount, in money; null if the amount was not to change.
+-- amount_before: The amount that the proposer saw, in money, with the present minor unit of the currency.
+-- amount_after: The requested amount, in money, likewise; null if the amount was not to change.
 -- date_to_invoice_before: The date that the proposer saw.
 -- date_to_invoice_after: The requested date; null if the date was not to change.
 -- fields_before: All fields that the proposer saw, as JSON.

@@ -136,9 +136,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark long tests, and start the longest first, so that all cores finish at the same time."""
     for item in items:
         kinds = getattr(item, "callspec", None)
-        for name in ("duckdb", "postgres"):
-            if item.get_closest_marker(f"long_on_{name}") and name in kinds.params.values():
-                item.add_marker("long")
+        if any(mark.args[0] in kinds.params.values() for mark in item.iter_markers("long_on")):
+            item.add_marker("long")
     items.sort(key=lambda item: not item.name.startswith(_LONGEST))
 
 

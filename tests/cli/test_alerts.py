@@ -117,8 +117,8 @@ def attempt(job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **setti
         return error.exit_code
 
 
-@pytest.mark.long_on_duckdb
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("duckdb")
+@pytest.mark.long_on("postgres")
 def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure, a required action and a recovery are sent, even if the local folder is lost."""
     with Sandbox(milestones=30) as sandbox:
@@ -146,8 +146,8 @@ def test_messages_say_what_to_do(job: Job, hook: Webhook, monkeypatch: pytest.Mo
         assert len(hook.texts) == 3
 
 
-@pytest.mark.long_on_postgres
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("postgres")
+@pytest.mark.long_on("duckdb")
 def test_lateness_is_sent_even_without_the_database(
     job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,8 +198,8 @@ def test_one_message_has_events_and_lasting_problems() -> None:
         assert "\nIt requires action" in message
 
 
-@pytest.mark.long_on_duckdb
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("duckdb")
+@pytest.mark.long_on("postgres")
 def test_a_conflict_is_sent_once_and_never_recovers(
     job: Job, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

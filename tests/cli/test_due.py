@@ -67,7 +67,7 @@ def test_due_equals_the_backlog(job: Job) -> None:
         assert "write a real date" in due("--until", "3/4/2027", code=2)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_digest_is_posted_once_a_week(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first run of the day posts it; a refused one comes with the next run."""
     clock = datetime.now(UTC)

@@ -45,7 +45,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSH__ENABLED", "true")
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_no_warehouse(job: Job, account: None) -> None:
     """Each command ends with 2 and names the place; only lists stay empty lists."""
     place = (

@@ -38,7 +38,7 @@ def finish(process: Forked) -> tuple[int, str, list[dict[str, Any]]]:
     return process.returncode, out, [json.loads(line) for line in err.splitlines()]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_one_run_syncs_pushes_and_logs(job: Job) -> None:
     """A run syncs, pushes and loads what it wrote; it logs each request and phase."""
     url = job.url or f"sqlite:///{Path.cwd() / 'ledger.sqlite'}"
@@ -156,7 +156,7 @@ def test_output_that_cannot_be_written_stops_nothing() -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_push_alone_and_sync_alone(job: Job) -> None:
     """`--only` runs one part; push is refused while it is off."""
     with Sandbox(milestones=30) as sandbox:
@@ -169,7 +169,7 @@ def test_push_alone_and_sync_alone(job: Job) -> None:
         assert finish(start(job, sandbox, *push, PUSH__ENABLED="true"))[0] == 0
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_overlapping_runs(job: Job) -> None:
     """A second run names the first and its start time, or waits for it and succeeds."""
     with Sandbox(milestones=300) as sandbox:
@@ -233,7 +233,7 @@ def test_sigterm_ends_a_run_in_time(job: Job, when: str) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_status_fails_if_the_warehouse_is_too_old(job: Job) -> None:
     """Exits with 0 while the last validated run is recent, else with 1; a push does not count."""
     with Sandbox(milestones=30) as sandbox:

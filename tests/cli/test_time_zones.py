@@ -29,7 +29,7 @@ def milestones(job: Job, *arguments: str, **environment: str) -> subprocess.Comp
     return run_milestones(*words, env=os.environ | environment, timeout=600)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_existing_warehouse_needs_the_time_zone_of_a_place(job: Job) -> None:
     """A name that databases disagree on is refused before anything is read or changed."""
     with Sandbox(milestones=30) as sandbox:
@@ -55,7 +55,7 @@ def test_the_time_zone_of_the_machine_may_be_unknown(zone: str) -> None:
     assert json.loads(status.stdout)["proven_at"].endswith("+00:00")
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_a_query_gives_the_same_days_on_every_machine(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ def _edited_workbook(client: Client, ids: list[str], day: datetime) -> bytes:
     return edited.getvalue()
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_dates_from_a_workbook_are_approved_and_written(office: Office) -> None:
     """Ten dates that one person changed in Excel, another approved: the next push writes those."""
     account = office.sandbox.account
@@ -132,7 +132,7 @@ def test_who_may_decide_on_what(office: Office) -> None:
 
 
 @on_duckdb
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_what_the_warehouse_says_against_a_change(office: Office) -> None:
     """It is shown before the approval; a form does not undo what others did in the meantime."""
     account = office.sandbox.account
@@ -177,7 +177,7 @@ def test_what_the_warehouse_says_against_a_change(office: Office) -> None:
 
 
 @on_duckdb
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_refused_proposals_say_why(office: Office) -> None:
     """A page shows what is wrong with a form or a file, in its own words, and keeps the input."""
     id_ = office.free()[0]

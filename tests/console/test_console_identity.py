@@ -10,7 +10,7 @@ from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.verification import ledger_problems
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_only_verified_approvals_are_sent(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was approved on the command line waits; what was approved in the console is written."""
     one, two = office.free()[:2]

@@ -19,7 +19,7 @@ on_duckdb = pytest.mark.parametrize("job", ["duckdb"], indirect=True)
 _RUN = re.compile(r"Built from run <code>([^<]+)</code>")
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_lists_are_filtered_sorted_and_paged(office: Office) -> None:
     """Each filter gives the rows that the mart has, on the page, as CSV and as a workbook."""
     account = office.sandbox.account
@@ -76,7 +76,7 @@ def test_lists_are_filtered_sorted_and_paged(office: Office) -> None:
 
 
 @on_duckdb
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_no_warehouse_and_no_ledger(office: Office) -> None:
     """Without a file, or with a damaged one, a page says what to do; nothing else fails."""
     published = office.job.target.published

@@ -97,7 +97,7 @@ def forecast(account: Account, today: date) -> list[Row]:
     return rows
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_days_and_ages(job: Job) -> None:
     """A milestone due today is not overdue, 90 days are not over 90, and months add up."""
     today = NOON.date()
@@ -172,7 +172,7 @@ HISTORIES: list[list[dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_slippage(job: Job) -> None:
     """Slippage compares the first with the present date and amount, and counts the moves."""
     histories = Histories()
@@ -199,7 +199,7 @@ def test_slippage(job: Job) -> None:
     assert set(rows) == {slipped(account, id_, records) for id_, records in by_id.items()}
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize("zone", ZONES)
 def test_today_is_that_of_the_zone(job: Job, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """East of UTC a day and a month begin earlier, west of it later; overdue follows them."""
@@ -235,7 +235,7 @@ def observed(job: Job, moments: dict[str, Sequence[datetime]]) -> None:
     )
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 @pytest.mark.parametrize("zone", ZONES)
 def test_months_are_those_of_the_zone(job: Job, zone: str) -> None:
     """A version observed near the end of a month counts in the month of the zone."""

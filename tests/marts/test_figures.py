@@ -40,7 +40,7 @@ def dated(account: Account, currency: str = "USD") -> dict[str, Any]:
 @pytest.mark.parametrize(
     "field",
     [
-        pytest.param("date_to_invoice", marks=pytest.mark.long_on_postgres),
+        pytest.param("date_to_invoice", marks=pytest.mark.long_on("postgres")),
         pytest.param("invoice_id", marks=pytest.mark.long),
         pytest.param("title", marks=pytest.mark.long),
     ],
@@ -69,7 +69,7 @@ def test_absent_field_moves_nothing(job: Job, field: str) -> None:
         assert job.rows(moved) == [(0,)]
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_nul_in_a_field_nobody_declared(job: Job) -> None:
     r"""A NUL, which Postgres cannot store, stops no run; \\u0000 in a title is not a NUL."""
     title = "two backslashes \\\\u0000, one \\u0000"
@@ -87,7 +87,7 @@ def test_nul_in_a_field_nobody_declared(job: Job) -> None:
         assert found == [(title,)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_version_that_cannot_be_read(job: Job) -> None:
     """An invalid version from before warehouse version 3 fails the build with a message."""
     with Sandbox(milestones=30) as sandbox:
@@ -101,7 +101,7 @@ def test_version_that_cannot_be_read(job: Job) -> None:
     assert raised.value.exit_code == 1
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unproven_rows_are_not_built(job: Job) -> None:
     """Rows of a killed run are neither built nor published, nor counted in data_freshness."""
     counts = "select milestones, last_run_status from kantata_marts.data_freshness"
@@ -166,7 +166,7 @@ def test_rejects_are_counted_though_nothing_is_built(job: Job) -> None:
         assert job.rows(rejected) == [(0, built)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_invoiced_is_what_was_billed(job: Job) -> None:
     """Invoiced is net: with a changed amount, after a cancellation, or invoiced when first read."""
     with Sandbox(milestones=60) as sandbox:
@@ -194,7 +194,7 @@ def test_invoiced_is_what_was_billed(job: Job) -> None:
         assert job.rows(LINE.format("USD")) == [expected]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_deletion_of_a_milestone_that_was_never_read(job: Job) -> None:
     """A first version that is only a deletion adds no line without a currency."""
     with Sandbox(milestones=30) as sandbox:
@@ -228,7 +228,7 @@ def test_lost_mart_is_made_again(job: Job) -> None:
         assert len(job.rows("select * from kantata_marts.data_freshness")) == 1
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_tables_of_an_earlier_release(job: Job) -> None:
     """Tables of an earlier release get missing columns, without the right to temporary tables."""
     with Sandbox(milestones=30) as sandbox:
@@ -250,7 +250,7 @@ def test_tables_of_an_earlier_release(job: Job) -> None:
         assert len(types) == 1
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_first_reported_row_is_always_the_same(job: Job) -> None:
     """Which of many wrong rows is reported does not depend on the order of storage."""
     with Sandbox(milestones=60) as sandbox:
@@ -321,7 +321,7 @@ TAMPERED = {
 BLOCKING = {"history", "bridge", "forecast", "schedule", "marts", "grain"}
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_each_check_can_fire(job: Job) -> None:
     """Each check finds its kind of error; checks for wrong figures are blocking."""
     with Sandbox(milestones=60) as sandbox:
@@ -339,7 +339,7 @@ def test_each_check_can_fire(job: Job) -> None:
             assert blocking == (check.partition("_")[0] in BLOCKING)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_grain_of_each_relation(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each table and view has a check of its grain, which finds a duplicated row."""
     monkeypatch.setenv("WAREHOUSE__REPORTING_CURRENCY", "EUR")  # else some have no rows

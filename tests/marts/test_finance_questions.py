@@ -179,7 +179,7 @@ def _plain(row: Row) -> Row:
     return tuple(v.normalize() + 0 if isinstance(v, Decimal) else v for v in row)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_questions_and_metrics(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each question has the answer that Python computes; each metric that of the report."""
     monkeypatch.setenv("WAREHOUSE__REPORTING_CURRENCY", "EUR")

@@ -18,7 +18,7 @@ from warehouse.models import build
 DAY = build.BuildContext(run_id="run", as_of=date(2026, 11, 20), timezone="Europe/Berlin")
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_marts_show_the_account(job: Job) -> None:
     """After a sync the mart shows each milestone with its project, task and invoice."""
     with Sandbox(milestones=300) as sandbox:
@@ -64,7 +64,7 @@ def test_every_column_is_documented(job: Job) -> None:
         assert [row[0] for row in job.rows(columns.format(model.name))] == list(model.columns)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_amounts_are_read_in_every_notation(job: Job) -> None:
     """The history has whole amounts, even if records write them as 1200.0 or 1e15."""
     with Sandbox(milestones=30) as sandbox:
@@ -97,7 +97,7 @@ def test_marts_are_built_only_if_something_changed(job: Job) -> None:
         assert job.rows(built)[0][1] == second[0][1] + timedelta(days=1)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_date_that_passes_changes_all_marts(job: Job) -> None:
     """A milestone that nobody changed is overdue in every mart on the day after its date."""
     overdue = "select count(*) from kantata_marts.{} where status = 'overdue'"
@@ -159,7 +159,7 @@ TAMPERED = {
 SHORT = ("known_currencies", "bridge_ends_at_backlog", "grain_of_billing_milestones")
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     "check",
     [pytest.param(n, marks=() if n in SHORT else pytest.mark.long) for n in TAMPERED],
@@ -189,7 +189,7 @@ def test_checks_find_wrong_rows(job: Job, check: str) -> None:
         assert job.rows("select * from kantata_marts.billing_milestones order by id") == before
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_blocking_checks_of_sums(job: Job) -> None:
     """The checks find marts that do not add up, whichever mart was changed."""
     wrong = {

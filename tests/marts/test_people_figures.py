@@ -86,7 +86,7 @@ def assert_adds_up(each: CurrencyFigures) -> None:
         assert (row.opening or 0) + moved - (row.invoiced or 0) - (row.deleted or 0) == row.closing
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_figures_equal_marts(job: Job) -> None:
     """After changes of every kind, each figure equals its mart and the account itself."""
     with Sandbox(milestones=300) as sandbox:

@@ -168,7 +168,9 @@ def all_rows(job: Job) -> dict[str, list[tuple[object, ...]]]:
 @pytest.mark.parametrize(
     "seed",
     [
-        pytest.param(1, marks=pytest.mark.long_on_postgres),  # the questions of finance run there
+        pytest.param(
+            1, marks=pytest.mark.long_on("postgres")
+        ),  # the questions of finance run there
         *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3, 4)),
     ],
 )

@@ -97,7 +97,7 @@ def observed_earlier(job: Job, days: int) -> None:
     )
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_questions(
     job: Job, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

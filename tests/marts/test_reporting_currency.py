@@ -140,7 +140,7 @@ def test_account_rates(job: Job, euro: pytest.MonkeyPatch) -> None:
         assert_rows(job, account, "EUR", account_rates(account, "EUR"))
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> None:
     """A pair without a rate is null, never the inverse or by way of a third currency."""
     euro.setenv("WAREHOUSE__REPORTING_CURRENCY", "MGA")
@@ -190,7 +190,7 @@ def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> 
         assert_rows(job, account, "MGA", rates)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -211,7 +211,7 @@ def test_refused_files(job: Job, euro: pytest.MonkeyPatch, text: str | None, mes
             job.sync(sandbox)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unknown_currency_and_overflow(job: Job, euro: pytest.MonkeyPatch) -> None:
     """A currency that the account lacks ends with 2; an amount beyond all decimals with 1."""
     with Sandbox(milestones=30) as sandbox:

@@ -98,7 +98,7 @@ def _build(job: Job, limits: Limits) -> UserMartsResult:
     return build_user_marts(job.target, plan, limits=limits)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_mart_of_a_user(job: Job, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is built after ours; one that fails keeps its last rows, and ours are published."""
     (models / "by_project.sql").write_text(BY_PROJECT)

@@ -38,7 +38,7 @@ def test_every_kill_point_is_a_function(point: Point) -> None:
 @pytest.mark.parametrize(
     "scenario",
     [
-        pytest.param(name, marks=() if "incremental" in name else pytest.mark.long_on_postgres)
+        pytest.param(name, marks=() if "incremental" in name else pytest.mark.long_on("postgres"))
         for name in SCENARIOS
     ],
 )
@@ -184,7 +184,7 @@ def test_sigterm_ends_the_first_process_of_a_container() -> None:
         assert process.wait() == 143
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_half_written_working_folder_does_not_stop_the_next_run(job: Job) -> None:
     """A run that died while dlt wrote its schema leaves a state that names a missing file."""
     with Sandbox(milestones=30) as sandbox:

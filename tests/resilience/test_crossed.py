@@ -214,7 +214,7 @@ def _crossed(office: Office, kind: Kind, words: tuple[str, ...]) -> int:
 @pytest.mark.parametrize(
     "every",
     [
-        pytest.param(28, id="some", marks=pytest.mark.long_on_postgres),
+        pytest.param(28, id="some", marks=pytest.mark.long_on("postgres")),
         pytest.param(1, id="all", marks=pytest.mark.long),
     ],
 )

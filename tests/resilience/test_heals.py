@@ -113,7 +113,7 @@ def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
         assert _content(job, id_) == before
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_unlinked_invoice_is_read_again(job: Job, full: bool) -> None:
     """An invoice that lost its link becomes cancelled or deleted in the warehouse, too."""
@@ -137,7 +137,7 @@ def test_unlinked_invoice_is_read_again(job: Job, full: bool) -> None:
         assert len(paths) <= 5
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_fields_named_like_sql_keywords(job: Job) -> None:
     """The column of a field called order or group can be read like any other."""
     with Sandbox(milestones=30) as sandbox:
@@ -158,7 +158,7 @@ def test_fields_named_like_sql_keywords(job: Job) -> None:
         assert job.rows('select distinct "order" from kantata.billing_milestones') == [(3,)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_fields_named_like_ours(job: Job) -> None:
     """A field called deleted_at gets a column of another name, and marks nothing as deleted."""
     with Sandbox(milestones=30) as sandbox:
@@ -194,7 +194,7 @@ def test_nul_in_an_id_is_rejected(job: Job) -> None:
         assert job.sync(sandbox).exit_code == 0
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_dates_beyond_the_calendar_are_rejected(job: Job) -> None:
     """Dates and times outside the databases' range are rejected."""
     with Sandbox(milestones=30) as sandbox:
@@ -267,7 +267,7 @@ def test_side_rejects_are_resolved(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_deleted_before_it_had_a_version(job: Job) -> None:
     """If a crash left a row without a version, its deletion makes one with the row's values."""
     with Sandbox(milestones=30) as sandbox:
@@ -303,7 +303,7 @@ def lose_version(job: Job, sandbox: Sandbox, id_: str, state: str) -> None:
     job.sync(sandbox, allow_deletes=True)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize("state", [pytest.param("deleted", marks=pytest.mark.long), "access lost"])
 def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
     """A version that a crash prevented is made from its row, even if the milestone is lost."""

@@ -236,7 +236,7 @@ def summary_of(soak: Soak) -> str:
     )
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.timeout(0)  # as long as MILESTONES_SOAK asks for
 def test_soak(job: Job, record_property: Callable[[str, object], None]) -> None:
     """Warehouse = account; each alert is a change of state; memory and disk do not grow."""

@@ -16,7 +16,7 @@ _KILLED = (
 )
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_failed_runs_do_not_make_up_for_a_killed_one(job: Job) -> None:
     """After a run died between two tables and others failed to read, the next one scans."""
     with Sandbox(milestones=30) as sandbox:
@@ -49,7 +49,7 @@ def test_a_run_of_a_few_milestones_does_not_make_up_for_a_killed_one(job: Job) -
         assert job.sync(sandbox, full=False, touched=touched).run.mode == "scan"
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 @pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.long), 2])
 @pytest.mark.long
 def test_a_lost_version_of_a_rejected_milestone_is_made_again(job: Job, version: int) -> None:
@@ -100,7 +100,7 @@ def test_leftovers_of_a_first_load_are_removed(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_versions_outlive_removed_rows(job: Job) -> None:
     """A version that a mart has shown stays, even if the rows were deleted."""
     with Sandbox(milestones=30) as sandbox:

@@ -93,7 +93,7 @@ def refused(action: Callable[[], object]) -> str:
     return str(error)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_every_run_loads_the_difference(sandbox: Sandbox, destination: object) -> None:
     """The second run loads nothing; a change adds a version; a deletion is marked when certain."""
     pipeline, report = pipeline_to(destination), Report()
@@ -171,7 +171,7 @@ def test_limit_is_a_sample(sandbox: Sandbox, destination: object) -> None:
     assert rows(pipeline, "select count(deleted_at) from billing_milestones") == [(0,)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_load_that_never_happened_is_not_counted(sandbox: Sandbox, destination: object) -> None:
     """If a package was dropped before it was loaded, its time is not where the next run begins."""
     pipeline, report = pipeline_to(destination), Report()
@@ -185,7 +185,7 @@ def test_a_load_that_never_happened_is_not_counted(sandbox: Sandbox, destination
     assert run(pipeline, source) == {"billing_milestones": 1, "billing_milestone_versions": 1}
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     "naming", [pytest.param(n, marks=pytest.mark.long) for n in ("sql_cs_v1", "upper_case")]
 )

@@ -55,7 +55,7 @@ def _assert_refused(job: Job, other: Sandbox, filled_from: str) -> None:
     assert job.rows(RUNS) == runs  # it is no run of this warehouse
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_another_account_is_refused(job: Job, first: Sandbox, second: Sandbox) -> None:
     """The account that filled the warehouse still syncs; another one is refused by name."""
     job.synced(first)
@@ -67,7 +67,7 @@ def test_another_account_is_refused(job: Job, first: Sandbox, second: Sandbox) -
     assert len(job.rows(BINDINGS)) == 1
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_empty_warehouse_is_not_bound(job: Job, first: Sandbox, second: Sandbox) -> None:
     """A first run that fails before it loads binds nothing."""
     first.account.remove_field("currency")
@@ -78,7 +78,7 @@ def test_an_empty_warehouse_is_not_bound(job: Job, first: Sandbox, second: Sandb
 
 
 @pytest.mark.long
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_hidden_id_is_added_when_it_is_seen(job: Job, first: Sandbox, second: Sandbox) -> None:
     """If the token may not read the account's id, the host decides; later the id is added."""
     _show_id(first, None)
@@ -102,7 +102,7 @@ def test_unbound_by_its_ledger(job: Job, first: Sandbox, second: Sandbox) -> Non
     _assert_refused(job, second, "account 99")
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unbound_by_its_projects(job: Job, first: Sandbox, second: Sandbox) -> None:
     """A warehouse of an older release belongs to the account that its projects name."""
     job.synced(first)
@@ -113,7 +113,7 @@ def test_unbound_by_its_projects(job: Job, first: Sandbox, second: Sandbox) -> N
     assert job.rows(BINDINGS) == [("this machine/api/v1", "4711")]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unbound_by_its_milestones(job: Job, first: Sandbox, second: Sandbox) -> None:
     """If nothing names an account, one that knows none of the milestones is refused."""
     job.synced(first)
@@ -125,7 +125,7 @@ def test_unbound_by_its_milestones(job: Job, first: Sandbox, second: Sandbox) ->
     assert job.rows(BINDINGS) == [("this machine/api/v1", "4711")]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_rebind(job: Job, first: Sandbox, second: Sandbox) -> None:
     """After a rebind the warehouse belongs to the connected account; the reason is kept."""
     with pytest.raises(WarehouseError, match="run `milestones sync`"):

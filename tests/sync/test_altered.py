@@ -31,7 +31,7 @@ def _only_created(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
     return created if path.endswith("event_types") else body
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_list_without_page_counts(job: Job) -> None:
     """A list whose rows do not fit its pages is refused as incomplete."""
     with Sandbox(milestones=300) as sandbox, altered(sandbox) as between:
@@ -41,7 +41,7 @@ def test_list_without_page_counts(job: Job) -> None:
         assert job.rows("select count(*) from kantata.billing_milestones") == [(0,)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     "change",
     [
@@ -62,7 +62,7 @@ def test_incomplete_events_lead_to_a_scan(job: Job, change: Change) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     "path", ["subscribed_events$", pytest.param("invoices$", marks=pytest.mark.long)]
 )
@@ -119,7 +119,7 @@ def test_invalid_date_header(job: Job) -> None:
             assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_milestone_that_lists_leave_out_is_not_deleted(job: Job) -> None:
     """A milestone that no list returns is fetched by its id before it counts as deleted."""
     with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
@@ -163,7 +163,7 @@ def test_invalid_ids_reject_their_records(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_milestones_left_out_of_lists_are_not_deleted(job: Job) -> None:
     """If some that are missing from lists exist, no other is believed to be deleted unseen."""
     with Sandbox(milestones=400) as sandbox:
@@ -180,7 +180,7 @@ def test_milestones_left_out_of_lists_are_not_deleted(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_many_left_out_of_lists_are_left_alone(job: Job) -> None:
     """If they are too many to look up, none is marked, and the run asks for action."""
     with Sandbox(milestones=400) as sandbox:

@@ -20,7 +20,7 @@ from warehouse.raw.schema import WAREHOUSE_VERSION
 DAY = 86_400
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_feed_brings_every_change(job: Job) -> None:
     """The feed alone finds created, edited, invoiced, un-invoiced and deleted milestones."""
     with Sandbox(milestones=300) as sandbox:
@@ -73,7 +73,7 @@ def test_feed_run_of_deletes_alone(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unchanged_account_costs_little(job: Job) -> None:
     """An incremental sync of an unchanged account takes at most five requests, writes no row."""
     with Sandbox(milestones=300) as sandbox:
@@ -121,7 +121,7 @@ def _many(sandbox: Sandbox) -> None:
         sandbox.account.delete_milestone(id_)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     ("happens", "why"),
     [
@@ -149,7 +149,7 @@ def test_without_feed_it_scans(job: Job, happens: Callable[[Sandbox], None], why
             assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cursor older than the feed's retention leads to a scan, even if none is due."""
     with Sandbox(milestones=30) as sandbox:
@@ -162,7 +162,7 @@ def test_feed_does_not_reach_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> 
         assert (result.run.mode, "reach back" in result.run.why) == ("scan", True)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_late_and_duplicate_events(job: Job) -> None:
     """Events that arrive twice and half an hour late bring each change once."""
     with Sandbox(milestones=60) as sandbox:
@@ -193,7 +193,7 @@ def test_silent_changes_wait_for_the_scan(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize("full", [pytest.param(True, marks=pytest.mark.long), False])
 def test_deleted_and_restored(job: Job, full: bool) -> None:
     """A deleted milestone keeps its last values; one that comes back is restored."""
@@ -217,7 +217,7 @@ def test_deleted_and_restored(job: Job, full: bool) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_access_lost_is_not_deleted(job: Job) -> None:
     """While a project cannot be read, its milestones are marked access lost, not deleted."""
     with Sandbox(milestones=300) as sandbox:
@@ -237,7 +237,7 @@ def test_access_lost_is_not_deleted(job: Job) -> None:
         assert versions(job, next(iter(mine))) == ["created"]
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_deleted_project_must_be_confirmed(job: Job) -> None:
     """Milestones of a deleted project count as deleted once a person confirms the project."""
     with Sandbox(milestones=300) as sandbox:
@@ -257,7 +257,7 @@ def test_deleted_project_must_be_confirmed(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_deletion_guard(job: Job) -> None:
     """If many milestones are missing at once, none is marked until a person allows it."""
     with Sandbox(milestones=300) as sandbox:
@@ -272,7 +272,7 @@ def test_deletion_guard(job: Job) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_empty_scan_deletes_nothing(job: Job) -> None:
     """An empty list deletes nothing while the warehouse is not empty."""
     with Sandbox(milestones=5) as sandbox:
@@ -283,7 +283,7 @@ def test_empty_scan_deletes_nothing(job: Job) -> None:
         assert (result.exit_code, ids_where(job, "deleted_at is not null")) == (3, set())
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_answer_without_canary_deletes_nothing(job: Job) -> None:
     """An answer that lacks the canary, a milestone known to exist, deletes nothing."""
     with Sandbox(milestones=60) as sandbox:
@@ -296,7 +296,7 @@ def test_answer_without_canary_deletes_nothing(job: Job) -> None:
         assert "none was marked as deleted" in result.run.warnings[0]
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_another_machine_continues(job: Job) -> None:
     """A machine without the local folder continues by the feed: the cursor is in the warehouse."""
     with Sandbox(milestones=60) as sandbox:
@@ -338,7 +338,7 @@ def test_field_that_disappears_is_reported_once(job: Job) -> None:
         assert job.sync(sandbox).run.schema_changes == []
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_new_currency_gets_its_unit_at_once(job: Job) -> None:
     """An incremental sync that meets an unknown currency reads the currencies."""
     with Sandbox(milestones=30) as sandbox:
@@ -355,7 +355,7 @@ def test_new_currency_gets_its_unit_at_once(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_local_clock_does_not_matter(job: Job) -> None:
     """A clock that is a year behind changes neither what is read nor the order of the runs."""
     with Sandbox(milestones=30) as sandbox:
@@ -373,7 +373,7 @@ def test_local_clock_does_not_matter(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
     """After a run that was killed while loading, the next one scans."""
     with Sandbox(milestones=30) as sandbox:
@@ -383,7 +383,7 @@ def test_unfinished_run_leads_to_a_scan(job: Job) -> None:
         assert (result.run.mode, result.exit_code) == ("scan", 0)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_older_warehouse_is_migrated(job: Job) -> None:
     """A warehouse of version 1 is migrated, and keeps its runs, rows and versions."""
     values = "title, workspace_id, currency, amount_in_cents, date_to_invoice, invoice_id"

@@ -31,7 +31,7 @@ def euros(account: Account) -> list[dict[str, Any]]:
     return sorted((m for m in found if not m["invoice_id"]), key=lambda m: int(m["id"]))
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_another_minor_unit_stops_the_run_until_it_is_taken_back(job: Job) -> None:
     """Nothing is loaded and the cursor stays; the message has all that a person needs."""
     with Sandbox(milestones=60) as sandbox:
@@ -63,7 +63,7 @@ def test_another_minor_unit_stops_the_run_until_it_is_taken_back(job: Job) -> No
         assert (result.exit_code, result.run.mode, result.run.added) == (0, "feed", 1)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_accepted_minor_unit_is_that_of_new_versions(job: Job) -> None:
     """Earlier versions keep the unit they were observed with, also when they are deleted."""
     with Sandbox(milestones=60) as sandbox:
@@ -107,7 +107,7 @@ def test_an_accepted_minor_unit_is_that_of_new_versions(job: Job) -> None:
     assert sum(shown) == sum(dict(job.rows(AMOUNTS)).values())
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_projects_that_contradict_the_list_stop_the_run(job: Job) -> None:
     """A project with another minor unit than the list has stops a run, until it is accepted."""
     with Sandbox(milestones=60) as sandbox:

@@ -21,7 +21,7 @@ VALUES = {
 }
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_odd_value_rejects_its_record_only(job: Job) -> None:
     """In a declared field or another one: the rest loads, and good records heal."""
     with Sandbox(milestones=40) as sandbox, altered(sandbox) as between:
@@ -48,7 +48,7 @@ def test_an_odd_value_rejects_its_record_only(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_odd_side_loaded_record(job: Job) -> None:
     """A project with such a value is rejected by name; the milestones load."""
     with Sandbox(milestones=20) as sandbox, altered(sandbox) as between:

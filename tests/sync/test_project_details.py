@@ -71,7 +71,7 @@ def test_read_once_a_day(job: Job) -> None:
         assert (client,) not in job.rows(f"{history} where workspace_id = '{project}'")
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unreachable_or_forbidden(job: Job) -> None:
     """A list that fails leaves the last values; one that is forbidden counts as hidden."""
     everything = "client, project_lead, client_lead, project_stage"
@@ -95,7 +95,7 @@ def test_unreachable_or_forbidden(job: Job) -> None:
         assert shown(job) == before
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_odd_status(job: Job) -> None:
     """A status with a NUL, of another type or absent is shown as far as it is text."""
     odd = [{"message": "a\0b"}, "On Hold", {"message": {"x": 1}}, None]

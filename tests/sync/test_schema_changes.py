@@ -45,7 +45,7 @@ def test_field_of_some_records_is_not_missing_in_others(job: Job) -> None:
         assert reported == [["billing_milestones.weight is missing; its last values stay"], []]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_change_found_by_a_killed_run_is_reported(job: Job) -> None:
     """A schema change found by a killed run is reported once, by the next validated run."""
     with Sandbox(milestones=30) as sandbox:
@@ -74,7 +74,7 @@ def test_change_within_an_object_is_reported(job: Job) -> None:
         assert_equal(job, account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_cursor_of_a_run_that_failed_does_not_count(job: Job) -> None:
     """The feed is read from the cursor of the last validated run; a failed one does not count."""
     with Sandbox(milestones=30) as sandbox:

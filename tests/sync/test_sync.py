@@ -49,7 +49,7 @@ def test_first_sync_equals_the_account(job: Job, milestones: int) -> None:
         assert {code: total for code, (_, total) in result.run.totals.items()} == dict(sums)
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_empty_account(job: Job) -> None:
     """An account without milestones is synced, and every table exists with its types."""
     with Sandbox(milestones=0) as sandbox:
@@ -66,7 +66,7 @@ def test_empty_account(job: Job) -> None:
     assert types["updated_at"].lower() == "timestamp with time zone"
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unchanged_account_loads_no_row(job: Job) -> None:
     """A second run over an unchanged account writes one row, in sync_runs."""
     with Sandbox(milestones=300) as sandbox:
@@ -78,7 +78,7 @@ def test_unchanged_account_loads_no_row(job: Job) -> None:
     assert [row[0] for row in job.rows("select status from kantata.sync_runs")] == ["proven"] * 2
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_changes_are_followed(job: Job) -> None:
     """Edits, silent changes, invoicing, cancelling, renaming and creating are all loaded."""
     with Sandbox(milestones=300) as sandbox:
@@ -118,7 +118,7 @@ def test_dropped_link_is_marked(job: Job) -> None:
     assert job.rows(f"{links} where invoice_id = '{invoice}'") == [(True,)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_new_fields_become_columns(job: Job) -> None:
     """A new field gets a column of its first value's type; other types go to ``__v_text``."""
     with Sandbox(milestones=300) as sandbox:
@@ -143,7 +143,7 @@ _UNTYPABLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_untypable_records_are_rejected_and_heal(job: Job) -> None:
     """An invalid value rejects its record; the last good row stays until a good one arrives."""
     all_rows = "select * from kantata.billing_milestones order by id"
@@ -171,7 +171,7 @@ def test_untypable_records_are_rejected_and_heal(job: Job) -> None:
     assert job.rows(open_) == [(0,)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_absent_field_keeps_its_last_value(job: Job) -> None:
     """A field that is absent, not null, keeps its last value and is reported."""
     with Sandbox(milestones=30) as sandbox:
@@ -183,7 +183,7 @@ def test_absent_field_keeps_its_last_value(job: Job) -> None:
     assert any("billing_milestones.title is missing" in c for c in result.run.schema_changes)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_lost_money_field_stops_the_run(job: Job) -> None:
     """If a field needed for amounts is missing from all records, nothing is loaded."""
     with Sandbox(milestones=30) as sandbox:
@@ -195,7 +195,7 @@ def test_lost_money_field_stops_the_run(job: Job) -> None:
     assert content(job) == before
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_unreadable_project_requires_action(job: Job) -> None:
     """A milestone whose project cannot be read is loaded and reported with exit code 3."""
     with Sandbox(milestones=30) as sandbox:
@@ -222,7 +222,7 @@ _FAILURES = {
 _SHORT = ("refused", "html", "cut off", "rows lost")  # the others: tests/source/test_client.py
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     "failures",
     [_SHORT, pytest.param(tuple(_FAILURES), marks=pytest.mark.long)],
@@ -251,7 +251,7 @@ def test_failed_reads_load_nothing(job: Job, failures: tuple[str, ...]) -> None:
         assert_equal(job, sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -290,7 +290,7 @@ def test_local_folder_may_be_lost(job: Job, monkeypatch: pytest.MonkeyPatch) -> 
     assert job.rows("select distinct new_field from kantata.billing_milestones") == [(1.5,)]
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_token_is_never_stored(job: Job) -> None:
     """No file, row or error contains the token."""
     token = "s3cret-token-8f1c"  # noqa: S105 - made up

@@ -80,7 +80,7 @@ def _feed(office: Office) -> str:
     return run.run_id
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_a_month_is_closed_in_order(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is over, read by a full scan, not closed, and no earlier one is open; else it is 2."""
     account, job = office.sandbox.account, office.job
@@ -152,7 +152,7 @@ def test_a_month_is_closed_in_order(office: Office, monkeypatch: pytest.MonkeyPa
     assert (code, f"{second} is closed" in said) == (2, True), said
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_restatements(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each edit after the close gives one row with the run that saw it; a title gives none."""
     account, job = office.sandbox.account, office.job
@@ -248,7 +248,7 @@ def _present_sums(job: Job, month: str) -> list[Any]:
     )
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_lost_ledger_has_its_closes_again(
     office: Office, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,7 +317,7 @@ def _close(number: int) -> PeriodClose:
 @pytest.mark.parametrize(
     "step",
     [
-        pytest.param(20, id="some", marks=pytest.mark.long_on_postgres),
+        pytest.param(20, id="some", marks=pytest.mark.long_on("postgres")),
         pytest.param(1, id="all", marks=pytest.mark.long),
     ],
 )

@@ -68,7 +68,7 @@ def test_output_cannot_be_forged(office: Office) -> None:
         assert not {"\x1b", "\u202e"} & set(_run(*words)[1])
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_each_invalid_line_is_named(office: Office, tmp_path: Path) -> None:
     """A file's errors are listed one to a line, including those that the ledger would refuse."""
     one, two, *_ = office.free()
@@ -116,8 +116,8 @@ def _apply(office: Office, file: Path) -> list[str]:
     return ids
 
 
-@pytest.mark.long_on_duckdb
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("duckdb")
+@pytest.mark.long_on("postgres")
 def test_an_old_file_undoes_nothing(office: Office, tmp_path: Path) -> None:
     """A line once applied is not proposed again from a file or query, only by a single command."""
     one, two, *_ = office.free()
@@ -144,7 +144,7 @@ def test_an_old_file_undoes_nothing(office: Office, tmp_path: Path) -> None:
 _ROWS = "select id from kantata.billing_milestones"
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @on_duckdb
 def test_a_digest_binds_an_approval(office: Office) -> None:
     """With a digest exactly that change is approved, or none."""

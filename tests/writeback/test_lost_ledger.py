@@ -74,7 +74,7 @@ def _writes(office: Office) -> int:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(["push"], id="push", marks=pytest.mark.long_on_postgres),
+        pytest.param(["push"], id="push", marks=pytest.mark.long_on("postgres")),
         pytest.param(["changes"], id="changes", marks=pytest.mark.long),
         pytest.param(["propose"], id="propose", marks=pytest.mark.long),
     ],
@@ -201,9 +201,9 @@ ALTERED = {
 @pytest.mark.parametrize(
     "how",
     [
-        pytest.param("approved by hand", marks=pytest.mark.long_on_duckdb),
-        pytest.param("altered before its approval", marks=pytest.mark.long_on_postgres),
-        pytest.param("sent again", marks=pytest.mark.long_on_postgres),
+        pytest.param("approved by hand", marks=pytest.mark.long_on("duckdb")),
+        pytest.param("altered before its approval", marks=pytest.mark.long_on("postgres")),
+        pytest.param("sent again", marks=pytest.mark.long_on("postgres")),
     ],
 )
 def test_an_altered_row_is_not_sent(office: Office, how: str) -> None:
@@ -230,7 +230,7 @@ def test_an_altered_row_is_not_sent(office: Office, how: str) -> None:
     assert "all are as they were recorded" in office.run("check")[1]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_approval_by_hand_shows_in_the_list(office: Office) -> None:
     """`changes` and `show` say that a push will not send a change, and why."""
     _propose(office, office.free()[0])
@@ -241,7 +241,7 @@ def test_an_approval_by_hand_shows_in_the_list(office: Office) -> None:
         assert "push will refuse it: its status was set to approved" in office.run(*words)[1]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_push_names_altered_finished_changes(office: Office) -> None:
     """Nothing of them is sent, so the push goes on; it says how to see all."""
     change_id = _propose(office, office.free()[0])

@@ -10,7 +10,7 @@ from tests.support.equality import assert_equal
 from tests.support.office import Office
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_change_from_proposal_to_audit(office: Office) -> None:
     """A change is proposed, approved and pushed by commands; the warehouse then shows it."""
     id_ = office.free()[0]
@@ -54,7 +54,7 @@ def test_a_change_from_proposal_to_audit(office: Office) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.long_on_duckdb
+@pytest.mark.long_on("duckdb")
 def test_a_sync_after_a_push_misses_nothing(office: Office) -> None:
     """The sync after a push still finds the changes that others made before it."""
     first, second, third, *_ = office.free()
@@ -81,7 +81,7 @@ def test_a_sync_after_a_push_misses_nothing(office: Office) -> None:
     assert_equal(office.job, office.sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_many_approved_deletes(office: Office, tmp_path: Path) -> None:
     """Approved deletes are not held back by the deletion guard, however many they are."""
     ids = office.free()
@@ -145,7 +145,7 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_invalid_proposals_are_refused(office: Office) -> None:
     """Each invalid proposal gives exit code 2 and names what is wrong; nothing is proposed."""
     account = office.sandbox.account
@@ -162,7 +162,7 @@ def test_invalid_proposals_are_refused(office: Office) -> None:
     assert office.json("changes", "--all") == []
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_file_is_proposed_as_a_whole(office: Office, tmp_path: Path) -> None:
     """Invalid lines are named and nothing is proposed; a valid file proposes each line once."""
     one, two, three, *_ = office.free()
@@ -209,7 +209,7 @@ FILES = [
 ]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_invalid_files(office: Office, tmp_path: Path) -> None:
     """An invalid or empty file is refused, and the message says what is wrong."""
     file = tmp_path / "changes.csv"
@@ -245,7 +245,7 @@ def test_by_query(office: Office) -> None:
     assert_equal(office.job, office.sandbox.account)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_duplicates_and_decisions(office: Office) -> None:
     """A create equal to a milestone needs --allow-duplicate; a rejected change stays rejected."""
     account = office.sandbox.account
@@ -266,7 +266,7 @@ def test_duplicates_and_decisions(office: Office) -> None:
     assert office.run("show", "nothing")[0] == office.run("audit", "nothing")[0] == 2
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_writing_is_off_by_default(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without PUSH__ENABLED nothing is sent; writes use KANTATA_WRITE_TOKEN if it is set."""
     id_ = office.free()[0]
@@ -287,7 +287,7 @@ def test_writing_is_off_by_default(office: Office, monkeypatch: pytest.MonkeyPat
     assert office.sandbox.account.milestones[id_]["title"] == "x"
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

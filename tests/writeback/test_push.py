@@ -21,7 +21,7 @@ from warehouse.ledger.change import Action, Status
 from warehouse.ledger.push_lock import push_lock
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_edits_are_never_overwritten(desk: Desk) -> None:
     """A milestone that was edited after the proposal is not written to: a conflict."""
     account = desk.sandbox.account
@@ -44,7 +44,7 @@ def test_edits_are_never_overwritten(desk: Desk) -> None:
     assert {request.method for request in desk.sandbox.requests} == {"GET"}
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_invoiced_milestones_are_not_written_to(desk: Desk) -> None:
     """A milestone on an invoice or draft is a conflict; a cancelled invoice does not count."""
     account = desk.sandbox.account
@@ -64,7 +64,7 @@ def test_invoiced_milestones_are_not_written_to(desk: Desk) -> None:
     assert desk.assert_true(change).status is Status.APPLIED
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_invoices_that_cannot_be_read(desk: Desk) -> None:
     """A milestone without readable invoice_ids is not written to."""
     change = desk.approved(desk.draft(Action.UPDATE))
@@ -91,7 +91,7 @@ def test_withdrawn_during_a_push(desk: Desk) -> None:
     assert desk.done(second) == 0
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_edit_between_two_writes_is_found(desk: Desk) -> None:
     """A record that was read over five seconds ago is read again before the write."""
     first = desk.approved(desk.draft(Action.UPDATE))
@@ -134,7 +134,7 @@ def test_unknown_outcomes_wait(desk: Desk) -> None:
     assert desk.assert_true(change).status is Status.APPLIED
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_equal_milestone_without_the_reference_is_a_conflict(desk: Desk) -> None:
     """An equal milestone without the change's reference does not count as its result."""
     change = desk.approved(desk.draft(Action.CREATE))
@@ -148,7 +148,7 @@ def test_an_equal_milestone_without_the_reference_is_a_conflict(desk: Desk) -> N
     assert desk.made_by(change) == [id_]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_create_made_by_hand_is_a_conflict(desk: Desk) -> None:
     """A milestone that a person made meanwhile is made again only as an allowed duplicate."""
     change = desk.approved(desk.draft(Action.CREATE))
@@ -162,7 +162,7 @@ def test_a_create_made_by_hand_is_a_conflict(desk: Desk) -> None:
     assert desk.change(allowed).milestone_id != id_
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_deleted_and_access_lost(desk: Desk) -> None:
     """Deleting a milestone ends its changes; while access is lost they stay approved."""
     account = desk.sandbox.account
@@ -181,7 +181,7 @@ def test_deleted_and_access_lost(desk: Desk) -> None:
     assert desk.push().exit_code == 0
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_wrong_token_stops_everything(desk: Desk) -> None:
     """After a 401 nothing more is sent, and every change stays approved."""
     changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(3)]
@@ -194,7 +194,7 @@ def test_a_wrong_token_stops_everything(desk: Desk) -> None:
     assert {desk.change(c).status for c in changes} == {Status.APPROVED}
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_writes_that_never_arrive_stop_the_push(desk: Desk) -> None:
     """Without a connection three changes are tried, all stay approved, and the exit code is 75."""
     changes = [desk.approved(desk.draft(action)) for action in (*Action, Action.UPDATE)]
@@ -211,7 +211,7 @@ def test_writes_that_never_arrive_stop_the_push(desk: Desk) -> None:
         assert desk.assert_true(change).status is Status.APPLIED
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_no_more_than_allowed(desk: Desk) -> None:
     """A push takes at most ``max_changes``, the oldest first."""
     changes = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(5)]
@@ -225,7 +225,7 @@ def test_one_push_at_a_time(desk: Desk) -> None:
         desk.push()
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_an_unexpected_value_after_a_write_is_reported(desk: Desk) -> None:
     """If Kantata accepts a write and then returns another value, the push exits with 3."""
     change = desk.approved(desk.draft(Action.UPDATE))

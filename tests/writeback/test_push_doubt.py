@@ -257,7 +257,7 @@ def test_an_update_undone_by_a_person(file_desk: Desk) -> None:
     assert {name: desk.image(id_)[name] for name in old} == old
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 @pytest.mark.parametrize("skew", [timedelta(minutes=5), -timedelta(hours=2)])
 def test_local_clocks_do_not_matter(desk: Desk, skew: timedelta) -> None:
     """An unknown outcome waits the same time, however wrong the local clock is."""
@@ -293,7 +293,7 @@ def test_what_an_interrupted_push_was_sending(file_desk: Desk) -> None:
     assert [desk.sent(change) for change in changes] == [0, 1]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_sent_at_a_future_time(desk: Desk) -> None:
     """A sending time in the future does not make a change wait longer than usual."""
     change = desk.approved(desk.draft(Action.UPDATE))
@@ -360,7 +360,7 @@ def test_an_equal_milestone_in_a_list_that_moves(file_desk: Desk) -> None:
         account.silently_update_milestone(duplicate, **before)
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_one_account_for_a_ledger(desk: Desk) -> None:
     """A ledger's changes go to one account only; another port is the same account."""
     first = desk.approved(desk.draft(Action.CREATE))

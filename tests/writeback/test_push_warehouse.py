@@ -19,7 +19,7 @@ def _approved(office: Office, id_: str) -> str:
     return change
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_the_ledger_is_copied_by_every_push(office: Office) -> None:
     """Proposals and decisions are in the warehouse even after a push that wrote nothing."""
     change = office.json(
@@ -34,7 +34,7 @@ def test_the_ledger_is_copied_by_every_push(office: Office) -> None:
         assert office.job.rows(requests) == [(change, status)]
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_written_record_that_is_rejected_is_reported(office: Office) -> None:
     """If a written milestone cannot be typed when it is loaded, the push exits with 3."""
     id_ = office.free()[0]
@@ -51,7 +51,7 @@ def test_a_written_record_that_is_rejected_is_reported(office: Office) -> None:
     assert f"billing_milestones {id_} is rejected" in output
 
 
-@pytest.mark.long_on_postgres
+@pytest.mark.long_on("postgres")
 def test_a_push_waits_for_the_warehouse(office: Office) -> None:
     """While a sync runs, `--wait` also applies to loading the written milestones."""
     id_ = office.free()[0]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.office import Office
 
-pytestmark = pytest.mark.long_on_postgres
+pytestmark = pytest.mark.long_on("postgres")
 ODD = "=1+1 <b>&amp;</b> \x01\u2028 @x _x0041_ 'q'"
 COLUMN = {
     name: index

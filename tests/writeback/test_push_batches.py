@@ -267,7 +267,8 @@ ALL = (
     ("cases", "lines", "some"),
     [
         pytest.param(FEW, 900, 7, id="some"),
-        pytest.param(ALL, 1, 1, id="all", marks=_LONG),
+        pytest.param(FEW[:2], 1, 1, id="every line", marks=_LONG),
+        pytest.param(ALL, 20, 1, id="every case", marks=_LONG),  # at other lines in each commit
     ],
 )
 def test_a_batch_killed_at_every_line(

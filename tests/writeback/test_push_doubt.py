@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -148,6 +150,26 @@ def test_reads_too_slow_to_write(file_desk: Desk) -> None:
     assert result.exit_code == 3
     assert "older than 5 s" in result.waiting[0][1]
     assert (desk.change(change).status, desk.sent(change)) == (Status.APPROVED, 0)
+    with desk.ledger() as ledger:
+        assert Status.APPLYING not in {event.after for event in ledger.events()}
+
+
+def test_a_batch_that_the_ledger_delays_is_sent_alone(file_desk: Desk) -> None:
+    """Creates that could not be marked within five seconds are sent one by one."""
+    desk = file_desk
+    desk.batch_creates = 2
+    changes = [desk.approved(desk.draft(Action.CREATE)) for _ in range(2)]
+
+    def lock(_account: object) -> None:
+        other = sqlite3.connect(desk.url.partition("///")[2], check_same_thread=False)
+        other.execute("begin immediate")
+        threading.Timer(5.2, other.close).start()
+
+    where = {"workspace_ids": changes[0].workspace_id}
+    desk.sandbox.misbehave(Fault("change", method="GET", query=where, times=2, action=lock))
+    assert desk.push().exit_code == 0
+    assert [desk.assert_true(change).status for change in changes] == [Status.APPLIED] * 2
+    assert desk.requests("POST") == 2
 
 
 def test_altered_during_a_push(desk: Desk) -> None:
@@ -393,8 +415,7 @@ def test_changes_beyond_the_limit_are_counted(file_desk: Desk) -> None:
     """Changes beyond ``max_changes`` are counted; those that wait do not use up the limit."""
     desk = file_desk
     other = list(desk.sandbox.account.workspaces)[1]
-    hidden = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(2)]
-    good = []
+    hidden, good = [], []
     for number in range(3):
         id_ = desk.sandbox.account.create_milestone(
             title=f"other {number}", workspace_id=other, billing_type="fixed_date", story_id=None,
@@ -405,9 +426,11 @@ def test_changes_beyond_the_limit_are_counted(file_desk: Desk) -> None:
             before=desk.image(id_), after={"title": f"new {number}"},
         )  # fmt: skip
         good.append(desk.approved(request))
+        if number == 0:  # they wait between others
+            hidden = [desk.approved(desk.draft(Action.UPDATE)) for _ in range(2)]
     desk.sandbox.account.hide_workspace(hidden[0].workspace_id)
     kinds = [type(step) for step in desk.plan(most=2)]
-    assert kinds == [Deferred, Deferred, Write, Write, Deferred]
+    assert kinds == [Write, Deferred, Deferred, Write, Deferred]
     result = desk.push(most=2)
     assert (len(result.waiting), result.more) == (2, 1)
     assert [desk.change(c).status for c in good] == [Status.APPLIED] * 2 + [Status.APPROVED]

@@ -20,7 +20,7 @@
     |- WarehouseChecksFailed   1  the marts would be wrong: they stay as they were
     |- PeriodRefused           2  the month cannot be closed or reopened: see its message
     '- ChangeRefused           2  the change request or decision is not allowed: see its message
-       |- NoLedger             2  nothing was ever proposed here: propose a change first
+       |- NoLedger             2  nothing was ever proposed or closed here
        |- UnknownChange        2  there is no change with this id: list them
        |- OwnChange            2  the person proposed it, or did not: another one must decide on it
        '- ChangedSince         2  it is not as it was seen, or is decided on: look at it again

@@ -21,14 +21,16 @@ def check(destination: Warehouse | None, *, probe: bool, as_json: bool) -> None:
     with handle_errors(as_json), stop_on_signals():
         results = []
         target = configured_target(destination)
-        for result in preflight.preflight(kantata_settings(), target, probe):
+        for result in preflight.preflight(kantata_settings, target, probe):
             results.append(result)
             if not as_json:
                 _render_check(result)
         if as_json:
             print_json([vars(result) for result in results])
-        failed = (result.exit_code for result in results if result.exit_code)
-        raise typer.Exit(next(failed, ExitCode.DONE))
+        failed = {result.exit_code for result in results if result.exit_code}
+        # A run would end with the code of what stops it, whatever else requires action.
+        stops = sorted(failed - {ExitCode.ACTION_REQUIRED})
+        raise typer.Exit(next(iter([*stops, *failed]), ExitCode.DONE))
 
 
 def _render_check(result: CheckResult) -> None:

@@ -193,9 +193,13 @@ def render_push(result: PushResult, known: Labels) -> None:
             "max_changes, or ended early",
             soft_wrap=True,
         )
-    applied = sum(change.status is Status.APPLIED for change in result.changes)
-    others = len(result.changes) - applied
-    out.print(f"{applied} applied, {others} not applied, {len(result.waiting)} waiting")
+    applied, unknown = (
+        sum(change.status is status for change in result.changes)
+        for status in (Status.APPLIED, Status.UNKNOWN)
+    )
+    others = len(result.changes) - applied - unknown
+    outcomes = [f"{applied} applied", *([f"{unknown} unknown"] if unknown else [])]
+    out.print(f"{', '.join(outcomes)}, {others} not applied, {len(result.waiting)} waiting")
 
 
 def push_json(result: PushResult, known: Labels) -> dict[str, object]:

@@ -19,7 +19,7 @@ class LoginLimit:
     """
 
     def __init__(self) -> None:
-        self._failures: dict[tuple[str, str], deque[float]] = {}
+        self._failures: dict[tuple[str, str | None], deque[float]] = {}  # None: of any name
         self._lock = Lock()
 
     def seconds_to_wait(self, address: str, name: str) -> int:
@@ -28,11 +28,11 @@ class LoginLimit:
         with self._lock:
             waits = [
                 self._wait((address, name), _FOR_NAME, now),
-                self._wait((address, ""), _FOR_ADDRESS, now),
+                self._wait((address, None), _FOR_ADDRESS, now),
             ]
         return max(waits)
 
-    def _wait(self, key: tuple[str, str], most: int, now: float) -> int:
+    def _wait(self, key: tuple[str, str | None], most: int, now: float) -> int:
         """Return how long a key of the limit must wait."""
         failures = self._failures.get(key)
         if failures is None:
@@ -48,5 +48,5 @@ class LoginLimit:
         with self._lock:
             if len(self._failures) > _MOST_KEYS:
                 self._failures.clear()  # of so many addresses no count helps
-            for key in ((address, name), (address, "")):
+            for key in ((address, name), (address, None)):
                 self._failures.setdefault(key, deque()).append(time.monotonic())

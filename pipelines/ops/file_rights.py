@@ -54,8 +54,9 @@ def _ledger(target: Target) -> Path | None:
 def _rights_of_others(path: Path) -> Iterator[CheckResult]:
     """Yield a result if all users may read or change a path, else one if its group may."""
     mode = path.stat().st_mode
-    if path.is_file() and not Path(os.path.realpath(path)).parent.stat().st_mode & 0o001:
-        mode &= ~0o007  # they cannot enter its folder
+    if path.is_file():  # who cannot enter its folder cannot open it
+        folder = Path(os.path.realpath(path)).parent.stat().st_mode
+        mode &= ~sum(who for who, enter in ((0o007, 0o001), (0o070, 0o010)) if not folder & enter)
     if may := _allowed(mode):
         yield CheckResult(
             _QUESTION,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -58,13 +58,15 @@ from .user_marts_check import check_user_marts
 _INCLUDED_AS = {"workspace": "workspaces", "story": "stories"}
 
 
-def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
+def preflight(
+    kantata: Callable[[], KantataSettings], target: Target, probe: bool
+) -> Iterator[CheckResult]:
     """Run the preflight: check everything a run depends on; yield a result for each check.
 
     Secrets are masked in the answers.
 
     Args:
-        kantata: The settings of the source.
+        kantata: Returns the settings of the source, or fails: then the account is not asked.
         target: The warehouse.
         probe: Whether to also test how this account's API behaves; with GET requests only.
     """
@@ -72,23 +74,16 @@ def preflight(kantata: KantataSettings, target: Target, probe: bool) -> Iterator
         yield replace(result, answer=mask_secrets(result.answer))
 
 
-def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[CheckResult]:
+def _checks(
+    kantata: Callable[[], KantataSettings], target: Target, probe: bool
+) -> Iterator[CheckResult]:
     """Yield the results of the preflight, as they are found."""
-    reader = kantata.reader()
-    with suppress(WarehouseError), open_reader(target) as warehouse:  # checked below
-        expect_bound(reader, bound_account(warehouse))
-    user = _user(reader)
-    yield user
-    if not user.exit_code:
-        yield _milestones(reader)
-        yield _currencies(reader)
-        yield _feed(reader)
-        yield check_clients(reader)
-        if target.reporting_currency:
-            yield check_rates(reader, target)
-        yield _account(reader, target)
-        yield _clock(reader)
-        yield from run_probes(reader) if probe else ()
+    try:
+        reader = kantata().reader()
+    except KantataError as error:
+        yield CheckResult("settings", str(error), error.exit_code)
+    else:
+        yield from _account_checks(reader, target, probe)
     yield _warehouse(target)
     yield CheckResult("ledger", *check_ledger(target))
     yield _time_zone(target)
@@ -101,6 +96,25 @@ def _checks(kantata: KantataSettings, target: Target, probe: bool) -> Iterator[C
         yield check_lake(target, target.lake)
     if path := report_path():
         yield CheckResult("report", *check_report(path))
+
+
+def _account_checks(reader: KantataReader, target: Target, probe: bool) -> Iterator[CheckResult]:
+    """Yield the results of the preflight for the account; only the first if the token fails."""
+    with suppress(WarehouseError), open_reader(target) as warehouse:  # checked later
+        expect_bound(reader, bound_account(warehouse))
+    user = _user(reader)
+    yield user
+    if user.exit_code:
+        return
+    yield _milestones(reader)
+    yield _currencies(reader)
+    yield _feed(reader)
+    yield check_clients(reader)
+    if target.reporting_currency:
+        yield check_rates(reader, target)
+    yield _account(reader, target)
+    yield _clock(reader)
+    yield from run_probes(reader) if probe else ()
 
 
 def _user(reader: KantataReader) -> CheckResult:

@@ -18,7 +18,7 @@ from .extract.strategies import Chunk
 from .report import RejectedRecord, Report
 from .request import ExtractRequest
 from .resources import ReadItem, account_resources, marked
-from .settings import API_URL
+from .settings import API_URL, MOST_IN_FLIGHT
 from .transform.rows import Batch
 from .warehouse_state import EmptyState, WarehouseState
 
@@ -87,6 +87,10 @@ def kantata(
         )
 
     new_reader()  # checks the address and the token before anything runs
+    if not 1 <= requests_in_flight <= MOST_IN_FLIGHT:
+        raise KantataMisconfigured(
+            f"requests_in_flight is {requests_in_flight}; it must be 1 to {MOST_IN_FLIGHT}"
+        )
     if isinstance(state, str) and state != AUTO:
         raise KantataMisconfigured(
             f'state is "{state}"; it must be "auto", None or an object with the state'

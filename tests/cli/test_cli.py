@@ -170,6 +170,14 @@ def test_check_and_probe() -> None:
         wrong = milestones("check", **access(sandbox) | {"KANTATA_ACCESS_TOKEN": "wrong-one"})
         assert wrong.returncode == 2
         assert "wrong-one" not in wrong.stdout + wrong.stderr
+        none = milestones("check", **access(sandbox) | {"KANTATA_ACCESS_TOKEN": ""})
+        assert (none.returncode, "no token" in none.stdout) == (2, True)
+        assert "warehouse: " in none.stdout  # the rest is checked all the same
+        sandbox.behave()
+        sandbox.account.advance(86_400)
+        late = milestones("check", **access(sandbox), WAREHOUSE__MODELS="missing")
+        assert "✗ clock" in late.stdout  # which requires action, and no run ends with that code
+        assert late.returncode == 2
 
 
 def test_status() -> None:

@@ -47,8 +47,8 @@ def shell(script: str) -> None:
     """Run the commands of the page unchanged, one after another."""
     path = f"{binaries()}:{os.environ['PATH']}"
     for line in script.splitlines():
-        if found := re.fullmatch(r'sqlite3 (\S+) "(.+)"', line):  # run by Python's SQLite
-            connection = sqlite3.connect(found[1])
+        if found := re.fullmatch(r'sqlite3 -readonly (\S+) "(.+)"', line):  # by Python's SQLite
+            connection = sqlite3.connect(f"file:{found[1]}?mode=ro", uri=True)
             connection.execute(found[2])
             connection.close()
             continue
@@ -120,7 +120,7 @@ def test_backup_is_restored_on_an_empty_machine(
             shell(commands("vacuum into"))
             shutil.move("backup", machine)
             monkeypatch.chdir(machine)
-            shell(commands("cp backup/ledger.sqlite"))
+            shell(commands("install -m 600"))
         desk.url = job.target.ledger_url
         assert job.rows(VERSIONS) == versions
         assert desk.assert_true(done).status is Status.APPLIED

@@ -160,6 +160,8 @@ def test_attempts_to_log_in_are_limited(browser: Browser) -> None:
     assert {answer.status_code for answer in answers} == {401}
     assert "name or the password is wrong" in answers[0].text
     assert client.log_in("nobody", "wrong password").text.count("is wrong") == 1
+    nameless = [client.log_in("", "wrong password").status_code for _ in range(11)]
+    assert nameless == [401] * 10 + [429]  # also an empty name has ten attempts
     refused = client.log_in("BEN")
     assert (refused.status_code, int(refused.headers["retry-after"]) > 60) == (429, True)
     assert client.log_in("vera").status_code == 303

@@ -320,5 +320,5 @@ def test_no_secret_is_shown(bucket: Lake) -> None:
 
 def _checked(name: str = "duckdb") -> Iterator[tuple[str, str, int]]:
     """The answers of ``milestones check``."""
-    for result in preflight(kantata_settings(), configured_target(name), probe=False):
+    for result in preflight(kantata_settings, configured_target(name), probe=False):
         yield result.question, result.answer, result.exit_code

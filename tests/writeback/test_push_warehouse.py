@@ -52,6 +52,16 @@ def test_a_written_record_that_is_rejected_is_reported(office: Office) -> None:
 
 
 @pytest.mark.long_on("postgres")
+def test_an_unknown_outcome_is_not_called_not_applied(office: Office) -> None:
+    """If no answer came, the last line says that the outcome is unknown."""
+    _approved(office, office.free()[0])
+    office.sandbox.misbehave(Fault("drop_after", method="PUT", times=1))
+    code, output = office.run("push")
+    assert code == 3
+    assert "0 applied, 1 unknown, 0 not applied, 0 waiting" in output
+
+
+@pytest.mark.long_on("postgres")
 def test_a_push_waits_for_the_warehouse(office: Office) -> None:
     """While a sync runs, `--wait` also applies to loading the written milestones."""
     id_ = office.free()[0]

@@ -52,4 +52,6 @@ def missing_ledger_message(url: str) -> str:
     if not is_sqlite(url):
         return ""
     file = sqlite_file(url)
-    return "" if file.exists() else f"there is no ledger at {file} yet: propose a change first"
+    if file.exists():
+        return ""
+    return f"there is no ledger at {file} yet: the first proposal or close creates it"

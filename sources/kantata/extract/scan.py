@@ -19,8 +19,8 @@ from queue import Empty, Full, Queue
 from ..api.envelope import Page
 from ..api.reader import KantataReader
 from ..api.transport import Parameters
-from ..errors import KantataIncomplete, KantataMisconfigured, KantataMoving
-from ..settings import ATTEMPTS, MILESTONE_INCLUDES, MILESTONES_PATH, MOST_IN_FLIGHT, PER_PAGE
+from ..errors import KantataIncomplete, KantataMoving
+from ..settings import ATTEMPTS, MILESTONE_INCLUDES, MILESTONES_PATH, PER_PAGE
 from .ids import counted
 
 ORDER = "created_at:asc"
@@ -58,10 +58,6 @@ class Scan:
         progress: Progress | None = None,
         filters: Parameters | None = None,
     ) -> None:
-        if not 1 <= in_flight <= MOST_IN_FLIGHT:
-            raise KantataMisconfigured(
-                f"requests_in_flight is {in_flight}; it must be 1 to {MOST_IN_FLIGHT}"
-            )
         self.seen: dict[str, int] = {}
         self._reader = reader
         self._in_flight = in_flight

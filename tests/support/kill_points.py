@@ -68,7 +68,6 @@ EVERY_RUN = [
     Point("dlt.load.load:Load.create_followup_jobs", 4),
     Point("dlt.destinations.job_client_impl:SqlLoadJob.run"),
     Point("dlt.destinations.job_client_impl:SqlLoadJob.run", 2),
-    Point("dlt.destinations.job_client_impl:SqlLoadJob.run", 3),
     Point("dlt.load.load:Load.complete_package"),
     Point("dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"),
     Point("warehouse.raw.proof:compare_totals"),
@@ -85,6 +84,7 @@ FIRST_RUN = [
     Point("warehouse.models.ddl:define_mart", 5),
 ]
 SCAN = [
+    Point("dlt.destinations.job_client_impl:SqlLoadJob.run", 3),  # a first run merges less
     Point("sources.kantata.extract.scan:Scan._read_page", 2),
     Point("sources.kantata.extract.strategies:FullScan.chunks", 2),
     Point("sources.kantata.extract.deletions:judge_missing"),
@@ -92,6 +92,7 @@ SCAN = [
     Point("warehouse.models.refresh:refresh_mart", 4),
 ]
 INCREMENTAL_RUN = [
+    Point("dlt.destinations.job_client_impl:SqlLoadJob.run", 3),  # a first run merges less
     Point("sources.kantata.extract.feed:FeedReader.changes"),
     Point("sources.kantata.extract.strategies:EventFeed.chunks", 2),
     Point("sources.kantata.extract.deletions:judge_missing"),

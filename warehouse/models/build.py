@@ -177,7 +177,7 @@ def _rebuild(
             write_calendar(database, context.as_of, context.timezone)
         if database.is_postgres:
             ensure_indexes(database, model)
-            if everything or not model.is_large:  # else few rows changed, for autovacuum to count
+            if model.name not in existing:
                 analyze(database, f"{MARTS}.{model.name}")
     is_new = missing_rates and (last is None or missing_rates != last.missing_rates)
     return [*_check(database), *([missing_rates] if is_new else [])]

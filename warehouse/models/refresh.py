@@ -122,7 +122,10 @@ def _refresh_differing_hashes(database: Database, model: Model) -> None:
 
 
 def _refresh_on_postgres(database: Database, model: Model, everything: bool) -> None:
-    """Refresh only rows that differ: Postgres keeps each replaced row until a vacuum."""
+    """Refresh only rows that differ: Postgres keeps each replaced row until a vacuum.
+
+    Its autovacuum updates the statistics of large marts when enough of their rows were replaced.
+    """
     mart, keys, columns = (
         f"{MARTS}.{model.name}", ", ".join(model.grain), ", ".join(model.columns)
     )  # fmt: skip
@@ -143,6 +146,7 @@ def _refresh_on_postgres(database: Database, model: Model, everything: bool) -> 
     else:
         database.execute(f"delete from {mart}")
         database.execute(f"insert into {mart} ({columns}) select {columns} from {built}")
+        analyze(database, mart)
         _note_changed(database, model, built)
     database.execute(f"drop table {built}")
 

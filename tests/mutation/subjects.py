@@ -49,7 +49,11 @@ SUBJECTS = (
     ),
     Subject("pipelines/writeback/reconcile.py", _PUSH, is_quick=False),
     Subject("pipelines/writeback/push.py", _PUSH, is_quick=False),
-    Subject("pipelines/writeback/delivery.py", _PUSH, is_quick=False),
+    Subject(
+        "pipelines/writeback/delivery.py",
+        (*_PUSH, "tests/writeback/test_push_batches.py"),
+        is_quick=False,
+    ),
     Subject("pipelines/writeback/push_session.py", _PUSH, is_quick=False),
     Subject("pipelines/writeback/manual_settlement.py", _PUSH[::-1], is_quick=False),
     Subject(

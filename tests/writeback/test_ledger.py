@@ -111,6 +111,23 @@ def test_events_cannot_be_altered(kind: Kind, statement: str) -> None:
         assert all((event.db_user is not None) == bool(kind.schema) for event in before)
 
 
+def test_only_an_unknown_change_is_corrected(kind: Kind) -> None:
+    """A change that was settled meanwhile keeps its times, and gets no remark."""
+    with kind.open() as ledger:
+        assert ledger.name == (
+            "on Postgres" if ledger.is_postgres else kind.url.partition("///")[2]
+        )
+        unknown = at(ledger, Status.UNKNOWN, "7")
+        settled = ledger.transition(unknown, Status.APPLIED, who="push", what="found")
+        events = ledger.events()
+        with pytest.raises(ChangeRefused, match="no longer unknown"):
+            ledger.correct_sent_at(
+                unknown, datetime.now(UTC), who="push", what="a wrong clock", looked_at=None
+            )
+        assert ledger.change(unknown.change_id) == settled
+        assert ledger.events() == events
+
+
 def test_one_open_change_of_a_milestone(kind: Kind) -> None:
     """A milestone has at most one open change; a list with a second one is refused as a whole."""
     with kind.open() as ledger:

@@ -27,10 +27,10 @@ def check(destination: Warehouse | None, *, probe: bool, as_json: bool) -> None:
                 _render_check(result)
         if as_json:
             print_json([vars(result) for result in results])
-        failed = {result.exit_code for result in results if result.exit_code}
+        failed = [result.exit_code for result in results if result.exit_code]
         # A run would end with the code of what stops it, whatever else requires action.
-        stops = sorted(failed - {ExitCode.ACTION_REQUIRED})
-        raise typer.Exit(next(iter([*stops, *failed]), ExitCode.DONE))
+        stops = [code for code in failed if code != ExitCode.ACTION_REQUIRED]
+        raise typer.Exit(min(stops or failed, default=ExitCode.DONE))
 
 
 def _render_check(result: CheckResult) -> None:

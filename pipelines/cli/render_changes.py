@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.padding import Padding
@@ -193,13 +194,11 @@ def render_push(result: PushResult, known: Labels) -> None:
             "max_changes, or ended early",
             soft_wrap=True,
         )
-    applied, unknown = (
-        sum(change.status is status for change in result.changes)
-        for status in (Status.APPLIED, Status.UNKNOWN)
-    )
+    counts = Counter(change.status for change in result.changes)
+    applied, unknown = counts[Status.APPLIED], counts[Status.UNKNOWN]
     others = len(result.changes) - applied - unknown
-    outcomes = [f"{applied} applied", *([f"{unknown} unknown"] if unknown else [])]
-    out.print(f"{', '.join(outcomes)}, {others} not applied, {len(result.waiting)} waiting")
+    doubtful = f"{unknown} unknown, " if unknown else ""
+    out.print(f"{applied} applied, {doubtful}{others} not applied, {len(result.waiting)} waiting")
 
 
 def push_json(result: PushResult, known: Labels) -> dict[str, object]:

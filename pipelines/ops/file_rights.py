@@ -56,7 +56,10 @@ def _rights_of_others(path: Path) -> Iterator[CheckResult]:
     mode = path.stat().st_mode
     if path.is_file():  # who cannot enter its folder cannot open it
         folder = Path(os.path.realpath(path)).parent.stat().st_mode
-        mode &= ~sum(who for who, enter in ((0o007, 0o001), (0o070, 0o010)) if not folder & enter)
+        if not folder & 0o001:
+            mode &= ~0o007
+        if not folder & 0o010:
+            mode &= ~0o070
     if may := _allowed(mode):
         yield CheckResult(
             _QUESTION,

@@ -23,7 +23,7 @@ def check_ledger(target: Target) -> tuple[str, int]:
         if not ledger_exists(target.ledger_url):
             if not copy.is_empty:
                 return _LOST, ExitCode.ACTION_REQUIRED
-            return "there is none yet; the first proposal or close creates it", ExitCode.DONE
+            return "no ledger yet; the first proposal or close creates it", ExitCode.DONE
         with connect_ledger(target.ledger_url, utc_now) as ledger:
             ensure_complete(ledger, copy)
             problems, events = ledger_problems(ledger, settled_too=False), len(ledger.events())

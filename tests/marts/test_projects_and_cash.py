@@ -177,7 +177,7 @@ def all_rows(job: Job) -> dict[str, list[tuple[object, ...]]]:
 def test_random_histories(job: Job, seed: int) -> None:
     """After changes of every kind, each row equals what Python computes from the account.
 
-    Runs refreshed only rows that changed; building the marts anew gives the same rows.
+    Runs refreshed only rows that changed; rebuilding the marts gives the same rows.
     """
     rng, observed = Random(seed), Observed()
     with Sandbox(milestones=120) as sandbox:

@@ -304,6 +304,10 @@ TAMPERED = {
         "update kantata_marts.billing_backlog set subunits = subunits + 1",
     ),
     "schedule_equals_milestones": ("delete from kantata_marts.billing_schedule_monthly",),
+    "slippage_equals_milestones": (
+        "delete from kantata_marts.milestone_slippage where status = 'invoiced'",
+        "update kantata_marts.milestone_slippage set status = 'overdue' where status = 'scheduled'",
+    ),
     "marts_equal_raw": ("delete from kantata_marts.billing_milestones where status = 'invoiced'",),
     "known_tasks": ("delete from kantata.stories",),
     "known_projects": ("delete from kantata.workspaces",),
@@ -318,7 +322,7 @@ TAMPERED = {
     ),
     "grain_of_data_freshness": ("delete from kantata_stg.today",),
 }
-BLOCKING = {"history", "bridge", "forecast", "schedule", "marts", "grain"}
+BLOCKING = {"history", "bridge", "forecast", "schedule", "slippage", "marts", "grain"}
 
 
 @pytest.mark.long_on("postgres")

@@ -15,6 +15,8 @@ from warehouse.database import connect
 from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
 from warehouse.models import build
 
+SLIPPAGE = "select count(*), sum(amount_in_cents) from kantata_marts.milestone_slippage"
+HISTORY = "select count(*) from kantata_marts.billing_milestone_history"
 DAY = build.BuildContext(run_id="run", as_of=date(2026, 11, 20), timezone="Europe/Berlin")
 
 
@@ -109,6 +111,19 @@ def test_a_date_that_passes_changes_all_marts(job: Job) -> None:
         after = job.rows(overdue.format("billing_milestones"))
         assert after > before
         assert job.rows(overdue.format("milestone_slippage")) == after
+
+
+def test_altered_marts_are_rebuilt(job: Job) -> None:
+    """Rows that somebody removed or altered are right after the next run that builds the marts."""
+    with Sandbox(milestones=60) as sandbox:
+        job.synced(sandbox)
+        before = job.rows(SLIPPAGE)
+        job.run("delete from kantata_marts.milestone_slippage where status = 'invoiced'")
+        job.run("update kantata_marts.billing_milestone_history set amount_in_cents = 1")
+        sandbox.account.update_milestone(open_ids(sandbox.account)[0], title="other")
+        assert job.sync(sandbox, full=False).exit_code == 0
+        assert job.rows(SLIPPAGE) == before
+        assert job.rows(f"{HISTORY} where amount_in_cents = 1") == [(0,)]
 
 
 @pytest.mark.long

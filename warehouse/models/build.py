@@ -144,6 +144,19 @@ def build_marts(database: Database, context: BuildContext, always: bool = False)
         return list(last.warnings)
     if not database.is_postgres:
         database.execute("reset threads")  # loading uses one thread
+    try:
+        return _build_at_once(database, last, context, always)
+    except WarehouseChecksFailed:
+        if always or last is None:
+            raise
+        # Somebody may have altered rows that a refresh keeps: all are written, and checked again.
+        return _build_at_once(database, last, context, always=True)
+
+
+def _build_at_once(
+    database: Database, last: LastBuild | None, context: BuildContext, always: bool
+) -> list[str]:
+    """Build the marts in one transaction; return the warnings."""
     with _translate_row_errors(), database.transaction():
         if database.is_postgres:
             for setting in _POSTGRES_SETTINGS:

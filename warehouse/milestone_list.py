@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -219,7 +219,7 @@ def totals(reader: SharedReader, wanted: MilestoneFilter) -> list[CurrencyTotal]
 
 def all_listed(
     reader: SharedReader, wanted: MilestoneFilter, columns: Sequence[str] = COLUMNS
-) -> Iterator[Sequence[tuple[Any, ...]]]:
+) -> Generator[Sequence[tuple[Any, ...]], None, None]:
     """Yield columns of all milestones of a list, some thousands at a time."""
     where, values = wanted.where()
     yield from reader.chunks(

@@ -16,19 +16,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
-from threading import BoundedSemaphore, Condition
+from threading import Condition
 from typing import NamedTuple, Protocol
 
 import duckdb
 
 from .errors import WarehouseError, WarehouseMisconfigured
 from .failures import driver_message
+from .query_memory import USUAL_MEMORY_MB, SharedMemory
 from .reader import connect_published, no_warehouse
 from .shared_postgres import SETTING, PostgresReaders
 from .shared_reader import CursorReader, SharedReader, StateMemory
 from .target import Target
 
-_QUERIES = 2  # at once: they share the memory, and more would run out of it
 _PATIENCE = 2.0  # seconds to wait for readers of an old file, before the old file is read again
 
 
@@ -68,7 +68,7 @@ def _limits() -> dict[str, str | int]:
     """
     folder = tempfile.mkdtemp(prefix="milestones-reader-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return {"memory_limit": "48MB", "threads": 1, "temp_directory": folder}
+    return {"memory_limit": f"{USUAL_MEMORY_MB}MB", "threads": 1, "temp_directory": folder}
 
 
 class _FileKey(NamedTuple):
@@ -90,7 +90,8 @@ class _OpenFile:
     def __init__(self, key: _FileKey, connection: duckdb.DuckDBPyConnection) -> None:
         self.key = key
         self.connection = connection
-        self.memory = StateMemory()
+        self.values = StateMemory()
+        self.memory = SharedMemory(connection)
         self.readers = 0
 
 
@@ -106,7 +107,6 @@ class PublishedReaders:
         self._target = target
         self._path: Path = target.published
         self._changed = Condition()
-        self._slots = BoundedSemaphore(_QUERIES)
         self._open: _OpenFile | None = None
 
     @contextmanager
@@ -122,7 +122,7 @@ class PublishedReaders:
             try:
                 cursor.execute("set timezone = 'UTC'")  # a cursor does not take it over
                 yield CursorReader(
-                    cursor, str(self._path), "?", memory=file.memory, slots=self._slots
+                    cursor, str(self._path), "?", known=file.values, memory=file.memory
                 )
             finally:
                 cursor.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Hashable, Sequence
 from threading import Lock
 from typing import Any, Protocol, TypeVar
+
+from .query_memory import QueryMemory, ServerMemory
 
 _CHUNK = 5_000  # rows
 _MOST_REMEMBERED = 1_000  # values
@@ -24,7 +25,7 @@ class SharedReader(Protocol):
     def records(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """Return the rows of a query as dictionaries, by column name."""
 
-    def chunks(self, sql: str, *values: object) -> Iterator[Sequence[tuple[Any, ...]]]:
+    def chunks(self, sql: str, *values: object) -> Generator[Sequence[tuple[Any, ...]], None, None]:
         """Yield the rows of a query, some thousands at a time."""
 
     def remembered(self, key: Hashable, read: Callable[[], T]) -> T:
@@ -61,8 +62,8 @@ class CursorReader:
         source: What it reads, for messages.
         marker: The driver's placeholder of a value.
         chunk_cursor: The cursor for rows that are read in chunks; None for the same.
-        memory: What was read from this state before; None to read it each time.
-        slots: Limits how many queries run at once; None for no limit.
+        known: What was read from this state before; None to read it each time.
+        memory: The memory of its queries; None for a server's.
     """
 
     def __init__(
@@ -71,41 +72,55 @@ class CursorReader:
         source: str,
         marker: str,
         chunk_cursor: Any = None,  # noqa: ANN401 - a driver's
-        memory: StateMemory | None = None,
-        slots: AbstractContextManager[object] | None = None,
+        known: StateMemory | None = None,
+        memory: QueryMemory | None = None,
     ) -> None:
-        self._slots = slots or nullcontext()
-        self._memory = memory
+        self._known = known
+        self._memory = memory or ServerMemory()
         self._cursor = cursor
         self._marker = marker
         self._chunk_cursor = chunk_cursor or cursor
         self.source = source
 
-    def _execute(self, cursor: Any, sql: str, values: Sequence[object]) -> Any:  # noqa: ANN401
-        """Run a query with a cursor of the reader, and return the cursor."""
-        with self._slots:
-            if values:
-                cursor.execute(sql.replace("%s", self._marker), list(values))
-            else:
-                cursor.execute(sql)
-        return cursor
+    def _execute(self, cursor: Any, sql: str, values: Sequence[object]) -> None:  # noqa: ANN401
+        """Start a query with a cursor of the reader."""
+        if values:
+            cursor.execute(sql.replace("%s", self._marker), list(values))
+        else:
+            cursor.execute(sql)
 
     def remembered(self, key: Hashable, read: Callable[[], T]) -> T:
         """Return what a function reads with this reader, or read before from the same state."""
-        return read() if self._memory is None else self._memory.get(key, read)
+        return read() if self._known is None else self._known.get(key, read)
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query that this reader runs."""
-        return list(map(tuple, self._execute(self._cursor, sql, values).fetchall()))
+
+        def read() -> list[tuple[Any, ...]]:
+            self._execute(self._cursor, sql, values)
+            return list(map(tuple, self._cursor.fetchall()))
+
+        return self._memory.run(read)
 
     def records(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """Return the rows of a query that this reader runs, by column name."""
-        cursor = self._execute(self._cursor, sql, values)
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rows = self.rows(sql, *values)
+        names = [column[0] for column in self._cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def chunks(self, sql: str, *values: object) -> Iterator[Sequence[tuple[Any, ...]]]:
+    def chunks(self, sql: str, *values: object) -> Generator[Sequence[tuple[Any, ...]], None, None]:
         """Yield the rows of a query that this reader runs, some thousands at a time."""
-        cursor = self._execute(self._chunk_cursor, sql, values)
-        while rows := cursor.fetchmany(_CHUNK):
-            yield rows
+
+        def start() -> list[tuple[Any, ...]]:
+            self._execute(self._chunk_cursor, sql, values)
+            return self._fetch_chunk()
+
+        with self._memory.large(start) as rows:
+            while rows:
+                yield rows
+                rows = self._fetch_chunk()
+
+    def _fetch_chunk(self) -> list[tuple[Any, ...]]:
+        """Return the next rows of the query that is read in chunks."""
+        chunk: list[tuple[Any, ...]] = self._chunk_cursor.fetchmany(_CHUNK)
+        return chunk

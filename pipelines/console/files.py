@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from starlette.background import BackgroundTask
@@ -13,8 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from pipelines.ops.list_workbook import write_list_workbook
-from pipelines.ops.workbook import MOST_ROWS
 from warehouse.milestone_list import all_listed, totals
 
 from .access import viewed
@@ -38,13 +36,18 @@ def _csv_file(console: Console, request: Request, _identity: Identity) -> Respon
         built = console.built(reader)
         writer = csv.writer(out)
         writer.writerow(COLUMNS)
-        for rows in all_listed(reader, wanted, COLUMNS):
-            writer.writerows(rows)
+        with closing(all_listed(reader, wanted, COLUMNS)) as pages:
+            for rows in pages:
+                writer.writerows(rows)
     return _sent(path, _CSV, f"milestones-{built.freshness.as_of}.csv")
 
 
 def _workbook_file(console: Console, request: Request, _identity: Identity) -> Response:
     """Return the file of a list as a workbook, with a sheet to change its milestones in."""
+    # Here, since its library needs megabytes that a console without workbooks does without.
+    from pipelines.ops.list_workbook import write_list_workbook
+    from pipelines.ops.workbook import MOST_ROWS
+
     wanted = wanted_milestones(request)
     path = _new_file(".xlsx")
     with console.readers.open() as reader:
@@ -55,13 +58,10 @@ def _workbook_file(console: Console, request: Request, _identity: Identity) -> R
                 f"The list has {found:,} milestones, and a sheet holds {MOST_ROWS:,}: filter the "
                 "list, or take CSV.",
             )
-        write_list_workbook(
-            path,
-            reader,
-            columns=COLUMNS,
-            pages=all_listed(reader, wanted, COLUMNS),
-            timezone=console.target.timezone,
-        )
+        with closing(all_listed(reader, wanted, COLUMNS)) as pages:
+            write_list_workbook(
+                path, reader, columns=COLUMNS, pages=pages, timezone=console.target.timezone
+            )
     return _sent(path, _XLSX, f"milestones-{built.freshness.as_of}.xlsx")
 
 

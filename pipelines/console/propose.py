@@ -17,7 +17,6 @@ from pipelines.writeback.fields import WRITABLE, plain_id
 from pipelines.writeback.proposals import ProposalResult, propose_changes
 from pipelines.writeback.requests import ChangeRequest, requests_from_csv
 from pipelines.writeback.sheet_rows import SheetRow
-from pipelines.writeback.spreadsheet import requests_from_workbook
 from warehouse.account import bound_account
 from warehouse.errors import ChangeRefused, WarehouseError
 from warehouse.ledger.change import Action
@@ -159,6 +158,9 @@ def _propose_file(
 def _file_requests(path: Path, reason: str, reader: SharedReader) -> list[ChangeRequest]:
     """Read the changes that a file proposes."""
     if path.suffix == ".xlsx":
+        # Here, since its library needs megabytes that a console without uploads does without.
+        from pipelines.writeback.spreadsheet import requests_from_workbook
+
         return requests_from_workbook(path, reason, bound_account(reader))
     return requests_from_csv(path, reason)
 

@@ -1,0 +1,78 @@
+"""Queries of the console that need more memory than a page: they wait, and none fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines.config.targets import configured_target
+from warehouse.query_memory import USUAL_MEMORY_MB
+from warehouse.reader_pool import PublishedReaders
+from warehouse.shared_reader import SharedReader
+
+_ROWS = 200_000
+_SORTED = "select n, x, y from kantata.billing_milestones order by y"  # more than a page has
+
+
+@pytest.fixture
+def readers(tmp_path: Path) -> Iterator[PublishedReaders]:
+    """Readers of a file whose rows cannot be sorted in the memory of a page."""
+    target = configured_target("duckdb")
+    assert target.published is not None
+    target.published.parent.mkdir(exist_ok=True)
+    with closing(duckdb.connect(target.published)) as database:
+        database.execute("create schema kantata")
+        database.execute(
+            "create table kantata.billing_milestones as select range as n, "
+            "md5(range::varchar) || repeat('x', 200) as x, md5((range + 1)::varchar) as y "
+            f"from range({_ROWS})"
+        )
+    pool = PublishedReaders(target)
+    yield pool
+    pool.close()
+
+
+def _limit(reader: SharedReader) -> str:
+    """The memory limit of the file's queries now."""
+    limit: str = reader.rows("select current_setting('memory_limit')")[0][0]
+    return limit
+
+
+def test_large_queries_get_more_memory_and_give_it_back(readers: PublishedReaders) -> None:
+    """A large query runs, and the limit is then that of a page again."""
+    with readers.open() as reader:
+        usual = _limit(reader)
+        path = reader.source
+        assert len(reader.rows(_SORTED)) == _ROWS
+        assert _limit(reader) == usual
+        with closing(reader.chunks(_SORTED)) as chunks:
+            assert next(chunks)
+            with readers.open() as other:
+                assert _limit(other) != usual
+        assert _limit(reader) == usual  # a file that nobody fetched to its end gives it back, too
+    readers.close()
+    config = {"memory_limit": f"{USUAL_MEMORY_MB}MB", "threads": 1}
+    with (
+        closing(duckdb.connect(path, read_only=True, config=config)) as alone,
+        pytest.raises(duckdb.OutOfMemoryException),
+    ):
+        alone.execute(_SORTED).fetchall()
+
+
+def test_many_large_queries_at_once_all_end(readers: PublishedReaders) -> None:
+    """Twelve large queries in eight threads wait for each other."""
+
+    def count(number: int) -> int:
+        with readers.open() as reader:
+            if number % 2:
+                return len(reader.rows(_SORTED))
+            with closing(reader.chunks(_SORTED)) as chunks:
+                return sum(map(len, chunks))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(count, range(12))) == {_ROWS}

@@ -228,15 +228,21 @@ class Database:
     def tables(self, schema: str = DATASET) -> dict[str, dict[str, str]]:
         """Return the columns of every table of a database schema: dlt types by table and column."""
         tables: dict[str, dict[str, str]] = {}
-        for table, column, data_type in self.rows(
-            "select table_name, column_name, data_type from information_schema.columns "
-            "where table_schema = %s order by table_name, ordinal_position",
-            schema,
-        ):
+        columns = _POSTGRES_COLUMNS if self.is_postgres else _DUCKDB_COLUMNS
+        for table, column, data_type in self.rows(columns, schema):
             name = data_type.lower().partition("(")[0]
             tables.setdefault(table, {})[column] = _DLT_TYPES.get(name, name)
         return tables
 
+
+_POSTGRES_COLUMNS = (
+    "select table_name, column_name, data_type from information_schema.columns "
+    "where table_schema = %s order by table_name, ordinal_position"
+)
+_DUCKDB_COLUMNS = (  # in half the time of its information_schema
+    "select table_name, column_name, data_type from duckdb_columns() where schema_name = %s "
+    "and database_name = current_database() order by table_name, column_index"
+)
 
 # dlt sets 1 GB: then all rows of a first sync are written to the log first, and to the file later.
 _CHECKPOINTS = "reset checkpoint_threshold"

@@ -44,8 +44,8 @@ create table if not exists sessions (
 );
 create table if not exists secret (only_one integer primary key check (only_one = 1), value text);
 """
-# Half the library's memory, which was most of a console's peak, and more passes instead: above
-# OWASP's minimum of 19 MiB and two passes. A hash that exists keeps the parameters it was made with.
+# Half the library's memory, since a login was the peak of a console, and one more pass. OWASP asks
+# for 19 MiB and two passes. A hash that exists keeps the parameters it was made with.
 _hasher = PasswordHasher(memory_cost=32 * 1024, time_cost=4, parallelism=1)
 _one_at_a_time = Semaphore(1)  # a hash takes its memory
 

@@ -65,7 +65,7 @@ def test_large_queries_get_more_memory_and_give_it_back(readers: PublishedReader
 
 
 def test_many_large_queries_at_once_all_end(readers: PublishedReaders) -> None:
-    """Twelve large queries in eight threads wait for each other."""
+    """Six large queries in six threads wait for each other."""
 
     def count(number: int) -> int:
         with readers.open() as reader:
@@ -74,5 +74,5 @@ def test_many_large_queries_at_once_all_end(readers: PublishedReaders) -> None:
             with closing(reader.chunks(_SORTED)) as chunks:
                 return sum(map(len, chunks))
 
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(count, range(12))) == {_ROWS}
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(count, range(6))) == {_ROWS}

@@ -180,7 +180,7 @@ def _rebuild(
     existing = database.tables(MARTS)
     for model in marts():
         if has_new_models:
-            define_mart(database, model)
+            define_mart(database, model, existing.get(model.name, {}))
             define_staging_on(database, model)
         if model.kind is ModelKind.VIEW:
             continue

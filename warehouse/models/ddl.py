@@ -75,7 +75,9 @@ def define_staging(database: Database) -> None:
     for name, columns in _TABLES.items():
         listed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
         database.execute(f"create table if not exists {STAGING}.{name} ({listed})")
-        for column in columns.keys() - database.tables(STAGING)[name].keys():
+    existing = database.tables(STAGING)
+    for name, columns in _TABLES.items():
+        for column in columns.keys() - existing[name].keys():
             database.execute(f"alter table {STAGING}.{name} add column {column} {columns[column]}")
     for name in _FORMER_VIEWS:
         database.execute(f"drop view if exists {STAGING}.{name}")
@@ -91,9 +93,14 @@ def define_staging_on(database: Database, mart: Model) -> None:
             _define_view(database, model)
 
 
-def define_mart(database: Database, model: Model) -> None:
-    """Create a mart by DDL with its rows, or append missing columns; it keeps the rows it has."""
-    columns = database.tables(MARTS).get(model.name, {})
+def define_mart(database: Database, model: Model, columns: Collection[str]) -> None:
+    """Create a mart by DDL with its rows, or append missing columns; it keeps the rows it has.
+
+    Args:
+        database: A connection.
+        model: The mart.
+        columns: The columns it has; empty if it does not exist.
+    """
     if model.kind is ModelKind.VIEW:
         database.execute(f"create or replace view {MARTS}.{model.name} as {model.sql}")
     elif not columns:

@@ -15,7 +15,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from .errors import LocksUnsupported, LockUnopened, WarehouseBusy, WarehouseUnwritable
+from .errors import (
+    LocksUnsupported,
+    LockUnopened,
+    WarehouseBusy,
+    WarehouseMisconfigured,
+    WarehouseUnwritable,
+)
 from .private_files import make_private_folder
 
 try:
@@ -69,6 +75,7 @@ def file_lock(
         WarehouseBusy: If another process still holds the lock.
         LocksUnsupported: If this system or the file system has no file locks.
         LockUnopened: If the lock is shared, and the file belongs to another user.
+        WarehouseMisconfigured: If its folder is a file.
         WarehouseUnwritable: If the file cannot be created.
     """
     ensure_supported()
@@ -79,6 +86,10 @@ def file_lock(
         if shared and isinstance(error, PermissionError):
             raise LockUnopened(
                 f"lock file {path} belongs to another user: {error.strerror}"
+            ) from None
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise WarehouseMisconfigured(
+                f"{path.parent.absolute()} is not a folder: name another file in {setting}"
             ) from None
         raise WarehouseUnwritable(
             f"cannot write to {path.parent.absolute()}: {error.strerror}. Correct the "

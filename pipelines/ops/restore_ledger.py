@@ -14,7 +14,7 @@ from pipelines.sync.session import locked, open_existing, prepare_tables, publis
 from warehouse.database import Database
 from warehouse.errors import LedgerDamaged, WarehouseMisconfigured, WarehouseUnwritable
 from warehouse.ledger.closes import close_keys
-from warehouse.ledger.connection import connect_ledger
+from warehouse.ledger.connection import connect_ledger, ledger_exists
 from warehouse.ledger.mirror import LedgerCopy, copy_end, copy_ledger, read_copy
 from warehouse.ledger.push_lock import file_push_lock, push_lock
 from warehouse.ledger.recovery import mark_as_unknown, recover
@@ -65,6 +65,11 @@ def restore_ledger(
     """
     if not reason.strip():
         raise WarehouseMisconfigured("--reason is empty: say why the ledger is restored")
+    if source is LedgerSource.LEDGER and not ledger_exists(target.ledger_url):
+        raise WarehouseMisconfigured(
+            "there is no ledger that could be used as it is. If it was lost, use its copy: "
+            "milestones restore --ledger-from warehouse --reason TEXT"
+        )
     aside: Path | None = None
     with locked(target) as lock, open_existing(lock) as database:
         prepare_tables(database)

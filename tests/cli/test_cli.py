@@ -88,7 +88,7 @@ _WRONG = {
     "published nowhere": ({"WAREHOUSE__PUBLISH_TO": ""}, 2, "WAREHOUSE__PUBLISH_TO is empty"),
     "published to a folder": ({"WAREHOUSE__PUBLISH_TO": "/"}, 2, "/ is a folder"),
     "loaded into a folder": ({"DESTINATION__DUCKDB__CREDENTIALS": "."}, 2, "is a folder"),
-    "below a file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile/x.duckdb"}, 1, "cannot write"),
+    "below a file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile/x.duckdb"}, 2, "is not a folder"),
     "no DuckDB file": ({"DESTINATION__DUCKDB__CREDENTIALS": "afile"}, 2, "is no warehouse of"),
 }  # fmt: skip
 

@@ -126,6 +126,11 @@ def test_an_older_ledger_is_refused(office: Office, choice: str) -> None:
     code, said = office.run("check")
     assert (code, "which the ledger" in said) == (1, True), said
     restore = ("restore", "--ledger-from", choice, "--reason", "the disk was replaced")
+    if choice == "ledger":
+        LEDGER.rename("ledger.aside")
+        code, said = office.run(*restore)
+        assert (code, "there is no ledger that could" in said, LEDGER.exists()) == (2, True, False)
+        Path("ledger.aside").rename(LEDGER)
     assert office.run(*restore)[0] == 0
     assert _statuses(office) == ["applied" if choice == "warehouse" else "unknown"]
     office.sandbox.account.advance(300)

@@ -61,8 +61,8 @@ def sync(
         bool,
         typer.Option(
             "--allow-deletes",
-            help="Mark missing milestones as deleted, however many they are. With PROJECT: mark "
-            "the milestones of projects that were deleted and can no longer be read.",
+            help="Mark all missing milestones as deleted, even if there are many. With PROJECT: "
+            "mark the milestones of these deleted projects instead.",
         ),
     ] = False,
     accept_minor_unit: Annotated[
@@ -70,8 +70,8 @@ def sync(
         typer.Option(
             "--accept-minor-unit",
             metavar="CURRENCY",
-            help="Accept that Kantata changed the minor unit of a currency, such as EUR, for what "
-            "is read from now on. Repeat it for each currency.",
+            help="Accept that Kantata changed the minor unit of a currency, such as EUR. The new "
+            "unit applies to amounts read from now on. Repeat the option for each currency.",
         ),
     ] = None,
     projects: Annotated[
@@ -81,7 +81,7 @@ def sync(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy new and changed milestones into the warehouse, or all of them; validate and publish."""
+    """Copy new and changed milestones, or all, into the warehouse; validate it and publish it."""
     from pipelines.sync.options import SyncOptions
 
     from . import sync
@@ -124,7 +124,7 @@ def check(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the settings, the account and the warehouse, and say how to fix what is wrong."""
+    """Check the settings, the account and the warehouse, and say how to fix each problem."""
     from . import check
 
     check.check(destination, probe=probe, as_json=as_json)
@@ -144,7 +144,8 @@ def status(
     fail_if_older_than: Annotated[
         str | None,
         typer.Option(
-            metavar="AGE", help="Exit with 1 if the last validated run is older than AGE, say 6h."
+            metavar="AGE",
+            help="Exit with 1 if the last validated run is older than AGE, such as 6h.",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -160,7 +161,7 @@ def report(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="FILE",
             help="The HTML file to write; by default milestones-report.html.",
             show_default=False,
         ),
@@ -181,7 +182,7 @@ def due(
         typer.Option(
             "--until",
             metavar="DATE",
-            help="The last date to invoice that counts, such as 2027-01-31; by default today.",
+            help="Include milestones dated up to this day, such as 2027-01-31; by default today.",
             show_default=False,
         ),
     ] = None,
@@ -192,7 +193,7 @@ def due(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what is to be invoiced, by currency and project, the largest overdue amount first."""
+    """List the milestones to invoice, by currency and project, largest overdue amount first."""
     from . import due
 
     due.due(destination, until=until, by=by, as_json=as_json)
@@ -200,7 +201,7 @@ def due(
 
 @app.command()
 def models(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
-    """Rebuild the marts from the last validated run. `sync` does it after changes, and each day."""
+    """Rebuild the marts from the last validated run, as `sync` does after changes and each day."""
     from . import marts
 
     marts.models(destination, as_json)
@@ -245,13 +246,15 @@ def restore(
     ledger: Annotated[
         LedgerSource | None,
         typer.Option(
-            "--ledger-from", help="Use the ledger's copy in the warehouse, or keep the ledger."
+            "--ledger-from",
+            help="warehouse: restore the ledger from its copy in the warehouse. ledger: keep the "
+            "ledger as it is.",
         ),
     ] = None,
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Use another copy of the DuckDB warehouse or of the ledger from now on, such as a backup."""
+    """Restore the DuckDB warehouse or the ledger from a copy, such as a backup."""
     from . import restore
 
     restore.restore(source, ledger=ledger, destination=destination, reason=reason, as_json=as_json)
@@ -285,7 +288,9 @@ def sandbox(
 def demo(
     console: Annotated[
         bool,
-        typer.Option("--console", help="Then run the console on the demo's data, until Ctrl-C."),
+        typer.Option(
+            "--console", help="At the end, run the console on the demo's data until Ctrl-C."
+        ),
     ] = False,
 ) -> None:
     """Sync a sandbox, change it, sync it again, and show what changed. No token is needed."""

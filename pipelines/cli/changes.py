@@ -43,7 +43,7 @@ def changes(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the open changes, or all."""
+    """List the open changes, or all changes."""
     from pipelines.config.targets import configured_target
     from pipelines.writeback.ledger_access import open_ledger
 
@@ -104,7 +104,7 @@ def show_one(
 
 
 def plan(destination: DestinationOption = None, as_json: JsonOption = False) -> None:
-    """Show what push would do now; write nothing."""
+    """Show what `push` would do now, without writing anything."""
     from pipelines.runtime.signals import stop_on_signals
 
     with handle_errors(as_json), stop_on_signals():
@@ -169,20 +169,20 @@ def reconcile(
     created: Annotated[
         str | None,
         typer.Option(
-            "--created", metavar="MILESTONE_ID", help="The milestone that this create made."
+            "--created", metavar="MILESTONE_ID", help="The milestone that the change created."
         ),
     ] = None,
     not_created: Annotated[
-        bool, typer.Option("--not-created", help="This create made no milestone.")
+        bool, typer.Option("--not-created", help="The change created no milestone.")
     ] = False,
     reason: Annotated[
-        str, typer.Option("--reason", help="How you know, for the audit trail.")
+        str, typer.Option("--reason", help="How you know this, for the audit trail.")
     ] = "",
     who: WhoOption = None,
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find out whether writes without an answer took effect, or settle one; send nothing."""
+    """Find out whether unanswered writes took effect, or settle one by hand. Nothing is sent."""
     from pipelines.config.settings import kantata_settings, push_settings
     from pipelines.config.targets import configured_target
     from pipelines.runtime.clock import utc_now

@@ -18,7 +18,7 @@ _MonthArgument = Annotated[str, typer.Argument(metavar="YYYY-MM", help="The mont
 def close(
     month: _MonthArgument,
     show: Annotated[
-        bool, typer.Option("--show", help="Show the month as it was closed; close nothing.")
+        bool, typer.Option("--show", help="Only show the month as it was closed.")
     ] = False,
     who: WhoOption = None,
     destination: DestinationOption = None,
@@ -63,7 +63,7 @@ def reopen(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reopen a closed month, so that it can be closed again. What was frozen is kept."""
+    """Reopen a closed month, so that it can be closed again. The frozen figures are kept."""
     with handle_errors(as_json):
         _reopen(month, reason, who, destination, as_json)
 

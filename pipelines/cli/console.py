@@ -25,8 +25,8 @@ PASSWORD = "MILESTONES_CONSOLE_PASSWORD"  # noqa: S105 - the name of a variable
 console = typer.Typer(
     no_args_is_help=False,
     invoke_without_command=True,
-    help="Run the web console, until Ctrl-C: figures, milestones, changes to decide on, runs. Its "
-    "users are managed with `milestones console user`.",
+    help="Run the web console until Ctrl-C. It shows figures, milestones, changes to decide on, "
+    "and runs. Manage its users with `milestones console user`.",
 )
 user = typer.Typer(no_args_is_help=True, help="Manage the users of the console.")
 console.add_typer(user, name="user")
@@ -41,8 +41,8 @@ def start(
         str,
         typer.Option(
             "--host",
-            help="The address to listen on. Any address but this machine's own needs TLS or a "
-            "trusted proxy.",
+            help="The address to listen on. An address that other machines can reach needs TLS or "
+            "a trusted proxy.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
@@ -62,7 +62,7 @@ def start(
     ] = None,
     destination: DestinationOption = None,
 ) -> None:
-    """Run the web console, until Ctrl-C."""
+    """Run the web console until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
     from pipelines.config.console_settings import console_settings
@@ -109,7 +109,7 @@ def add(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Add a user, with the password in MILESTONES_CONSOLE_PASSWORD; without it, ask for one."""
+    """Add a user. MILESTONES_CONSOLE_PASSWORD sets the password; otherwise you type it."""
     from pipelines.console.users import checked_name
 
     with handle_errors(as_json, checks_settings=False):
@@ -140,7 +140,7 @@ def list_users(as_json: JsonOption = False) -> None:
 
 @user.command()
 def remove(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Remove a user, and end their sessions."""
+    """Remove a user, and end the user's sessions."""
     with handle_errors(as_json, checks_settings=False):
         _users().remove(name)
         if as_json:
@@ -151,7 +151,7 @@ def remove(name: NameArgument, as_json: JsonOption = False) -> None:
 
 @user.command()
 def password(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Set a user's password as `add` does, and end their sessions."""
+    """Set a new password for a user, as `add` does, and end the user's sessions."""
     with handle_errors(as_json, checks_settings=False):
         users = _users()
         users.require(name)

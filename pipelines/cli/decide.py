@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 def approve(
     change_ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CHANGE_ID...", help=CHANGE_ID_HELP, show_default=False),
+        typer.Argument(metavar="CHANGE_ID", help=CHANGE_ID_HELP, show_default=False),
     ] = None,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="Approve all proposed changes; needs the digest of the list."),
+        typer.Option("--all", help="Approve all proposed changes. This needs --digest."),
     ] = False,
     who: WhoOption = None,
     digest: Annotated[
         str | None,
         typer.Option(
             "--digest",
-            help="Approve only if this is the digest of the change, or with --all of the list, as "
-            "`changes` showed it.",
+            help="The digest of the change, as shown by `changes`; with --all, the digest of the "
+            "list. If the digest differs, nothing is approved.",
         ),
     ] = None,
     destination: DestinationOption = None,
@@ -87,7 +87,7 @@ def reject(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reject proposed changes; give the reason."""
+    """Reject proposed changes, with a reason."""
     from pipelines.writeback import approvals
 
     decide = partial(approvals.reject, change_ids=change_ids, reason=reason)
@@ -101,7 +101,7 @@ def withdraw(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Withdraw changes before they are sent."""
+    """Withdraw changes that are not sent yet."""
     from pipelines.writeback import approvals
 
     decide = partial(approvals.withdraw, change_ids=change_ids, reason=reason)

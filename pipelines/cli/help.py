@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-# Group -> command -> example. The subcommands of `propose` are in PROPOSALS.
+# Group -> command -> example. The commands below these are in SUBCOMMANDS.
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Try it without an account": {
         "demo": "milestones demo",
@@ -48,12 +48,20 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "move": "milestones move",
     },
 }
-PROPOSALS: Mapping[str, str] = {
-    "update": "milestones propose update 4711 --set date_to_invoice=2027-03-31 "
+SUBCOMMANDS: Mapping[str, str] = {
+    "propose update": "milestones propose update 4711 --set date_to_invoice=2027-03-31 "
     '--reason "delivery is later"',
-    "create": "milestones propose create --set workspace_id=77 --set title=Go-live "
+    "propose create": "milestones propose create --set workspace_id=77 --set title=Go-live "
     '--set amount_in_cents=1250000 --reason "change request 7"',
-    "delete": 'milestones propose delete 4711 --reason "billed elsewhere"',
+    "propose delete": 'milestones propose delete 4711 --reason "billed elsewhere"',
+    "console user add": "milestones console user add kim --role approver",
+    "console user list": "milestones console user list",
+    "console user remove": "milestones console user remove kim",
+    "console user password": "milestones console user password kim",
+}
+MORE_EXAMPLES: Mapping[str, str] = {
+    "reconcile": "milestones reconcile 3f2a9c1e --created 4712 "
+    '--reason "milestone 4712 has its title and amount" --as kim',
 }
 
 
@@ -71,9 +79,12 @@ class GroupedCommands(TyperGroup):
             for name, example in examples.items():
                 command = self.commands[name]
                 command.rich_help_panel = group  # type: ignore[attr-defined] # typer's commands
-                command.epilog = _example(example)
-        for name, example in PROPOSALS.items():
-            self.commands["propose"].commands[name].epilog = _example(example)  # type: ignore[attr-defined]
+                command.epilog = _examples(example, *filter(None, [MORE_EXAMPLES.get(name)]))
+        for name, example in SUBCOMMANDS.items():
+            below: Any = self
+            for part in name.split():
+                below = below.commands[part]
+            below.epilog = _examples(example)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own
         """Return the names of the commands in the order of the groups in the help."""
@@ -100,9 +111,9 @@ def _with_subcommands(command: Any) -> Iterator[Any]:  # noqa: ANN401 - typer's 
             yield from _with_subcommands(each)
 
 
-def _example(command: str) -> str:
-    """Return the last line of a command's help: its example."""
-    return f"Example: {command}"
+def _examples(*commands: str) -> str:
+    """Return the last lines of a command's help: an example each."""
+    return "\n\n".join(f"Example: {command}" for command in commands)
 
 
 def _without_flag_types(options: list[Any]) -> list[Any]:

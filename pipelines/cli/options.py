@@ -42,13 +42,13 @@ WaitOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="The reason, for the audit trail.")]
 CHANGE_ID_HELP = (
-    "The id of the change, or its first 4 or more characters if no other id begins with them."
+    "The id of the change, or at least its first 4 characters if no other id begins with them."
 )
 ChangeArgument = Annotated[str, typer.Argument(metavar="CHANGE_ID", help=CHANGE_ID_HELP)]
 OneChangeArgument = Annotated[
     str | None, typer.Argument(metavar="CHANGE_ID", help=CHANGE_ID_HELP, show_default=False)
 ]
-ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID...", help=CHANGE_ID_HELP)]
+ChangesArgument = Annotated[list[str], typer.Argument(metavar="CHANGE_ID", help=CHANGE_ID_HELP)]
 WhoOption = Annotated[
     str | None,
     typer.Option(

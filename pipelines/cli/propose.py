@@ -28,8 +28,8 @@ propose = typer.Typer(
     invoke_without_command=True,
     help="Propose changes to milestones: one, or many from a CSV file, a workbook or a query. A "
     "CSV file or a query has these columns: action (update if empty), milestone_id, reason "
-    f"(--reason if empty), and the fields to write: {', '.join(WRITABLE)}. A create has a "
-    "workspace_id and no milestone_id.",
+    f"(--reason if empty), and the fields to write: {', '.join(WRITABLE)}. To create a "
+    "milestone, give a workspace_id and no milestone_id.",
 )
 
 SetOption = Annotated[
@@ -166,7 +166,7 @@ def create(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Propose a new milestone; set at least workspace_id, title, and amount or amount_in_cents."""
+    """Propose a new milestone. Set at least workspace_id, title, and amount or amount_in_cents."""
     from pipelines.writeback.requests import single_request
 
     with handle_errors(as_json):

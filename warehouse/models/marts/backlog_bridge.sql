@@ -1,16 +1,16 @@
 -- How the billing backlog (dated and not invoiced) changed from month to month, by currency, as
 -- the connector observed it: opening + new + increased - decreased - invoiced - deleted = closing.
 -- grain: month, currency
--- metric: billed_in_month = sum(invoiced) (money by currency, month): What was put on invoices in a month, as observed, less what was taken off.
+-- metric: billed_in_month = sum(invoiced) (money by currency, month): The amounts put on invoices in a month, as observed, minus the amounts taken off.
 --
 -- month: The first day of the month in which the changes were observed, in reporting_timezone. Every month has a row.
 -- currency: ISO code. A milestone whose currency changed leaves one currency and enters the other.
--- opening: The backlog at the start of the month, which is the closing of the month before.
--- new: Milestones first observed in this month. Those observed before the first full scan ended are included unless they were invoiced: they are the backlog that existed then.
+-- opening: The backlog at the start of the month; equal to closing of the month before.
+-- new: Milestones first observed in this month. They include the backlog that the first full scan found, but not the milestones that it found on an invoice.
 -- increased: Amounts that rose, and milestones without a date that got a date or an invoice.
 -- decreased: Amounts that fell, and milestones that lost their date.
--- invoiced: Milestones put on an invoice, at their amount on it, minus those taken off an invoice.
--- deleted: Milestones deleted, minus those restored.
+-- invoiced: Amounts put on invoices, minus amounts taken off invoices.
+-- deleted: Deleted milestones, minus restored ones.
 -- closing: The backlog at the end of the month, or now.
 with moved_at as (
     -- All changes of one moment are one row, since a run observes many at once.

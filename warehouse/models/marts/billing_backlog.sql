@@ -1,20 +1,20 @@
 -- The billing backlog (dated and not invoiced) by project and currency, and by age on as_of.
 -- grain: workspace_id, currency
--- metric: backlog = sum(amount) (money by currency, client, project, project_lead): What has a date, past or future, and is not invoiced.
+-- metric: backlog = sum(amount) (money by currency, client, project, project_lead): The amount that has a date, past or future, and is not invoiced.
 --
 -- workspace_id: The project's id.
 -- project: The project's title.
 -- currency: ISO code.
 -- milestones: The number of milestones.
 -- subunits: The sum of their amounts, in minor units of the currency.
--- amount: The sum of their amounts, in money, which is the sum of the five columns below; null if the currency's minor unit is unknown.
+-- amount: The sum of their amounts, in money: not_due and the four age columns together. Null if the currency's minor unit is unknown.
 -- not_due: The part with a date after as_of.
--- age_0_30: The part with a date up to 30 days before as_of, or on it.
+-- age_0_30: The part with a date on as_of or up to 30 days before.
 -- age_31_60: The part with a date 31 to 60 days before as_of.
 -- age_61_90: The part with a date 61 to 90 days before as_of.
 -- age_over_90: The part with a date more than 90 days before as_of.
 -- client_id: The id of the project's client.
--- client: The client's name; null if the project has none, or if hidden_fields names it.
+-- client: The client's name; null without a client. If hidden_fields contains client: the last visible name, or null.
 -- project_lead_id: The user id of the project's lead at the provider.
 -- project_lead: That lead's name.
 -- client_lead: The name of the project's lead at the client.

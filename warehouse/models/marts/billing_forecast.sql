@@ -1,5 +1,5 @@
--- The billing backlog by month and currency, assuming that each milestone is invoiced on its date, and an
--- overdue one in the month of as_of.
+-- The billing backlog by month and currency. It assumes that each milestone is invoiced on its date, and each
+-- overdue milestone in the month of as_of.
 -- grain: month, currency
 --
 -- month: The first day of the month, starting with the month of as_of. Only months with milestones have a row.
@@ -8,7 +8,7 @@
 -- subunits: The sum of their amounts, in minor units of the currency.
 -- amount: The sum of their amounts, in money; null if the currency's minor unit is unknown.
 -- overdue: The part of amount that is overdue.
--- cumulative: The sum of amount for this month and all months before.
+-- cumulative: The sum of amount for this month and all earlier months.
 select
     month,
     currency,

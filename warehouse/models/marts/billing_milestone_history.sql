@@ -1,5 +1,5 @@
 -- One row for each observed version of a milestone: when it was valid, its values, and the values of
--- the version before. The last version of a deleted milestone is a deletion, with its last values.
+-- the version before. If a milestone is deleted, its last version is the deletion, with its last values.
 -- grain: id, version
 -- index: valid_from
 -- kind: changed
@@ -7,7 +7,7 @@
 -- id: The milestone's id.
 -- version: 1, 2, 3 … in the order the versions were observed.
 -- change_type: created, updated, deleted or restored.
--- valid_from: When the connector first observed this version, not when somebody changed the milestone. Never earlier than in the version before.
+-- valid_from: When the connector first observed this version, not when somebody changed the milestone. Never earlier than valid_from of the version before.
 -- valid_to: When the next version was observed; null for the last version.
 -- title: The milestone's title.
 -- workspace_id: The project's id.
@@ -22,9 +22,9 @@
 -- previous_date_to_invoice: The date_to_invoice of the version before.
 -- previous_invoice_id: The invoice_id of the version before.
 -- previous_amount: The amount of the version before, in money.
--- project: The project's title, as it is now, like all columns below.
+-- project: The project's title now. All columns below also have present values.
 -- client_id: The id of the project's client.
--- client: The client's name; null if the project has none, or if hidden_fields names it.
+-- client: The client's name; null without a client. If hidden_fields contains client: the last visible name, or null.
 -- project_lead_id: The user id of the project's lead at the provider.
 -- project_lead: That lead's name.
 -- client_lead: The name of the project's lead at the client.

@@ -3,13 +3,13 @@
 -- grain: id
 -- index: workspace_id
 -- index: date_to_invoice
--- metric: billed = sum(amount) where status = 'invoiced' (money by currency, client, project, project_lead): What is on an invoice, drafts included.
--- metric: billed_draft = sum(amount) where invoice_state = 'draft' (money by currency, client, project, project_lead): What is on an invoice that is a draft.
--- metric: billed_open = sum(amount) where invoice_state = 'issued' (money by currency, client, project, project_lead): What is on an invoice that is issued and not paid.
--- metric: billed_paid = sum(amount) where invoice_state = 'paid' (money by currency, client, project, project_lead): What is on an invoice that is paid.
--- metric: overdue = sum(amount) where status = 'overdue' (money by currency, client, project, project_lead): What is not invoiced although its date has passed.
--- metric: scheduled = sum(amount) where status = 'scheduled' (money by currency, client, project, project_lead): What is not invoiced and has a date today or later.
--- metric: unscheduled = sum(amount) where status = 'unscheduled' (money by currency, client, project, project_lead): What is not invoiced and has no date; it is in no backlog.
+-- metric: billed = sum(amount) where status = 'invoiced' (money by currency, client, project, project_lead): The amount on invoices, drafts included.
+-- metric: billed_draft = sum(amount) where invoice_state = 'draft' (money by currency, client, project, project_lead): The amount on draft invoices.
+-- metric: billed_open = sum(amount) where invoice_state = 'issued' (money by currency, client, project, project_lead): The amount on invoices that are issued and not paid.
+-- metric: billed_paid = sum(amount) where invoice_state = 'paid' (money by currency, client, project, project_lead): The amount on paid invoices.
+-- metric: overdue = sum(amount) where status = 'overdue' (money by currency, client, project, project_lead): The amount that is not invoiced although its date has passed.
+-- metric: scheduled = sum(amount) where status = 'scheduled' (money by currency, client, project, project_lead): The amount that is not invoiced and has a date today or later.
+-- metric: unscheduled = sum(amount) where status = 'unscheduled' (money by currency, client, project, project_lead): The amount that is not invoiced and has no date; it is in no backlog.
 -- metric: milestones = count(*) (count by status, currency, client, project, project_lead): Milestones that are not deleted.
 -- metric: days_to_invoice = avg(days_to_invoice) (days by currency, client, project, project_lead): Days from date_to_invoice to the date of the invoice, on average over milestones.
 -- metric: days_to_pay = avg(days_to_pay) (days by currency, client, project, project_lead): Days from the date of the invoice to the day it was first observed as paid, on average over milestones.
@@ -21,7 +21,7 @@
 -- story_id: The id of the task it depends on.
 -- task: The title of that task; null if the task is deleted.
 -- billing_type: fixed_date or upon_completion.
--- status: invoiced (has an invoice_id, even of a draft), unscheduled (has no date), overdue (its date is before as_of), otherwise scheduled.
+-- status: invoiced (has an invoice_id, even that of a draft), unscheduled (has no date), overdue (its date is before as_of), otherwise scheduled.
 -- date_to_invoice: The date from which it can be invoiced; null if it is unscheduled.
 -- days_overdue: Days from date_to_invoice to as_of if it is overdue, otherwise 0.
 -- currency: ISO code.
@@ -34,19 +34,19 @@
 -- created_at: When it was created in Kantata.
 -- updated_at: Kantata's updated_at, which does not change with every edit.
 -- observed_at: When the connector first read its current values.
--- access_lost_at: When its project became unreadable for the token's user; null if it is readable.
+-- access_lost_at: When the token's user lost access to its project; null if the user has access.
 -- client_id: The id of the project's client (its primary workspace group).
--- client: The client's name; null if the project has none, or if hidden_fields names it.
+-- client: The client's name; null without a client. If hidden_fields contains client: the last visible name, or null.
 -- project_lead_id: The user id of the project's lead at the provider.
 -- project_lead: That lead's name.
 -- client_lead: The name of the project's lead at the client.
 -- project_status: The project's status, such as In Progress.
 -- project_stage: The project's stage.
--- hidden_fields: Those of client, project_lead, client_lead, project_status and project_stage that Kantata hides from the token's user: a null in them does not mean that there is none. Null if none is hidden.
--- invoice_state: The state of its invoice: draft, issued, paid (status accepted payment and nothing left to pay), cancelled or deleted; null if it has none, or if the invoice was not read.
+-- hidden_fields: The names of the columns that Kantata hides from the token's user, out of client, project_lead, client_lead, project_status and project_stage. Such a column has its last visible value, or null. Null if no column is hidden.
+-- invoice_state: The state of its invoice: draft, issued, paid (its status is accepted payment, and nothing is left to pay), cancelled or deleted; null without an invoice, or if the invoice was not read.
 -- invoice_due_date: The date by which that invoice is to be paid.
--- days_to_invoice: Days from date_to_invoice to the invoice's date, negative if it was invoiced earlier; null unless the invoice is issued or paid.
--- paid_observed_at: When the connector first observed that invoice as paid; null if it is not paid, or was paid when the connector first saw it.
+-- days_to_invoice: Days from date_to_invoice to the invoice's date, negative if the invoice is earlier. Only for issued and paid invoices, otherwise null.
+-- paid_observed_at: When the connector first observed that invoice as paid; null if it is not paid, or if it was already paid when the connector first observed it.
 -- days_to_pay: Days from the invoice's date to the day of paid_observed_at. Kantata gives no date of payment.
 select
     m.id,

@@ -1,5 +1,5 @@
--- Each milestone that is not deleted, with its amount in the reporting currency, converted at three rates:
--- that of its date, that of its month's end, and that of as_of. Empty without WAREHOUSE__REPORTING_CURRENCY.
+-- Each milestone that is not deleted, with its amount in the reporting currency at three rates: the rate of its
+-- date, of its month's end, and of as_of. Empty without WAREHOUSE__REPORTING_CURRENCY.
 -- grain: id
 --
 -- id: The milestone's id.
@@ -13,23 +13,23 @@
 -- date_to_invoice: The date from which it can be invoiced; null if it is unscheduled.
 -- currency: ISO code of the milestone.
 -- amount: The amount in that currency.
--- reporting_currency: ISO code of the currency that all columns named *_reporting are in.
+-- reporting_currency: ISO code of the currency of all columns named *_reporting.
 -- amount_at_date_reporting: The amount at the rate of date_to_invoice, rounded to the currency's minor unit; null without a date or a rate. For a date after the last rate, the last rate is used.
--- exact_at_date_reporting: The same before rounding: sum these, and round the sum.
--- rate_at_date: That rate: what one unit of currency is worth in the reporting currency.
+-- exact_at_date_reporting: The same amount before rounding. For a total, sum these and round the sum.
+-- rate_at_date: The rate that was used: what one unit of currency is worth in the reporting currency.
 -- rate_date_at_date: The date of that rate.
--- rate_source_at_date: Its source: kantata, the name of the file, or same currency.
+-- rate_source_at_date: The source of that rate: kantata, the name of the file, or same currency.
 -- amount_at_month_end_reporting: The amount at the rate of the last day of the month of date_to_invoice.
--- exact_at_month_end_reporting: The same before rounding.
--- rate_at_month_end: That rate.
+-- exact_at_month_end_reporting: The same amount before rounding.
+-- rate_at_month_end: The rate that was used.
 -- rate_date_at_month_end: The date of that rate.
--- rate_source_at_month_end: Its source.
+-- rate_source_at_month_end: The source of that rate.
 -- amount_today_reporting: The amount at the rate of as_of.
--- exact_today_reporting: The same before rounding.
--- rate_today: That rate.
+-- exact_today_reporting: The same amount before rounding.
+-- rate_today: The rate that was used.
 -- rate_date_today: The date of that rate.
--- rate_source_today: Its source.
--- Amounts are multiplied by a rate, never divided by one. Each amount is rounded once, half away from zero.
+-- rate_source_today: The source of that rate.
+-- Amounts are multiplied by a rate, never divided. Each amount is rounded once, half away from zero.
 with converted as (
     select
         m.id,

@@ -1,24 +1,24 @@
 -- Totals over all currencies in the reporting currency, by month, status and client. Exact amounts are
--- added and the sum is rounded once. Empty without WAREHOUSE__REPORTING_CURRENCY.
--- To add up rows, sum the exact_… columns, and check that each without_rate_… is 0: where it is not, exact_… is null,
--- and SQL leaves nulls out of a sum.
+-- added, and the sum is rounded once. Empty without WAREHOUSE__REPORTING_CURRENCY.
+-- To add up rows, sum the exact_… columns, and check that each without_rate_… is 0. Otherwise exact_… is null, and
+-- SQL leaves nulls out of a sum.
 -- grain: month, status, client_id
 --
 -- month: The first day of the month of date_to_invoice; null for unscheduled milestones.
 -- status: As in billing_milestones.
--- client_id: The id of the client; null for projects without one, or if it is hidden.
+-- client_id: The id of the client; null if the project has no client, or if the client is hidden.
 -- client: The client's name.
 -- reporting_currency: ISO code of the currency of all columns named *_reporting.
 -- milestones: The number of milestones.
--- without_rate_at_date: The number of these without a rate on their date, or without a date; if there are any, the sum at that rate is null.
+-- without_rate_at_date: The number of these milestones without a rate on their date, or without a date. If it is not 0, the sum at that rate is null.
 -- amount_at_date_reporting: The sum at the rates of each date_to_invoice.
 -- exact_at_date_reporting: The same sum before rounding.
 -- rounding_at_date_reporting: amount_at_date_reporting minus the sum of the rounded amounts of its milestones.
--- without_rate_at_month_end: The number without a rate at their month's end, or without a date.
+-- without_rate_at_month_end: The number of milestones without a rate at their month's end, or without a date.
 -- amount_at_month_end_reporting: The sum at the rates of the month's end.
 -- exact_at_month_end_reporting: The same sum before rounding.
 -- rounding_at_month_end_reporting: amount_at_month_end_reporting minus the sum of the rounded amounts of its milestones.
--- without_rate_today: The number without a rate on as_of.
+-- without_rate_today: The number of milestones without a rate on as_of.
 -- amount_today_reporting: The sum at the rates of as_of.
 -- exact_today_reporting: The same sum before rounding.
 -- rounding_today_reporting: amount_today_reporting minus the sum of the rounded amounts of its milestones.

@@ -4,18 +4,18 @@
 -- as_of: The day that all marts use as today, in reporting_timezone: the day of the run after which they were last built.
 -- reporting_timezone: The time zone that decides which day is today, and where a month begins.
 -- models_run_id: The run after which the marts were last built. A run that changed nothing does not rebuild them, except on a new day.
--- read_up_to: Kantata's time at the start of the last validated run; runs that only read back what a push wrote do not count. Later changes are not included.
+-- read_up_to: Kantata's time at the start of the last validated run. Later changes in Kantata are not included. Runs that only read back what a push wrote do not count.
 -- last_proven_at: When the last validated run ended.
 -- last_scan_at: When the last validated full scan ended.
 -- last_run_status: The status of the last run: running, proven (validated), unproven, failed or stopped.
 -- last_run_error: Why the last run failed.
 -- milestones: The number of milestones in the marts that are not deleted.
--- out_of_reach: The number of these whose project can no longer be read (access lost).
+-- out_of_reach: The number of these milestones whose project can no longer be read (access lost).
 -- rejected_records: The number of rejected records as of the last validated run; the marts show older values for them.
 -- first_scan_at: When the first validated full scan ended. Nothing is known of earlier times.
 -- age_minutes: Whole minutes from read_up_to to your query: the age of the figures that you read.
 -- week_starts_at: The moment at which the week of as_of begins, on Monday, in reporting_timezone.
--- lake_run_id: The run that the lake shows: the last one copied there completely. Null without a lake.
+-- lake_run_id: The run that the lake shows: the last run that was copied completely. Null without a lake.
 -- lake_copied_at: When that copy was completed.
 -- lake_age_minutes: Whole minutes from lake_copied_at to your query.
 -- lake_error: Why the last copy to the lake failed; null if it did not.

@@ -1,7 +1,7 @@
 -- How far each milestone that is not deleted has moved since it was first observed.
 -- grain: id
 -- kind: changed
--- metric: slippage = avg(days_slipped) where status <> 'invoiced' (days by currency, client, project, project_lead): Days from the first date to the current one, on average of the milestones that are not invoiced.
+-- metric: slippage = avg(days_slipped) where status <> 'invoiced' (days by currency, client, project, project_lead): Days from the first date to the current date, on average over the milestones that are not invoiced.
 --
 -- id: The milestone's id.
 -- title: The milestone's title.
@@ -9,16 +9,16 @@
 -- project: The project's title.
 -- status: As in billing_milestones.
 -- currency: ISO code.
--- first_date_to_invoice: The first date that was observed; null if it never had one.
+-- first_date_to_invoice: The first date that was observed; null if there never was a date.
 -- date_to_invoice: The current date.
--- days_slipped: Days from the first date to the current one, negative if it moved to an earlier date; null if either is missing.
+-- days_slipped: Days from the first date to the current date, negative if the current date is earlier; null if either date is missing.
 -- date_moves: How often the date changed.
--- first_amount_in_cents: The first amount that was observed, in minor units of the currency it had then.
+-- first_amount_in_cents: The first amount that was observed, in minor units of the currency at that time.
 -- amount_in_cents: The current amount.
 -- amount_change: The current amount minus the first, in money; null if the currency changed or its minor unit is unknown.
 -- amount_moves: How often the amount or the currency changed.
 -- client_id: The id of the project's client.
--- client: The client's name; null if the project has none, or if hidden_fields names it.
+-- client: The client's name; null without a client. If hidden_fields contains client: the last visible name, or null.
 -- project_lead_id: The user id of the project's lead at the provider.
 -- project_lead: That lead's name.
 -- client_lead: The name of the project's lead at the client.

@@ -1,5 +1,5 @@
--- What differs now from what was frozen when a month was closed: milestones dated in the month, and
--- milestones on invoices dated in it. A milestone that changed its client or currency has two rows.
+-- Each milestone whose amount in a closed month differs now from the amount that was frozen. A milestone counts by
+-- its own date and by the date of its invoice. A milestone that changed its client or currency has two rows.
 -- kind: view
 -- grain: month, client_id, currency, milestone_id
 --
@@ -11,24 +11,24 @@
 -- title: The milestone's title; null if it is deleted.
 -- workspace_id: The project's id; null if the milestone is deleted.
 -- project: The project's title; null if the milestone is deleted.
--- dated_before: Its amount if it was dated in the month when the month was closed, otherwise 0.
--- dated_after: Its amount if it is dated in the month now, otherwise 0.
--- billed_before: Its amount if it was on an issued or paid invoice dated in the month when the month was closed, otherwise 0.
--- billed_after: Its amount if it is on such an invoice now, otherwise 0.
--- date_to_invoice_before: Its date when the month was closed; null if it was not frozen with this client and currency.
+-- dated_before: Its amount at the close if its date was in the month, otherwise 0.
+-- dated_after: Its amount now if its date is in the month, otherwise 0.
+-- billed_before: Its amount at the close if it was on an issued or paid invoice dated in the month, otherwise 0.
+-- billed_after: Its amount now if it is on such an invoice, otherwise 0.
+-- date_to_invoice_before: Its date at the close; null if it was not frozen with this client and currency.
 -- date_to_invoice_after: Its date now; null if it is deleted.
--- invoice_id_before: Its invoice when the month was closed.
+-- invoice_id_before: Its invoice at the close.
 -- invoice_id_after: Its invoice now.
--- invoice_date_before: The date of that invoice when the month was closed.
+-- invoice_date_before: The date of that invoice at the close.
 -- invoice_date_after: The date of its invoice now.
--- invoice_state_before: The state of that invoice when the month was closed.
+-- invoice_state_before: The state of that invoice at the close.
 -- invoice_state_after: The state of its invoice now.
--- observed_at: When the connector first observed the version of the milestone that made the difference. If the invoice or the client made it: when the connector first observed the present values of the invoice or of the project.
--- observed_run_id: The run that observed it.
+-- observed_at: When the connector first observed what made the difference: a version of the milestone, the present values of the invoice, or the present values of the project, such as its client.
+-- observed_run_id: The run that made this observation.
 -- closed_at: When the month was closed.
 -- closed_by: Who closed it.
 -- closed_run_id: The run whose state was frozen.
--- closed_timezone: The reporting_timezone when the month was closed.
+-- closed_timezone: The reporting_timezone at the close.
 with closes as (
     select c.*, (c.month + interval '1 month')::date as next_month
     from kantata.period_closes c

@@ -8,7 +8,7 @@
 -- who: The person who did it, or a command, such as milestones push.
 -- what: What happened, in words.
 -- status_before: The change's status before; null when it was proposed.
--- status_after: The change's status after; the same as before for a remark.
+-- status_after: The change's status after; equal to status_before for a remark.
 -- request_id: Kantata's id of the request that was sent.
 -- db_user: The database user that wrote the event to the ledger, on Postgres.
 -- action: create, update or delete.
@@ -17,15 +17,15 @@
 -- project: The project's title.
 -- currency: ISO code.
 -- amount_before: The amount that the proposer saw, in money, with the present minor unit of the currency.
--- amount_after: The requested amount, in money, likewise; null if the amount was not to change.
+-- amount_after: The requested amount, with the same minor unit; null if the request does not change the amount.
 -- date_to_invoice_before: The date that the proposer saw.
--- date_to_invoice_after: The requested date; null if the date was not to change.
+-- date_to_invoice_after: The requested date; null if the request does not change the date.
 -- fields_before: All fields that the proposer saw, as JSON.
 -- fields_after: All requested fields, as JSON.
 -- reason: The reason, in the proposer's words.
 -- proposer: The person who proposed the change.
 -- approver: The person who approved it.
--- approved_digest: The SHA-256 of what was approved.
+-- approved_digest: The SHA-256 digest of the change as it was approved.
 -- status: The current status of the change, as of the last push.
 select
     e.event_number,

@@ -1,26 +1,26 @@
--- Open invoices with milestones on them: issued, with something left to pay, or with a balance that Kantata hides. Each
--- has its milestones' amounts next to its balance. An invoice may also bill hours, expenses or taxes, and a payment
--- lowers its balance; Kantata shows neither what else was billed nor what a payment was for.
+-- Open invoices with milestones on them. An invoice is open if it is issued, and its balance is not 0 or is hidden by
+-- Kantata. Each row has the milestones' amounts next to the balance. An invoice may also bill hours, expenses or taxes,
+-- and payments lower its balance. Kantata shows neither what else was billed nor what a payment was for.
 -- grain: invoice_id
--- metric: receivables = sum(balance) (money by currency, client, age): What is left to pay of issued invoices with milestones on them.
--- metric: past_due = sum(balance) where days_past_due > 0 (money by currency, client, age): What is left to pay of issued invoices with milestones on them, after their due date.
+-- metric: receivables = sum(balance) (money by currency, client, age): The amount left to pay of issued invoices with milestones on them.
+-- metric: past_due = sum(balance) where days_past_due > 0 (money by currency, client, age): The amount left to pay of issued invoices with milestones on them, after their due date.
 --
 -- invoice_id: The invoice's id.
 -- invoice: The invoice's title.
--- client_id: The id of the client; null if the projects of its milestones have several.
--- client: The client's name; null if there are several, or none, or if hidden_fields names it.
+-- client_id: The id of the client; null if the projects of its milestones have several clients or none.
+-- client: The client's name; null if there are several clients or none. If hidden_fields contains client: the last visible name, or null.
 -- hidden_fields: As in billing_milestones, taken from one of its milestones that has hidden fields.
 -- currency: ISO code of the invoice.
 -- invoice_date: The invoice's date.
--- due_date: The date by which it is to be paid; null if it has none.
--- days_past_due: Days from due_date to as_of, negative if it is not due yet; null without due_date.
--- age: Its age after due_date: not due, 1-30 days, 31-60 days, 61-90 days, over 90 days, or no due date.
+-- due_date: The date by which it is to be paid; null if there is no such date.
+-- days_past_due: Days from due_date to as_of, negative if the invoice is not due yet; null without due_date.
+-- age: How long the invoice is past due: not due, 1-30 days, 31-60 days, 61-90 days, over 90 days, or no due date.
 -- balance_in_cents: What is left to pay, in minor units of the currency; null if Kantata does not show it.
 -- balance: What is left to pay, in money.
--- milestones: The number of milestones on it, in its currency.
--- milestone_amount: The sum of their amounts, in money: what was billed, before any payment.
--- other_milestones: The number of milestones on it that have another currency; milestone_amount leaves them out.
--- other_at_least: The least part of the balance that does not come from milestones: what exceeds milestone_amount, or 0. If payments already covered a part of the milestones, the true part is larger. Null if other_milestones is not 0, or if the balance or the minor unit is unknown.
+-- milestones: The number of milestones on the invoice in its currency.
+-- milestone_amount: The sum of their amounts, in money, before any payment.
+-- other_milestones: The number of milestones on the invoice in another currency; milestone_amount leaves them out.
+-- other_at_least: The part of the balance that exceeds milestone_amount, or 0. At least this part does not come from milestones. If payments already covered a part of the milestones, the true part is larger. Null if other_milestones is not 0, or if the balance or the minor unit is unknown.
 -- projects: The number of projects of its milestones.
 with billed as (
     select

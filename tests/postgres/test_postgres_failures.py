@@ -153,7 +153,7 @@ def test_connection_is_ended(postgres: Job, point: Point, times: int) -> None:
     assert statuses[-1] == ("proven",)
 
 
-@pytest.mark.parametrize("times", [1, ALWAYS])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.long), ALWAYS])
 def test_connection_is_ended_in_a_first_load(postgres: Job, times: int) -> None:
     """Rows that are inserted without a merge are there once, however often the server fails."""
     point = Point("insert", "after insert", f"{RAW}.billing_milestone_versions")

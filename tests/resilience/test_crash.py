@@ -196,6 +196,7 @@ def test_half_written_working_folder_does_not_stop_the_next_run(job: Job) -> Non
         assert_equal(job, sandbox.account)
 
 
+@pytest.mark.long_on("postgres")
 def test_killed_while_reading_leaves_no_lock(job: Job) -> None:
     """The lock of a killed run does not block the next one."""
     with Sandbox(milestones=300) as sandbox:

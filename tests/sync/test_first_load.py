@@ -41,6 +41,7 @@ def assert_keys_are_unique(job: Job) -> None:
             assert job.rows(doubled) == []
 
 
+@pytest.mark.long_on("postgres")
 def test_first_rows_are_inserted(job: Job) -> None:
     """A first load uses no staging table for the tables that grow; the next change is merged."""
     with Sandbox(milestones=401, seed=4) as sandbox:
@@ -57,6 +58,7 @@ def test_first_rows_are_inserted(job: Job) -> None:
     assert job.rows(versions.replace("%s", f"'{changed}'")) == [(1,), (2,)]
 
 
+@pytest.mark.long_on("postgres")
 def test_a_milestone_read_twice_is_merged(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes while the first scan reads it has its last values, both versions and links."""
     # With several, an answer from before the change may arrive last.

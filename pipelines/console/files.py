@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from starlette.background import BackgroundTask
@@ -31,8 +32,11 @@ _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 def _csv_file(console: Console, request: Request, _identity: Identity) -> Response:
     """Return the file of a list as CSV, exactly."""
     wanted = wanted_milestones(request)
-    path = _new_file(".csv")
-    with console.readers.open() as reader, path.open("w", encoding="utf-8-sig", newline="") as out:
+    with (
+        _new_file(".csv") as path,
+        console.readers.open() as reader,
+        path.open("w", encoding="utf-8-sig", newline="") as out,
+    ):
         built = console.built(reader)
         writer = csv.writer(out)
         writer.writerow(COLUMNS)
@@ -49,8 +53,7 @@ def _workbook_file(console: Console, request: Request, _identity: Identity) -> R
     from pipelines.ops.workbook import MOST_ROWS
 
     wanted = wanted_milestones(request)
-    path = _new_file(".xlsx")
-    with console.readers.open() as reader:
+    with _new_file(".xlsx") as path, console.readers.open() as reader:
         built = console.built(reader)
         if (found := sum(total.milestones for total in totals(reader, wanted))) > MOST_ROWS:
             raise HTTPException(
@@ -65,21 +68,30 @@ def _workbook_file(console: Console, request: Request, _identity: Identity) -> R
     return _sent(path, _XLSX, f"milestones-{built.freshness.as_of}.xlsx")
 
 
-def _new_file(ending: str) -> Path:
-    """Return a new private file, which is removed when it was sent."""
+@contextmanager
+def _new_file(ending: str) -> Iterator[Path]:
+    """Provide a new private file to send; remove it if it cannot be written."""
     number, name = tempfile.mkstemp(prefix="milestones-console-", suffix=ending)
     os.close(number)
-    return Path(name)
+    path = Path(name)
+    try:
+        yield path
+    except BaseException:
+        _remove(path)
+        raise
+
+
+def _remove(path: Path) -> None:
+    """Remove a file that was sent, or will not be."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def _sent(path: Path, kind: str, name: str) -> Response:
     """Return the answer that sends a file, and removes it."""
-
-    def remove() -> None:
-        with suppress(OSError):
-            path.unlink()
-
-    return FileResponse(path, media_type=kind, filename=name, background=BackgroundTask(remove))
+    return FileResponse(
+        path, media_type=kind, filename=name, background=BackgroundTask(_remove, path)
+    )
 
 
 csv_file = viewed(_csv_file)

@@ -7,6 +7,7 @@ import io
 import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -77,8 +78,13 @@ def test_lists_are_filtered_sorted_and_paged(office: Office) -> None:
 
 @on_duckdb
 @pytest.mark.long_on("postgres")
-def test_no_warehouse_and_no_ledger(office: Office) -> None:
+def test_no_warehouse_and_no_ledger(
+    office: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Without a file, or with a damaged one, a page says what to do; nothing else fails."""
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(downloads))
     published = office.job.target.published
     assert published
     content = published.read_bytes()
@@ -86,12 +92,20 @@ def test_no_warehouse_and_no_ledger(office: Office) -> None:
         vera = browser("vera")
         assert vera.get("/changes").status_code == 200  # without a ledger
         published.unlink()
-        for path in ("/", "/milestones", "/changes", "/runs", "/milestones.csv"):
+        for path in (
+            "/",
+            "/milestones",
+            "/changes",
+            "/runs",
+            "/milestones.csv",
+            "/milestones.xlsx",
+        ):
             page = vera.get(path)
             assert (page.status_code, "milestones sync" in page.text) == (503, True), path
             assert "Traceback" not in page.text
         published.write_bytes(b"not a database" * 1000)
         assert vera.get("/").status_code == 503
+        assert list(downloads.glob("milestones-console-*")) == []  # none is left half written
         published.write_bytes(content)
         assert vera.get("/").status_code == 200
 

@@ -15,7 +15,7 @@
 -- dated_after: Its amount now if its date is in the month, otherwise 0.
 -- billed_before: Its amount at the close if it was on an issued or paid invoice dated in the month, otherwise 0.
 -- billed_after: Its amount now if it is on such an invoice, otherwise 0.
--- date_to_invoice_before: Its date at the close; null if it was not frozen with this client and currency.
+-- date_to_invoice_before: Its date at the close; null if the closed month did not list it under this client and currency.
 -- date_to_invoice_after: Its date now; null if it is deleted.
 -- invoice_id_before: Its invoice at the close.
 -- invoice_id_after: Its invoice now.
@@ -23,7 +23,7 @@
 -- invoice_date_after: The date of its invoice now.
 -- invoice_state_before: The state of that invoice at the close.
 -- invoice_state_after: The state of its invoice now.
--- observed_at: When the connector first observed what made the difference: a version of the milestone, the present values of the invoice, or the present values of the project, such as its client.
+-- observed_at: When the connector first observed the cause of the difference: the new version of the milestone, or the present values of the invoice or of the project.
 -- observed_run_id: The run that made this observation.
 -- closed_at: When the month was closed.
 -- closed_by: Who closed it.

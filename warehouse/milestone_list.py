@@ -13,6 +13,7 @@ from .shared_reader import SharedReader
 
 PAGE = 50  # milestones
 _SORTED_WHOLE = 100  # pages
+_SHORT = 5_000  # milestones
 _TABLE = f"{MARTS}.billing_milestones"
 _TODAY = f"(select as_of from {MARTS}.data_freshness)"
 # The statuses of the mart, and questions about several of them.
@@ -222,10 +223,13 @@ def all_listed(
 ) -> Generator[Sequence[tuple[Any, ...]], None, None]:
     """Yield columns of all milestones of a list, some thousands at a time."""
     where, values = wanted.where()
-    yield from reader.chunks(
-        f"select {', '.join(columns)} from {_TABLE} where {where} order by {wanted.order()}",
-        *values,
-    )
+    listed = f"select {', '.join(columns)} from {_TABLE} where {where} order by {wanted.order()}"
+    # A short list needs no more memory than a page, so it does not wait for long ones.
+    first = reader.rows(f"{listed} limit {_SHORT}", *values)
+    if len(first) == _SHORT:
+        yield from reader.chunks(listed, *values)
+    elif first:
+        yield first
 
 
 def currencies(reader: SharedReader) -> list[str]:

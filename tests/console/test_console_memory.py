@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import duckdb
 import pytest
 
 from pipelines.config.targets import configured_target
+from tests.support.office import Office
+from warehouse.milestone_list import MilestoneFilter, all_listed
 from warehouse.query_memory import USUAL_MEMORY_MB
 from warehouse.reader_pool import PublishedReaders
 from warehouse.shared_reader import SharedReader
@@ -76,3 +79,23 @@ def test_many_large_queries_at_once_all_end(readers: PublishedReaders) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(count, range(6))) == {_ROWS}
+
+
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+def test_a_short_list_does_not_wait_for_a_long_one(office: Office) -> None:
+    """While a large query is read, a download of few milestones is complete."""
+    pool = PublishedReaders(office.job.target)
+    listed: list[str] = []
+
+    def download() -> None:
+        with pool.open() as reader:
+            for rows in all_listed(reader, MilestoneFilter(), ("id",)):
+                listed.extend(id_ for (id_,) in rows)
+
+    with pool.open() as reader, closing(reader.chunks("select range from range(20_000)")) as long:
+        assert next(long)
+        other = Thread(target=download, daemon=True)
+        other.start()
+        other.join(60)
+        assert sorted(listed) == sorted(office.sandbox.account.milestones)
+    pool.close()

@@ -53,6 +53,8 @@ def test_sync_from_another_terminal(count: int) -> None:
     with sandbox_process("--milestones", str(count), "--seed", "7") as variables:
         result = milestones("sync", "--json", **variables)
     assert result.returncode == 0, result.stderr
+    for step in ("reading", "loading", "validating", "building marts", "publishing"):
+        assert step in result.stderr.splitlines()
     shown = json.loads(result.stdout)
     assert (shown["rows_read"], shown["added"], shown["status"]) == (count, count, "proven")
     account = Account.seeded(count, 7)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg2
@@ -54,12 +55,13 @@ REFUSED_BY_POSTGRES = [
     "call deleted_by_a_procedure(1)",
     f"explain analyze {_DELETE}",
     "select lo_export(1::oid, '{folder}/written.csv')",
-    "select lo_creat(-1)",
     "select pg_read_file('{folder}/secret.csv')",
     "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'postgres'",
     "select rolpassword from pg_authid",
     "select id from kantata.billing_milestones for update",
 ]
+# Postgres refuses it in a transaction that only reads from release 16. Before, it is rolled back.
+MADE_BEFORE_16 = "select lo_creat(-1)"
 # What a reader must not be allowed, and the end of the sentence that refuses it.
 POWERS = {
     "alter role {role} superuser": "is a superuser",
@@ -106,6 +108,10 @@ def test_a_query_changes_nothing(synced: Job, tmp_path: Path) -> None:
         with pytest.raises(QueryRefused):
             run_proposer_query(target, sql.format(folder=tmp_path))
         assert synced.rows(COUNT) == before, sql
+    if synced.name == "postgres":
+        with suppress(QueryRefused):
+            run_proposer_query(target, MADE_BEFORE_16)
+        assert synced.rows("select count(*) from pg_largeobject_metadata") == [(0,)]
     assert not (tmp_path / "written.csv").exists()
     query = f"with all_of_them as ({COUNT}) table all_of_them;"
     assert run_proposer_query(target, query)[1] == before

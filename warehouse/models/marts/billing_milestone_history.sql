@@ -25,7 +25,7 @@
 -- project: The project's title now. All columns below also have present values.
 -- client_id: The id of the project's client.
 -- client: The client's name; null without a client. If hidden_fields contains client: the last visible name, or null.
--- project_lead_id: The user id of the project's lead at the provider.
+-- project_lead_id: The user id of the project's lead in your own company.
 -- project_lead: That lead's name.
 -- client_lead: The name of the project's lead at the client.
 -- project_status: The project's status.

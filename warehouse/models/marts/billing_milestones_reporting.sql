@@ -14,7 +14,7 @@
 -- currency: ISO code of the milestone.
 -- amount: The amount in that currency.
 -- reporting_currency: ISO code of the currency of all columns named *_reporting.
--- amount_at_date_reporting: The amount at the rate of date_to_invoice, rounded to the currency's minor unit; null without a date or a rate. For a date after the last rate, the last rate is used.
+-- amount_at_date_reporting: The amount at the rate of date_to_invoice, rounded to the minor unit of the reporting currency; null without a date or a rate. For a date after the last rate, the last rate is used.
 -- exact_at_date_reporting: The same amount before rounding. For a total, sum these and round the sum.
 -- rate_at_date: The rate that was used: what one unit of currency is worth in the reporting currency.
 -- rate_date_at_date: The date of that rate.

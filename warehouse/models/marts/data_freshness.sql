@@ -7,7 +7,7 @@
 -- read_up_to: Kantata's time at the start of the last validated run. Later changes in Kantata are not included. Runs that only read back what a push wrote do not count.
 -- last_proven_at: When the last validated run ended.
 -- last_scan_at: When the last validated full scan ended.
--- last_run_status: The status of the last run: running, proven (validated), unproven, failed or stopped.
+-- last_run_status: The status of the last run: running, proven (validated), unproven (loaded, but the totals differ, so not published), failed or stopped.
 -- last_run_error: Why the last run failed.
 -- milestones: The number of milestones in the marts that are not deleted.
 -- out_of_reach: The number of these milestones whose project can no longer be read (access lost).

@@ -43,8 +43,8 @@ def approve(
         str | None,
         typer.Option(
             "--digest",
-            help="The digest of the change, as shown by `changes`; with --all, the digest of the "
-            "list. If the digest differs, nothing is approved.",
+            help="The digest of the one change, as shown by `changes`; with --all, the digest of "
+            "the list. If the digest differs, nothing is approved.",
         ),
     ] = None,
     destination: DestinationOption = None,

@@ -27,9 +27,9 @@ propose = typer.Typer(
     no_args_is_help=False,
     invoke_without_command=True,
     help="Propose changes to milestones: one, or many from a CSV file, a workbook or a query. A "
-    "CSV file or a query has these columns: action (update if empty), milestone_id, reason "
-    f"(--reason if empty), and the fields to write: {', '.join(WRITABLE)}. To create a "
-    "milestone, give a workspace_id and no milestone_id.",
+    "CSV file or a query has these columns: action (create, update or delete; update if empty), "
+    f"milestone_id, reason (--reason if empty), and the fields to write: {', '.join(WRITABLE)}. "
+    "A create has a workspace_id and no milestone_id.",
 )
 
 SetOption = Annotated[

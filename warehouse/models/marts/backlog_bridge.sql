@@ -7,7 +7,7 @@
 -- currency: ISO code. A milestone whose currency changed leaves one currency and enters the other.
 -- opening: The backlog at the start of the month; equal to closing of the month before.
 -- new: Milestones first observed in this month. They include the backlog that the first full scan found, but not the milestones that it found on an invoice.
--- increased: Amounts that rose, and milestones without a date that got a date or an invoice.
+-- increased: Amounts that rose, and the amounts of milestones without a date that got a date or an invoice. With an invoice, the amount is in invoiced, too.
 -- decreased: Amounts that fell, and milestones that lost their date.
 -- invoiced: Amounts put on invoices, minus amounts taken off invoices.
 -- deleted: Deleted milestones, minus restored ones.

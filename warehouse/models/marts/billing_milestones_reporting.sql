@@ -18,7 +18,7 @@
 -- exact_at_date_reporting: The same amount before rounding. For a total, sum these and round the sum.
 -- rate_at_date: The rate that was used: what one unit of currency is worth in the reporting currency.
 -- rate_date_at_date: The date of that rate.
--- rate_source_at_date: The source of that rate: kantata, the name of the file, or same currency.
+-- rate_source_at_date: The source of that rate: kantata, the name of your file of rates, or same currency.
 -- amount_at_month_end_reporting: The amount at the rate of the last day of the month of date_to_invoice.
 -- exact_at_month_end_reporting: The same amount before rounding.
 -- rate_at_month_end: The rate that was used.

@@ -188,7 +188,7 @@ def due(
     ] = None,
     by: Annotated[
         Grouping | None,
-        typer.Option("--by", help="project: a line for each project instead of each milestone."),
+        typer.Option("--by", help="`--by project` shows one line for each project."),
     ] = None,
     destination: DestinationOption = None,
     as_json: JsonOption = False,

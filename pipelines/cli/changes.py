@@ -143,7 +143,7 @@ def push(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the approved changes to Kantata, and nothing else."""
+    """Write the approved changes to Kantata, and only these."""
     from pipelines.config.settings import kantata_settings, push_settings
     from pipelines.config.targets import configured_target
     from pipelines.runtime.clock import utc_now

@@ -151,7 +151,7 @@ def remove(name: NameArgument, as_json: JsonOption = False) -> None:
 
 @user.command()
 def password(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Set a user's password, given or typed as for `add`, and end the user's sessions."""
+    """Set a user's password and end their sessions. For the password, see `add`."""
     with handle_errors(as_json, checks_settings=False):
         users = _users()
         users.require(name)

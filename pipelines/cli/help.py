@@ -43,7 +43,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Maintain the warehouse": {
         "models": "milestones models",
         "checks": "milestones checks --json",
-        "rebind": 'milestones rebind --reason "the account got a new address"',
+        "rebind": 'milestones rebind --reason "the account got a new id"',
         "restore": 'milestones restore --from backup/warehouse.duckdb --reason "disk failure"',
         "move": "milestones move",
     },

@@ -16,7 +16,7 @@
 -- workspace_id: The project's id.
 -- project: The project's title.
 -- currency: ISO code.
--- amount_before: The amount that the proposer saw, in money, with the present minor unit of the currency.
+-- amount_before: The amount that the proposer saw, in money, computed with the minor unit that the currency has now.
 -- amount_after: The requested amount, with the same minor unit; null if the request does not change the amount.
 -- date_to_invoice_before: The date that the proposer saw.
 -- date_to_invoice_after: The requested date; null if the request does not change the date.

@@ -43,8 +43,8 @@ def approve(
         str | None,
         typer.Option(
             "--digest",
-            help="The digest of the one change, as shown by `changes`; with --all, the digest of "
-            "the list. If the digest differs, nothing is approved.",
+            help="With one CHANGE_ID, the digest of that change; with --all, the digest of the "
+            "list. `changes` shows both. If the digest differs, nothing is approved.",
         ),
     ] = None,
     destination: DestinationOption = None,

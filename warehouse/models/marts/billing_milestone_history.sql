@@ -22,7 +22,7 @@
 -- previous_date_to_invoice: The date_to_invoice of the version before.
 -- previous_invoice_id: The invoice_id of the version before.
 -- previous_amount: The amount of the version before, in money.
--- project: The project's title now. All columns below also have present values.
+-- project: The project's title now. This and all columns below show the state of today, not that of the version.
 -- client_id: The id of the project's client.
 -- client: The client's name; null without a client. If hidden_fields contains client: the last visible name, or null.
 -- project_lead_id: The user id of the project's lead in your own company.

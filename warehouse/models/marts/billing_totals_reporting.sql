@@ -6,7 +6,7 @@
 --
 -- month: The first day of the month of date_to_invoice; null for unscheduled milestones.
 -- status: As in billing_milestones.
--- client_id: The id of the client; null if the project has no client, or if the client is hidden.
+-- client_id: The id of the client; null if the project has no client. If the client is hidden: the last visible id, or null.
 -- client: The client's name.
 -- reporting_currency: ISO code of the currency of all columns named *_reporting.
 -- milestones: The number of milestones.

@@ -81,7 +81,7 @@ def sync(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy new and changed milestones, or all, into the warehouse; validate it and publish it."""
+    """Copy new and changed milestones, or all, to the warehouse. Then validate and publish it."""
     from pipelines.sync.options import SyncOptions
 
     from . import sync

@@ -42,7 +42,7 @@
 -- client_lead: The name of the project's lead at the client.
 -- project_status: The project's status, such as In Progress.
 -- project_stage: The project's stage.
--- hidden_fields: Those of the columns client, project_lead, client_lead, project_status and project_stage that Kantata hides from the token's user. Such a column has its last visible value, or null. If no column is hidden, hidden_fields is null.
+-- hidden_fields: The columns that Kantata hides from the token's user. Possible are client, project_lead, client_lead, project_status and project_stage. A hidden column has its last visible value, or null. If no column is hidden, hidden_fields is null.
 -- invoice_state: The state of its invoice: draft, issued, paid (its status is accepted payment, and nothing is left to pay), cancelled or deleted; null without an invoice, or if the invoice was not read.
 -- invoice_due_date: The date by which that invoice is to be paid.
 -- days_to_invoice: Days from date_to_invoice to the invoice's date, negative if the invoice is earlier. Only for issued and paid invoices, otherwise null.

@@ -8,7 +8,7 @@
 -- who: The person who did it, or a command, such as milestones push.
 -- what: What happened, in words.
 -- status_before: The change's status before; null when it was proposed.
--- status_after: The change's status after; equal to status_before for a remark.
+-- status_after: The change's status after; equal to status_before if the step changed no status.
 -- request_id: Kantata's id of the request that was sent.
 -- db_user: The database user that wrote the event to the ledger, on Postgres.
 -- action: create, update or delete.

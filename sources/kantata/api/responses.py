@@ -110,7 +110,7 @@ class ReadResponse:
         if 300 <= status < 400:
             return KantataMisaddressed(
                 f"{self._where} redirects to {_redirect_host(self.response)}: no redirect is "
-                "followed, so that nobody else gets the token. Correct KANTATA_API_URL."
+                "followed, so that nobody else gets the token. Correct kantata_api_url."
             )
         if not _has_errors(body) or (status == 404 and "/" not in self.path):
             return self._not_the_api()

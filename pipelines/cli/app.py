@@ -81,7 +81,7 @@ def sync(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy new and changed milestones, or all, to the warehouse. Then validate and publish it."""
+    """Copy new and changed milestones, or all, and publish the validated warehouse."""
     from pipelines.sync.options import SyncOptions
 
     from . import sync
@@ -226,7 +226,7 @@ def rebind(
     destination: DestinationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bind the warehouse and its ledger to the connected account, after the account has moved."""
+    """Bind the warehouse and its ledger to the connected account, if the account's id changed."""
     from . import rebind
 
     rebind.rebind(destination, reason=reason, as_json=as_json)

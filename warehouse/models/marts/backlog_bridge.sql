@@ -6,9 +6,9 @@
 -- month: The first day of the month in which the changes were observed, in reporting_timezone. Every month has a row.
 -- currency: ISO code. A milestone whose currency changed leaves one currency and enters the other.
 -- opening: The backlog at the start of the month; equal to closing of the month before.
--- new: Amounts of milestones first observed in this month, with a date or an invoice. They include the backlog that the first full scan found, but not the milestones that it found on an invoice.
--- increased: Amounts that rose, and amounts of undated milestones as soon as they get a date or an invoice. If they get an invoice, the amount is also in invoiced, so closing does not change.
--- decreased: Amounts that fell, and amounts of milestones that lost their date and are not on an invoice.
+-- new: Amounts of milestones first observed in this month, with a date or an invoice. The backlog that the first full scan found is included. Milestones that this scan found on an invoice are not.
+-- increased: Rises of amounts, and the whole amounts of undated milestones as soon as they get a date or an invoice. If they get an invoice, the amount is also in invoiced, so closing does not change.
+-- decreased: Falls of amounts, and the whole amounts of milestones that lost their date and are not on an invoice.
 -- invoiced: Amounts put on invoices, minus amounts taken off invoices.
 -- deleted: Amounts of deleted milestones that are not on an invoice, minus those of restored ones.
 -- closing: The backlog at the end of the month, or now.

@@ -15,7 +15,7 @@
 -- dated_after: Its amount now if its date is in the month, otherwise 0.
 -- billed_before: Its amount at the close if it was on an issued or paid invoice dated in the month, otherwise 0.
 -- billed_after: Its amount now if it is on such an invoice, otherwise 0.
--- date_to_invoice_before: Its date at the close; null in a row of a client or currency that it got after the close.
+-- date_to_invoice_before: Its date at the close; null in the row of its new client or currency.
 -- date_to_invoice_after: Its date now; null if it is deleted.
 -- invoice_id_before: Its invoice at the close.
 -- invoice_id_after: Its invoice now.

@@ -2,7 +2,7 @@
 -- kind: view
 -- grain: event_number
 --
--- event_number: The number of the event; a later event of any change has a higher number.
+-- event_number: The number of the event; later events have higher numbers, across all changes.
 -- change_id: The id of the change request.
 -- happened_at: When it happened.
 -- who: The person who did it, or a command, such as milestones push.

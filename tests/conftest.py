@@ -20,6 +20,7 @@ from tests.support.job import Job
 from tests.support.memory import remember_commands, remember_types, write_yaml_in_c
 from tests.support.our_settings import OURS
 from tests.support.postgres import empty_database, shared_server, stop_shared_server
+from tests.support.processes import end_fork_server
 from tests.support.run_folder import make_run_folder, remove_run_folder, work_in_memory
 from tests.support.usage import Usage
 
@@ -168,5 +169,6 @@ def pytest_terminal_summary(
             if name != _VERSION:
                 terminalreporter.write_line(f"{report.nodeid}: {count} {name}")
     stop_shared_server()  # so that its time is counted
+    end_fork_server()
     usage.await_orphans()
     terminalreporter.write_line(f"used {usage.described()}")

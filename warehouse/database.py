@@ -292,6 +292,8 @@ def connect(destination: Destination[Any, Any]) -> Iterator[Database]:
                 "postgresql://user:password@host:5432/database"
             ) from None
         if any(words in message for words in CONFIGURATION_ERRORS):
+            if destination.destination_name == "postgres":
+                message += ". Correct DESTINATION__POSTGRES__CREDENTIALS, or the server's rights"
             raise WarehouseMisconfigured(message) from None
         if isinstance(error, ImportError):  # of a naming convention of dlt, for example
             raise WarehouseMisconfigured(message) from None

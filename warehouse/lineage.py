@@ -131,7 +131,7 @@ def check_files(target: Target, *, may_be_damaged: bool = False) -> None:
 
 def _foreign(file: Path, target: Target) -> WarehouseMisconfigured:
     """Return the error for a file that is outside the warehouse's lineage."""
-    setting, remedy = "WAREHOUSE__PUBLISH_TO", ""
+    setting, remedy = "WAREHOUSE__PUBLISH_TO", "; or, if it is damaged, remove it"
     if file == target.loader:
         setting = "DESTINATION__DUCKDB__CREDENTIALS"
         remedy = "; or, if it is damaged: milestones restore --from published"

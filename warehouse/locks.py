@@ -22,7 +22,7 @@ from .errors import (
     WarehouseMisconfigured,
     WarehouseUnwritable,
 )
-from .private_files import make_private_folder
+from .private_files import make_private_folder, owner_of
 
 try:
     import fcntl
@@ -90,6 +90,12 @@ def file_lock(
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise WarehouseMisconfigured(
                 f"{path.parent.absolute()} is not a folder: name another file in {setting}"
+            ) from None
+        if isinstance(error, PermissionError) and os.path.isfile(path):
+            raise WarehouseUnwritable(
+                f"cannot open the lock file {path.absolute()}, which belongs to {owner_of(path)}: "
+                "run the command as this user. If a user who does not run the job made the file, "
+                "remove it"
             ) from None
         raise WarehouseUnwritable(
             f"cannot write to {path.parent.absolute()}: {error.strerror}. Correct the "

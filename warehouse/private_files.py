@@ -107,6 +107,14 @@ def is_link_of_others(path: Path) -> bool:
     return False
 
 
+def owner_of(path: Path) -> str:
+    """Return the name of the user who owns a file, or the user's number if it has no name."""
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
+
+
 def is_posix() -> bool:
     """Return whether files of this system have owners and rights."""
     return os.name == "posix"

@@ -126,7 +126,7 @@ def add(
 def list_users(as_json: JsonOption = False) -> None:
     """List the users and their roles."""
     with handle_errors(as_json, checks_settings=False):
-        found = _users().all()
+        found = _users().all() if _users_file().exists() else []  # a list makes no file
         if as_json:
             print_json(
                 [{"name": u.name, "role": u.role, "created_at": u.created_at} for u in found]
@@ -163,14 +163,20 @@ def password(name: NameArgument, as_json: JsonOption = False) -> None:
 
 
 def _users() -> Users:
-    """Return the users of the console, whose settings are checked first."""
-    from pipelines.config.console_settings import console_settings
-    from pipelines.config.start import check_console_settings
+    """Return the users of the console, in a file that is made if it does not exist."""
     from pipelines.console.users import Users
     from pipelines.runtime.clock import utc_now
 
+    return Users(_users_file(), utc_now)
+
+
+def _users_file() -> Path:
+    """Return the file of the console's users, after a check of the settings."""
+    from pipelines.config.console_settings import console_settings
+    from pipelines.config.start import check_console_settings
+
     check_console_settings()
-    return Users(console_settings().users, utc_now)
+    return console_settings().users
 
 
 def _password() -> str:

@@ -61,13 +61,14 @@ def rebuild_marts(target: Target, note: Callable[[str], None] = lambda _: None) 
 def check_marts(target: Target) -> list[Finding]:
     """Run every check of the marts; return what they find.
 
-    A monitor on another machine may have only the published file, which is then checked.
+    A monitor on another machine may have only the published file, and a user of the ledger's group
+    may read only this. Then it is checked.
 
     Raises:
         WarehouseError: If the marts do not exist.
     """
     check_exists(target)
-    if target.loader and not os.path.exists(target.loader):
+    if target.loader and not os.access(target.loader, os.R_OK | os.W_OK):
         with open_reader(target) as reader:
             return build.run_checks(reader)
     with locked(target) as lock, open_existing(lock) as database:

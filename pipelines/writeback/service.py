@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import timedelta
 
@@ -23,10 +24,11 @@ from sources.kantata.api.writer import KantataWriter
 from sources.kantata.errors import KantataError, KantataMisconfigured
 from sources.kantata.settings import ATTEMPTS, MILESTONES_PATH
 from warehouse import locks
-from warehouse.errors import NoLedger, WarehouseError
+from warehouse.errors import NoLedger, WarehouseError, WarehouseUnwritable
 from warehouse.ledger import mirror
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger
+from warehouse.private_files import owner_of
 from warehouse.raw.account_binding import Origin, read_origin
 from warehouse.target import Target
 from warehouse.user_marts import check_folder
@@ -85,6 +87,7 @@ def push_changes(
     """
     locks.ensure_supported()
     _check_enabled(settings)
+    _check_loader(target)
     check_folder(target.models)  # the sync after the writes needs it
     with ExitStack() as stack:
         try:
@@ -131,6 +134,7 @@ def reconcile_changes(
             push is running.
     """
     locks.ensure_supported()
+    _check_loader(target)
     with ExitStack() as stack:
         try:
             ledger = stack.enter_context(open_ledger(target, now))
@@ -162,6 +166,22 @@ def _check_enabled(settings: PushSettings) -> None:
         raise KantataMisconfigured(
             "writing to Kantata is off. To allow it, set PUSH__ENABLED=true, or enabled = true "
             "under [push] in .dlt/config.toml"
+        )
+
+
+def _check_loader(target: Target) -> None:
+    """Refuse the write-back to a user who may not write the warehouse, such as one of its group.
+
+    The private files that it makes would keep the job from pushing.
+
+    Raises:
+        WarehouseUnwritable: If the loader's file belongs to another user.
+    """
+    file = target.loader
+    if file and file.is_file() and not os.access(file, os.R_OK | os.W_OK):
+        raise WarehouseUnwritable(
+            f"cannot write {file}, into which a push reads back what it wrote. It belongs to "
+            f"{owner_of(file)}: run the command as this user"
         )
 
 

@@ -160,6 +160,12 @@ def fork_server() -> _Server:
     return server
 
 
+def end_fork_server() -> None:
+    """End the server of this process, if there is one: without workers, its time is ours."""
+    if fork_server.cache_info().currsize:
+        fork_server().close()
+
+
 def _checked(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment if a child can have it.
 

@@ -12,8 +12,8 @@
 -- approve with that one login, and the ledger believes the console who they are.
 --
 -- An administrator runs this file once in the warehouse's database, before the first run, and then
--- sets a password for milestones_loader. `milestones changes`, run once as milestones_loader, creates
--- the ledger, so that others can propose.
+-- sets a password for milestones_loader. After the first run, `milestones changes`, run once as
+-- milestones_loader, creates the ledger, so that others can propose.
 create role milestones_loader login;
 create role milestones_reader;
 create role milestones_proposer;

@@ -13,7 +13,7 @@ POSTGRES ?= embedded 15
 demo: $(STAMP)
 	$(BIN)/milestones demo
 
-# What every change passes. The last lines print the CPU-seconds it took: 420 to 460 in five to seven minutes on two cores.
+# What every change passes. The last lines print the CPU-seconds it took: 420 on two fast cores, 580 on two slow ones.
 test: $(STAMP)
 	$(BIN)/pytest
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sources.kantata_sandbox import Account
 from tests.support.office import Office
@@ -28,7 +29,7 @@ def live(office: Office, rng: Random) -> None:
     for _ in range(CHANGES):
         _change(account, rng, deleted)
     job.sync(office.sandbox)
-    month = _next_month(account)
+    month = _next_month(account, ZoneInfo(job.target.timezone))
     job.sync(office.sandbox)
     code, said = office.run("close", month, "--as", "kim")
     assert code == 0, said
@@ -116,9 +117,9 @@ def _push(office: Office) -> None:
     office.run("propose", "update", second, *words)
 
 
-def _next_month(account: Account) -> str:
-    """Let the month end, and half a day pass; return its name."""
-    now = datetime.fromtimestamp(account.clock.now(), UTC)
+def _next_month(account: Account, zone: ZoneInfo) -> str:
+    """Let the month of a time zone end, and at least some hours pass; return its name."""
+    now = datetime.fromtimestamp(account.clock.now(), zone)
     following = (now.date().replace(day=1) + timedelta(days=31)).replace(day=1)
     noon = datetime(following.year, following.month, 1, 12, tzinfo=UTC)
     account.advance((noon - now).total_seconds())

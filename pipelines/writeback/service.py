@@ -178,7 +178,7 @@ def _check_loader(target: Target) -> None:
         WarehouseUnwritable: If the loader's file belongs to another user.
     """
     file = target.loader
-    if file and file.is_file() and not os.access(file, os.R_OK | os.W_OK):
+    if file and os.path.isfile(file) and not os.access(file, os.R_OK | os.W_OK):
         raise WarehouseUnwritable(
             f"cannot write {file}, into which a push reads back what it wrote. It belongs to "
             f"{owner_of(file)}: run the command as this user"

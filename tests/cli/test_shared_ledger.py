@@ -58,6 +58,15 @@ def test_the_group_proposes_and_approves_and_cannot_hinder_the_job(desk: Desk) -
         assert (refused.returncode, refused.stdout) == (1, "")
         assert re.search(r"belongs to root: run the command as this user", refused.stderr), words
     assert "no users" in run_as_another_user("console", "user", "list").stdout
+    Path(".milestones").chmod(0o700)
+    for words in ("push", "reconcile", "sync", "changes"):
+        without_access = run_as_another_user(words)
+        assert without_access.returncode in (1, 2), words
+        assert "Permission denied" in without_access.stderr, words
+        assert "Traceback" not in without_access.stderr, words
+    for words in ("status", "checks"):
+        assert run_as_another_user(words).returncode == 0
+    Path(".milestones").chmod(0o2770)
     of_the_group = [
         str(file)
         for file in Path(".milestones").rglob("*")

@@ -12,7 +12,6 @@ from pipelines.runtime.observer import RunObserver
 from .output import err, print_err, safe_markup
 
 _LINE_EVERY = 5.0  # seconds between plain lines
-_SHOWN_PHASES = {"proving": "validating"}  # the JSON log keeps the older word
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def console_observer() -> Iterator[RunObserver]:
             bar.update(task, completed=read, total=pages, rows=rows)
 
         yield RunObserver(
-            phase=lambda name: bar.update(task, description=_SHOWN_PHASES.get(name, name)),
+            phase=lambda name: bar.update(task, description=_shown(name)),
             progress=progress,
             note=lambda line: err.print(safe_markup(mask_secrets(line))),
         )
@@ -62,6 +61,9 @@ def _line_observer() -> RunObserver:
     def note(line: str) -> None:
         print_err(mask_secrets(line))
 
-    return RunObserver(
-        phase=lambda name: print_err(_SHOWN_PHASES.get(name, name)), progress=progress, note=note
-    )
+    return RunObserver(phase=lambda name: print_err(_shown(name)), progress=progress, note=note)
+
+
+def _shown(phase: str) -> str:
+    """Return the name of a step of a run for people; the JSON log keeps an older one."""
+    return "validating" if phase == "proving" else phase

@@ -47,7 +47,7 @@ def test_the_console_needs_no_login_of_the_job(
         pass
     suffix = postgres.url.rpartition("_")[2]  # roles belong to the whole server
     logins = {"console_reader": f"reads_{suffix}", "console_writer": f"writes_{suffix}"}
-    for (_, login), role in zip(logins.items(), ("proposer", "console"), strict=True):
+    for login, role in zip(logins.values(), ("proposer", "console"), strict=True):
         postgres.run(f"create role {login} login password 'secret' in role milestones_{role}")
     another = tmp_path / "console"
     another.mkdir()

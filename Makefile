@@ -61,7 +61,7 @@ test-long: $(STAMP)
 			$(BIN)/pytest -m "not airflow" -k "postgres and not follow and not soak" || exit 1; \
 	done
 	@# What is long and needs no Postgres; also each point at which a sync can be killed: two hours. A push is killed at
-	@# each of its lines, 31,000 times, shared by the workers: two hours more on two cores.
+	@# each of its lines, some 30,000 times: an hour and a half more on two slow cores, by the rate of 25 of 162 cases.
 	$(BIN)/pytest -s --timeout 14400 -m long -k "not postgres and not follow and not soak"
 	@# 180 random histories of the backlog bridge instead of 6: 3 minutes.
 	MILESTONES_BRIDGES=180 $(BIN)/pytest tests/marts/test_bridge.py

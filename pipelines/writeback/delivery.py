@@ -23,7 +23,7 @@ from . import resend
 from .account_state import AccountState
 from .failure_streak import IN_A_ROW, FailureStreak
 from .push_session import PushSession
-from .settlement import Settlement, settle_refused, settle_refused_batch
+from .settlement import Settlement, settle_refused, settle_refused_batch, settle_throttled
 
 
 class Delivery:
@@ -64,17 +64,19 @@ class Delivery:
             changes: One change, or several creates.
 
         Raises:
-            KantataThrottled, KantataNeverArrived: The changes are approved again, and may be tried
-                again.
+            KantataThrottled: The update or delete is still marked as being sent:
+                ``settle_throttled`` finds out whether it may be tried again.
+            KantataNeverArrived: The changes are approved again, and may be tried again.
             KantataUnauthorized: The same, but every other change would fail, too.
             KantataOutcomeUnknown, KantataForbidden: Too many changes in a row ended like this.
         """
         try:
             answer = _send_once(changes, self._writer)
-        except (KantataThrottled, KantataNeverArrived, KantataUnauthorized) as error:
-            if isinstance(error, KantataThrottled) and changes[0].action is Action.CREATE:
-                self._record_throttled(changes, error)
-                return
+        except KantataThrottled as error:
+            if changes[0].action is not Action.CREATE:
+                raise
+            self._record_throttled(changes, error)
+        except (KantataNeverArrived, KantataUnauthorized) as error:
             for change in changes:
                 self._session.transition(change, Status.APPROVED, str(error), self._request_id)
             raise
@@ -84,6 +86,26 @@ class Delivery:
                 raise
         else:
             self._record_answer(changes, answer)
+
+    def settle_throttled(self, change: Change, error: Exception) -> None:
+        """Read back whether a delivered update or delete that was throttled was applied; record it.
+
+        It is approved again if it was not.
+
+        Raises:
+            KantataError: If it cannot be read back; the change is unknown then.
+        """
+        request_id = self._request_id
+        try:
+            account = self._session.account_state([change])
+        except KantataError as lost:
+            self._record_unknown([change], f"{error}; the result cannot be read back: {lost}")
+            raise
+        settlement = settle_throttled(change, str(error), account)
+        if settlement.status is Status.APPROVED:
+            self._session.transition(change, settlement.status, settlement.why, request_id)
+        else:
+            self.finish(change, settlement, request_id=request_id)
 
     def _record_answer(self, changes: Sequence[Change], answer: BatchAnswer) -> None:
         """Record the results of delivered changes that Kantata answered.

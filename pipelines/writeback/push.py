@@ -98,16 +98,8 @@ class Pusher:
                 steps = self._plan(remaining)
             batch = first_batch(steps, self._batch_creates)
             size = len(batch)
-            if self._attempt(batch):
-                del remaining[:size], steps[:size]
-            else:
-                remaining[:size] = self._still_approved(batch)
-                steps = []
-
-    def _still_approved(self, steps: Sequence[Step]) -> list[Change]:
-        """Return the changes of a push's steps as they are now, if they are approved."""
-        changes = [self._session.ledger.change(step.change.change_id) for step in steps]
-        return [change for change in changes if change.status is Status.APPROVED]
+            remaining[:size] = again = self._attempt(batch)
+            steps = [] if again else steps[size:]
 
     def _plan(self, changes: Sequence[Change]) -> list[Step]:
         """Read the account's state, and return a step for each change to push."""
@@ -119,16 +111,34 @@ class Pusher:
         """Return whether the account's state is too old to push on."""
         return time.monotonic() - self._read_at > FRESH
 
-    def _attempt(self, batch: Sequence[Step]) -> bool:
-        """Execute a step or batch of a push; return False if it must be planned and tried again."""
+    def _attempt(self, batch: Sequence[Step]) -> list[Change]:
+        """Execute a step or batch of a push; return the changes to plan and try again."""
         try:
             self._execute(batch)
         except (_StaleState, KantataThrottled, KantataNeverArrived) as error:
-            if self._tries_again(error, len(batch)):
-                return False
-            self._give_up(self._still_approved(batch), error)
+            tries_again = self._tries_again(error, len(batch))
+            changes = self._still_approved(batch, error)
+            if tries_again and changes:
+                return changes
+            if not tries_again:
+                self._give_up(changes, error)
         self._failures = 0
-        return True
+        return []
+
+    def _still_approved(self, steps: Sequence[Step], error: Exception) -> list[Change]:
+        """Return the changes of a push's failed steps as they are now, if they are approved.
+
+        A change that was throttled may have been written all the same: it is read back first.
+        """
+        approved = []
+        for step in steps:
+            change = self._session.ledger.change(step.change.change_id)
+            if change.status is Status.APPLYING:
+                self._delivery.settle_throttled(change, error)
+                change = self._session.ledger.change(change.change_id)
+            if change.status is Status.APPROVED:
+                approved.append(change)
+        return approved
 
     def _tries_again(self, error: Exception, size: int) -> bool:
         """Return whether a push tries a step or batch of this size again after an error."""
@@ -171,8 +181,9 @@ class Pusher:
         """Push changes with one request, but those that are no longer approved or trusted.
 
         Raises:
-            _StaleState, KantataThrottled, KantataNeverArrived: The changes are approved again, and
-                may be tried again.
+            _StaleState, KantataNeverArrived: The changes are approved again, and may be tried
+                again.
+            KantataThrottled: The update or delete is still marked as being sent.
             KantataUnauthorized: The same, but every other change would fail, too.
             KantataOutcomeUnknown, KantataForbidden: Too many changes in a row ended like this.
         """

@@ -42,6 +42,21 @@ def settle(change: Change, account: AccountState) -> Settlement | None:
     return Settlement(status=status, why=why, milestone_id=change.milestone_id)
 
 
+def settle_throttled(change: Change, refusal: str, account: AccountState) -> Settlement:
+    """Return the settlement of a change that Kantata throttled: it may have been applied anyway.
+
+    Args:
+        change: The change.
+        refusal: Kantata's answer, as a sentence for people.
+        account: The account's state, read after the answer.
+    """
+    settlement = settle(change, account)
+    if settlement is None:
+        why = f"{refusal}; the result cannot be read back: {account.why_unknown(change)}"
+        return Settlement(status=Status.UNKNOWN, why=why, milestone_id=change.milestone_id)
+    return replace(settlement, why=f"{refusal}; {settlement.why}")
+
+
 def settle_refused(change: Change, refusal: str, account: AccountState) -> Settlement:
     """Return the settlement of a change that Kantata refused: it may have been applied anyway.
 
@@ -50,13 +65,10 @@ def settle_refused(change: Change, refusal: str, account: AccountState) -> Settl
         refusal: Kantata's answer, as a sentence for people.
         account: The account's state, read after the refusal.
     """
-    settlement = settle(change, account)
-    if settlement is None:
-        why = f"{refusal}; the result cannot be read back: {account.why_unknown(change)}"
-        return Settlement(status=Status.UNKNOWN, why=why, milestone_id=change.milestone_id)
+    settlement = settle_throttled(change, refusal, account)
     if settlement.status is Status.APPROVED:
         return Settlement(status=Status.FAILED, why=refusal, milestone_id=change.milestone_id)
-    return replace(settlement, why=f"{refusal}; {settlement.why}")
+    return settlement
 
 
 def settle_refused_batch(change: Change, refusal: str, account: AccountState) -> Settlement:

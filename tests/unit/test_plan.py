@@ -19,7 +19,7 @@ from pipelines.writeback.plan import (
     build_plan,
     limit_steps,
 )
-from pipelines.writeback.settlement import settle, settle_refused
+from pipelines.writeback.settlement import settle, settle_refused, settle_throttled
 from warehouse.ledger.change import Action, Change, Image, Status
 
 BEFORE_SENT, SENT, AFTER_SENT = (datetime(2027, 1, day, 12, tzinfo=UTC) for day in (1, 2, 3))
@@ -723,6 +723,35 @@ REFUSED = {
 def test_settlement_of_a_refusal(change: Change, live: AccountState, wanted: Expected) -> None:
     """What Kantata refused is failed only if it was not applied anyway."""
     found = settle_refused(change, "Kantata refused it (422)", live)
+    assert (found.status, found.milestone_id) == (wanted.kind, wanted.milestone_id)
+    assert all(word in found.why for word in wanted.words), found.why
+
+
+THROTTLED = {
+    "a throttled change that was not applied is approved again": (
+        sent(update()), account(), Expected(Status.APPROVED, ("429", "not written"), "7"),
+    ),
+    "a throttled change that was applied anyway is applied": (
+        sent(update()), account(milestone(amount_in_cents=60_000)),
+        Expected(Status.APPLIED, ("429", "requested values"), "7"),
+    ),
+    "a throttled change of a milestone that was edited is a conflict": (
+        sent(update()), account(milestone(title="Other")),
+        Expected(Status.CONFLICT, ("429", "Other"), "7"),
+    ),
+    "a throttled change that cannot be read back is unknown": (
+        sent(update()), without_milestone(unreadable={"7": "no permission"}),
+        Expected(Status.UNKNOWN, ("429", "no permission"), "7"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "live", "wanted"), THROTTLED.values(), ids=THROTTLED)
+def test_settlement_of_a_throttled_change(
+    change: Change, live: AccountState, wanted: Expected
+) -> None:
+    """What Kantata throttled is sent again only if it was not applied anyway."""
+    found = settle_throttled(change, "too many requests (429)", live)
     assert (found.status, found.milestone_id) == (wanted.kind, wanted.milestone_id)
     assert all(word in found.why for word in wanted.words), found.why
 

@@ -26,7 +26,7 @@ from warehouse.errors import WarehouseError, WarehouseMisconfigured, WarehouseUn
 from warehouse.ledger.change import Event
 from warehouse.ledger.closes import close_keys
 from warehouse.ledger.connection import connect_ledger
-from warehouse.ledger.push_lock import push_lock
+from warehouse.ledger.push_lock import file_push_lock, push_lock
 from warehouse.ledger.store import Ledger
 from warehouse.ledger.transfer import transfer_ledger
 from warehouse.models import build
@@ -201,11 +201,12 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
         if not file.exists():
             _mark_as_moved(source, target, now, None)
             return None, None
-        old = stack.enter_context(connect_ledger(source.ledger_url, now))
-        stack.enter_context(push_lock(old))
-        _copy_changes(new, old, file)
+        stack.enter_context(file_push_lock(file))
+        with connect_ledger(source.ledger_url, now) as old:
+            _copy_changes(new, old, file)
+            changes = len(old.changes())
         _mark_as_moved(source, target, now, file)  # first: a mark without a retired ledger is void
-        return len(old.changes()), _retire(file, retired)
+        return changes, _retire(file, retired)
 
 
 def _mark_as_moved(source: Target, target: Target, now: Now, ledger: Path | None) -> None:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -37,12 +38,15 @@ def console_of(request: Request) -> Console:
     return console
 
 
-def viewed(view: View, role: Role = Role.VIEWER) -> Endpoint:
+def viewed(
+    view: View, role: Role = Role.VIEWER, limiter: CapacityLimiter | None = None
+) -> Endpoint:
     """Return a view as an endpoint for those who may access it.
 
     Args:
         view: Returns the page.
         role: The role that is needed.
+        limiter: How many requests it answers at once; None for as many as the console does.
     """
 
     @functools.wraps(view)
@@ -51,7 +55,9 @@ def viewed(view: View, role: Role = Role.VIEWER) -> Endpoint:
         if identity is None:
             return to_login(request)
         _check_role(identity, role)
-        return await run_in_threadpool(view, console_of(request), request, identity)
+        return await to_thread.run_sync(
+            view, console_of(request), request, identity, limiter=limiter
+        )
 
     return endpoint
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from anyio import CapacityLimiter
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,6 +26,7 @@ COLUMNS = (
     "id", "title", "workspace_id", "project", "client", "status", "billing_type",
     "date_to_invoice", "days_overdue", "currency", "amount", "amount_in_cents", "invoice_id",
 )  # fmt: skip
+_MOST_AT_ONCE = 4  # files: the others wait outside the threads that answer pages
 _CSV = "text/csv; charset=utf-8"
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -94,5 +96,6 @@ def _sent(path: Path, kind: str, name: str) -> Response:
     )
 
 
-csv_file = viewed(_csv_file)
-workbook_file = viewed(_workbook_file)
+_downloads = CapacityLimiter(_MOST_AT_ONCE)
+csv_file = viewed(_csv_file, limiter=_downloads)
+workbook_file = viewed(_workbook_file, limiter=_downloads)

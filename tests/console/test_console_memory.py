@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
+from time import sleep
 
 import duckdb
 import pytest
+import requests
 
+from pipelines.config.console_settings import console_settings
 from pipelines.config.targets import configured_target
+from pipelines.console.server import Address, ConsoleServer
+from pipelines.console.services import Console
+from tests.support.console import Client, add_users
 from tests.support.office import Office
 from warehouse.milestone_list import MilestoneFilter, all_listed
 from warehouse.query_memory import USUAL_MEMORY_MB
@@ -19,6 +26,7 @@ from warehouse.reader_pool import PublishedReaders
 from warehouse.shared_reader import SharedReader
 
 _ROWS = 200_000
+_LONG = "select range from range(20_000)"  # more than a chunk
 _SORTED = "select n, x, y from kantata.billing_milestones order by y"  # more than a page has
 
 
@@ -92,10 +100,38 @@ def test_a_short_list_does_not_wait_for_a_long_one(office: Office) -> None:
             for rows in all_listed(reader, MilestoneFilter(), ("id",)):
                 listed.extend(id_ for (id_,) in rows)
 
-    with pool.open() as reader, closing(reader.chunks("select range from range(20_000)")) as long:
+    with pool.open() as reader, closing(reader.chunks(_LONG)) as long:
         assert next(long)
         other = Thread(target=download, daemon=True)
         other.start()
         other.join(60)
         assert sorted(listed) == sorted(office.sandbox.account.milestones)
     pool.close()
+
+
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+def test_pages_do_not_wait_for_downloads(office: Office) -> None:
+    """While twelve long downloads wait for a large query, pages are answered."""
+    target = office.job.target
+    assert target.published is not None
+    with closing(duckdb.connect(target.published)) as database:
+        table = "kantata_marts.billing_milestones"
+        database.execute(f"insert into {table} select m.* from {table} m, range(60)")
+    failures: list[Exception] = []
+    console = Console(target=target, settings=console_settings(), now=lambda: datetime.now(UTC))
+    add_users(console.users)
+    with (
+        ConsoleServer(console, Address(port=0), lambda e: str(failures.append(e))) as server,
+        ThreadPoolExecutor(12) as pool,
+    ):
+        vera = Client(server.url)
+        assert vera.log_in("vera").status_code == 303
+        with console.readers.open() as reader, closing(reader.chunks(_LONG)) as rows:
+            assert next(rows)
+            url, cookies = f"{server.url}/milestones.csv", vera.web.cookies.get_dict()
+            files = [pool.submit(requests.get, url, cookies=cookies) for _ in range(12)]
+            sleep(1)
+            assert vera.get("/").status_code == 200
+            assert not any(file.done() for file in files)
+        assert {len(file.result().text.splitlines()) for file in files} == {100 * 61 + 1}
+    assert not failures

@@ -19,7 +19,12 @@ from pipelines.writeback.plan import (
     build_plan,
     limit_steps,
 )
-from pipelines.writeback.settlement import settle, settle_refused, settle_throttled
+from pipelines.writeback.settlement import (
+    settle,
+    settle_refused,
+    settle_refused_batch,
+    settle_throttled,
+)
 from warehouse.ledger.change import Action, Change, Image, Status
 
 BEFORE_SENT, SENT, AFTER_SENT = (datetime(2027, 1, day, 12, tzinfo=UTC) for day in (1, 2, 3))
@@ -723,6 +728,28 @@ REFUSED = {
 def test_settlement_of_a_refusal(change: Change, live: AccountState, wanted: Expected) -> None:
     """What Kantata refused is failed only if it was not applied anyway."""
     found = settle_refused(change, "Kantata refused it (422)", live)
+    assert (found.status, found.milestone_id) == (wanted.kind, wanted.milestone_id)
+    assert all(word in found.why for word in wanted.words), found.why
+
+
+REFUSED_BATCH = {
+    "a create of a refused batch that was not created is looked for again": (
+        account(), Expected(Status.UNKNOWN, ("422", "in a batch", "another look")),
+    ),
+    "a create of a refused batch that was created anyway is applied": (
+        account(created={"c1": frozenset({"31"})}), Expected(Status.APPLIED, ("422",), "31"),
+    ),
+    "a create of a refused batch that cannot be read back is unknown": (
+        account(unreadable_projects={"3": "no permission"}),
+        Expected(Status.UNKNOWN, ("422", "no permission")),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("live", "wanted"), REFUSED_BATCH.values(), ids=REFUSED_BATCH)
+def test_settlement_of_a_refused_batch(live: AccountState, wanted: Expected) -> None:
+    """Another create may be why it was refused, so none of them failed."""
+    found = settle_refused_batch(sent(create()), "Kantata refused it (422)", live)
     assert (found.status, found.milestone_id) == (wanted.kind, wanted.milestone_id)
     assert all(word in found.why for word in wanted.words), found.why
 

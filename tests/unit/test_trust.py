@@ -8,8 +8,22 @@ from datetime import UTC, datetime
 import pytest
 
 from warehouse.ledger.chain import RecordedEvent
-from warehouse.ledger.change import Action, Change, Event, Status
-from warehouse.ledger.trust import approval_words, normalized_name, why_altered, why_untrusted
+from warehouse.ledger.change import (
+    COMMAND_LINE,
+    CONSOLE_LOGIN,
+    PROXY_HEADER,
+    Action,
+    Change,
+    Event,
+    Status,
+)
+from warehouse.ledger.trust import (
+    approval_words,
+    is_approval_verified,
+    normalized_name,
+    why_altered,
+    why_untrusted,
+)
 
 AT = datetime(2027, 1, 1, 12, tzinfo=UTC)
 BARE = Change(
@@ -134,3 +148,35 @@ def test_an_approval_stays_as_it_is_stored() -> None:
     """Ledgers in use hold these words, and names as people wrote them."""
     assert approval_words("abc") == "approved abc"
     assert normalized_name("  \uff21nn \t BROWN ") == "ann brown"
+
+
+def identified(*hows: str | None) -> list[RecordedEvent]:
+    """Events of a change that these persons approved, one after the other, identified so."""
+    steps = (PROPOSED, *[by(f"person {number}") for number, _ in enumerate(hows)])
+    return [
+        RecordedEvent(replace(event, identified_by=how), digest)
+        for (event, digest), how in zip(history(*steps), (CONSOLE_LOGIN, *hows), strict=True)
+    ]
+
+
+VERIFIED_APPROVALS = {
+    "never approved": (identified(), False),
+    "approved in the console": (identified(CONSOLE_LOGIN), True),
+    "approved behind a proxy": (identified(PROXY_HEADER), True),
+    "approved on the command line": (identified(COMMAND_LINE), False),
+    "approved by an earlier release": (identified(None), False),
+    "approved in the console, and then on the command line": (
+        identified(CONSOLE_LOGIN, COMMAND_LINE), False,
+    ),
+    "approved on the command line, and then in the console": (
+        identified(COMMAND_LINE, CONSOLE_LOGIN), True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "is_verified"), VERIFIED_APPROVALS.values(), ids=VERIFIED_APPROVALS
+)
+def test_verified_approval(events: list[RecordedEvent], is_verified: bool) -> None:
+    """Only the last approval counts, and a proposal in the console is none."""
+    assert is_approval_verified(events) is is_verified

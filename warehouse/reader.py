@@ -86,7 +86,7 @@ def open_reader(target: Target) -> Iterator[WarehouseReader]:
             reader = stack.enter_context(_open_duckdb(target.loader))
         except (WarehouseBusy, OpenElsewhere, WarehouseDamaged) as busy:
             if target.published is None or not os.path.exists(target.published):
-                raise
+                raise _without_published(busy, target) from None
             stack.close()
             why = busy
         if why and target.published:  # not above, where its error would seem to come from the other
@@ -105,6 +105,16 @@ def _is_missing(loader: Path, published: Path | None) -> bool:
     if not os.path.exists(loader):
         return True
     return loader.stat().st_size == 0 and published is not None and published.exists()
+
+
+def _without_published(error: WarehouseError, target: Target) -> WarehouseError:
+    """Return the error of the loader's file for a reader that has no other file to read."""
+    if not isinstance(error, WarehouseDamaged):
+        return error
+    return WarehouseDamaged(
+        f"{target.loader} is damaged, and there is no published file: {driver_message(error)}. "
+        f"{WITHOUT_EITHER}"
+    )
 
 
 @contextmanager
@@ -269,6 +279,8 @@ def _connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def _cannot_read(path: Path, error: duckdb.Error) -> WarehouseError:
     """Return the error for a DuckDB file that a reader cannot read."""
     message = f"cannot read {path}: {driver_message(error)}"
+    if "not a valid DuckDB" in message:
+        return WarehouseDamaged(message)
     return open_elsewhere(error) or damaged(error) or WarehouseError(message)
 
 

@@ -104,6 +104,19 @@ def test_an_empty_loader_beside_a_published_file(synced: Job) -> None:
         assert (reader.source, reader.rows(HISTORY)) == (str(PUBLISHED), before)
 
 
+def test_a_loader_that_is_no_duckdb_file(synced: Job) -> None:
+    """Readers use the published file; without one, the message names what remains."""
+    before = synced.rows(HISTORY)
+    LOADER.write_bytes(b"damaged" * 1000)
+    with open_reader(synced.target) as reader:
+        assert reader.rows(HISTORY) == before
+        assert reader.source.startswith(f"{PUBLISHED} (cannot read ")
+    PUBLISHED.unlink()
+    alone = f"{LOADER} is damaged, and there is no published file: .* restore --from FILE "
+    with pytest.raises(WarehouseDamaged, match=alone), open_reader(synced.target):
+        pass
+
+
 def test_two_damaged_files_do_not_advise_each_other(synced: Job) -> None:
     """The messages name what remains: a backup, or to read the account again."""
     whole = LOADER.read_bytes()

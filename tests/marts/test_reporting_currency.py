@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def converted(record: dict[str, Any], day: date | None, target: str, rates: Rate
 
 def month_end(day: date | None) -> date | None:
     """The last day of a month."""
-    return day and (day.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return day and day.replace(day=monthrange(day.year, day.month)[1])
 
 
 def expected(account: Account, target: str, rates: Rates) -> Iterator[tuple[Any, ...]]:
@@ -228,3 +229,12 @@ def test_unknown_currency_and_overflow(job: Job, euro: pytest.MonkeyPatch) -> No
         with pytest.raises(WarehouseChecksFailed, match="cannot be converted"):
             job.sync(sandbox)
         assert before == job.rows("select count(*) from kantata_marts.billing_milestones_reporting")
+
+
+@pytest.mark.long_on("postgres")
+def test_a_date_in_the_last_month_of_all(job: Job, euro: pytest.MonkeyPatch) -> None:
+    """A milestone that is dated 9999-12-31, as a placeholder, is converted like any other."""
+    with Sandbox(milestones=5) as sandbox:
+        sandbox.account.create_milestone(date_to_invoice="9999-12-31")
+        assert job.sync(sandbox).exit_code == 0
+        assert_rows(job, sandbox.account, "EUR", account_rates(sandbox.account, "EUR"))

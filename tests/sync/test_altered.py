@@ -190,3 +190,24 @@ def test_many_left_out_of_lists_are_left_alone(job: Job) -> None:
         assert (result.exit_code, result.run.deleted) == (3, 0)
         assert "220 milestones are missing from lists" in "".join(result.run.warnings)
         assert ids_where(job, "deleted_at is not null") == set()
+
+
+@pytest.mark.long_on("postgres")
+def test_invoices_of_the_feed_that_do_not_name_their_milestones(job: Job) -> None:
+    """A run scans instead, so that a milestone that was just invoiced is not overdue for a day."""
+
+    def drop(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
+        if "/invoices?" in path:
+            body.pop("billing_milestones", None)
+            for invoice in body["invoices"].values():
+                invoice.pop("billing_milestone_ids", None)
+        return body
+
+    with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
+        job.synced(sandbox)
+        between.change = drop
+        sandbox.account.advance(600)
+        id_ = next(i for i, m in sandbox.account.milestones.items() if m["invoice_id"] is None)
+        sandbox.account.invoice_milestone(id_)
+        assert job.sync(between, full=False).run.mode == "scan"
+        assert_equal(job, sandbox.account)

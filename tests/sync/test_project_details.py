@@ -133,3 +133,32 @@ def test_many_projects_take_few_requests() -> None:
     for project, row in found.items():
         expected = project_details(account, project)
         assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.long_on("postgres")
+@pytest.mark.parametrize("first", ["read back", "failed"])
+def test_a_project_whose_details_were_missed(job: Job, first: str) -> None:
+    """The next run reads them, if a push showed the project first, or the list gave no answer."""
+    with Sandbox(milestones=60) as sandbox:
+        account = sandbox.account
+        id_, milestone = next(iter(account.milestones.items()))
+        project = milestone["workspace_id"]
+        account.hide_workspace(project)
+        job.synced(sandbox)
+        account.show_workspace(project)
+        if first == "failed":
+            sandbox.misbehave(Fault("error", path="workspaces$", times=5))
+        touched = frozenset({id_}) if first == "read back" else None
+        job.sync(sandbox, full=False, **({"touched": touched} if touched else {}))
+        assert shown(job)[project][1] is None
+        job.sync(sandbox, full=False)
+        assert shown(job)[project][1] == account.optional_fields[project]["provider_lead_name"]
+
+
+@pytest.mark.long_on("postgres")
+def test_a_reject_stays_until_it_is_read_again(job: Job) -> None:
+    """A scan that does not read the details of all projects resolves no reject of theirs."""
+    with Sandbox(milestones=30) as sandbox:
+        sandbox.account.update_optional_fields(next(iter(sandbox.account.workspaces)), stage=7)
+        assert job.sync(sandbox).exit_code == 3
+        assert job.sync(sandbox).exit_code == 3

@@ -7,6 +7,7 @@ calendar: a join of a million milestones with all rates would take longer than t
 from __future__ import annotations
 
 from bisect import bisect_right
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -93,8 +94,8 @@ def _needed(database: Reader, as_of: date) -> set[tuple[str, date]]:
 
 
 def month_end(day: date) -> date:
-    """Return the last day of a month."""
-    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+    """Return the last day of a month, also of the last one that a date can have."""
+    return day.replace(day=monthrange(day.year, day.month)[1])
 
 
 def _missing_line(

@@ -155,12 +155,20 @@ class FeedReader:
         }
         for page in _pages_backward(self._reader, INVOICES.name, query):
             changes.invoices |= page.records.keys()
-            changes.milestones |= page.side_loaded.get("billing_milestones", {}).keys()
+            milestones = page.side_loaded.get("billing_milestones", {}).keys()
+            changes.milestones |= milestones
+            if not milestones and _lack(page, "billing_milestone_ids"):
+                raise FeedUnavailable("invoices do not name their milestones")
             for invoice in page.records.values():
                 ids = invoice.get("billing_milestone_ids") or []
                 if not isinstance(ids, list) or not all(map(is_id, ids)):
                     raise FeedUnavailable("invoices do not name their milestones")
                 changes.milestones |= set(map(str, ids))
+
+
+def _lack(page: Page, field: str) -> bool:
+    """Return whether the feed's page has records, and none of them has this field."""
+    return bool(page.records) and all(field not in record for record in page.records.values())
 
 
 @contextmanager

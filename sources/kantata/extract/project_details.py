@@ -1,7 +1,8 @@
 """Reads what `GET /workspaces` alone shows of projects: clients, leads and stages.
 
 That list has a rate limit of its own, so all of it is read once a day, and in between only what new
-projects show. Each field may be hidden from the token's user: the column ``hidden`` names those.
+projects show, and those that an earlier run could not read. Each field may be hidden from the
+token's user: the column ``hidden`` names those.
 """
 
 from __future__ import annotations
@@ -70,11 +71,22 @@ class ProjectDetailsRead:
             return
         if self._is_due():
             self._context.report.read_project_details = True
+        else:
+            self._side.unseen_rejects.clear()  # of projects that are not due
 
     def _due(self) -> list[str]:
-        """Return the projects to read: once a day all, else those the warehouse did not know."""
+        """Return the projects to read: once a day all, else those without details.
+
+        Of those that the warehouse knew, one request's worth, the newest first: the list may hide
+        any number of projects.
+        """
         projects = self._tables.sides[WORKSPACES.name]
-        return in_numeric_order(projects.ids() if self._is_due() else projects.new_ids)
+        if self._is_due():
+            return in_numeric_order(projects.ids())
+        without = projects.ids() - self._side.ids() - projects.new_ids
+        return in_numeric_order(
+            projects.new_ids | set(in_numeric_order(without)[-ONLY_PER_REQUEST:])
+        )
 
     def _is_due(self) -> bool:
         """Return whether the details of all projects are due."""

@@ -64,6 +64,11 @@ class AccountState:
         """Return the ids of the milestones in the account that carry the id of a change."""
         return sorted(self.created.get(change.change_id, ()))
 
+    def created_by_others(self, change: Change) -> frozenset[str]:
+        """Return the ids of the account's milestones that carry the id of another change."""
+        others = (ids for change_id, ids in self.created.items() if change_id != change.change_id)
+        return frozenset().union(*others)
+
     def duplicates_of(self, change: Change) -> list[str]:
         """Return the ids of the account's milestones that equal the one a change creates."""
         wanted = duplicate_fields(change.after)

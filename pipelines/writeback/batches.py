@@ -1,4 +1,4 @@
-"""Which creates share a request: pure.
+"""Which creates share a request, and which must wait for an equal one: pure.
 
 A create that is sent again after an unknown outcome is sent alone, so that its result is clear.
 """
@@ -6,9 +6,8 @@ A create that is sent again after an unknown outcome is sent alone, so that its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 
-from warehouse.ledger.change import Action, Change
+from warehouse.ledger.change import Action, Change, duplicate_fields
 
 from .plan import Step, Write
 from .push_session import CHANGES_PER_READ
@@ -38,11 +37,30 @@ def next_changes(approved: Sequence[Change], *, most: int, batch_creates: int) -
 
 def first_batch(steps: Sequence[Step], batch_creates: int) -> list[Step]:
     """Return the first of a push's steps, with those after it that share its request."""
-    sharing = takewhile(
-        lambda step: isinstance(step, Write) and _may_share(step.change, batch_creates),
-        steps[:batch_creates],
+    sharing: list[Step] = []
+    for step in steps[:batch_creates]:
+        may_share = isinstance(step, Write) and _may_share(step.change, batch_creates)
+        if not may_share or make_equal([each.change for each in sharing], [step.change]):
+            break
+        sharing.append(step)
+    return sharing or list(steps[:1])
+
+
+def make_equal(changes: Sequence[Change], others: Sequence[Change]) -> bool:
+    """Return whether changes of a push lead to a milestone that others of it create, too.
+
+    Then the account must be read again in between: one of them may not be wanted any more.
+    """
+    results = [
+        duplicate_fields({**change.before, **change.after})
+        for change in changes
+        if change.action is not Action.DELETE
+    ]
+    return any(
+        duplicate_fields(other.after) in results
+        for other in others
+        if other.action is Action.CREATE
     )
-    return list(sharing) or list(steps[:1])
 
 
 def _may_share(change: Change, batch_creates: int) -> bool:

@@ -148,9 +148,9 @@ class Delivery:
         with self._session.ledger.transaction():
             for change in changes:
                 self._record_unknown([change], why, looked_at=resend.throttled_at(change))
-        self.back_off(error)
         if is_long_wait(error) or self.streak.add("throttled"):
             raise KantataUnavailable(str(error))
+        self.back_off(error)
 
     def _record_refusal(
         self, changes: Sequence[Change], answer: BatchAnswer, refusal: KantataRefused

@@ -25,7 +25,7 @@ class LedgerLookup:
             self._equal.setdefault(key, []).append(change)
         self._open = {c.milestone_id: c for c in changes if c.status in OPEN and c.milestone_id}
         self._creates = {
-            c.twin_key: f"change {c.change_id} ({c.status})" for c in changes if c.twin_key
+            c.equal_key: f"change {c.change_id} ({c.status})" for c in changes if c.equal_key
         }
         self._requested: dict[str, str] = {}  # the place of a change request, by its milestone's id
 

@@ -14,6 +14,7 @@ from warehouse.ledger.change import COMMAND_LINE, Action, Change, Status
 from warehouse.ledger.find import find_change
 from warehouse.ledger.trust import is_same_person
 
+from .account_state import AccountState
 from .milestone import differences, expected_image
 from .push_session import PushSession
 from .remote_state import read_milestone
@@ -56,7 +57,8 @@ def settle_by_hand(session: PushSession, finding: Finding) -> None:
     _check_allowed(change, finding)
     if why := session.why_too_early(change):
         raise ChangeRefused(f"change {change.change_id} cannot be settled yet: {why}")
-    created = _created_by(session, change)
+    account = _account(session, change)
+    created = account.created_by(change)
     if created and finding.milestone_id not in created:
         raise ChangeRefused(
             f"milestone {', '.join(created)} carries the id of change {change.change_id}: settle "
@@ -65,6 +67,7 @@ def settle_by_hand(session: PushSession, finding: Finding) -> None:
     if finding.milestone_id is None:
         status, why = Status.CONFLICT, "not created"
     else:
+        _check_not_of_another(session, change, account, finding.milestone_id)
         status, why = Status.APPLIED, _why_created(session, change, finding.milestone_id)
     session.ledger.identified_by = COMMAND_LINE
     moved = session.ledger.transition(
@@ -122,12 +125,31 @@ def _why_created(session: PushSession, change: Change, milestone_id: str) -> str
     return f"created as milestone {milestone_id}" + (f" (today {edits})" if edits else "")
 
 
-def _created_by(session: PushSession, change: Change) -> list[str]:
-    """Return the milestones that carry the id of a change to be settled by hand."""
+def _check_not_of_another(
+    session: PushSession, change: Change, account: AccountState, milestone_id: str
+) -> None:
+    """Refuse a milestone that was there before a change settled by hand, or is another's."""
+    is_applied = any(
+        other.action is Action.CREATE and other.milestone_id == milestone_id
+        for other in session.changes(Status.APPLIED)
+    )
+    if is_applied or milestone_id in account.created_by_others(change):
+        raise ChangeRefused(
+            f"milestone {milestone_id} was created by another change: nothing was settled"
+        )
+    if milestone_id in change.twins:
+        raise ChangeRefused(
+            f"milestone {milestone_id} was there before change {change.change_id} was sent: "
+            "nothing was settled"
+        )
+
+
+def _account(session: PushSession, change: Change) -> AccountState:
+    """Return the state of the account for a change that is settled by hand."""
     try:
         account = session.account_state([change])
     except NOT_ALLOWED as error:
         raise ChangeRefused(f"{error}: nothing was settled") from None
     if why := account.why_unknown(change):
         raise ChangeRefused(f"{why}: nothing was settled")
-    return account.created_by(change)
+    return account

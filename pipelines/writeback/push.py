@@ -18,7 +18,7 @@ from warehouse.errors import ChangeRefused
 from warehouse.ledger.change import Change, Status
 from warehouse.ledger.verification import untrusted_changes
 
-from .batches import first_batch, next_changes
+from .batches import first_batch, make_equal, next_changes
 from .delivery import Delivery, result_of
 from .plan import Conflict, Deferred, NoOp, Step, Write
 from .push_session import ACTOR, PushSession
@@ -99,7 +99,8 @@ class Pusher:
             batch = first_batch(steps, self._batch_creates)
             size = len(batch)
             remaining[:size] = again = self._attempt(batch)
-            steps = [] if again else steps[size:]
+            is_outdated = again or make_equal([step.change for step in batch], remaining)
+            steps = [] if is_outdated else steps[size:]
 
     def _plan(self, changes: Sequence[Change]) -> list[Step]:
         """Read the account's state, and return a step for each change to push."""

@@ -121,7 +121,8 @@ def _settle_create(change: Change, account: AccountState) -> Settlement:
         )
     if created:
         return Settlement(status=Status.CONFLICT, why=created_twice(created))
-    if new := [id_ for id_ in account.duplicates_of(change) if id_ not in change.twins]:
+    known = account.created_by_others(change).union(change.twins)
+    if new := [id_ for id_ in account.duplicates_of(change) if id_ not in known]:
         return Settlement(
             status=Status.CONFLICT,
             why=f"read back: milestone {', '.join(new)} is equal, but does not carry the change's "

@@ -139,9 +139,6 @@ ALLOWED = {
     "a meant duplicate next to its equal": (
         [change("c1", CREATE)], draft(CREATE, duplicate=True),
     ),
-    "a create next to a meant duplicate": (
-        [change("c1", CREATE, duplicate=True)], draft(CREATE),
-    ),
     "a create next to an open update": ([change("c1")], draft(CREATE)),
     "an update next to an open create": ([change("c1", CREATE)], draft()),
 }  # fmt: skip
@@ -171,6 +168,9 @@ CONFLICTS = {
     ),
     "a create next to an equal one": (
         [change("c1", CREATE)], draft(CREATE), ["c1", "proposed", "--allow-duplicate"],
+    ),
+    "a create next to a meant duplicate": (
+        [change("c1", CREATE, duplicate=True)], draft(CREATE), ["c1", "--allow-duplicate"],
     ),
     "a create that differs in the task only": (
         [change("c1", CREATE)], draft(CREATE, NEW | {"story_id": "12"}), ["c1"],

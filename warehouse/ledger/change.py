@@ -98,11 +98,16 @@ class Draft:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
-    def twin_key(self) -> str | None:
-        """A key that equal drafts to create share; None for others and intended duplicates."""
-        if self.action is not Action.CREATE or self.duplicate:
+    def equal_key(self) -> str | None:
+        """A key that equal drafts to create share; None for others."""
+        if self.action is not Action.CREATE:
             return None
         return json.dumps(duplicate_fields(self.after), ensure_ascii=False)
+
+    @property
+    def twin_key(self) -> str | None:
+        """The key of a draft that must not equal another one; None for others."""
+        return None if self.duplicate else self.equal_key
 
 
 def duplicate_fields(image: Image) -> list[Value]:

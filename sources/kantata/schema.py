@@ -43,12 +43,16 @@ class Table:
         key: The column that identifies a row.
         columns: The declared columns, in order.
         required: Declared columns that must be present and not null in every record.
+        decisive: Declared columns without which figures are wrong: a warning if no record has one.
+        not_kept: Declared columns that are null if absent, since a last value would mislead.
     """
 
     name: str
     key: str
     columns: dict[str, Kind]
     required: frozenset[str] = field(default_factory=frozenset)
+    decisive: frozenset[str] = field(default_factory=frozenset)
+    not_kept: frozenset[str] = field(default_factory=frozenset)
 
 
 _ID, _T, _B = Kind.ID, Kind.TEXT, Kind.BIGINT
@@ -74,6 +78,7 @@ BILLING_MILESTONES = Table(
     required=frozenset(
         {"id", "amount_in_cents", "currency", "workspace_id", "created_at", "updated_at"}
     ),
+    decisive=frozenset({"date_to_invoice", "invoice_id"}),
 )
 WORKSPACES = Table(
     "workspaces",
@@ -136,6 +141,9 @@ INVOICES = Table(
         "created_at": _TS,
         "updated_at": _TS,
     },
+    decisive=frozenset({"draft", "status"}),
+    # An invoice that is paid once its balance is hidden would stay open for ever.
+    not_kept=frozenset({"balance_in_cents"}),
 )
 EXTERNAL_REFERENCES = Table(
     "external_references",

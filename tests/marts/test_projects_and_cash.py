@@ -211,6 +211,37 @@ def test_random_histories(job: Job, seed: int) -> None:
         assert all_rows(job) == refreshed
 
 
+@pytest.mark.long_on("postgres")
+def test_a_balance_that_is_hidden_later(job: Job) -> None:
+    """An invoice that is paid then is no receivable; its last balance would keep it for ever."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        id_ = next(
+            i
+            for i, m in account.milestones.items()
+            if m["invoice_id"] is None and m["amount_in_cents"] > 1000
+        )
+        invoice = account.invoice_milestone(id_)
+        job.synced(sandbox)
+        account.hide_invoice_fields("balance_in_cents")
+        account.pay_invoice(invoice)
+        result = job.sync(sandbox)
+        assert result.run.schema_changes == [
+            "invoices.balance_in_cents is missing, so it is null now"
+        ]
+        open_invoices = dict(job.rows("select invoice_id, balance from kantata_marts.receivables"))
+        assert invoice not in open_invoices
+        assert set(open_invoices.values()) == {None}
+        account.hide_invoice_fields()
+        assert job.sync(sandbox).run.schema_changes == ["invoices.balance_in_cents is there again"]
+        assert (
+            None
+            not in dict(
+                job.rows("select invoice_id, balance from kantata_marts.receivables")
+            ).values()
+        )
+
+
 @pytest.mark.long
 def test_hidden_balances(job: Job) -> None:
     """Without balances the status alone says what is paid, and open invoices have none."""

@@ -211,3 +211,26 @@ def test_invoices_of_the_feed_that_do_not_name_their_milestones(job: Job) -> Non
         sandbox.account.invoice_milestone(id_)
         assert job.sync(between, full=False).run.mode == "scan"
         assert_equal(job, sandbox.account)
+
+
+@pytest.mark.long_on("postgres")
+@pytest.mark.parametrize(
+    ("table", "fields"),
+    [("billing_milestones", ("invoice_id",)), ("invoices", ("draft", "status"))],
+)
+def test_a_decisive_field_that_no_record_has(job: Job, table: str, fields: tuple[str, ...]) -> None:
+    """Each run warns of it, since what is invoiced, or what an invoice counts as, is not known."""
+
+    def drop(_: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
+        for record in body.get(table, {}).values():
+            for name in fields:
+                record.pop(name, None)
+        return body
+
+    with Sandbox(milestones=60) as sandbox, altered(sandbox) as between:
+        between.change = drop
+        for _ in range(2):
+            result = job.sync(between)
+            assert result.exit_code == 3
+            (warning,) = result.run.warnings
+            assert warning.startswith(f"{' and '.join(fields)} missing from all {table} that were")

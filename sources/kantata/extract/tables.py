@@ -136,6 +136,12 @@ class ExtractTables:
         report.requests = reader.requests
         report.server_time = reader.server_time
         report.warnings += [
+            f"{' and '.join(missing)} missing from all {rows.table.name} that were read, so their "
+            "figures are wrong: did the token's user lose a permission?"
+            for rows in (self._milestone_rows, *(side.rows for side in self.sides.values()))
+            if (missing := rows.missing_decisive())
+        ]
+        report.warnings += [
             f"side-loaded {name} was not completely loaded: {why}"
             for name, why in sorted(self._odd_maps)
         ]

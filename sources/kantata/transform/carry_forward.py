@@ -1,4 +1,7 @@
-"""Last values of absent fields: absent is not null, so a row keeps what the warehouse holds."""
+"""Last values of absent fields: absent is not null, so a row keeps what the warehouse holds.
+
+But for the columns of a table that are ``not_kept``.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,7 @@ class CarryForward:
         """
         absent_rows = self._absent_rows(records)
         self._drift.absent |= absent_rows.keys() & self._table.columns.keys()
+        absent_rows = {n: r for n, r in absent_rows.items() if n not in self._table.not_kept}
         kept = self._fill_columns(records, arrays, absent_rows) if absent_rows else {}
         # Not every record has an undeclared field: it is missing only where it was before.
         self._drift.absent |= {

@@ -7,7 +7,7 @@ a later value that does not fit goes to ``<column>__v_text``, so nothing is lost
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import is_
@@ -74,14 +74,23 @@ class RowBuilder:
         reported: Iterable[str] = (),
     ) -> None:
         self.table = table
-        self.drift = SchemaDrift(table.name, reported)
+        self.drift = SchemaDrift(table.name, reported, table.not_kept)
         self._undeclared = UndeclaredColumns(table, known_columns, self.drift)
         self.stored = StoredRows(table, self._undeclared, last_values or EmptyState().last_values)
         self._carry_forward = CarryForward(table, self._undeclared, self.stored, self.drift)
+        self._unseen = set(table.decisive)
+        self._has_records = False
 
-    def watch(self, records: Iterable[Record]) -> None:
+    def watch(self, records: Collection[Record]) -> None:
         """Note whether fields that were missing from earlier rows are there again."""
         self.drift.watch(records, self._undeclared.columns_of)
+        self._has_records = self._has_records or bool(records)
+        if self._unseen:
+            self._unseen -= {name for name in self._unseen if any(name in r for r in records)}
+
+    def missing_decisive(self) -> list[str]:
+        """Return the decisive columns that no record had which rows were made of."""
+        return sorted(self._unseen) if self._has_records else []
 
     def is_same(self, record: Record, content: bytes, row: bytes) -> bool:
         """Return whether a row holds the record's values: see ``CarryForward.is_same``."""

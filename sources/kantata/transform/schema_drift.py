@@ -5,13 +5,14 @@ The lines are stored with the run, and later runs parse them: their words must n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 
 from ..api.envelope import Record
 from ..schema import Kind
 
 _MISSING, _BACK = " is missing; its last values stay", " is there again"
+_MISSING_NULL = " is missing, so it is null now"
 _MOST_NESTED = 20  # changes within objects that one run reports
 
 
@@ -21,12 +22,16 @@ class SchemaDrift:
     Args:
         table: The table's name.
         reported: Lines that earlier runs reported, oldest first.
+        not_kept: Columns that are null if absent.
     """
 
-    def __init__(self, table: str, reported: Iterable[str] = ()) -> None:
+    def __init__(
+        self, table: str, reported: Iterable[str] = (), not_kept: Collection[str] = ()
+    ) -> None:
         self.new_columns: dict[str, Kind] = {}
         self.absent: set[str] = set()
         self.nested: list[str] = []
+        self._not_kept = not_kept
         self._prefix = f"{table}."
         self._reported = tuple(reported)
         self._missing_before = self._columns_reported_missing()
@@ -36,10 +41,11 @@ class SchemaDrift:
         """Return the columns that earlier schema changes report as missing, and not as back."""
         missing: set[str] = set()
         for line in (line for line in self._reported if line.startswith(self._prefix)):
-            if line.endswith(_MISSING):
-                missing.add(line[len(self._prefix) : -len(_MISSING)])
-            elif line.endswith(_BACK):
-                missing.discard(line[len(self._prefix) : -len(_BACK)])
+            rest = line[len(self._prefix) :]
+            if rest.endswith((_MISSING, _MISSING_NULL)):
+                missing.add(rest.removesuffix(_MISSING).removesuffix(_MISSING_NULL))
+            elif rest.endswith(_BACK):
+                missing.discard(rest.removesuffix(_BACK))
         return missing
 
     def watch(
@@ -71,7 +77,7 @@ class SchemaDrift:
             unreported = (line for line in nested if line not in self._reported)
             yield from islice(unreported, _MOST_NESTED)
         for name in sorted(self.absent - self._missing_before):
-            yield f"{self._prefix}{name}{_MISSING}"
+            yield f"{self._prefix}{name}{_MISSING_NULL if name in self._not_kept else _MISSING}"
         if is_scan and self._still_missing is not None:
             for name in sorted(self._missing_before - self._still_missing):
                 yield f"{self._prefix}{name}{_BACK}"

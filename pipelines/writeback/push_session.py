@@ -42,6 +42,7 @@ class PushSession:
         reader: Reads the account.
         reconcile_after: How long an unknown outcome is not read back, by Kantata's clock.
         origin: What the warehouse says of the account it was filled from; None without one.
+        units_held: The minor units by which people proposed and approved; None without a warehouse.
         needs_verified: Whether only changes are sent whose approver the console verified.
     """
 
@@ -52,6 +53,7 @@ class PushSession:
         reconcile_after: timedelta,
         origin: Origin | None = None,
         *,
+        units_held: Units | None = None,
         needs_verified: bool = False,
     ) -> None:
         self.ledger = ledger
@@ -63,6 +65,7 @@ class PushSession:
         self.result = PushResult()
         self._reconcile_after = reconcile_after
         self._origin = origin
+        self._units_held = units_held or {}
         self._needs_verified = needs_verified
 
     def open(self, *, bind: bool = True) -> None:
@@ -118,7 +121,24 @@ class PushSession:
             untrusted=untrusted_changes(self.ledger, changes),
             not_again={c.change_id: why for c in changes if (why := self.why_not_again(c))},
         )
-        return [self._verified(step) for step in steps]
+        return [self._in_same_money(self._verified(step)) for step in steps]
+
+    def _in_same_money(self, step: Step) -> Step:
+        """Return a step of the session; one that waits, if its amount means other money now."""
+        change = step.change
+        if not isinstance(step, Write) or "amount_in_cents" not in change.after:
+            return step
+        currency = str(change.currency)
+        now, held = self.units.get(currency), self._units_held.get(currency)
+        if now is None or held is None or now == held:
+            return step
+        return Deferred(
+            change,
+            f"Kantata's minor unit of {currency} is {now.normalize():f} now, and was "
+            f"{held.normalize():f} when the amount was approved, so another amount would be "
+            "written. Withdraw the change, run `milestones sync`, which says what to do, and then "
+            "propose it again",
+        )
 
     def _verified(self, step: Step) -> Step:
         """Return a step of the session; one that waits, if its approver had to be verified."""

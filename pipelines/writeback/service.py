@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import timedelta
+from typing import NamedTuple
 
 from pipelines.config.settings import KantataSettings, PushSettings
 from pipelines.runtime.clock import Now
@@ -26,10 +27,12 @@ from sources.kantata.settings import ATTEMPTS, MILESTONES_PATH
 from warehouse import locks
 from warehouse.errors import NoLedger, WarehouseError, WarehouseUnwritable
 from warehouse.ledger import mirror
+from warehouse.ledger.change import Units
 from warehouse.ledger.push_lock import push_lock
 from warehouse.ledger.store import Ledger
 from warehouse.private_files import owner_of
 from warehouse.raw.account_binding import Origin, read_origin
+from warehouse.raw.summary import minor_units
 from warehouse.target import Target
 from warehouse.user_marts import check_folder
 
@@ -56,8 +59,8 @@ def plan_changes(
         open_ledger(target, now) as ledger,
         closing(kantata.reader(ATTEMPTS)) as reader,
     ):
-        origin = _warehouse_origin(target, None)
-        return dry_run(_session(ledger, reader, settings, origin), settings.max_changes)
+        held = _held_by_warehouse(target, None)
+        return dry_run(_session(ledger, reader, settings, held), settings.max_changes)
 
 
 def push_changes(
@@ -97,12 +100,12 @@ def push_changes(
             return PushResult()
         observer.phase("writing")
         stack.enter_context(push_lock(ledger, wait))
-        origin = _warehouse_origin(target, lock)
+        held = _held_by_warehouse(target, lock)
         with (
             closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader,
             closing(_writer(kantata, settings, reader, observer)) as writer,
         ):
-            session = _session(ledger, reader, settings, origin)
+            session = _session(ledger, reader, settings, held)
             push(session, writer, settings.max_changes, batch_creates=settings.batch_creates)
         _report_altered(session, observer)
         warehouse = nullcontext(lock) if lock else locked(target, wait, observer.note)
@@ -142,9 +145,9 @@ def reconcile_changes(
             observer.note(f"nothing to reconcile: {why}")
             return PushResult()
         stack.enter_context(push_lock(ledger))
-        origin = _warehouse_origin(target, None)
+        held = _held_by_warehouse(target, None)
         with closing(kantata.reader(ATTEMPTS, observer.on_request)) as reader:
-            session = _session(ledger, reader, settings, origin)
+            session = _session(ledger, reader, settings, held)
             if finding is None:
                 reconcile(session)
             else:
@@ -185,25 +188,33 @@ def _check_loader(target: Target) -> None:
         )
 
 
-def _warehouse_origin(target: Target, lock: WarehouseLock | None) -> Origin:
-    """Return what the warehouse of a write-back says of its account.
+class _HeldByWarehouse(NamedTuple):
+    """What the warehouse of a write-back says of its account, and of minor units."""
+
+    origin: Origin
+    units: Units
+
+
+def _held_by_warehouse(target: Target, lock: WarehouseLock | None) -> _HeldByWarehouse:
+    """Return what the warehouse of a write-back says of its account, and of minor units.
 
     Raises:
         WarehouseError: If there is no warehouse, or it cannot be read.
     """
     with read_warehouse(target, lock) as warehouse:
-        return read_origin(warehouse)
+        return _HeldByWarehouse(read_origin(warehouse), minor_units(warehouse))
 
 
 def _session(
-    ledger: Ledger, reader: KantataReader, settings: PushSettings, origin: Origin
+    ledger: Ledger, reader: KantataReader, settings: PushSettings, held: _HeldByWarehouse
 ) -> PushSession:
     """Return a new push session for the write-back service."""
     return PushSession(
         ledger,
         reader,
         timedelta(seconds=settings.reconcile_after),
-        origin,
+        held.origin,
+        units_held=held.units,
         needs_verified=settings.require_verified_approval,
     )
 

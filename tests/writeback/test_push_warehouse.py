@@ -95,3 +95,22 @@ def test_the_next_push_reads_back_what_the_last_one_could_not(office: Office) ->
     assert code == 0, output
     assert office.job.rows(deleted) == [(id_,)]
     assert f", {live - 1} milestones;" in office.run("status")[1]
+
+
+@pytest.mark.parametrize("job", ["duckdb"], indirect=True)
+def test_an_amount_whose_minor_unit_changed_is_not_sent(office: Office) -> None:
+    """It would be another amount than the approved one; changes without an amount are sent."""
+    account, (first, second) = office.sandbox.account, office.free()[:2]
+    currency = account.milestones[first]["currency"]
+    before = account.milestones[first]["amount_in_cents"]
+    words = ("--set", "amount=1000", "--reason", "r", "--as", "ann")
+    amount = str(office.json("propose", "update", first, *words)["change_id"])
+    assert office.run("approve", amount, "--as", "bob")[0] == 0
+    title = _approved(office, second)
+    account.update_currency(currency, 10_000)
+    code, said = office.run("push")
+    assert f"Kantata's minor unit of {currency} is 0.0001 now" in said
+    assert account.milestones[first]["amount_in_cents"] == before
+    statuses = {c["change_id"]: c["status"] for c in office.json("changes", "--all")}
+    assert (statuses[amount], statuses[title]) == ("approved", "applied")
+    assert code == 3

@@ -30,9 +30,14 @@ _STATUS = {UnknownChange: 404, OwnChange: 403, ChangedSince: 409}
 
 
 def _approve(
-    ledger: Ledger, seen: Sequence[SeenChange], identity: Identity, _reason: str
+    ledger: Ledger, seen: Sequence[SeenChange], identity: Identity, reason: str
 ) -> list[Change]:
-    """Decide to approve changes."""
+    """Decide to approve changes; refuse a reason, since its writer may mean to reject them."""
+    if reason.strip():
+        raise ChangeRefused(
+            "The form has a reason, but an approval takes none. Reject or withdraw the changes "
+            "with the reason, or approve them without it."
+        )
     return approve_seen(ledger, seen, actor=identity.name)
 
 

@@ -189,6 +189,29 @@ def test_one_change_and_fifty(
     assert two not in written
 
 
+@pytest.mark.parametrize("has_script", [True, False])
+def test_enter_in_the_reason_decides_nothing(
+    log_in: Login, office: Office, has_script: bool
+) -> None:
+    """Only a button decides: Enter in the reason to reject neither approves nor rejects."""
+    fields = ["--set", "title=New", "--reason", "r", "--as", "ana"]
+    office.run("propose", "update", office.free()[2], *fields)
+    (change,) = office.json("changes")
+    ben = log_in("ben", java_script_enabled=has_script)
+    for path in ("/changes", f"/changes/{change['change_id']}"):
+        ben.goto(path)
+        if path == "/changes":
+            ben.check("input[name=pick]")
+            ben.keyboard.press("Enter")
+        ben.fill("#why", "the amount is wrong")
+        ben.keyboard.press("Enter")
+        ben.wait_for_timeout(300)
+        assert ben.input_value("#why") == "the amount is wrong", path
+    assert office.json("changes")[0]["status"] == "proposed"
+    ben.click("button:text('Reject')")
+    assert "1 change was rejected" in ben.inner_text("main")
+
+
 def test_a_new_milestone(log_in: Login, office: Office) -> None:
     """A form proposes it, somebody else approves it, and the push creates exactly that."""
     id_, title = office.job.rows("select id, title from kantata.workspaces order by id limit 1")[0]

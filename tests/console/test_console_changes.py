@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -104,6 +105,8 @@ def test_who_may_decide_on_what(office: Office) -> None:
         assert vera.post("/changes/propose", proposed).status_code == 403
         unpaired = ben.post("/changes/approve", {"change_id": first.split()[0]})
         assert unpaired.status_code == 422
+        with_reason = ben.decide("approve", first, reason="the amount is wrong")
+        assert (with_reason.status_code, "takes none" in with_reason.text) == (422, True)
         assert {c["status"] for c in office.json("changes")} == {"proposed"}
 
         with ThreadPoolExecutor(2) as pool:  # two windows at once
@@ -129,6 +132,19 @@ def test_who_may_decide_on_what(office: Office) -> None:
         assert "alert(1)" in Page(history.text).text
         assert ben.get("/changes?show=all").status_code == 200
         assert ben.get("/changes/deadbeef").status_code == 404
+
+
+@on_duckdb
+def test_enter_presses_no_button_of_a_decision(office: Office) -> None:
+    """A browser presses the first button of a form at Enter: it is one that sends nothing."""
+    fields = {"milestone_id": office.free()[0], "title": "x", "reason": "r"}
+    with running_console(office.job.target) as browser:
+        assert browser("ana").post("/changes/propose", fields).status_code == 303
+        ben = browser("ben")
+        (pick,) = ben.picks()
+        for path in ("/changes", f"/changes/{pick.split()[0]}"):
+            form = ben.get(path).text.partition('action="/changes/approve"')[2]
+            assert 'formmethod="dialog"' in re.findall(r"<button[^>]*>", form)[0], path
 
 
 @on_duckdb

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pipelines.writeback.fields import WRITABLE, plain_id
 from pipelines.writeback.proposals import ProposalResult, propose_changes
-from pipelines.writeback.requests import ChangeRequest, requests_from_csv
+from pipelines.writeback.requests import ChangeRequest, refuse_problems, requests_from_csv
 from pipelines.writeback.sheet_rows import SheetRow
 from warehouse.account import bound_account
 from warehouse.errors import ChangeRefused, WarehouseError
@@ -30,6 +30,7 @@ from .proposal_form import field_values
 from .queue import queue_page
 from .roles import Identity, Role
 from .services import Console
+from .view_text import field_name
 
 _ENDINGS = (".xlsx", ".csv")
 # The words of the command line, and what they are on a page.
@@ -86,7 +87,7 @@ def _single_request(reader: SharedReader, form: FormData, milestone_id: str) -> 
     """Return the change that a form proposes: the fields that differ from what it showed.
 
     Raises:
-        ChangeRefused: If the form is not as it was sent.
+        ChangeRefused: If the form is not as it was sent, or a field was emptied.
     """
     action = text_of(form, "action") or Action.UPDATE.value
     if action not in (Action.UPDATE, Action.DELETE):
@@ -95,6 +96,8 @@ def _single_request(reader: SharedReader, form: FormData, milestone_id: str) -> 
     seen = _seen(text_of(form, "seen"))
     if seen is not None:
         shown = field_values(seen, minor_units(reader))
+        if action == Action.UPDATE:
+            _refuse_emptied(form, shown)
         fields = {n: text for n, text in fields.items() if text.strip() != shown.get(n, "").strip()}
     return ChangeRequest(
         action=Action(action),
@@ -103,6 +106,17 @@ def _single_request(reader: SharedReader, form: FormData, milestone_id: str) -> 
         reason=text_of(form, "reason"),
         seen=None if seen is None else seen.image,
     )
+
+
+def _refuse_emptied(form: FormData, shown: Mapping[str, str]) -> None:
+    """Refuse a form in which a field that showed a value was emptied."""
+    emptied = [
+        f"the {field_name(name)} was emptied. Write a value, since Kantata may not clear a field, "
+        f"or restore {value!s:.40}"
+        for name, value in shown.items()
+        if value.strip() and name in form and not text_of(form, name).strip()
+    ]
+    refuse_problems(emptied, "")
 
 
 def _seen(text: str) -> SheetRow | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Callable
@@ -190,6 +191,32 @@ def test_what_the_warehouse_says_against_a_change(office: Office) -> None:
             assert page.status_code == 200, path
             assert "<script>alert" not in page.text
             assert not Page(page.text).handlers, path
+
+
+@on_duckdb
+def test_a_field_that_was_emptied_is_refused(office: Office) -> None:
+    """A page proposes all that a person changed, or says which fields cannot be emptied."""
+    id_ = next(i for i in office.free() if office.sandbox.account.milestones[i]["date_to_invoice"])
+    with running_console(office.job.target) as browser:
+        ana = browser("ana")
+        page = ana.get(f"/milestones/{id_}").text
+        fields = {"milestone_id": id_, "reason": "no date yet", "action": "update"}
+        for name in ("seen", "title", "amount", "date_to_invoice"):
+            (given,) = re.findall(rf'name="{name}"[^>]*? value="([^"]*)"', page)
+            fields[name] = html.unescape(given)
+        emptied = {**fields, "title": " ", "date_to_invoice": "", "amount": "77"}
+        answer = ana.post("/changes/propose", emptied)
+        text = Page(answer.text).text
+        assert answer.status_code == 422
+        assert "the title was emptied" in text
+        assert "the date was emptied. Write a value" in text
+        assert f"or restore {fields['date_to_invoice']}" in text
+        assert "the amount was emptied" not in text
+        assert "No change waits" in ana.get("/changes").text
+        del emptied["title"], emptied["date_to_invoice"]  # a form without them leaves them alone
+        assert ana.post("/changes/propose", emptied).status_code == 303
+        (change,) = office.json("changes")
+        assert list(change["after"]) == ["amount_in_cents"]
 
 
 @on_duckdb

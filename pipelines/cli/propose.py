@@ -17,7 +17,7 @@ from .options import DestinationOption, JsonOption, ReasonOption, Warehouse, Who
 from .output import print_err, print_json, print_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pipelines.writeback.proposals import ProposalResult
     from pipelines.writeback.requests import ChangeRequest
@@ -28,8 +28,8 @@ propose = typer.Typer(
     invoke_without_command=True,
     help="Propose changes to milestones: one, or many from a CSV file, a workbook or a query. A "
     "CSV file or a query has these columns: action (create, update or delete; update if empty), "
-    f"milestone_id, reason (--reason if empty), and the fields to write: {', '.join(WRITABLE)}. "
-    "A create has a workspace_id and no milestone_id.",
+    "milestone_id, reason (--reason if empty), currency (it is only checked), and the fields to "
+    f"write: {', '.join(WRITABLE)}. A create has a workspace_id and no milestone_id.",
 )
 
 SetOption = Annotated[
@@ -95,7 +95,7 @@ def propose_many(
                 with open_reader(target) as reader:
                     return requests_from_workbook(file, reason, bound_account(reader))
             if file is not None:
-                return requests_from_csv(file, reason, print_err)
+                return requests_from_csv(file, reason, partial(_print_ignored, file))
             return requests_from_query(partial(run_proposer_query, target), query or "", reason)
 
         results, proposed = _propose(
@@ -109,6 +109,11 @@ def propose_many(
             print_json([vars(result) for result in results])
         else:
             _render_results(results, proposed)
+
+
+def _print_ignored(file: Path, names: Sequence[str]) -> None:
+    """Print the names of the columns of a file that were ignored."""
+    print_err(f"{file}: ignored the columns {', '.join(names)}")
 
 
 def _render_results(results: list[ProposalResult], proposed: Mapping[str, _Proposed]) -> None:

@@ -27,7 +27,7 @@ from .access import acted, text_of
 from .milestones import milestone_page
 from .new_milestone import create_request, new_milestone_page
 from .proposal_form import field_values
-from .queue import queue_page
+from .queue import IGNORED, queue_page, shortened_names
 from .roles import Identity, Role
 from .services import Console
 from .view_text import field_name
@@ -153,10 +153,11 @@ def _propose_file(
 ) -> Response:
     """Propose the changes in an uploaded file."""
     name = os.path.basename(upload.filename or "")[:100]
+    ignored: list[str] = []
     try:
         with _saved(upload, name) as path, console.readers.open() as reader:
             try:
-                wanted = _file_requests(path, text_of(form, "reason"), reader)
+                wanted = _file_requests(path, text_of(form, "reason"), reader, ignored)
                 results = _propose_all(console, reader, identity, wanted, form)
             except WarehouseError as error:
                 error.args = tuple(str(line).replace(str(path), name) for line in error.args)
@@ -165,18 +166,21 @@ def _propose_file(
         problems = list(map(page_words, error.args))
         return queue_page(console, request, identity, problems=problems)
     new = sum(not result.note for result in results)
-    query = urlencode({"proposed": new, "skipped": len(results) - new})
+    done = {"proposed": new, "skipped": len(results) - new, IGNORED: shortened_names(ignored)}
+    query = urlencode(done, doseq=True)
     return RedirectResponse(f"/changes?{query}", 303)
 
 
-def _file_requests(path: Path, reason: str, reader: SharedReader) -> list[ChangeRequest]:
-    """Read the changes that a file proposes."""
+def _file_requests(
+    path: Path, reason: str, reader: SharedReader, ignored: list[str]
+) -> list[ChangeRequest]:
+    """Read the changes that a file proposes; add the names of its columns that were ignored."""
     if path.suffix == ".xlsx":
         # Here, since its library needs megabytes that a console without uploads does without.
         from pipelines.writeback.spreadsheet import requests_from_workbook
 
         return requests_from_workbook(path, reason, bound_account(reader))
-    return requests_from_csv(path, reason)
+    return requests_from_csv(path, reason, ignored.extend)
 
 
 @contextmanager

@@ -27,6 +27,9 @@ _DONE = {
     "proposed": "proposed",
     "skipped": "already proposed or without a difference, so nothing was done for them",
 }
+IGNORED = "ignored"
+_MOST_NAMES = 20
+_LONGEST_NAME = 40  # characters
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
 
 
@@ -98,11 +101,20 @@ def _in_order(changes: Sequence[Change], *, is_all: bool) -> list[Change]:
 def _done(request: Request) -> list[str]:
     """Return what was just done, as the address of the queue says."""
     given = request.query_params
-    return [
+    lines = [
         f"{int(given[name]):,} change{' was' if given[name] == '1' else 's were'} {words}."
         for name, words in _DONE.items()
         if _COUNT.fullmatch(given.get(name, ""))
     ]
+    if names := shortened_names(given.getlist(IGNORED)):
+        lines.append(f"These columns of the file were ignored: {', '.join(map(repr, names))}.")
+    return lines
+
+
+def shortened_names(names: Sequence[str]) -> list[str]:
+    """Return the names of columns as the address of the queue holds them: a few, and short."""
+    first = [name[:_LONGEST_NAME] for name in names[:_MOST_NAMES]]
+    return [*first, "…"] if len(names) > _MOST_NAMES else first
 
 
 def _one(console: Console, request: Request, identity: Identity) -> Response:

@@ -132,6 +132,7 @@ class _ProposalCheck:
         """
         check_text("--as", self.proposer)
         self.ledger.claim_milestone(request)
+        self.warehouse.check_currency(request)
         values = self._requested_values(request)
         # A person who types a request again means it; a file may be given twice by mistake.
         if request.where and (change := self.ledger.previous_change(request, values)) is not None:

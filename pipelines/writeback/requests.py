@@ -19,7 +19,7 @@ from warehouse.proposer_query import QueryRefused
 
 from .fields import FOR_CREATE, plain_id
 
-_COLUMNS = ("action", "milestone_id", "id", *FOR_CREATE, "reason")
+_COLUMNS = ("action", "milestone_id", "id", *FOR_CREATE, "currency", "reason")
 _OTHER_NAMES = {"date": "date_to_invoice", "duedate": "date_to_invoice"}
 _NEARLY = 0.8  # of difflib's ratio: `titel` is nearly `title`, `invoice_date` is another column
 
@@ -35,6 +35,7 @@ class ChangeRequest:
         reason: The reason for the change.
         where: Its place in a file or query, such as ``line 3``; empty if it is a single request.
         seen: The milestone as the proposer saw it; None if it is as in the warehouse now.
+        currency: The currency that its amounts are meant in; empty if it is not said.
     """
 
     action: Action
@@ -43,6 +44,7 @@ class ChangeRequest:
     reason: str
     where: str = ""
     seen: Image | None = None
+    currency: str = ""
 
 
 class _Row(NamedTuple):
@@ -71,14 +73,14 @@ def single_request(
 
 
 def requests_from_csv(
-    path: Path, reason: str, note: Callable[[str], None] = lambda _: None
+    path: Path, reason: str, note: Callable[[Sequence[str]], None] = lambda _: None
 ) -> list[ChangeRequest]:
     """Read change requests from a CSV file; the README lists its columns.
 
     Args:
         path: The file.
         reason: The reason for lines without one.
-        note: Receives a line that names the columns that were ignored, if there are any.
+        note: Receives the names of the columns that were ignored, if there are any.
 
     Raises:
         ChangeRefused: If it cannot be read, or has wrong columns or lines.
@@ -97,7 +99,7 @@ def requests_from_csv(
     if not requests:
         raise ChangeRefused(f"{path} holds no changes: check that its export is complete")
     if ignored:
-        note(f"{path}: ignored the columns {', '.join(ignored)}")
+        note(ignored)
     return requests
 
 
@@ -218,8 +220,14 @@ def _request(row: _Row, reason: str) -> ChangeRequest:
         raise ChangeRefused(f"{where}: {error}") from None
     if len(ids) > 1:
         raise ChangeRefused(f"{where}: it names two milestones, {' and '.join(sorted(ids))}")
-    reason = values.pop("reason", reason)
-    return ChangeRequest(Action(action), next(iter(ids), None), values, reason, where)
+    return ChangeRequest(
+        action=Action(action),
+        milestone_id=next(iter(ids), None),
+        reason=values.pop("reason", reason),
+        currency=values.pop("currency", ""),
+        fields=values,
+        where=where,
+    )
 
 
 def refuse_problems(problems: Sequence[str], heading: str) -> None:

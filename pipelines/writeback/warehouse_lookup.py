@@ -81,6 +81,25 @@ class WarehouseLookup:
             raise ChangeRefused(f"the warehouse has no project {project_id}: {_CHECK_ID}")
         return self._currencies[project_id]
 
+    def check_currency(self, request: ChangeRequest) -> None:
+        """Refuse a request that says another currency than its milestone or project has.
+
+        A milestone or project that does not exist is refused elsewhere.
+        """
+        if not (said := request.currency.strip()):
+            return
+        if request.action is Action.CREATE:
+            project = plain_id(request.fields.get("workspace_id", ""))
+            name, currency = f"project {project}", self._currencies.get(project, said)
+        else:
+            row = self._rows.get(request.milestone_id or "")
+            name, currency = f"milestone {request.milestone_id}", row.currency if row else said
+        if said.upper() != (currency or "").upper():
+            raise ChangeRefused(
+                f"currency is {said!r:.40}, but that of {name} is {currency or 'not known'}: "
+                "correct the amount and the currency, or leave the currency empty"
+            )
+
     def minor_unit(self, request: ChangeRequest) -> tuple[str, Decimal]:
         """Return the currency of a request's amount, and the value of one minor unit of it.
 

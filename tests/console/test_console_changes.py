@@ -220,6 +220,32 @@ def test_a_field_that_was_emptied_is_refused(office: Office) -> None:
 
 
 @on_duckdb
+def test_columns_of_a_file_that_were_ignored_are_named(office: Office) -> None:
+    """After an upload the page names the columns that are not ours; a wrong currency is refused."""
+    id_ = office.free()[0]
+    currency = office.sandbox.account.milestones[id_]["currency"]
+    head = f"milestone_id,amount,currency,{XSS.replace(',', '')[:30]},owner\n"
+    with running_console(office.job.target) as browser:
+        ana = browser("ana")
+        for of_file, status in (("XYZ", 422), (currency, 303)):
+            file = ("plan.csv", f"{head}{id_},12,{of_file},x,Eva\n".encode())
+            answer = ana.post("/changes/propose", {"reason": "r"}, files={"file": file})
+            assert answer.status_code == status, answer.text
+            if status == 422:
+                assert "line 2: currency is 'XYZ', but that of" in Page(answer.text).text
+        page = ana.get(answer.headers["location"])
+        assert "1 change was proposed" in page.text
+        text = Page(page.text).text
+        assert "These columns of the file were ignored: '<script>alert(1)</script>" in text
+        assert "'owner'." in text
+        assert "<script>alert" not in page.text
+        many = "&".join(f"ignored={'n' * 50}{number}" for number in range(99))
+        text = Page(ana.get(f"/changes?proposed=1&{many}").text).text
+        assert text.count(f"'{'n' * 40}'") == 20
+        assert "'…'." in text
+
+
+@on_duckdb
 @pytest.mark.long_on("postgres")
 def test_refused_proposals_say_why(office: Office) -> None:
     """A page shows what is wrong with a form or a file, in its own words, and keeps the input."""

@@ -165,7 +165,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CELLS = (
     st.sampled_from(["7", "007", "2027-01-31", "1.5", "=1+1", "create", "", " ", "a;b", '"']) | TEXT
 )
-COLUMNS = st.sampled_from(["id", "milestone_id", "action", "reason", "", *FOR_CREATE]) | TEXT
+COLUMNS = (
+    st.sampled_from(["id", "milestone_id", "action", "currency", "reason", "", *FOR_CREATE]) | TEXT
+)
 LINES = st.lists(st.lists(CELLS, max_size=6), max_size=5)
 
 

@@ -28,10 +28,11 @@ def request(
     id_: str | None = "7",
     where: str = "line 2",
     reason: str = WHY,
+    currency: str = "",
     **fields: str,
 ) -> ChangeRequest:
     """A request for milestone 7 in line 2 of a file."""
-    return ChangeRequest(action, id_, fields, reason, where)
+    return ChangeRequest(action, id_, fields, reason, where, currency=currency)
 
 
 SETTINGS = {
@@ -109,7 +110,11 @@ FILES = {
         "id,title,,\n7,A,,\n,,,\n8,B,,,,\n , ,,\n",
         [request(title="A"), request(id_="8", where="line 4", title="B")],
     ),
-    "further columns": ("id,currency,title\n7,EUR,A\n", [request(title="A")]),
+    "further columns": ("id,colour,title\n7,red,A\n", [request(title="A")]),
+    "a currency, which is no field": (
+        "id,currency,title\n7, EUR ,A\n8,,B\n",
+        [request(title="A", currency="EUR"), request(id_="8", where="line 3", title="B")],
+    ),
     "a byte order mark, as Excel writes it": ("\ufeffid,title\n7,A\n", [request(title="A")]),
     "line ends of Windows": ("id,title\r\n7,A\r\n", [request(title="A")]),
     "no line end at the end": ("id,title\n7,A", [request(title="A")]),
@@ -146,7 +151,8 @@ WRONG_FILES = {
          "'date' is unknown: call it date_to_invoice"],
     ),
     "a name of ours within another": ("id,title;reason,story_id\n7,red,1\n", ["'title;reason'"]),
-    "a column that can be read, not written": ("id,currency\n7,EUR\n", ["'currency'"]),
+    "a column that is checked, not written": ("id,currency\n7,EUR\n", ["'currency'"]),
+    "a currency under another name": ("id,amount,Currency\n7,1,EUR\n", ["call it currency"]),
     "a value below no name": ("id,,title\n7,red,A\n", ["line 2", "column 2"]),
     "a value after the last column": ("id,title\n7,A,,B\n", ["line 2"]),
     "an id that a spreadsheet rounded": ("id,title\n1.23E+05,A\n", ["line 2", "rounded"]),
@@ -202,10 +208,10 @@ def test_encodings_of_a_spreadsheet(tmp_path: Path, encoding: str) -> None:
 
 def test_further_columns_are_named(tmp_path: Path) -> None:
     """A column that is not ours is ignored, and the note names it."""
-    file, notes = tmp_path / "changes.csv", list[str]()
-    file.write_text("id,project,title,currency\n7,X,A,EUR\n")
-    assert requests_from_csv(file, WHY, notes.append) == [request(title="A")]
-    assert notes == [f"{file}: ignored the columns project, currency"]
+    file, ignored = tmp_path / "changes.csv", list[str]()
+    file.write_text("id,project,title,colour\n7,X,A,red\n")
+    assert requests_from_csv(file, WHY, ignored.extend) == [request(title="A")]
+    assert ignored == ["project", "colour"]
 
 
 PROBLEMS = {

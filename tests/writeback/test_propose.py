@@ -335,6 +335,47 @@ def test_amounts_in_money(office: Office, tmp_path: Path) -> None:
     assert made["after"]["amount_in_cents"] == 12 * units[made["currency"]]
 
 
+@pytest.mark.long_on("postgres")
+def test_a_currency_is_checked(office: Office, tmp_path: Path) -> None:
+    """A line whose currency is not its milestone's or project's is refused, in a file and a query.
+
+    Else an amount would mean another one than the file says.
+    """
+    account = office.sandbox.account
+    one, two, three, *_ = office.free()
+    project = account.milestones[one]["workspace_id"]
+    right = [account.milestones[id_]["currency"] for id_ in (one, two, three)]
+    of_project = account.workspaces[project]["currency"]
+    file = tmp_path / "changes.csv"
+    head = "action,milestone_id,workspace_id,title,amount,currency\n"
+    file.write_text(
+        f"{head}update,{one},,,1,XYZ\nupdate,{two},,,2,{right[1]}\n"
+        f"create,,{project},new,3,XYZ\ndelete,{three},,,,XYZ\nupdate,4711,,,1,XYZ\n"
+    )
+    code, output = office.run("propose", "--from", str(file), "--reason", "r")
+    words = " ".join(output.split())
+    assert code == 2
+    for line, name, currency in (
+        (2, f"milestone {one}", right[0]),
+        (4, f"project {project}", of_project),
+        (5, f"milestone {three}", right[2]),
+    ):
+        wrong = f"line {line}: currency is 'XYZ', but that of {name} is {currency}: correct"
+        assert wrong in words, words
+    assert "line 3" not in words
+    assert "line 6: the warehouse has no milestone 4711" in words
+    query = f"select '{one}' as id, 1 as amount, 'XYZ' as currency"
+    code, output = office.run("propose", "--query", query, "--reason", "r")
+    assert (code, "row 1: currency is 'XYZ'" in output) == (2, True), output
+    assert office.json("changes") == []
+    file.write_text(
+        f"{head}update,{one},,,1, {right[0].lower()} \nupdate,{two},,,2,\n"
+        f"create,,{project},new,3,{of_project}\ndelete,{three},,,,{right[2]}\n"
+    )
+    assert len(office.json("propose", "--from", str(file), "--reason", "r")) == 4
+    assert len(office.json("changes")) == 4
+
+
 def test_unusual_dates_and_midnight(office: Office) -> None:
     """A date more than ten years away needs a confirmation; midnight is part of a date."""
     one, two, *_ = office.free()

@@ -220,6 +220,47 @@ def test_a_field_that_was_emptied_is_refused(office: Office) -> None:
 
 
 @on_duckdb
+@pytest.mark.long_on("postgres")
+def test_a_new_milestone_is_in_the_project_that_was_named(office: Office) -> None:
+    """By title, id or both; a number in a title is not an id, and what fits two is refused."""
+    account = office.sandbox.account
+    one, two, three, four, *_ = list(account.workspaces)
+    titles = {
+        one: f"Relaunch ({two})", two: "Shop", three: f"Website ({four})", four: "Website",
+    }  # fmt: skip
+    for id_, title in titles.items():
+        account.update_workspace(id_, title=title)
+    office.job.sync(office.sandbox)
+    new = {"action": "create", "amount": "1", "reason": "r"}
+    with running_console(office.job.target) as browser:
+        ana = browser("ana")
+        for number, (text, expected) in enumerate((
+            (f"Relaunch ({two})", one),
+            (f"relaunch ({two}) ({one})", one),
+            (f" SHOP({two}) ", two),
+            (two, two),
+            ("website", four),
+            (f"Website ({four}) ({three})", three),
+        )):  # fmt: skip
+            fields = {**new, "project": text, "title": f"new {number}"}
+            assert ana.post("/changes/propose", fields).status_code == 303, text
+            (change,) = [
+                c for c in office.json("changes") if c["after"]["title"] == fields["title"]
+            ]
+            assert change["workspace_id"] == expected, text
+        count = len(office.json("changes"))
+        for text, words in (
+            (f"Website ({four})", "or write the id alone"),
+            (f"Other ({two})", "there is no project"),
+            (f"({two}", "there is no project"),
+            (f"{two})", "there is no project"),
+        ):
+            answer = ana.post("/changes/propose", {**new, "project": text, "title": "x"})
+            assert (answer.status_code, words in Page(answer.text).text) == (422, True), text
+        assert len(office.json("changes")) == count
+
+
+@on_duckdb
 def test_columns_of_a_file_that_were_ignored_are_named(office: Office) -> None:
     """After an upload the page names the columns that are not ours; a wrong currency is refused."""
     id_ = office.free()[0]

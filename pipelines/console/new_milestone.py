@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from starlette.datastructures import FormData
@@ -50,6 +51,7 @@ def new_milestone_page(
         status=422 if problems else 200,
         built=built,
         projects=projects,
+        once=secrets.token_hex(8),
         values={name: text_of(form, name) if form else "" for name in names},
         problems=problems,
     )

@@ -73,10 +73,13 @@ def _propose(console: Console, request: Request, identity: Identity, form: FormD
 def _propose_new(
     console: Console, request: Request, identity: Identity, form: FormData
 ) -> Response:
-    """Propose the new milestone that a form says."""
+    """Propose the new milestone that a form says, once."""
     try:
-        with console.readers.open() as reader:
-            _propose_all(console, reader, identity, [create_request(reader, form)], form)
+        with console.sent_forms.sending(form, "once") as is_sent:
+            if is_sent:
+                return RedirectResponse("/changes?skipped=1", 303)
+            with console.readers.open() as reader:
+                _propose_all(console, reader, identity, [create_request(reader, form)], form)
     except ChangeRefused as error:
         problems = list(map(page_words, error.args))
         return new_milestone_page(console, request, form=form, problems=problems)

@@ -29,6 +29,7 @@ from warehouse.target import Target
 from .identification import Identification
 from .login_limit import LoginLimit
 from .roles import Identity, Role
+from .sent_forms import SentForms
 from .users import Users
 from .view_text import age_text, decimals_by_currency
 
@@ -69,6 +70,7 @@ class Console:
     readers: ReaderPool = field(init=False)
     identification: Identification = field(init=False)
     login_limit: LoginLimit = field(init=False, default_factory=LoginLimit)
+    sent_forms: SentForms = field(init=False, default_factory=SentForms)
     _figures: tuple[object, Figures] | None = field(init=False, default=None)
     _figures_lock: Lock = field(init=False, default_factory=Lock)
 

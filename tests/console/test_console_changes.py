@@ -220,6 +220,40 @@ def test_a_field_that_was_emptied_is_refused(office: Office) -> None:
 
 
 @on_duckdb
+def test_a_form_that_is_sent_twice_proposes_one_milestone(office: Office) -> None:
+    """Also if one like it is intended, and by two clicks at once; another form proposes another."""
+    project = next(iter(office.sandbox.account.workspaces))
+    with running_console(office.job.target) as browser:
+        ana = browser("ana")
+
+        def opened() -> dict[str, str]:
+            page = ana.get("/changes/new").text
+            once = page.partition('name="once" value="')[2].partition('"')[0]
+            return {
+                "action": "create", "project": project, "title": "x", "amount": "1", "reason": "r",
+                "duplicate": "yes", "once": once, "csrf_token": token,
+            }  # fmt: skip
+
+        token = ana.token()
+        form = opened()
+        refused = ana.post("/changes/propose", {**form, "amount": "?"})
+        assert refused.status_code == 422
+        assert 'name="once" value=""' not in refused.text
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda _: ana.post("/changes/propose", form), range(2)))
+        places = sorted(answer.headers["location"] for answer in answers)
+        assert places == ["/changes?proposed=1", "/changes?skipped=1"]
+        for another in (opened(), {**form, "title": "y"}):  # back, and edited
+            answer = ana.post("/changes/propose", another)
+            assert answer.headers["location"] == "/changes?proposed=1"
+        of_program = {name: text for name, text in form.items() if name != "once"}
+        for _ in range(2):
+            answer = ana.post("/changes/propose", of_program)
+            assert answer.headers["location"] == "/changes?proposed=1"
+    assert sorted(c["after"]["title"] for c in office.json("changes")) == [*"xxxxy"]
+
+
+@on_duckdb
 @pytest.mark.long_on("postgres")
 def test_a_new_milestone_is_in_the_project_that_was_named(office: Office) -> None:
     """By title, id or both; a number in a title is not an id, and what fits two is refused."""

@@ -113,6 +113,17 @@ def update_run(database: Database, run: Run) -> None:
     )
 
 
+def mark_observed(database: Database, run: Run, until: datetime | None) -> None:
+    """Mark in ``sync_runs`` when the observations of a run ended, by their own clock.
+
+    Its other times are by this machine's or by Kantata's clock, so they cannot be compared with
+    those of versions. It is no column of ``Run``, since a warehouse may be read before it has it.
+    """
+    database.execute(
+        f"update {DATASET}.sync_runs set observed_until = %s where run_id = %s", until, run.run_id
+    )
+
+
 def mark_project_details(database: Database, run: Run) -> None:
     """Mark in ``sync_runs`` that a run read the clients and leads of all projects."""
     database.execute(

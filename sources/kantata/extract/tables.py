@@ -135,6 +135,7 @@ class ExtractTables:
         report.side_rows = {s.name: s.changed for s in self.sides.values() if s.changed}
         report.requests = reader.requests
         report.server_time = reader.server_time
+        report.observed_until = reader.now()
         report.warnings += [
             f"side-loaded {name} was not completely loaded: {why}"
             for name, why in sorted(self._odd_maps)

@@ -195,7 +195,7 @@ moments as (
             select read_until as moment, read_until
             from reads
             union all
-            select distinct observed_at, null::timestamptz
+            select observed_at, null
             from observed
         ) all_moments
         group by moment

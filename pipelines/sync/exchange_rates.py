@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from pipelines.config.secrets import mask_secrets
@@ -29,6 +29,7 @@ from warehouse.words import counted
 
 _COLUMNS = ("date", "source", "target", "rate")
 _MOST_NAMED = 5
+_READ_EVERY = timedelta(hours=23)  # once a day, also if a nightly run starts a little earlier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +42,14 @@ class RunRates:
             earlier run read.
         file_name: Its name.
         problem: Why the file cannot be used; empty if it can.
+        account_was_read: Whether the account was asked for its rates, and has answered.
     """
 
     account: tuple[Rate, ...] | None = None
     file: tuple[Rate, ...] | None = ()
     file_name: str = ""
     problem: str = ""
+    account_was_read: bool = False
 
 
 def read_rates(
@@ -85,7 +88,7 @@ def read_rates(
             f"Kantata has two exchange rates of {rate.source} to {rate.target} on "
             f"{rate.effective_date}: neither is used"
         )
-    return replace(found, account=tuple(rates))
+    return replace(found, account=tuple(rates), account_was_read=True)
 
 
 def _unambiguous(rates: Iterable[Rate]) -> tuple[list[Rate], list[Rate]]:
@@ -147,9 +150,17 @@ def _rate(cells: dict[str, str]) -> Rate:
     return Rate(source, target, day, parse_rate(cells["rate"]))
 
 
-def is_due(database: Database, *, is_new_day: bool) -> bool:
-    """Return whether the account is asked for its exchange rates: it may have tens of thousands."""
-    return is_new_day or not present_rates(database, FROM_ACCOUNT)
+def is_due(database: Database, *, read_at: datetime | None, now: datetime | None) -> bool:
+    """Return whether the account is asked for its exchange rates: it may have tens of thousands.
+
+    Args:
+        database: A connection.
+        read_at: Kantata's time when they were read last; None if they never were.
+        now: Kantata's time at the start of the run; None if it is not known.
+    """
+    if read_at is None or now is None or abs(now - read_at) > _READ_EVERY:
+        return True
+    return not present_rates(database, FROM_ACCOUNT)
 
 
 def store(database: Database, found: RunRates, now: Now) -> None:

@@ -17,6 +17,10 @@ from tests.support.job import Job
 from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
 
 UNITS = {"USD": 100, "EUR": 100, "JPY": 1, "KWD": 1000, "MGA": 5}
+USD = (
+    "select distinct rate_today, rate_source_today "
+    "from kantata_marts.billing_milestones_reporting where currency = 'USD'"
+)
 Rates = dict[str, list[tuple[date, Decimal, str]]]
 _PARTS = (
     "amount_{0}_reporting", "exact_{0}_reporting", "rate_{0}", "rate_date_{0}", "rate_source_{0}"
@@ -139,6 +143,30 @@ def test_account_rates(job: Job, euro: pytest.MonkeyPatch) -> None:
         account.advance(86_400)
         assert job.sync(sandbox).exit_code == 0
         assert_rows(job, account, "EUR", account_rates(account, "EUR"))
+
+
+@pytest.mark.long_on("postgres")
+def test_rates_that_could_not_be_read_are_read_by_the_next_run(
+    job: Job, euro: pytest.MonkeyPatch
+) -> None:
+    """Rates are read once a day, but a failed read does not count."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.advance(86_400)
+        today = datetime.fromtimestamp(account.clock.now(), UTC).date()
+        account.add_rate("USD", "EUR", f"{today}", "0.5")
+        sandbox.misbehave(Fault("error", path="foreign_exchange", times=2))
+        assert job.sync(sandbox, full=False).exit_code == 0
+        assert job.rows(USD)[0][0] != Decimal("0.5")
+        for _ in range(2):
+            account.advance(3600)
+            assert job.sync(sandbox, full=False).exit_code == 0
+            assert job.rows(USD) == [(Decimal("0.5"), "kantata")]
+            account.add_rate("JPY", "EUR", f"{today}", "0.5")  # is read tomorrow
+        assert not job.rows(
+            "select 1 from kantata.exchange_rates where rate = 0.5 and source_currency = 'JPY'"
+        )
 
 
 @pytest.mark.long_on("postgres")

@@ -38,7 +38,8 @@ _OWN_TABLES = (
         requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
         restored bigint, access_lost bigint, rejected bigint, totals text,
         side_rows text, schema_changes text, warnings text, error text, cursor_at timestamptz,
-        project_details_read_at timestamptz, observed_until timestamptz)""",
+        project_details_read_at timestamptz, observed_until timestamptz,
+        exchange_rates_read_at timestamptz)""",
     # The copy of the ledger, replaced after each push.
     f"""create table if not exists {DATASET}.change_requests (
         change_id text not null, status text not null, action text not null, milestone_id text,
@@ -167,9 +168,10 @@ def _add_reading_of_details(database: Database, _declared: RawTables) -> None:
     _add_time_to_runs(database, "project_details_read_at")
 
 
-def _add_observed_until(database: Database, _declared: RawTables) -> None:
-    """Add to runs in the raw schema when their observations ended."""
+def _add_times_of_reading(database: Database, _declared: RawTables) -> None:
+    """Add to runs in the raw schema when their observations ended, and when rates were read."""
     _add_time_to_runs(database, "observed_until")
+    _add_time_to_runs(database, "exchange_rates_read_at")
 
 
 def _add_time_to_runs(database: Database, column: str) -> None:
@@ -201,7 +203,7 @@ _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
     5: _complete_ledger_copy,
     6: _add_reading_of_details,
     7: _complete_ledger_copy,  # with how people were identified
-    8: _add_observed_until,
+    8: _add_times_of_reading,
 }
 
 

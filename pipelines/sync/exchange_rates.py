@@ -13,7 +13,13 @@ from pipelines.runtime.clock import Now
 from pipelines.runtime.csv_file import UnreadableCsv, read_csv
 from pipelines.runtime.observer import RunObserver
 from sources.kantata.errors import KantataUnavailable
-from sources.kantata.exchange_rates import OddRate, parse_currency, parse_rate, read_account_rates
+from sources.kantata.exchange_rates import (
+    AccountRates,
+    OddRate,
+    parse_currency,
+    parse_rate,
+    read_account_rates,
+)
 from warehouse.database import Database
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.raw.exchange_rates import (
@@ -41,7 +47,8 @@ class RunRates:
     """The exchange rates that a run read.
 
     Args:
-        account: Those of the account; None to keep those that an earlier run read.
+        account: Those of the account; None to keep those that an earlier run read, also if the
+            account does not show them any more.
         file: Those of the file, for pairs of which the account has none; None to keep those that an
             earlier run read.
         file_name: Its name.
@@ -89,6 +96,30 @@ def read_rates(
     except KantataUnavailable as error:
         observer.note(f"Kantata's exchange rates cannot be read now: {mask_secrets(str(error))}")
         return found
+    return _with_account_rates(found, account, observer, known)
+
+
+def _with_account_rates(
+    found: RunRates, account: AccountRates, observer: RunObserver, known: Collection[Rate]
+) -> RunRates:
+    """Return the rates of a run, with those that the account has shown.
+
+    Args:
+        found: The rates of the run without them.
+        account: What the account has shown.
+        observer: Informed if it shows no rates any more.
+        known: The rates that were read from the account and are valid now.
+    """
+    if account.reason:
+        if known:
+            observer.note(
+                "Kantata's exchange rates cannot be read any more, so those that were read before "
+                f"apply: {mask_secrets(account.reason)}"
+            )
+        return replace(found, account_was_read=True)
+    if known and not (account.rates or account.odd):
+        others = "only those of the file" if found.file != () else "those that were read before"
+        observer.note(f"the account's default exchange table has no rates any more: {others} apply")
     rates, doubled = _unambiguous(Rate(*rate) for rate in account.rates)
     refused: set[tuple[str, str, date] | None] = {odd.key for odd in account.odd}
     refused |= {rate[:3] for rate in doubled}

@@ -60,7 +60,7 @@ class AccountRates:
     Args:
         rates: The rates that can be used.
         odd: Those that cannot.
-        reason: Why there are none, if they cannot be read.
+        reason: Why they cannot be read; empty if they can, also if the account has none.
     """
 
     rates: list[ExchangeRate] = field(default_factory=list)
@@ -78,10 +78,7 @@ def read_account_rates(reader: KantataReader) -> AccountRates:
     try:
         tables = _records(reader, _TABLES, "exchange_tables", {})
         default = next((table for table in tables if table.get("account_default") is True), None)
-        if default is None:
-            found.reason = "the account has no default exchange table"
-            return found
-        for record in _rates_of(reader, str(default.get("id"))):
+        for record in _rates_of(reader, str(default.get("id"))) if default else ():
             _add(found, record)
     except (*_NOT_READABLE, _NoEnvelope) as error:
         found.reason = str(error)

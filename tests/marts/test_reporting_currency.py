@@ -214,6 +214,35 @@ def test_rates_that_cannot_be_used_keep_those_read_before(
 
 
 @pytest.mark.long_on("postgres")
+def test_lost_permission_keeps_rates_of_the_account(job: Job, euro: pytest.MonkeyPatch) -> None:
+    """Rates that cannot be read any more apply until the account says that it has none."""
+    today = datetime.now(UTC).date()
+    Path("rates.csv").write_text(
+        "date,source,target,rate\n"
+        + "".join(f"{today},{code},EUR,0.5\n" for code in ("USD", "JPY", "KWD"))
+    )
+    euro.setenv("WAREHOUSE__EXCHANGE_RATES", "rates.csv")
+    with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
+        account = sandbox.account
+        job.sync(between)
+        before = job.rows(USD)
+        assert before[0][1] == "kantata"
+        account.set_exchange(access=False)
+        account.advance(86_400)
+        assert job.sync(between).exit_code == 0
+        assert job.rows(USD) == before
+        assert "cannot be read any more" in job.notes[-1]
+        account.set_exchange(access=True)
+        between.change = lambda path, body: (
+            {"count": 0, "results": [], "exchange_tables": {}} if "tables?" in path else body
+        )
+        account.advance(86_400)
+        job.sync(between)
+        assert job.rows(USD) == [(Decimal("0.5"), "rates.csv")]
+        assert any("has no rates any more" in note for note in job.notes)
+
+
+@pytest.mark.long_on("postgres")
 def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> None:
     """A pair without a rate is null, never the inverse or by way of a third currency."""
     euro.setenv("WAREHOUSE__REPORTING_CURRENCY", "MGA")

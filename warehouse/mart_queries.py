@@ -75,9 +75,9 @@ def _observed(since: datetime) -> str:
     return (
         f"{MARTS}.billing_milestone_history h "
         f"left join {DATASET}.workspaces w on w.id = h.workspace_id "
-        f"cross join (select first_scan_at from {MARTS}.data_freshness) f "
+        f"cross join (select first_scan_observed_until from {MARTS}.data_freshness) f "
         f"where h.valid_from > timestamptz '{since.isoformat()}' "
-        "and (h.version > 1 or h.valid_from > f.first_scan_at)"
+        "and (h.version > 1 or h.valid_from > f.first_scan_observed_until)"
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from pipelines.config.secrets import mask_secrets
@@ -13,7 +13,13 @@ from pipelines.runtime.clock import Now
 from pipelines.runtime.csv_file import UnreadableCsv, read_csv
 from pipelines.runtime.observer import RunObserver
 from sources.kantata.errors import KantataUnavailable
-from sources.kantata.exchange_rates import parse_currency, parse_rate, read_account_rates
+from sources.kantata.exchange_rates import (
+    AccountRates,
+    OddRate,
+    parse_currency,
+    parse_rate,
+    read_account_rates,
+)
 from warehouse.database import Database
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.raw.exchange_rates import (
@@ -29,6 +35,11 @@ from warehouse.words import counted
 
 _COLUMNS = ("date", "source", "target", "rate")
 _MOST_NAMED = 5
+_CORRECT = (
+    "Correct it in Kantata. Until then, the rate that was read before for this pair and date "
+    "applies, if there is one"
+)
+_READ_EVERY = timedelta(hours=23)  # once a day, also if a nightly run starts a little earlier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,29 +47,38 @@ class RunRates:
     """The exchange rates that a run read.
 
     Args:
-        account: Those of the account; None to keep those that an earlier run read.
+        account: Those of the account; None to keep those that an earlier run read, also if the
+            account does not show them any more.
         file: Those of the file, for pairs of which the account has none; None to keep those that an
             earlier run read.
         file_name: Its name.
-        problem: Why the file cannot be used; empty if it can.
+        problems: Why the file or rates of the account cannot be used, for people, a line each.
+        account_was_read: Whether the account was asked for its rates, and has answered.
     """
 
     account: tuple[Rate, ...] | None = None
     file: tuple[Rate, ...] | None = ()
     file_name: str = ""
-    problem: str = ""
+    problems: tuple[str, ...] = ()
+    account_was_read: bool = False
 
 
 def read_rates(
-    target: Target, kantata: KantataSettings, observer: RunObserver, *, account_is_due: bool
+    target: Target,
+    kantata: KantataSettings,
+    observer: RunObserver,
+    *,
+    account_is_due: bool,
+    known: Collection[Rate],
 ) -> RunRates:
     """Read the exchange rates of a run, if the target has a reporting currency.
 
     Args:
         target: The warehouse.
         kantata: The settings of the source.
-        observer: Informed of rates that cannot be used.
+        observer: Informed if the account's rates cannot be read.
         account_is_due: Whether the account is asked.
+        known: The rates that were read from the account and are valid now.
     """
     if not target.reporting_currency:
         return RunRates()
@@ -67,7 +87,8 @@ def read_rates(
         try:
             found = RunRates(file=read_rates_file(path), file_name=path.name)
         except WarehouseMisconfigured as error:
-            found = RunRates(file=None, problem=f"{error}. Until then the rates read before count")
+            line = f"{error}. Until then the rates read before count"
+            found = RunRates(file=None, problems=(line,))
     if not account_is_due:
         return found
     try:
@@ -75,17 +96,60 @@ def read_rates(
     except KantataUnavailable as error:
         observer.note(f"Kantata's exchange rates cannot be read now: {mask_secrets(str(error))}")
         return found
-    for line in account.odd[:_MOST_NAMED]:
-        observer.note(f"an exchange rate of Kantata is not used: {mask_secrets(line)}")
-    if (more := len(account.odd) - _MOST_NAMED) > 0:
-        observer.note(f"{counted(more, 'more exchange rate')} of Kantata cannot be used either")
+    return _with_account_rates(found, account, observer, known)
+
+
+def _with_account_rates(
+    found: RunRates, account: AccountRates, observer: RunObserver, known: Collection[Rate]
+) -> RunRates:
+    """Return the rates of a run, with those that the account has shown.
+
+    Args:
+        found: The rates of the run without them.
+        account: What the account has shown.
+        observer: Informed if it shows no rates any more.
+        known: The rates that were read from the account and are valid now.
+    """
+    if account.reason:
+        if known:
+            observer.note(
+                "Kantata's exchange rates cannot be read any more, so those that were read before "
+                f"apply: {mask_secrets(account.reason)}"
+            )
+        return replace(found, account_was_read=True)
+    if known and not (account.rates or account.odd):
+        others = "only those of the file" if found.file != () else "those that were read before"
+        observer.note(f"the account's default exchange table has no rates any more: {others} apply")
     rates, doubled = _unambiguous(Rate(*rate) for rate in account.rates)
-    for rate in doubled[:_MOST_NAMED]:
-        observer.note(
-            f"Kantata has two exchange rates of {rate.source} to {rate.target} on "
-            f"{rate.effective_date}: neither is used"
-        )
-    return replace(found, account=tuple(rates))
+    refused: set[tuple[str, str, date] | None] = {odd.key for odd in account.odd}
+    refused |= {rate[:3] for rate in doubled}
+    refused -= {rate[:3] for rate in rates}
+    return replace(
+        found,
+        account=(*rates, *(rate for rate in known if rate[:3] in refused)),
+        problems=(*found.problems, *_problems(account.odd, doubled)),
+        account_was_read=True,
+    )
+
+
+def _problems(odd: Sequence[OddRate], doubled: Sequence[Rate]) -> list[str]:
+    """Return a line for each rate of the account that cannot be used; beyond a few, their number.
+
+    Args:
+        odd: Those whose values cannot be used.
+        doubled: One of each pair and date with several.
+    """
+    lines = [f"an exchange rate of Kantata is not used: {rate.line}. {_CORRECT}" for rate in odd]
+    lines += [
+        f"Kantata has two exchange rates of {rate.source} to {rate.target} on "
+        f"{rate.effective_date}: neither is used. {_CORRECT}"
+        for rate in doubled
+    ]
+    if (more := len(lines) - _MOST_NAMED) > 0:
+        lines[_MOST_NAMED:] = [
+            f"{counted(more, 'more exchange rate')} of Kantata cannot be used either"
+        ]
+    return list(map(mask_secrets, lines))
 
 
 def _unambiguous(rates: Iterable[Rate]) -> tuple[list[Rate], list[Rate]]:
@@ -147,9 +211,17 @@ def _rate(cells: dict[str, str]) -> Rate:
     return Rate(source, target, day, parse_rate(cells["rate"]))
 
 
-def is_due(database: Database, *, is_new_day: bool) -> bool:
-    """Return whether the account is asked for its exchange rates: it may have tens of thousands."""
-    return is_new_day or not present_rates(database, FROM_ACCOUNT)
+def is_due(known: Collection[Rate], *, read_at: datetime | None, now: datetime | None) -> bool:
+    """Return whether the account is asked for its exchange rates: it may have tens of thousands.
+
+    Args:
+        known: The rates that were read from it and are valid now.
+        read_at: Kantata's time when they were read last; None if they never were.
+        now: Kantata's time at the start of the run; None if it is not known.
+    """
+    if not known or read_at is None or now is None:
+        return True
+    return abs(now - read_at) > _READ_EVERY
 
 
 def store(database: Database, found: RunRates, now: Now) -> None:

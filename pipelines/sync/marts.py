@@ -7,7 +7,8 @@ from pipelines.runtime.clock import Now
 from sources.kantata import Report
 from warehouse.models import build
 from warehouse.models.calendar import local_day
-from warehouse.raw.exchange_rates import rates_of_files
+from warehouse.raw import runs
+from warehouse.raw.exchange_rates import FROM_ACCOUNT, present_rates, rates_of_files
 from warehouse.raw.runs import Run
 from warehouse.target import Target
 
@@ -45,9 +46,13 @@ def check_reporting(job: SyncJob) -> None:
 def read_rates(job: SyncJob, settings: KantataSettings, report: Report) -> exchange_rates.RunRates:
     """Read the exchange rates of a sync, if they are due."""
     with job.connect() as database:
-        is_due = exchange_rates.is_due(database, is_new_day=report.read_project_details)
-    target = job.lock.target
-    return exchange_rates.read_rates(target, settings, job.observer, account_is_due=is_due)
+        known = present_rates(database, FROM_ACCOUNT)
+    is_due = exchange_rates.is_due(
+        known, read_at=job.history.exchange_rates_read_at, now=report.server_time
+    )
+    return exchange_rates.read_rates(
+        job.lock.target, settings, job.observer, account_is_due=is_due, known=known
+    )
 
 
 def build_marts(job: SyncJob, rates: exchange_rates.RunRates, now: Now) -> None:
@@ -58,7 +63,9 @@ def build_marts(job: SyncJob, rates: exchange_rates.RunRates, now: Now) -> None:
         target = job.lock.target
         exchange_rates.check_currency(database, target.reporting_currency)
         exchange_rates.store(database, rates, now)
-        job.run.warnings += [rates.problem] if rates.problem else []
+        if rates.account_was_read:
+            runs.mark_exchange_rates(database, job.run)
+        job.run.warnings += rates.problems
         job.run.warnings += build.build_marts(database, build_context(job.run, target))
         missing = build.missing_rates(database)
         if missing and missing not in job.run.warnings:

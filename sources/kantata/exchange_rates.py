@@ -7,7 +7,6 @@ both known paths are tried, and what cannot be read counts as no rates.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -34,18 +33,38 @@ class ExchangeRate(NamedTuple):
     rate: Decimal
 
 
+class RateKey(NamedTuple):
+    """What a rate is the only one of: two currencies and a date."""
+
+    source: str
+    target: str
+    effective_date: date
+
+
+class OddRate(NamedTuple):
+    """A rate that cannot be used.
+
+    Args:
+        key: What it is the rate of; None if that cannot be read either.
+        line: The rate and why it cannot be used, for people.
+    """
+
+    key: RateKey | None
+    line: str
+
+
 @dataclass(kw_only=True)
 class AccountRates:
     """The rates of the account's default exchange table.
 
     Args:
         rates: The rates that can be used.
-        odd: Why others cannot, a line each.
-        reason: Why there are none, if they cannot be read.
+        odd: Those that cannot.
+        reason: Why they cannot be read; empty if they can, also if the account has none.
     """
 
     rates: list[ExchangeRate] = field(default_factory=list)
-    odd: list[str] = field(default_factory=list)
+    odd: list[OddRate] = field(default_factory=list)
     reason: str = ""
 
 
@@ -53,16 +72,13 @@ def read_account_rates(reader: KantataReader) -> AccountRates:
     """Read the rates of the account's default exchange table.
 
     Raises:
-        KantataUnavailable: If Kantata cannot be reached now.
+        KantataUnavailable: If Kantata cannot be reached now, or shows only some of its rates.
     """
     found = AccountRates()
     try:
-        tables = [r for page in _pages(reader, _TABLES, "exchange_tables", {}) for r in page]
+        tables = _records(reader, _TABLES, "exchange_tables", {})
         default = next((table for table in tables if table.get("account_default") is True), None)
-        if default is None:
-            found.reason = "the account has no default exchange table"
-            return found
-        for record in _rates_of(reader, str(default.get("id"))):
+        for record in _rates_of(reader, str(default.get("id"))) if default else ():
             _add(found, record)
     except (*_NOT_READABLE, _NoEnvelope) as error:
         found.reason = str(error)
@@ -102,25 +118,34 @@ class _NoEnvelope(Exception):
 def _rates_of(reader: KantataReader, table: str) -> list[Record]:
     """Return the records of a table's rates, by the path that this account has."""
     try:
-        pages = list(_pages(reader, f"{_TABLES}/{table}/exchange_rates", "exchange_rates", {}))
+        records = _records(reader, f"{_TABLES}/{table}/exchange_rates", "exchange_rates", {})
     except _NOT_READABLE:
         path, query = "foreign_exchange/exchange_rates", {"exchange_table_id": table}
-        pages = list(_pages(reader, path, "exchange_rates", query))
-    records = [record for page in pages for record in page]
+        records = _records(reader, path, "exchange_rates", query)
     return [r for r in records if str(r.get("exchange_table_id", table)) == table]
 
 
-def _pages(
-    reader: KantataReader, path: str, key: str, query: dict[str, str]
-) -> Iterator[list[Record]]:
-    """Yield the records of each page of a list of exchange tables or rates."""
-    number, pages = 1, 1
+def _records(reader: KantataReader, path: str, key: str, query: dict[str, str]) -> list[Record]:
+    """Return all records of a list of exchange tables or rates.
+
+    Raises:
+        KantataUnavailable: If the list has more or fewer records than it counts.
+    """
+    found: dict[str, Record] = {}
+    number, pages, count = 1, 1, 0
     while number <= pages:
         parameters: Parameters = {**query, "per_page": PER_PAGE, "page": number}
         answer = reader.json(path, parameters)
         page = _page(answer.body, key, answer.observed_at)
-        yield list(page.records.values())
-        number, pages = number + 1, page.pages
+        if not page.whole:
+            raise KantataUnavailable(f"page {number} of {path} lacks rows that Kantata counts")
+        found |= page.records
+        number, pages, count = number + 1, page.pages, page.count
+    if len(found) != count:
+        raise KantataUnavailable(
+            f"the pages of {path} have {len(found)} rows, and Kantata counts {count}"
+        )
+    return list(found.values())
 
 
 def _page(body: object, key: str, observed_at: Any) -> Page:  # noqa: ANN401 - passed on
@@ -133,15 +158,14 @@ def _page(body: object, key: str, observed_at: Any) -> Page:  # noqa: ANN401 - p
 
 def _add(found: AccountRates, record: Record) -> None:
     """Add a rate as the account shows it, or why it cannot be used."""
-    pair = f"{record.get('source_currency')} to {record.get('target_currency')}"
+    day, key = record.get("effective_date"), None
     try:
-        found.rates.append(
-            ExchangeRate(
-                source=parse_currency(record.get("source_currency")),
-                target=parse_currency(record.get("target_currency")),
-                effective_date=date.fromisoformat(str(record.get("effective_date"))[:10]),
-                rate=parse_rate(record.get("rate")),
-            )
+        key = RateKey(
+            source=parse_currency(record.get("source_currency")),
+            target=parse_currency(record.get("target_currency")),
+            effective_date=date.fromisoformat(str(day)[:10]),
         )
+        found.rates.append(ExchangeRate(*key, rate=parse_rate(record.get("rate"))))
     except ValueError as error:
-        found.odd.append(f"{pair}, {record.get('effective_date')}: {error}")
+        pair = f"{record.get('source_currency')} to {record.get('target_currency')}"
+        found.odd.append(OddRate(key, f"{pair}, {day}: {error}"))

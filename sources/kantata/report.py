@@ -54,6 +54,8 @@ class Report:
             token's user may see them.
         requests: Requests sent.
         server_time: Kantata's time before the first request, UTC.
+        observed_until: The end of the read by the clock of observations, UTC; later than all times
+            of its rows.
     """
 
     mode: str = "undecided"
@@ -77,3 +79,4 @@ class Report:
     read_project_details: bool = False
     requests: int = 0
     server_time: datetime | None = None
+    observed_until: datetime | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -16,11 +17,14 @@ from pipelines.sync.pipeline import sync
 from pipelines.sync.session import locked
 from sources.kantata_sandbox import Account, Sandbox
 from tests.support.accounts import open_ids
+from tests.support.altered import altered
 from tests.support.job import Job
 from tests.support.kill_points import Point, died
+from warehouse import mart_queries
 from warehouse.database import connect
 from warehouse.errors import WarehouseChecksFailed, WarehouseError
 from warehouse.models import build
+from warehouse.reader import open_reader
 
 DAY = build.BuildContext(run_id="run", as_of=date(2026, 11, 20), timezone="Europe/Berlin")
 BRIDGE = "select * from kantata_marts.backlog_bridge order by currency, month"
@@ -192,6 +196,56 @@ def test_invoiced_is_what_was_billed(job: Job) -> None:
         added = Decimal("77.77")
         expected = (opened_with + added, 1, 0, billed + added, 0)
         assert job.rows(LINE.format("USD")) == [expected]
+
+
+@pytest.mark.long_on("postgres")
+@pytest.mark.parametrize("ahead", [20, -20], ids=["ahead", "behind"])
+def test_machine_whose_clock_is_wrong(job: Job, ahead: int) -> None:
+    """What the first scan found is stock, and what came later is new, by the clock of observations.
+
+    That clock follows Kantata's, which may differ by minutes from the machine's.
+    """
+    job.now = lambda: datetime.now(UTC) + timedelta(minutes=ahead)
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        (stock,) = job.rows(LINE.format("USD"))
+        account.advance(600)
+        account.invoice_milestone(account.create_milestone(amount_in_cents=12_300, currency="USD"))
+        job.sync(sandbox, full=False)
+    assert job.rows(LINE.format("USD")) == [(stock[0] + 123, 0, 0, 123, 0)]
+    with open_reader(job.target) as reader:
+        long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+        (total,) = mart_queries.change_totals(reader, since=long_ago)
+    assert (total.kind, total.versions, total.net) == ("new", 1, 123)
+
+
+@pytest.mark.long_on("postgres")
+def test_run_that_observed_a_restatement(job: Job) -> None:
+    """A restatement names the run that read the change, also if Kantata's clock is ahead.
+
+    The month is frozen by SQL, since the present one cannot be closed.
+    """
+    with Sandbox(milestones=10) as sandbox, altered(sandbox) as between:
+        milestone = dated(sandbox.account)
+        id_, day = milestone["id"], date.fromisoformat(milestone["date_to_invoice"])
+        between.date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+        closed = job.sync(between).run.run_id
+        job.run(
+            f"insert into kantata.period_closes values (1, '{day.replace(day=1)}', 'kim', now(), "
+            f"'{closed}', (select max(valid_from) from kantata_marts.billing_milestone_history), "
+            "'UTC', 'x', null);"
+            "insert into kantata.period_close_milestones select 1, id, client_id, client, "
+            "currency, amount_in_cents, amount, date_to_invoice, status, invoice_id, invoice_date, "
+            f"invoice_state from kantata_marts.billing_milestones where id = '{id_}'"
+        )
+        sandbox.account.update_milestone(id_, amount_in_cents=4242)
+        changed = job.sync(between).run.run_id
+        job.sync(between)
+    found = (
+        "select observed_run_id from kantata_marts.period_restatements where milestone_id = '{}'"
+    )
+    assert job.rows(found.format(id_)) == [(changed,)]
 
 
 @pytest.mark.long_on("postgres")

@@ -13,10 +13,15 @@ from typing import Any
 import pytest
 
 from sources.kantata_sandbox import Account, Fault, Sandbox
+from tests.support.altered import altered
 from tests.support.job import Job
 from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
 
 UNITS = {"USD": 100, "EUR": 100, "JPY": 1, "KWD": 1000, "MGA": 5}
+USD = (
+    "select distinct rate_today, rate_source_today "
+    "from kantata_marts.billing_milestones_reporting where currency = 'USD'"
+)
 Rates = dict[str, list[tuple[date, Decimal, str]]]
 _PARTS = (
     "amount_{0}_reporting", "exact_{0}_reporting", "rate_{0}", "rate_date_{0}", "rate_source_{0}"
@@ -142,6 +147,102 @@ def test_account_rates(job: Job, euro: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long_on("postgres")
+def test_rates_that_could_not_be_read_are_read_by_the_next_run(
+    job: Job, euro: pytest.MonkeyPatch
+) -> None:
+    """Rates are read once a day, but a failed read does not count."""
+    with Sandbox(milestones=30) as sandbox:
+        account = sandbox.account
+        job.sync(sandbox)
+        account.advance(86_400)
+        today = datetime.fromtimestamp(account.clock.now(), UTC).date()
+        account.add_rate("USD", "EUR", f"{today}", "0.5")
+        sandbox.misbehave(Fault("error", path="foreign_exchange", times=2))
+        assert job.sync(sandbox, full=False).exit_code == 0
+        assert job.rows(USD)[0][0] != Decimal("0.5")
+        for _ in range(2):
+            account.advance(3600)
+            assert job.sync(sandbox, full=False).exit_code == 0
+            assert job.rows(USD) == [(Decimal("0.5"), "kantata")]
+            account.add_rate("JPY", "EUR", f"{today}", "0.5")  # is read tomorrow
+        assert not job.rows(
+            "select 1 from kantata.exchange_rates where rate = 0.5 and source_currency = 'JPY'"
+        )
+
+
+@pytest.mark.long_on("postgres")
+def test_rates_that_cannot_be_used_keep_those_read_before(
+    job: Job, euro: pytest.MonkeyPatch
+) -> None:
+    """A refused or contradictory rate is reported, and does not make an older one apply."""
+    with Sandbox(milestones=60) as sandbox, altered(sandbox) as between:
+        account = sandbox.account
+        job.sync(between)
+        before = account_rates(account, "EUR")
+        last = {
+            rate["source_currency"]: (id_, rate["effective_date"])
+            for id_, rate in account.exchange_rates.items()
+            if rate["target_currency"] == "EUR"
+        }
+        account.update_rate(last["USD"][0], "0.80000000001")
+        account.update_rate(last["JPY"][0], 0.0061)
+        account.add_rate("KWD", "EUR", last["KWD"][1], "3")
+        account.advance(86_400)
+        result = job.sync(between)
+        assert (result.exit_code, len(result.needs)) == (3, 3)
+        for currency, line in zip(("USD", "JPY", "KWD"), result.needs, strict=True):
+            assert f"{currency} to EUR" in line
+        assert_rows(job, account, "EUR", before)
+        # Some of the rates are not all: they count as not read, so the next run tries again.
+        account.update_rate(last["USD"][0], "0.8")
+
+        def shorten(path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON
+            if "/exchange_rates" in path:
+                body["results"] = body["results"][:-4]
+            return body
+
+        between.change = shorten
+        account.advance(86_400)
+        assert job.sync(between).exit_code == 0
+        assert "lacks rows that Kantata counts" in job.notes[-1]
+        assert_rows(job, account, "EUR", before)
+        between.change = lambda _, body: body
+        account.advance(3600)
+        assert job.sync(between, full=False).exit_code == 3
+        before["USD"][-1] = (before["USD"][-1][0], Decimal("0.8"), "kantata")
+        assert_rows(job, account, "EUR", before)
+
+
+@pytest.mark.long_on("postgres")
+def test_lost_permission_keeps_rates_of_the_account(job: Job, euro: pytest.MonkeyPatch) -> None:
+    """Rates that cannot be read any more apply until the account says that it has none."""
+    today = datetime.now(UTC).date()
+    Path("rates.csv").write_text(
+        "date,source,target,rate\n"
+        + "".join(f"{today},{code},EUR,0.5\n" for code in ("USD", "JPY", "KWD"))
+    )
+    euro.setenv("WAREHOUSE__EXCHANGE_RATES", "rates.csv")
+    with Sandbox(milestones=30) as sandbox, altered(sandbox) as between:
+        account = sandbox.account
+        job.sync(between)
+        before = job.rows(USD)
+        assert before[0][1] == "kantata"
+        account.set_exchange(access=False)
+        account.advance(86_400)
+        assert job.sync(between).exit_code == 0
+        assert job.rows(USD) == before
+        assert "cannot be read any more" in job.notes[-1]
+        account.set_exchange(access=True)
+        between.change = lambda path, body: (
+            {"count": 0, "results": [], "exchange_tables": {}} if "tables?" in path else body
+        )
+        account.advance(86_400)
+        job.sync(between)
+        assert job.rows(USD) == [(Decimal("0.5"), "rates.csv")]
+        assert any("has no rates any more" in note for note in job.notes)
+
+
+@pytest.mark.long_on("postgres")
 def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> None:
     """A pair without a rate is null, never the inverse or by way of a third currency."""
     euro.setenv("WAREHOUSE__REPORTING_CURRENCY", "MGA")
@@ -176,10 +277,12 @@ def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> 
         for wrong in (5000.5, "5,1", "-1", "0", "1.00000000001", None):
             account.add_rate("JPY", "MGA", "2020-01-01", wrong)
         account.advance(86_400)
-        job.sync(sandbox)
+        result = job.sync(sandbox)
         rates["EUR"] = [(date(2020, 1, 1), Decimal(5000), "kantata")]
         assert_rows(job, account, "MGA", rates)
-        assert any("JPY to MGA, 2020-01-01: the rate '5,1'" in note for note in job.notes)
+        *named, more = [line for line in result.needs if "of Kantata" in line]
+        assert any("JPY to MGA, 2020-01-01: the rate '5,1'" in line for line in named)
+        assert more.startswith("1 more exchange rate of Kantata cannot be used either")
         # A file that is damaged later keeps nobody from tonight's figures.
         file.write_text("date,source,target,rate\n2020-01-01,USD,MGA,0\n")
         new = account.create_milestone(amount_in_cents=700, currency="KWD")

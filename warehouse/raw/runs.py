@@ -113,12 +113,31 @@ def update_run(database: Database, run: Run) -> None:
     )
 
 
+def mark_observed(database: Database, run: Run, until: datetime | None) -> None:
+    """Mark in ``sync_runs`` when the observations of a run ended, by their own clock.
+
+    Its other times are by this machine's or by Kantata's clock, so they cannot be compared with
+    those of versions. It is no column of ``Run``, since a warehouse may be read before it has it.
+    """
+    database.execute(
+        f"update {DATASET}.sync_runs set observed_until = %s where run_id = %s", until, run.run_id
+    )
+
+
 def mark_project_details(database: Database, run: Run) -> None:
     """Mark in ``sync_runs`` that a run read the clients and leads of all projects."""
+    _mark_read(database, run, "project_details_read_at")
+
+
+def mark_exchange_rates(database: Database, run: Run) -> None:
+    """Mark in ``sync_runs`` that a run read the exchange rates of the account."""
+    _mark_read(database, run, "exchange_rates_read_at")
+
+
+def _mark_read(database: Database, run: Run, column: str) -> None:
+    """Set a time in a run's row of ``sync_runs`` to Kantata's time at the start of the run."""
     database.execute(
-        f"update {DATASET}.sync_runs set project_details_read_at = %s where run_id = %s",
-        run.cursor_at,
-        run.run_id,
+        f"update {DATASET}.sync_runs set {column} = %s where run_id = %s", run.cursor_at, run.run_id
     )
 
 
@@ -137,6 +156,7 @@ class RunHistory:
         scanned_at: Kantata's time at the start of the last validated full scan.
         project_details_read_at: Kantata's time at the start of the last validated run that read the
             clients and leads of all projects.
+        exchange_rates_read_at: The same for the exchange rates of the account.
         has_unfinished_run: Whether a run since the last validated one ended while or after it
             loaded rows.
         has_proven_run: Whether any run was validated.
@@ -150,6 +170,7 @@ class RunHistory:
     cursor: datetime | None
     scanned_at: datetime | None
     project_details_read_at: datetime | None
+    exchange_rates_read_at: datetime | None
     has_unfinished_run: bool
     has_proven_run: bool
     is_last_run_proven: bool
@@ -171,11 +192,8 @@ def run_history(database: Database) -> RunHistory:
         last_run_id=last_run_id,
         cursor=_latest_value(database, "cursor_at", _WHOLE_ACCOUNT),
         scanned_at=_latest_value(database, "cursor_at", f"{_WHOLE_ACCOUNT} and mode = 'scan'"),
-        project_details_read_at=_latest_value(
-            database,
-            "project_details_read_at",
-            "status = 'proven' and project_details_read_at is not null",
-        ),
+        project_details_read_at=_latest_time(database, "project_details_read_at"),
+        exchange_rates_read_at=_latest_time(database, "exchange_rates_read_at"),
         has_unfinished_run=_has_unfinished_run(database),
         has_proven_run=last_proven is not None,
         is_last_run_proven=last_run_id is None or last_run_id == last_proven,
@@ -195,6 +213,14 @@ def _has_unfinished_run(database: Database) -> bool:
             f"from {DATASET}.sync_runs where {_WHOLE_ACCOUNT}), '') limit 1"
         )
     )
+
+
+def _latest_time(database: Database, column: str) -> datetime | None:
+    """Return a time of the latest validated run in ``sync_runs`` that has it, or None."""
+    found: datetime | None = _latest_value(
+        database, column, f"status = 'proven' and {column} is not null"
+    )
+    return found
 
 
 def _latest_value(database: Database, column: str, condition: str) -> Any:  # noqa: ANN401

@@ -11,7 +11,7 @@ from warehouse.errors import WarehouseMisconfigured
 
 from . import account_binding, exchange_rates, invoice_payments, lake_copies, period_closes
 
-WAREHOUSE_VERSION = 7  # version of the tables
+WAREHOUSE_VERSION = 8  # version of the tables
 _VERSIONS = "billing_milestone_versions"
 
 
@@ -38,7 +38,8 @@ _OWN_TABLES = (
         requests bigint, rows_read bigint, added bigint, changed bigint, deleted bigint,
         restored bigint, access_lost bigint, rejected bigint, totals text,
         side_rows text, schema_changes text, warnings text, error text, cursor_at timestamptz,
-        project_details_read_at timestamptz)""",
+        project_details_read_at timestamptz, observed_until timestamptz,
+        exchange_rates_read_at timestamptz)""",
     # The copy of the ledger, replaced after each push.
     f"""create table if not exists {DATASET}.change_requests (
         change_id text not null, status text not null, action text not null, milestone_id text,
@@ -164,10 +165,19 @@ def _add_version_columns(database: Database, declared: RawTables) -> None:
 
 def _add_reading_of_details(database: Database, _declared: RawTables) -> None:
     """Add to runs in the raw schema when the clients and leads of all projects were read."""
-    if "project_details_read_at" not in database.tables()["sync_runs"]:
-        database.execute(
-            f"alter table {DATASET}.sync_runs add column project_details_read_at timestamptz"
-        )
+    _add_time_to_runs(database, "project_details_read_at")
+
+
+def _add_times_of_reading(database: Database, _declared: RawTables) -> None:
+    """Add to runs in the raw schema when their observations ended, and when rates were read."""
+    _add_time_to_runs(database, "observed_until")
+    _add_time_to_runs(database, "exchange_rates_read_at")
+
+
+def _add_time_to_runs(database: Database, column: str) -> None:
+    """Add a time to runs in the raw schema, if they lack it."""
+    if column not in database.tables()["sync_runs"]:
+        database.execute(f"alter table {DATASET}.sync_runs add column {column} timestamptz")
 
 
 def _complete_ledger_copy(database: Database, _declared: RawTables) -> None:
@@ -193,6 +203,7 @@ _MIGRATIONS: Mapping[int, Callable[[Database, RawTables], None]] = {
     5: _complete_ledger_copy,
     6: _add_reading_of_details,
     7: _complete_ledger_copy,  # with how people were identified
+    8: _add_times_of_reading,
 }
 
 

@@ -135,6 +135,7 @@ class ExtractTables:
         report.side_rows = {s.name: s.changed for s in self.sides.values() if s.changed}
         report.requests = reader.requests
         report.server_time = reader.server_time
+        report.observed_until = reader.now()
         report.warnings += [
             f"{' and '.join(missing)} missing from all {rows.table.name} that were read, so their "
             "figures are wrong: did the token's user lose a permission?"

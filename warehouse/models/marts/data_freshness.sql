@@ -19,6 +19,7 @@
 -- lake_copied_at: When that copy was completed.
 -- lake_age_minutes: Whole minutes from lake_copied_at to your query.
 -- lake_error: Why the last copy to the lake failed; null if it did not.
+-- first_scan_observed_until: The end of the first validated full scan by the clock of valid_from, which may differ from that of first_scan_at. A first version with a later valid_from is of a milestone that did not exist before.
 select
     t.as_of,
     t.reporting_timezone,
@@ -43,7 +44,13 @@ select
     l.run_id as lake_run_id,
     l.copied_at as lake_copied_at,
     floor(extract(epoch from current_timestamp - l.copied_at) / 60)::bigint as lake_age_minutes,
-    l.problem as lake_error
+    l.problem as lake_error,
+    (
+        select coalesce(observed_until, finished_at) from kantata.sync_runs
+        where run_id = (
+            select min(run_id) from kantata.sync_runs where status = 'proven' and mode = 'scan'
+        )
+    ) as first_scan_observed_until
 from kantata_stg.today t
 left join kantata.lake_copies l on l.table_name = 'published_runs'
 left join kantata.sync_runs r on r.run_id = (select max(run_id) from kantata.sync_runs)

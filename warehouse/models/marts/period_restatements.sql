@@ -176,19 +176,28 @@ observed as (
     left join kantata.project_details d on d.id = m.workspace_id
 ),
 
--- The last run that had read the account at each moment of an observation.
-runs as (
-    select moment, max(run_id) over (order by moment) as run_id
+-- When the observations of each run ended, by their own clock. Runs of earlier releases have only the time of
+-- their machine.
+reads as (
+    select coalesce(observed_until, finished_at) as read_until, min(run_id) as run_id
+    from kantata.sync_runs
+    where (cursor_at is not null or status = 'proven')
+        and coalesce(observed_until, finished_at) is not null
+    group by coalesce(observed_until, finished_at)
+),
+
+-- The end of the first read that ended after each moment of an observation.
+moments as (
+    select moment, min(read_until) over (order by moment desc) as read_until
     from (
-        select moment, max(run_id) as run_id
+        select moment, max(read_until) as read_until
         from (
-            select coalesce(cursor_at, started_at) as moment, run_id
-            from kantata.sync_runs
-            where cursor_at is not null or status = 'proven'
+            select read_until as moment, read_until
+            from reads
             union all
-            select distinct observed_at, null::text
+            select observed_at, null
             from observed
-        ) moments
+        ) all_moments
         group by moment
     ) by_moment
 )
@@ -215,10 +224,11 @@ select
     o.invoice_state_before,
     o.invoice_state_after,
     o.observed_at,
-    u.run_id as observed_run_id,
+    r.run_id as observed_run_id,
     o.closed_at,
     o.closed_by,
     o.closed_run_id,
     o.closed_timezone
 from observed o
-left join runs u on u.moment = o.observed_at
+left join moments u on u.moment = o.observed_at
+left join reads r on r.read_until = u.read_until

@@ -25,12 +25,15 @@ with observed as not materialized (
         case when h.previous_invoice_id is not null then h.previous_amount else 0 end
             as billed_before,
         -- For a milestone that the first scan found on an invoice, the month of billing is unknown.
-        h.version = 1 and coalesce(h.valid_from <= f.ended_at, true) as is_stock
+        h.version = 1 and coalesce(h.valid_from <= f.observed_until, true) as is_stock
     from kantata_marts.billing_milestone_history h
     cross join (
-        select min(finished_at) as ended_at
+        -- By the clock of observations. Runs of earlier releases have only the time of their machine.
+        select max(coalesce(observed_until, finished_at)) as observed_until
         from kantata.sync_runs
-        where status = 'proven' and mode = 'scan'
+        where run_id = (
+            select min(run_id) from kantata.sync_runs where status = 'proven' and mode = 'scan'
+        )
     ) f
 ),
 

@@ -30,7 +30,7 @@ from warehouse.ledger.push_lock import file_push_lock, push_lock
 from warehouse.ledger.store import Ledger
 from warehouse.ledger.transfer import transfer_ledger
 from warehouse.models import build
-from warehouse.moved import Move, complete_move, mark_as_moved
+from warehouse.moved import Move, complete_move, mark_as_moved, retired_name
 from warehouse.raw import export, proof, runs
 from warehouse.raw.period_closes import CloseKey
 from warehouse.raw.summary import run_ids
@@ -135,11 +135,6 @@ def _ledger_file(source: Target, target: Target) -> Path | None:
     return Path(sa.make_url(source.ledger_url).database or "")
 
 
-def _retired_name(file: Path) -> Path:
-    """Return the name that a ledger's file gets once it is migrated."""
-    return file.with_name(f"{file.name}.moved")
-
-
 def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
     """Check that an earlier move, to another database, left no ledger behind.
 
@@ -147,7 +142,7 @@ def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
         WarehouseMisconfigured: If it left one.
     """
     file = _ledger_file(source, target)
-    if file is None or not (retired := _retired_name(file)).exists():
+    if file is None or not (retired := retired_name(file)).exists():
         return
     if _events(file, now) or _closes(file, now):
         raise WarehouseMisconfigured(
@@ -190,7 +185,7 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
     if file is None:
         _mark_as_moved(source, target, now, None)
         return None, None
-    retired = _retired_name(file)
+    retired = retired_name(file)
     _check_retired_ledger(source, target, now)  # again: copying takes long
     with ExitStack() as stack:
         new = stack.enter_context(connect_ledger(target.ledger_url, now))
@@ -216,7 +211,7 @@ def _mark_as_moved(source: Target, target: Target, now: Now, ledger: Path | None
         moved_at=now().isoformat(),
         is_complete=False,
         ledger=str(ledger.absolute()) if ledger else None,
-        retired_ledger=str(_retired_name(ledger).absolute()) if ledger else None,
+        retired_ledger=str(retired_name(ledger).absolute()) if ledger else None,
     )
     mark_as_moved(source, move)
 

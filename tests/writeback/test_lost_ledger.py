@@ -10,9 +10,16 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from pipelines.config.settings import kantata_settings, push_settings
+from pipelines.ops.ledger_source import LedgerSource
+from pipelines.ops.restore_ledger import restore_ledger
+from pipelines.runtime.clock import utc_now
+from pipelines.runtime.observer import RunObserver
+from pipelines.writeback.service import push_changes
 from sources.kantata_sandbox import Fault
 from tests.support.job import Job
 from tests.support.office import Office
+from warehouse.errors import WarehouseUnavailable
 
 LEDGER = Path(".milestones/ledger.sqlite")
 ON_DUCKDB = pytest.mark.parametrize("job", ["duckdb"], indirect=True)
@@ -140,6 +147,24 @@ def test_an_older_ledger_is_refused(office: Office, choice: str) -> None:
     rows = office.job.rows("select source, reason from kantata.restores")
     assert rows == [(f"ledger: {choice}", "the disk was replaced")]
     assert len(list(LEDGER.parent.glob("ledger.sqlite.*.old"))) == (choice == "warehouse")
+
+
+@ON_DUCKDB
+def test_a_push_ends_if_the_ledger_is_restored_while_it_waits(pushed: Office) -> None:
+    """A push that has opened the ledger sends nothing from a file that was set aside."""
+    before = _writes(pushed)
+    target = pushed.job.target
+
+    def restore(phase: str) -> None:
+        if phase == "writing":  # the ledger is open, and the push lock is not taken yet
+            restore_ledger(target, LedgerSource.WAREHOUSE, "tampered", utc_now)
+
+    settings = kantata_settings(), push_settings()
+    with pytest.raises(WarehouseUnavailable, match="was replaced or removed while it was in use"):
+        push_changes(*settings, target, RunObserver(phase=restore), utc_now)
+    assert _writes(pushed) == before
+    assert _statuses(pushed) == ["applied", "unknown"]
+    assert pushed.run("check")[0] == 0
 
 
 DAMAGES = {

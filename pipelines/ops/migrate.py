@@ -28,7 +28,7 @@ from warehouse.ledger.closes import close_keys
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.push_lock import file_push_lock, push_lock
 from warehouse.ledger.store import Ledger
-from warehouse.ledger.transfer import transfer_ledger
+from warehouse.ledger.transfer import complete_file, transfer_ledger
 from warehouse.models import build
 from warehouse.moved import Move, complete_move, mark_as_moved, retired_name
 from warehouse.raw import export, proof, runs
@@ -59,9 +59,10 @@ def migrate(
 ) -> MigrationResult:
     """Migrate a warehouse: copy it and its ledger from DuckDB to an empty Postgres.
 
-    The DuckDB files stay; the old ledger is renamed, so that no change is sent from both. The move
-    can be repeated, whether it was interrupted or not, until the job has run on Postgres: every
-    step copies everything again, including what is new.
+    The DuckDB files stay; the old ledger is renamed, so that no change is sent from both. While it
+    is copied, decisions on changes wait, and are then refused. The move can be repeated, whether it
+    was interrupted or not, until the job has run on Postgres: every step copies everything again,
+    including what is new.
 
     Args:
         source: The DuckDB warehouse.
@@ -197,11 +198,12 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
             _mark_as_moved(source, target, now, None)
             return None, None
         stack.enter_context(file_push_lock(file))
-        with connect_ledger(source.ledger_url, now) as old:
-            _copy_changes(new, old, file)
-            changes = len(old.changes())
+        old = stack.enter_context(connect_ledger(source.ledger_url, now))
+        stack.enter_context(old.transaction())  # a decision made meanwhile would be lost
+        _copy_changes(new, old, file)
+        complete_file(file)
         _mark_as_moved(source, target, now, file)  # first: a mark without a retired ledger is void
-        return changes, _retire(file, retired)
+        return len(old.changes()), _retire(file, retired)
 
 
 def _mark_as_moved(source: Target, target: Target, now: Now, ledger: Path | None) -> None:
@@ -239,4 +241,6 @@ def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
 def _retire(file: Path, retired: Path) -> Path:
     """Rename the file of a migrated ledger, so that nothing more is sent from it."""
     file.rename(retired)
+    for ending in ("-wal", "-shm"):  # SQLite leaves them if the file was renamed while it was open
+        file.with_name(f"{file.name}{ending}").unlink(missing_ok=True)
     return retired

@@ -20,6 +20,7 @@ from warehouse.ledger.mirror import CopyEnd, copy_end, read_copy
 from warehouse.ledger.recovery import LostLedger, describe, ensure_complete, recover
 from warehouse.ledger.store import Ledger
 from warehouse.ledger.url import missing_ledger_message
+from warehouse.moved import check_not_moved
 from warehouse.raw.account_binding import read_origin
 from warehouse.reader import WarehouseReader, open_reader
 from warehouse.target import Target
@@ -50,6 +51,7 @@ def open_ledger(
         NoLedger: If there is no ledger yet.
         LedgerRestored: If it was lost, and is restored now.
         LedgerDamaged: If its copy in the warehouse has events that it lacks.
+        WarehouseMoved: If the warehouse was moved to Postgres.
         WarehouseError: If it cannot be opened.
     """
 
@@ -69,6 +71,7 @@ def open_ledger(
     if why and copy.is_empty and not create:
         raise NoLedger(why)
     with connect_ledger(target.ledger_url, now) as ledger:
+        check_not_moved(target)  # it may have been since the command or the console started
         try:
             ensure_complete(ledger, copy)
         except LostLedger:

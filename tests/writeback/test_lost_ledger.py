@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -165,6 +166,43 @@ def test_a_push_ends_if_the_ledger_is_restored_while_it_waits(pushed: Office) ->
     assert _writes(pushed) == before
     assert _statuses(pushed) == ["applied", "unknown"]
     assert pushed.run("check")[0] == 0
+
+
+@ON_DUCKDB
+@pytest.mark.parametrize("choice", ["warehouse", pytest.param("ledger", marks=pytest.mark.long)])
+def test_a_change_that_was_undone_is_not_written_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    """A restored ledger does not know of the write; what a person put back in Kantata stays."""
+    account, (first, id_, *_) = office.sandbox.account, office.free()
+    before = account.milestone(id_)["amount_in_cents"]
+    for milestone_id in (first, id_):
+        _approve(office, _propose(office, milestone_id))
+    with monkeypatch.context() as one_change:
+        one_change.setenv("PUSH__MAX_CHANGES", "1")
+        assert office.run("push")[0] == 0  # its copy has the second change as approved
+    shutil.copytree(".milestones", "backup")
+    assert office.run("push")[0] == 0
+    time.sleep(1.1)  # Kantata's times are whole seconds
+    account.update_milestone(id_, amount_in_cents=before)
+    if choice == "warehouse":  # as if the second push had been killed before it copied the ledger
+        shutil.rmtree(".milestones")
+        shutil.copytree("backup", ".milestones")
+        Path("milestones.duckdb").unlink()
+    else:
+        _lose(office.job)
+        for file in Path("backup").glob("ledger.sqlite*"):
+            shutil.copy(file, LEDGER.parent)
+    code, said = office.run("restore", "--ledger-from", choice, "--reason", "the disk was replaced")
+    assert code == 0, said
+    account.advance(300)
+    writes = _writes(office)
+    assert office.run("push")[0] == 3
+    assert _writes(office) == writes
+    assert account.milestone(id_)["amount_in_cents"] == before
+    assert _statuses(office) == ["applied", "conflict"]
+    outcome = office.json("changes", "--all")[1]["outcome"]
+    assert "perhaps it was written, and then put back by somebody" in outcome
 
 
 DAMAGES = {

@@ -25,6 +25,12 @@ from warehouse.raw.account_binding import read_origin
 from warehouse.reader import WarehouseReader, open_reader
 from warehouse.target import Target
 
+LOST_WITHDRAWALS = (
+    "If a change was withdrawn since that copy was made, the next push would write it. So look at "
+    "`milestones changes`. To withdraw such a change, set PUSH__ENABLED=false, run `milestones "
+    "reconcile`, and withdraw it as soon as it is approved again"
+)
+
 
 @contextmanager
 def open_ledger(
@@ -99,5 +105,5 @@ def _recover(ledger: Ledger, warehouse: WarehouseReader | Database) -> str:
     return (
         f"the ledger {ledger.name} was missing or empty, so it was restored from its copy in the "
         f"warehouse: {describe(copy)}. What was proposed, decided or closed later is "
-        "lost. Nothing else was done: look at `milestones changes`, then repeat the command"
+        f"lost. Nothing else was done. {LOST_WITHDRAWALS}. Then repeat the command"
     )

@@ -205,6 +205,27 @@ def test_a_change_that_was_undone_is_not_written_again(
     assert "perhaps it was written, and then put back by somebody" in outcome
 
 
+@pytest.mark.long_on("postgres")
+def test_a_lost_withdrawal_can_be_repeated_before_a_push(pushed: Office) -> None:
+    """The message of the restore says how: once it is known that the change was not written."""
+    change_id = pushed.json("changes")[0]["change_id"]
+    pushed.json("withdraw", change_id, "--reason", "wrong", "--as", "ann")
+    before = _writes(pushed)
+    _lose(pushed.job)
+    code, said = pushed.run("changes")
+    assert (code, "was withdrawn since that copy was made" in said) == (
+        3,
+        True,
+    )
+    code, said = pushed.run("withdraw", change_id, "--as", "ann")
+    assert (code, "Find out with `milestones reconcile`" in said) == (2, True), said
+    pushed.sandbox.account.advance(300)
+    assert pushed.run("reconcile")[0] == 0
+    assert pushed.json("withdraw", change_id, "--as", "ann")[0]["status"] == "withdrawn"
+    assert pushed.run("push")[0] == 0
+    assert _writes(pushed) == before
+
+
 DAMAGES = {
     "half a file": "",
     "no such JSON": "update changes set fields_before = '{'",

@@ -213,10 +213,7 @@ def test_a_lost_withdrawal_can_be_repeated_before_a_push(pushed: Office) -> None
     before = _writes(pushed)
     _lose(pushed.job)
     code, said = pushed.run("changes")
-    assert (code, "was withdrawn since that copy was made" in said) == (
-        3,
-        True,
-    )
+    assert (code, "was withdrawn since that copy was made" in said) == (3, True), said
     code, said = pushed.run("withdraw", change_id, "--as", "ann")
     assert (code, "Find out with `milestones reconcile`" in said) == (2, True), said
     pushed.sandbox.account.advance(300)

@@ -82,6 +82,11 @@ def check_not_moved(target: Target) -> None:
     )
 
 
+def retired_name(ledger: Path) -> Path:
+    """Return the name that a ledger's file gets once it is moved."""
+    return ledger.with_name(f"{ledger.name}.moved")
+
+
 def complete_move(target: Target) -> None:
     """Mark the move of a DuckDB warehouse as complete.
 

@@ -23,6 +23,7 @@ import duckdb
 
 from .errors import WarehouseError, WarehouseMisconfigured
 from .failures import driver_message
+from .moved import check_not_moved
 from .query_memory import USUAL_MEMORY_MB, SharedMemory
 from .reader import connect_published, no_warehouse
 from .shared_postgres import SETTING, PostgresReaders
@@ -114,8 +115,9 @@ class PublishedReaders:
         """Open a reader of the published file as it is now.
 
         Raises:
-            WarehouseError: If there is none, or it cannot be read.
+            WarehouseError: If there is none, it was moved to Postgres, or it cannot be read.
         """
+        check_not_moved(self._target)  # the console runs for months
         file = self._enter()
         try:
             cursor = file.connection.cursor()

@@ -8,6 +8,7 @@ from pipelines.ops.ledger_source import LedgerSource
 from pipelines.ops.restore_ledger import LedgerRestoration, restore_ledger
 from pipelines.runtime.clock import utc_now
 from pipelines.runtime.signals import stop_on_signals
+from pipelines.writeback.ledger_access import LOST_WITHDRAWALS
 from warehouse.errors import WarehouseMisconfigured
 from warehouse.words import counted
 
@@ -53,6 +54,7 @@ def _print_restored_ledger(restored: LedgerRestoration, as_json: bool) -> None:
         "the changes that may have been sent are unknown, and the "
         "next push looks for them first"
     )
+    print_out(LOST_WITHDRAWALS)
     if restored.set_aside:
         print_out(
             f"the old file is {restored.set_aside}; what was proposed or decided after the last "

@@ -28,9 +28,9 @@ from warehouse.ledger.closes import close_keys
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.push_lock import file_push_lock, push_lock
 from warehouse.ledger.store import Ledger
-from warehouse.ledger.transfer import transfer_ledger
+from warehouse.ledger.transfer import complete_file, transfer_ledger
 from warehouse.models import build
-from warehouse.moved import Move, complete_move, mark_as_moved
+from warehouse.moved import Move, complete_move, mark_as_moved, retired_name
 from warehouse.raw import export, proof, runs
 from warehouse.raw.period_closes import CloseKey
 from warehouse.raw.summary import run_ids
@@ -59,9 +59,10 @@ def migrate(
 ) -> MigrationResult:
     """Migrate a warehouse: copy it and its ledger from DuckDB to an empty Postgres.
 
-    The DuckDB files stay; the old ledger is renamed, so that no change is sent from both. The move
-    can be repeated, whether it was interrupted or not, until the job has run on Postgres: every
-    step copies everything again, including what is new.
+    The DuckDB files stay; the old ledger is renamed, so that no change is sent from both. While it
+    is copied, decisions on changes wait, and are then refused. The move can be repeated, whether it
+    was interrupted or not, until the job has run on Postgres: every step copies everything again,
+    including what is new.
 
     Args:
         source: The DuckDB warehouse.
@@ -135,11 +136,6 @@ def _ledger_file(source: Target, target: Target) -> Path | None:
     return Path(sa.make_url(source.ledger_url).database or "")
 
 
-def _retired_name(file: Path) -> Path:
-    """Return the name that a ledger's file gets once it is migrated."""
-    return file.with_name(f"{file.name}.moved")
-
-
 def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
     """Check that an earlier move, to another database, left no ledger behind.
 
@@ -147,7 +143,7 @@ def _check_retired_ledger(source: Target, target: Target, now: Now) -> None:
         WarehouseMisconfigured: If it left one.
     """
     file = _ledger_file(source, target)
-    if file is None or not (retired := _retired_name(file)).exists():
+    if file is None or not (retired := retired_name(file)).exists():
         return
     if _events(file, now) or _closes(file, now):
         raise WarehouseMisconfigured(
@@ -190,7 +186,7 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
     if file is None:
         _mark_as_moved(source, target, now, None)
         return None, None
-    retired = _retired_name(file)
+    retired = retired_name(file)
     _check_retired_ledger(source, target, now)  # again: copying takes long
     with ExitStack() as stack:
         new = stack.enter_context(connect_ledger(target.ledger_url, now))
@@ -202,11 +198,12 @@ def _migrate_ledger(source: Target, target: Target, now: Now) -> tuple[int | Non
             _mark_as_moved(source, target, now, None)
             return None, None
         stack.enter_context(file_push_lock(file))
-        with connect_ledger(source.ledger_url, now) as old:
-            _copy_changes(new, old, file)
-            changes = len(old.changes())
+        old = stack.enter_context(connect_ledger(source.ledger_url, now))
+        stack.enter_context(old.transaction())  # a decision made meanwhile would be lost
+        _copy_changes(new, old, file)
+        complete_file(file)
         _mark_as_moved(source, target, now, file)  # first: a mark without a retired ledger is void
-        return changes, _retire(file, retired)
+        return len(old.changes()), _retire(file, retired)
 
 
 def _mark_as_moved(source: Target, target: Target, now: Now, ledger: Path | None) -> None:
@@ -216,7 +213,7 @@ def _mark_as_moved(source: Target, target: Target, now: Now, ledger: Path | None
         moved_at=now().isoformat(),
         is_complete=False,
         ledger=str(ledger.absolute()) if ledger else None,
-        retired_ledger=str(_retired_name(ledger).absolute()) if ledger else None,
+        retired_ledger=str(retired_name(ledger).absolute()) if ledger else None,
     )
     mark_as_moved(source, move)
 
@@ -244,4 +241,6 @@ def _copy_changes(new: Ledger, old: Ledger, file: Path) -> None:
 def _retire(file: Path, retired: Path) -> Path:
     """Rename the file of a migrated ledger, so that nothing more is sent from it."""
     file.rename(retired)
+    for ending in ("-wal", "-shm"):  # SQLite leaves them if the file was renamed while it was open
+        file.with_name(f"{file.name}{ending}").unlink(missing_ok=True)
     return retired

@@ -155,6 +155,17 @@ def withdraw(
     return _close_each(ledger, change_ids, Status.WITHDRAWN, actor=actor, reason=reason)
 
 
+def _close(ledger: Ledger, change: Change, status: Status, *, actor: str, why: str) -> Change:
+    """Reject or withdraw a change; refuse to withdraw one that may have been sent."""
+    if status is Status.WITHDRAWN and change.status is Status.UNKNOWN:
+        raise ChangeRefused(
+            f"change {change.change_id} cannot be withdrawn: it is unknown, so it may have been "
+            "sent. Find out with `milestones reconcile`, which sends nothing. If it was not "
+            "written, it is approved again, and can be withdrawn before the next push"
+        )
+    return ledger.transition(change, status, who=actor, what=why)
+
+
 def _close_each(
     ledger: Ledger, change_ids: Sequence[str], status: Status, *, actor: str, reason: str
 ) -> DecisionResult:
@@ -165,7 +176,7 @@ def _close_each(
     return _decide_each(
         ledger,
         lambda: change_ids,
-        lambda change: ledger.transition(change, status, who=actor, what=why),
+        lambda change: _close(ledger, change, status, actor=actor, why=why),
     )
 
 

@@ -20,9 +20,16 @@ from warehouse.ledger.mirror import CopyEnd, copy_end, read_copy
 from warehouse.ledger.recovery import LostLedger, describe, ensure_complete, recover
 from warehouse.ledger.store import Ledger
 from warehouse.ledger.url import missing_ledger_message
+from warehouse.moved import check_not_moved
 from warehouse.raw.account_binding import read_origin
 from warehouse.reader import WarehouseReader, open_reader
 from warehouse.target import Target
+
+LOST_WITHDRAWALS = (
+    "If a change was withdrawn since that copy was made, the next push would write it. So look at "
+    "`milestones changes`. To withdraw such a change, set PUSH__ENABLED=false, run `milestones "
+    "reconcile`, and withdraw it as soon as it is approved again"
+)
 
 
 @contextmanager
@@ -50,6 +57,7 @@ def open_ledger(
         NoLedger: If there is no ledger yet.
         LedgerRestored: If it was lost, and is restored now.
         LedgerDamaged: If its copy in the warehouse has events that it lacks.
+        WarehouseMoved: If the warehouse was moved to Postgres.
         WarehouseError: If it cannot be opened.
     """
 
@@ -69,6 +77,7 @@ def open_ledger(
     if why and copy.is_empty and not create:
         raise NoLedger(why)
     with connect_ledger(target.ledger_url, now) as ledger:
+        check_not_moved(target)  # it may have been since the command or the console started
         try:
             ensure_complete(ledger, copy)
         except LostLedger:
@@ -96,5 +105,5 @@ def _recover(ledger: Ledger, warehouse: WarehouseReader | Database) -> str:
     return (
         f"the ledger {ledger.name} was missing or empty, so it was restored from its copy in the "
         f"warehouse: {describe(copy)}. What was proposed, decided or closed later is "
-        "lost. Nothing else was done: look at `milestones changes`, then repeat the command"
+        f"lost. Nothing else was done. {LOST_WITHDRAWALS}. Then repeat the command"
     )

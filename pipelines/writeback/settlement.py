@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from warehouse.ledger.change import Action, Change, Status
+from warehouse.ledger.change import AT_MOST, Action, Change, Status
 
 from .account_state import AccountState, MilestoneState
 from .milestone import edits_since_proposed, has_requested_values
@@ -105,7 +105,8 @@ def _settle_existing(change: Change, account: AccountState) -> tuple[Status, str
         return (
             Status.CONFLICT,
             "read back: the milestone has its old values, but was edited after this change was "
-            f"sent: perhaps it was written, and then put back by somebody. {PROPOSE_AGAIN}",
+            f"{_since(change)}: perhaps it was written, and then put back by somebody. "
+            f"{PROPOSE_AGAIN}",
         )
     return Status.APPROVED, "read back: it was not written"
 
@@ -140,9 +141,19 @@ def created_twice(milestone_ids: Sequence[str]) -> str:
     )
 
 
+def _since(change: Change) -> str:
+    """Return for a settlement what happened to a change before any edit that counts."""
+    return "approved" if (change.seen_updated_at or "").startswith(AT_MOST) else "sent"
+
+
 def _changed_since_sent(change: Change, state: MilestoneState) -> bool:
     """Return for a settlement whether a milestone was edited after its change was sent."""
     updated_at = parse_moment(state.updated_at)
+    if change.seen_updated_at is not None and change.seen_updated_at.startswith(AT_MOST):
+        approved_at = parse_moment(change.seen_updated_at.removeprefix(AT_MOST))
+        if isinstance(updated_at, datetime) and isinstance(approved_at, datetime):
+            return updated_at > approved_at
+        return True
     if change.seen_updated_at is not None:
         return updated_at != parse_moment(change.seen_updated_at)
     # An earlier release sent it, which stored only the time of sending.

@@ -8,11 +8,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
+import psycopg2
 import pytest
 
 from pipelines.runtime.clock import utc_now
@@ -21,9 +24,10 @@ from tests.support.equality import assert_equal
 from tests.support.job import Job
 from tests.support.kill_points import DIED
 from tests.support.postgres import binaries, empty_database
-from tests.support.processes import run_milestones, start_function
+from tests.support.processes import run_milestones, start_function, start_milestones
 from tests.support.sampling import sample
 from tests.support.writing_desk import Desk
+from warehouse.errors import WarehouseMoved
 from warehouse.ledger.change import Action, Change, Event, Status
 from warehouse.ledger.connection import connect_ledger
 
@@ -183,6 +187,57 @@ def ledger_state(url: str) -> tuple[list[Change], list[Event]]:
     """Return all changes and events of a ledger."""
     with connect_ledger(url, utc_now) as ledger:
         return ledger.changes(), ledger.events()
+
+
+def test_decisions_during_a_move_are_refused(
+    sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who opened the ledger before it is renamed never decides on the file left behind."""
+    monkeypatch.setenv("KANTATA_API_URL", sandbox.url)
+    monkeypatch.setenv("KANTATA_ACCESS_TOKEN", sandbox.token)
+    desk, approved, proposed = with_open_changes(Job("duckdb"), sandbox)
+    before = ledger_state(desk.url)
+    assert ledger_state(postgres_url) == ([], [])  # creates the ledger's tables, to lock one
+    environment = os.environ | {"DESTINATION__POSTGRES__CREDENTIALS": postgres_url}
+    with closing(psycopg2.connect(postgres_url)) as holder, desk.ledger() as ledger:
+        holder.cursor().execute("lock table kantata_ledger.events in exclusive mode")
+        process = start_milestones("move", env=environment)
+        wait_for_lock(postgres_url)
+        release = Timer(0.5, holder.rollback)
+        release.start()
+        try:
+            with pytest.raises(WarehouseMoved, match="was moved to Postgres, so nothing was done"):
+                ledger.transition(approved, Status.WITHDRAWN, who="ann", what="no more")
+        finally:
+            release.join()
+        _, log = process.communicate(timeout=60)
+        assert process.returncode == 0, log
+        with pytest.raises(WarehouseMoved):
+            ledger.approve(proposed, "bob")
+    assert ledger_state(postgres_url) == before
+    assert {path.name for path in Path(".milestones").glob("ledger.sqlite*")} == {
+        "ledger.sqlite.lock",
+        "ledger.sqlite.moved",
+    }
+    Path(".milestones/ledger.sqlite.moved").rename(".milestones/ledger.sqlite")
+    assert run_milestones("withdraw", approved.change_id, env=os.environ).returncode == 0
+
+
+def wait_for_lock(url: str) -> None:
+    """Wait until a process waits for a lock in a database."""
+    query = (
+        "select from pg_locks join pg_database d on d.oid = database "
+        "where not granted and datname = current_database()"
+    )
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        deadline = time.monotonic() + 60
+        while True:
+            cursor.execute(query)
+            if cursor.fetchone() is not None:
+                return
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import threading
 import time
@@ -108,6 +109,32 @@ def test_no_warehouse_and_no_ledger(
         assert list(downloads.glob("milestones-console-*")) == []  # none is left half written
         published.write_bytes(content)
         assert vera.get("/").status_code == 200
+
+
+@on_duckdb
+def test_warehouse_moved_while_the_console_runs(
+    office: Office, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page and form says where the warehouse went; no new ledger begins in the old place."""
+    one, two, *_ = office.free()
+    office.json("propose", "delete", one, "--reason", "r", "--as", "ann")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_url)
+    with running_console(office.job.target) as browser:
+        ana, ben = browser("ana"), browser("ben")
+        (pick,) = ben.picks()
+        tokens = {client: client.token() for client in (ana, ben)}
+        moved = run_milestones("move", env=os.environ)
+        assert moved.returncode == 0, moved.stderr
+        change_id, _, digest = pick.partition(" ")
+        approval = {"change_id": change_id, "digest": digest, "csrf_token": tokens[ben]}
+        proposal = {"milestone_id": two, "amount": "1.00", "reason": "r", "csrf_token": tokens[ana]}
+        answers = [ana.get(path) for path in ("/", "/milestones", "/changes", "/runs")]
+        answers.append(ana.post("/changes/propose", proposal))
+        answers.append(ben.post("/changes/approve", approval))
+        for answer in answers:
+            assert answer.status_code == 503, answer.url
+            assert "set WAREHOUSE__DESTINATION=postgres" in answer.text
+        assert not Path(".milestones/ledger.sqlite").exists()
 
 
 @pytest.mark.long

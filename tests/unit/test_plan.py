@@ -401,6 +401,19 @@ SETTLED = {
         account(milestone(updated_at="2027-01-01T12:00:00")),
         Expected(Status.APPROVED, milestone_id="7"),
     ),
+    "of a restored ledger: changed at the moment of the approval": (
+        sent(update(), seen_updated_at=f"<={SENT.isoformat()}"),
+        account(milestone(updated_at=SENT)), Expected(Status.APPROVED, milestone_id="7"),
+    ),
+    "of a restored ledger: changed after the approval": (
+        sent(update(), seen_updated_at=f"<={SENT.isoformat()}"),
+        account(milestone(updated_at=AFTER_SENT)),
+        Expected(Status.CONFLICT, ("edited after this change was approved",), "7"),
+    ),
+    "of a restored ledger: a time that is no time": (
+        sent(update(), seen_updated_at=f"<={SENT.isoformat()}"),
+        account(milestone(updated_at="yesterday")), Expected(Status.CONFLICT, milestone_id="7"),
+    ),
     "of an earlier release: changed before it was sent": (
         sent(update(), seen_updated_at=None), account(),
         Expected(Status.APPROVED, milestone_id="7"),

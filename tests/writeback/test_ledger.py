@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from tests.support.ledgers import Kind, create, draft
 from warehouse.errors import (
     ChangeRefused,
+    WarehouseBusy,
     WarehouseMisconfigured,
     WarehouseUnavailable,
     WarehouseUnwritable,
@@ -21,6 +25,7 @@ from warehouse.ledger.change import OPEN, TRANSITIONS, Action, Change, Status
 from warehouse.ledger.connection import connect_ledger
 from warehouse.ledger.schema import LEDGER_VERSION
 from warehouse.ledger.store import Ledger
+from warehouse.ledger.transfer import complete_file
 
 # The transitions that lead to each status.
 STEPS = {
@@ -232,3 +237,23 @@ def test_a_ledger_is_created_once(kind: Kind) -> None:
     assert not errors
     with kind.open() as ledger:
         assert len(ledger.changes()) == 6
+
+
+def test_a_file_is_renamed_only_when_it_is_complete(tmp_path: Path) -> None:
+    """What is only in SQLite's log is written into the file first, or the move is refused."""
+    file, url = tmp_path / "ledger.sqlite", f"sqlite:///{tmp_path}/ledger.sqlite"
+    with (
+        connect_ledger(url, lambda: datetime.now(UTC)) as ledger,
+        closing(sqlite3.connect(file, isolation_level=None)) as reader,
+    ):
+        reader.execute("begin")
+        assert reader.execute("select count(*) from changes").fetchone() == (0,)
+        ledger.propose([draft()])
+        with ledger.transaction(), pytest.raises(WarehouseBusy, match="is reading the ledger"):
+            complete_file(file)
+        reader.execute("rollback")
+        with ledger.transaction():
+            complete_file(file)
+            shutil.copy(file, tmp_path / "alone.sqlite")
+    with connect_ledger(f"sqlite:///{tmp_path}/alone.sqlite", lambda: datetime.now(UTC)) as alone:
+        assert len(alone.changes()) == 1

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
 import psycopg2
 import pytest
 
+from pipelines.config.settings import kantata_settings, push_settings
+from pipelines.ops.ledger_source import LedgerSource
+from pipelines.ops.restore_ledger import restore_ledger
+from pipelines.runtime.clock import utc_now
+from pipelines.runtime.observer import RunObserver
+from pipelines.writeback.service import push_changes
 from sources.kantata_sandbox import Fault
 from tests.support.job import Job
 from tests.support.office import Office
+from warehouse.errors import WarehouseUnavailable
 
 LEDGER = Path(".milestones/ledger.sqlite")
 ON_DUCKDB = pytest.mark.parametrize("job", ["duckdb"], indirect=True)
@@ -140,6 +148,79 @@ def test_an_older_ledger_is_refused(office: Office, choice: str) -> None:
     rows = office.job.rows("select source, reason from kantata.restores")
     assert rows == [(f"ledger: {choice}", "the disk was replaced")]
     assert len(list(LEDGER.parent.glob("ledger.sqlite.*.old"))) == (choice == "warehouse")
+
+
+@ON_DUCKDB
+def test_a_push_ends_if_the_ledger_is_restored_while_it_waits(pushed: Office) -> None:
+    """A push that has opened the ledger sends nothing from a file that was set aside."""
+    before = _writes(pushed)
+    target = pushed.job.target
+
+    def restore(phase: str) -> None:
+        if phase == "writing":  # the ledger is open, and the push lock is not taken yet
+            restore_ledger(target, LedgerSource.WAREHOUSE, "tampered", utc_now)
+
+    settings = kantata_settings(), push_settings()
+    with pytest.raises(WarehouseUnavailable, match="was replaced or removed while it was in use"):
+        push_changes(*settings, target, RunObserver(phase=restore), utc_now)
+    assert _writes(pushed) == before
+    assert _statuses(pushed) == ["applied", "unknown"]
+    assert pushed.run("check")[0] == 0
+
+
+@ON_DUCKDB
+@pytest.mark.parametrize("choice", ["warehouse", pytest.param("ledger", marks=pytest.mark.long)])
+def test_a_change_that_was_undone_is_not_written_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    """A restored ledger does not know of the write; what a person put back in Kantata stays."""
+    account, (first, id_, *_) = office.sandbox.account, office.free()
+    before = account.milestone(id_)["amount_in_cents"]
+    for milestone_id in (first, id_):
+        _approve(office, _propose(office, milestone_id))
+    with monkeypatch.context() as one_change:
+        one_change.setenv("PUSH__MAX_CHANGES", "1")
+        assert office.run("push")[0] == 0  # its copy has the second change as approved
+    shutil.copytree(".milestones", "backup")
+    assert office.run("push")[0] == 0
+    time.sleep(1.1)  # Kantata's times are whole seconds
+    account.update_milestone(id_, amount_in_cents=before)
+    if choice == "warehouse":  # as if the second push had been killed before it copied the ledger
+        shutil.rmtree(".milestones")
+        shutil.copytree("backup", ".milestones")
+        Path("milestones.duckdb").unlink()
+    else:
+        _lose(office.job)
+        for file in Path("backup").glob("ledger.sqlite*"):
+            shutil.copy(file, LEDGER.parent)
+    code, said = office.run("restore", "--ledger-from", choice, "--reason", "the disk was replaced")
+    assert code == 0, said
+    account.advance(300)
+    writes = _writes(office)
+    assert office.run("push")[0] == 3
+    assert _writes(office) == writes
+    assert account.milestone(id_)["amount_in_cents"] == before
+    assert _statuses(office) == ["applied", "conflict"]
+    outcome = office.json("changes", "--all")[1]["outcome"]
+    assert "perhaps it was written, and then put back by somebody" in outcome
+
+
+@pytest.mark.long_on("postgres")
+def test_a_lost_withdrawal_can_be_repeated_before_a_push(pushed: Office) -> None:
+    """The message of the restore says how: once it is known that the change was not written."""
+    change_id = pushed.json("changes")[0]["change_id"]
+    pushed.json("withdraw", change_id, "--reason", "wrong", "--as", "ann")
+    before = _writes(pushed)
+    _lose(pushed.job)
+    code, said = pushed.run("changes")
+    assert (code, "was withdrawn since that copy was made" in said) == (3, True), said
+    code, said = pushed.run("withdraw", change_id, "--as", "ann")
+    assert (code, "Find out with `milestones reconcile`" in said) == (2, True), said
+    pushed.sandbox.account.advance(300)
+    assert pushed.run("reconcile")[0] == 0
+    assert pushed.json("withdraw", change_id, "--as", "ann")[0]["status"] == "withdrawn"
+    assert pushed.run("push")[0] == 0
+    assert _writes(pushed) == before
 
 
 DAMAGES = {

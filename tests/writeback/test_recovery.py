@@ -94,6 +94,7 @@ def test_a_ledger_is_restored_as_it_was(ledgers: tuple[Ledger, Ledger]) -> None:
             attempts=was.attempts + was_approved,
             sent_at=AT if was.status is Status.APPLYING else LATER,
             looked_at=None if was_approved else was.looked_at,
+            seen_updated_at=was.seen_updated_at or f"<={AT.isoformat()}",
         )
         last = empty.history(was.change_id)[-1].event
         assert last.what == (

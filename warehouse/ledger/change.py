@@ -127,6 +127,10 @@ def value_words(name: str, value: Value, currency: Value, units: Units) -> str:
     return f"{value * unit.normalize():,f} {currency}"
 
 
+#: Before a time in ``seen_updated_at`` that is only known to be the latest possible one.
+AT_MOST = "<="
+
+
 @dataclass(frozen=True)
 class Change(Draft):
     """A draft in the ledger, with its status.
@@ -142,6 +146,7 @@ class Change(Draft):
         proposed_at: When it was proposed, UTC.
         outcome: The reason for its status, in words.
         seen_updated_at: Kantata's ``updated_at`` of the milestone, read before the change was sent.
+            If a ledger was restored, and that is not known: ``AT_MOST``, and when it was approved.
         looked_at: When it was first looked for in the account and not found, UTC; None before.
         resends: How often it was approved again because it was not found.
     """

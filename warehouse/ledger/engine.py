@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -14,10 +16,13 @@ from sqlalchemy.pool import NullPool
 from warehouse.errors import (
     ChangeRefused,
     LedgerDamaged,
+    WarehouseError,
     WarehouseMisconfigured,
+    WarehouseMoved,
     WarehouseUnavailable,
     WarehouseUnwritable,
 )
+from warehouse.moved import retired_name
 from warehouse.postgres_url import SESSION_SETTINGS, postgres_parameters, postgres_uri
 from warehouse.private_files import make_private_file, make_private_folder
 
@@ -70,6 +75,7 @@ def _create_sqlite_engine(url: str) -> sa.Engine:
         raise WarehouseUnwritable(
             f"cannot create the ledger's folder {path.parent}: {error.strerror}"
         ) from None
+    opened = _file_key(path)
     engine = sa.create_engine(
         url, poolclass=NullPool, connect_args={"timeout": 10}
     ).execution_options(schema_translate_map={SCHEMA: None})
@@ -86,8 +92,37 @@ def _create_sqlite_engine(url: str) -> sa.Engine:
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         connection.exec_driver_sql("begin immediate")  # otherwise two writers could deadlock
+        # Not before: a move renames the file in a transaction, for which this one has waited.
+        if _file_key(path) != opened:
+            connection.exec_driver_sql("rollback")
+            raise _renamed_while_open(path, opened)
 
     return engine
+
+
+def _file_key(path: Path) -> tuple[int, int] | None:
+    """Return what distinguishes the file at this path from any other; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _renamed_while_open(path: Path, opened: tuple[int, int] | None) -> WarehouseError:
+    """Return the error for an open SQLite ledger whose file has another name now.
+
+    Whatever would be written to it would be lost: nobody reads this file any more.
+    """
+    if opened is not None and _file_key(retired_name(path)) == opened:
+        return WarehouseMoved(
+            f"the ledger {path} was moved to Postgres, so nothing was done: set "
+            "WAREHOUSE__DESTINATION=postgres, and repeat the command"
+        )
+    return WarehouseUnavailable(
+        f"the ledger {path} was replaced or removed while it was in use, so nothing more was done: "
+        "repeat the command"
+    )
 
 
 def ledger_failure(error: DBAPIError, url: URL) -> Exception:

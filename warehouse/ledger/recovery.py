@@ -13,7 +13,7 @@ from warehouse.words import counted
 from . import schema
 from .account_binding import bind_account, bound_account
 from .chain import anchor, chain_problems
-from .change import Event, Status
+from .change import AT_MOST, Action, Change, Event, Status
 from .closes import close_keys, restore_closes
 from .mirror import CopyEnd, LedgerCopy
 from .rows import change_values, event_values, link_values
@@ -141,7 +141,7 @@ def mark_as_unknown(ledger: Ledger) -> None:
                 what=_MAY_HAVE_BEEN_SENT,
                 at=now,
                 twins=change.twins,
-                seen_updated_at=change.seen_updated_at,
+                seen_updated_at=change.seen_updated_at or _latest_update(ledger, change),
             )
         if change.status is Status.APPLYING:
             ledger.transition(change, Status.UNKNOWN, who=ACTOR, what=_MAY_HAVE_BEEN_SENT)
@@ -149,6 +149,22 @@ def mark_as_unknown(ledger: Ledger) -> None:
             ledger.correct_sent_at(
                 change, now, who=ACTOR, what=_MAY_HAVE_BEEN_SENT, looked_at=change.looked_at
             )
+
+
+def _latest_update(ledger: Ledger, change: Change) -> str | None:
+    """Return the ``seen_updated_at`` of an approved update that may have been sent.
+
+    It was not sent before its approval. So a milestone that was edited later, and has its old
+    values, may have been written and then put back.
+    """
+    if change.action is not Action.UPDATE:
+        return None
+    approvals = [
+        event.at
+        for event in ledger.events(change.change_id)
+        if event.after is Status.APPROVED and event.before is not Status.APPROVED
+    ]
+    return f"{AT_MOST}{approvals[-1].isoformat()}" if approvals else None
 
 
 def describe(copy: LedgerCopy) -> str:

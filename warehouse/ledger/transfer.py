@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+
+from warehouse.errors import WarehouseBusy
 
 from . import schema
 from .closes import read_closes, restore_closes
@@ -31,6 +36,25 @@ def transfer_ledger(source: Ledger, target: Ledger) -> None:
     with target.transaction():
         write_rows(target, new)
         restore_closes(target, closes)
+
+
+def complete_file(file: Path) -> None:
+    """Write into a SQLite ledger's file what is only in its log, so that it can be renamed alone.
+
+    Args:
+        file: The file. The caller must have an open transaction on it.
+
+    Raises:
+        WarehouseBusy: If another program is reading an older state of it.
+    """
+    with closing(sqlite3.connect(file)) as connection:
+        (row,) = connection.execute("pragma wal_checkpoint(passive)")
+    is_busy, in_log, written = row
+    if is_busy or in_log != written:
+        raise WarehouseBusy(
+            f"another program is reading the ledger {file}, so it was not moved: close it there, "
+            "and run `milestones move` again"
+        )
 
 
 def write_rows(ledger: Ledger, new: Mapping[sa.Table, Sequence[_Row]]) -> None:

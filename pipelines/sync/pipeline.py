@@ -191,8 +191,7 @@ def _mark_loading(
     job.run.requests += checked.requests
     binding = checked.binding
     with job.connect() as database:
-        runs.update_run(database, job.run)
-        runs.mark_observed(database, job.run, report.observed_until)
+        runs.update_run(database, job.run, report.observed_until)
         for change in changes:
             minor_units.accept(database, change)
         if binding != job.origin.binding:

@@ -103,24 +103,24 @@ def insert_run(database: Database, run: Run) -> None:
     )
 
 
-def update_run(database: Database, run: Run) -> None:
-    """Update the row of a run in ``sync_runs``."""
+def update_run(database: Database, run: Run, observed_until: datetime | None = None) -> None:
+    """Update the row of a run in ``sync_runs``.
+
+    Args:
+        database: A connection.
+        run: The run.
+        observed_until: When its observations ended, by their own clock; None to keep it. The other
+            times of a run are by this machine's or by Kantata's clock, so they cannot be compared
+            with those of versions. It is no column of ``Run``, since a warehouse may be read before
+            it has it.
+    """
     assignments = ", ".join(f"{name} = %s" for name in _COLUMNS)
     database.execute(
-        f"update {DATASET}.sync_runs set {assignments} where run_id = %s",
+        f"update {DATASET}.sync_runs set {assignments}, "
+        "observed_until = coalesce(%s, observed_until) where run_id = %s",
         *_values(run),
+        observed_until,
         run.run_id,
-    )
-
-
-def mark_observed(database: Database, run: Run, until: datetime | None) -> None:
-    """Mark in ``sync_runs`` when the observations of a run ended, by their own clock.
-
-    Its other times are by this machine's or by Kantata's clock, so they cannot be compared with
-    those of versions. It is no column of ``Run``, since a warehouse may be read before it has it.
-    """
-    database.execute(
-        f"update {DATASET}.sync_runs set observed_until = %s where run_id = %s", until, run.run_id
     )
 
 

@@ -44,6 +44,10 @@ _HAS_SCHEDULE = (
     "select table_name from information_schema.tables "
     f"where table_schema = '{MARTS}' and table_name = 'billing_schedule_monthly'"
 )
+_HAS_OBSERVED_UNTIL = (  # not in marts that an earlier release built last
+    "select column_name from information_schema.columns where table_schema = "
+    f"'{MARTS}' and table_name = 'data_freshness' and column_name = 'first_scan_observed_until'"
+)
 # The first kind that fits counts. The order is that of the report.
 CHANGE_KINDS = (
     "new",
@@ -70,14 +74,15 @@ _KIND = """case
     end"""
 
 
-def _observed(since: datetime) -> str:
+def _observed(reader: Records, since: datetime) -> str:
     """Return the versions observed after a moment, for a query's from; see ``changes``."""
+    end = "first_scan_observed_until" if reader.records(_HAS_OBSERVED_UNTIL) else "first_scan_at"
     return (
         f"{MARTS}.billing_milestone_history h "
         f"left join {DATASET}.workspaces w on w.id = h.workspace_id "
-        f"cross join (select first_scan_observed_until from {MARTS}.data_freshness) f "
+        f"cross join (select {end} as first_scan_until from {MARTS}.data_freshness) f "
         f"where h.valid_from > timestamptz '{since.isoformat()}' "
-        "and (h.version > 1 or h.valid_from > f.first_scan_observed_until)"
+        "and (h.version > 1 or h.valid_from > f.first_scan_until)"
     )
 
 
@@ -236,7 +241,7 @@ def changes(reader: Records, since: datetime, limit: int) -> list[ChangedRow]:
                             else h.amount - coalesce(h.previous_amount, 0) end) desc nulls last,
                             h.amount_in_cents desc, h.id, h.version
                     ) as place
-                from {_observed(since)}
+                from {_observed(reader, since)}
             ) versions where place <= {int(limit)} order by currency, place"""
         )
     ]
@@ -248,7 +253,7 @@ def change_totals(reader: Records, since: datetime) -> list[ChangeTotal]:
     A milestone whose currency changed leaves one currency and enters the other. What the first full
     scan found does not count.
     """
-    observed = _observed(since)
+    observed = _observed(reader, since)
     rows = reader.records(
         f"""select currency, kind, count(*) as versions, sum(net) as net from (
             select {_KIND} as kind, h.currency,

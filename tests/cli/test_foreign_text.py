@@ -96,7 +96,7 @@ def faces(job: Job) -> Iterator[Faces]:
         yield faces
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_no_face_passes_it_on(faces: Faces) -> None:
     """Every command shows numbers for what cannot be seen, masks secrets, and has exact JSON."""
     assert "\\x1b[31mRED" in faces.run("check")

@@ -101,7 +101,7 @@ def check_job_continues(job: Job, sandbox: Sandbox, desk: Desk, left: Change) ->
     assert desk.assert_true(left).status is Status.APPLIED
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_backup_is_restored_on_an_empty_machine(
     job: Job, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     request: pytest.FixtureRequest,

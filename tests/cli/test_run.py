@@ -194,7 +194,7 @@ def test_overlapping_runs(job: Job) -> None:
     ("job", "when"),
     [
         ("duckdb", "writing"),
-        ("postgres", "waiting"),
+        pytest.param("postgres", "waiting", marks=pytest.mark.long),
         pytest.param("duckdb", "waiting", marks=pytest.mark.long),
         pytest.param("postgres", "writing", marks=pytest.mark.long),
     ],

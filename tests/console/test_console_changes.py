@@ -35,7 +35,7 @@ def _edited_workbook(client: Client, ids: list[str], day: datetime) -> bytes:
     return edited.getvalue()
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_dates_from_a_workbook_are_approved_and_written(office: Office) -> None:
     """Ten dates that one person changed in Excel, another approved: the next push writes those."""
     account = office.sandbox.account
@@ -253,8 +253,8 @@ def test_a_form_that_is_sent_twice_proposes_one_milestone(office: Office) -> Non
     assert sorted(c["after"]["title"] for c in office.json("changes")) == [*"xxxxy"]
 
 
+@pytest.mark.long
 @on_duckdb
-@pytest.mark.long_on("postgres")
 def test_a_new_milestone_is_in_the_project_that_was_named(office: Office) -> None:
     """By title, id or both; a number in a title is not an id, and what fits two is refused."""
     account = office.sandbox.account

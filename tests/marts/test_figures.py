@@ -199,7 +199,9 @@ def test_invoiced_is_what_was_billed(job: Job) -> None:
 
 
 @pytest.mark.long_on("postgres")
-@pytest.mark.parametrize("ahead", [20, -20], ids=["ahead", "behind"])
+@pytest.mark.parametrize(
+    "ahead", [pytest.param(20, id="ahead", marks=pytest.mark.long), pytest.param(-20, id="behind")]
+)
 def test_machine_whose_clock_is_wrong(job: Job, ahead: int) -> None:
     """What the first scan found is stock, and what came later is new, by the clock of observations.
 
@@ -220,7 +222,7 @@ def test_machine_whose_clock_is_wrong(job: Job, ahead: int) -> None:
     assert (total.kind, total.versions, total.net) == ("new", 1, 123)
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_run_that_observed_a_restatement(job: Job) -> None:
     """A restatement names the run that read the change, also if Kantata's clock is ahead.
 

@@ -146,7 +146,7 @@ def test_account_rates(job: Job, euro: pytest.MonkeyPatch) -> None:
         assert_rows(job, account, "EUR", account_rates(account, "EUR"))
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_rates_that_could_not_be_read_are_read_by_the_next_run(
     job: Job, euro: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +213,7 @@ def test_rates_that_cannot_be_used_keep_those_read_before(
         assert_rows(job, account, "EUR", before)
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_lost_permission_keeps_rates_of_the_account(job: Job, euro: pytest.MonkeyPatch) -> None:
     """Rates that cannot be read any more apply until the account says that it has none."""
     today = datetime.now(UTC).date()
@@ -242,7 +242,7 @@ def test_lost_permission_keeps_rates_of_the_account(job: Job, euro: pytest.Monke
         assert any("has no rates any more" in note for note in job.notes)
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_missing_rates_are_reported_once(job: Job, euro: pytest.MonkeyPatch) -> None:
     """A pair without a rate is null, never the inverse or by way of a third currency."""
     euro.setenv("WAREHOUSE__REPORTING_CURRENCY", "MGA")

@@ -303,7 +303,7 @@ def lose_version(job: Job, sandbox: Sandbox, id_: str, state: str) -> None:
     job.sync(sandbox, allow_deletes=True)
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 @pytest.mark.parametrize("state", [pytest.param("deleted", marks=pytest.mark.long), "access lost"])
 def test_lost_before_its_version_was_loaded(job: Job, state: str) -> None:
     """A version that a crash prevented is made from its row, even if the milestone is lost."""

@@ -16,7 +16,7 @@ _KILLED = (
 )
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_failed_runs_do_not_make_up_for_a_killed_one(job: Job) -> None:
     """After a run died between two tables and others failed to read, the next one scans."""
     with Sandbox(milestones=30) as sandbox:

@@ -216,7 +216,10 @@ def test_invoices_of_the_feed_that_do_not_name_their_milestones(job: Job) -> Non
 @pytest.mark.long_on("postgres")
 @pytest.mark.parametrize(
     ("table", "fields"),
-    [("billing_milestones", ("invoice_id",)), ("invoices", ("draft", "status"))],
+    [
+        ("billing_milestones", ("invoice_id",)),
+        pytest.param("invoices", ("draft", "status"), marks=pytest.mark.long),
+    ],
 )
 def test_a_decisive_field_that_no_record_has(job: Job, table: str, fields: tuple[str, ...]) -> None:
     """Each run warns of it, since what is invoiced, or what an invoice counts as, is not known."""

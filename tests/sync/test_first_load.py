@@ -41,7 +41,7 @@ def assert_keys_are_unique(job: Job) -> None:
             assert job.rows(doubled) == []
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_first_rows_are_inserted(job: Job) -> None:
     """A first load uses no staging table for the tables that grow; the next change is merged."""
     with Sandbox(milestones=401, seed=4) as sandbox:

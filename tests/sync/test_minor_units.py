@@ -63,7 +63,7 @@ def test_another_minor_unit_stops_the_run_until_it_is_taken_back(job: Job) -> No
         assert (result.exit_code, result.run.mode, result.run.added) == (0, "feed", 1)
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_an_accepted_minor_unit_is_that_of_new_versions(job: Job) -> None:
     """Earlier versions keep the unit they were observed with, also when they are deleted."""
     with Sandbox(milestones=60) as sandbox:

@@ -136,7 +136,7 @@ def test_many_projects_take_few_requests() -> None:
 
 
 @pytest.mark.long_on("postgres")
-@pytest.mark.parametrize("first", ["read back", "failed"])
+@pytest.mark.parametrize("first", ["read back", pytest.param("failed", marks=pytest.mark.long)])
 def test_a_project_whose_details_were_missed(job: Job, first: str) -> None:
     """The next run reads them, if a push showed the project first, or the list gave no answer."""
     with Sandbox(milestones=60) as sandbox:

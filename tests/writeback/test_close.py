@@ -248,7 +248,7 @@ def _present_sums(job: Job, month: str) -> list[Any]:
     )
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_a_lost_ledger_has_its_closes_again(
     office: Office, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

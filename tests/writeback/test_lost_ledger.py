@@ -150,6 +150,7 @@ def test_an_older_ledger_is_refused(office: Office, choice: str) -> None:
     assert len(list(LEDGER.parent.glob("ledger.sqlite.*.old"))) == (choice == "warehouse")
 
 
+@pytest.mark.long
 @ON_DUCKDB
 def test_a_push_ends_if_the_ledger_is_restored_while_it_waits(pushed: Office) -> None:
     """A push that has opened the ledger sends nothing from a file that was set aside."""
@@ -168,6 +169,7 @@ def test_a_push_ends_if_the_ledger_is_restored_while_it_waits(pushed: Office) ->
     assert pushed.run("check")[0] == 0
 
 
+@pytest.mark.long
 @ON_DUCKDB
 @pytest.mark.parametrize("choice", ["warehouse", pytest.param("ledger", marks=pytest.mark.long)])
 def test_a_change_that_was_undone_is_not_written_again(
@@ -205,7 +207,7 @@ def test_a_change_that_was_undone_is_not_written_again(
     assert "perhaps it was written, and then put back by somebody" in outcome
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_a_lost_withdrawal_can_be_repeated_before_a_push(pushed: Office) -> None:
     """The message of the restore says how: once it is known that the change was not written."""
     change_id = pushed.json("changes")[0]["change_id"]

@@ -86,6 +86,7 @@ def test_ten_dates_go_to_kantata(office: Office, tmp_path: Path) -> None:
     assert differing == {(id_, "date_to_invoice"): "2027-05-14" for id_ in ids}
 
 
+@pytest.mark.long
 def test_an_old_workbook_undoes_nothing(office: Office, book: Book) -> None:
     """A cell is compared with its value at export; an edit made since then ends as a conflict."""
     one, two, three, *_ = office.free()

@@ -272,9 +272,8 @@ def test_a_move_after_a_rehearsal_takes_the_ledger(
         assert not file.exists()
 
 
-@pytest.mark.parametrize(
-    "where", [*(pytest.param(place, marks=pytest.mark.long) for place in ("here", "there")), "both"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("where", ["here", "there", "both"])
 def test_ledger_changes_after_an_interrupted_move_are_kept(
     sandbox: Sandbox, postgres_url: str, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

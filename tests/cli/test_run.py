@@ -129,6 +129,7 @@ def test_an_error_that_stops_a_push_is_reported() -> None:
         assert message.splitlines()[-1] == f"milestones: {log[-1]['error']}"
 
 
+@pytest.mark.long
 def test_output_that_cannot_be_written_stops_nothing() -> None:
     """With a full disk, or a reader that is gone, a run loads and exits with its own code."""
     job = Job("duckdb")

@@ -165,15 +165,8 @@ def all_rows(job: Job) -> dict[str, list[tuple[object, ...]]]:
     }
 
 
-@pytest.mark.parametrize(
-    "seed",
-    [
-        pytest.param(
-            1, marks=pytest.mark.long_on("postgres")
-        ),  # the questions of finance run there
-        *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3, 4)),
-    ],
-)
+@pytest.mark.long  # the questions of finance run on a history of their own
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_random_histories(job: Job, seed: int) -> None:
     """After changes of every kind, each row equals what Python computes from the account.
 

@@ -113,8 +113,8 @@ def test_links_in_any_order_rewrite_nothing(job: Job) -> None:
         assert _content(job, id_) == before
 
 
-@pytest.mark.long_on("postgres")
-@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("full", [False, True])
 def test_unlinked_invoice_is_read_again(job: Job, full: bool) -> None:
     """An invoice that lost its link becomes cancelled or deleted in the warehouse, too."""
     with Sandbox(milestones=30) as sandbox:
@@ -158,7 +158,7 @@ def test_fields_named_like_sql_keywords(job: Job) -> None:
         assert job.rows('select distinct "order" from kantata.billing_milestones') == [(3,)]
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_fields_named_like_ours(job: Job) -> None:
     """A field called deleted_at gets a column of another name, and marks nothing as deleted."""
     with Sandbox(milestones=30) as sandbox:

@@ -71,7 +71,7 @@ def test_read_once_a_day(job: Job) -> None:
         assert (client,) not in job.rows(f"{history} where workspace_id = '{project}'")
 
 
-@pytest.mark.long_on("postgres")
+@pytest.mark.long
 def test_unreachable_or_forbidden(job: Job) -> None:
     """A list that fails leaves the last values; one that is forbidden counts as hidden."""
     everything = "client, project_lead, client_lead, project_stage"

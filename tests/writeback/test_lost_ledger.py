@@ -116,8 +116,9 @@ def test_a_lost_ledger_is_restored(pushed: Office, command: list[str]) -> None:
     assert _writes(pushed) == before + 1
 
 
+@pytest.mark.long
 @ON_DUCKDB
-@pytest.mark.parametrize("choice", ["warehouse", pytest.param("ledger", marks=pytest.mark.long)])
+@pytest.mark.parametrize("choice", ["warehouse", "ledger"])
 def test_an_older_ledger_is_refused(office: Office, choice: str) -> None:
     """A backup of the ledger is not used until a person decides; then nothing is sent twice."""
     id_ = office.free()[0]

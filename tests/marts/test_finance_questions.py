@@ -15,11 +15,11 @@ from pipelines.ops.figures import read_figures
 from pipelines.ops.periods import close_period
 from pipelines.runtime.clock import utc_now
 from sources.kantata_sandbox import Account, Sandbox
-from tests.marts.test_projects_and_cash import age_of, days, money, state, today
-from tests.marts.test_questions import SQL
-from tests.marts.test_reporting_currency import account_rates, converted
 from tests.support.accounts import open_ids
+from tests.support.invoice_truth import age_of, days, money, state, today
 from tests.support.job import Job
+from tests.support.questions import SQL
+from tests.support.rates import account_rates, converted
 from warehouse.models.metrics import Unit, metrics
 from warehouse.reader import open_reader
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -14,13 +14,13 @@ import pytest
 
 from pipelines.ops.marts import rebuild_marts
 from sources.kantata_sandbox import Account, Sandbox
+from tests.support.invoice_truth import age_of, days, is_paid, money, state, today
 from tests.support.job import Job
 from tests.support.visible import project_details
 from warehouse.models.build import marts
 from warehouse.models.sql_files import ModelKind
 
 DAY = 86_400
-UNITS = {"USD": 100, "EUR": 100, "JPY": 1, "KWD": 1000}
 DETAILS = ("client_id", "client", "project_lead_id", "project_lead", "client_lead")
 COLUMNS = (*DETAILS, "project_status", "project_stage", "hidden_fields")
 Record = dict[str, Any]
@@ -54,35 +54,6 @@ class Observed:
         status = account.workspaces[project]["status"]["message"]
         shown = [details.get(name) for name in DETAILS]
         return (*shown, status, details.get("stage"), details["hidden"])
-
-
-def today(account: Account) -> date:
-    """The account's date."""
-    return datetime.fromtimestamp(account.clock.now(), UTC).date()
-
-
-def is_paid(invoice: Record) -> bool:
-    """Whether an invoice is paid."""
-    return invoice["status"] == "accepted payment" and not invoice["balance_in_cents"]
-
-
-def state(invoice: Record) -> str:
-    """The state of an invoice."""
-    if invoice["status"] == "cancelled":
-        return "cancelled"
-    if invoice["draft"]:
-        return "draft"
-    return "paid" if is_paid(invoice) else "issued"
-
-
-def days(one: str | None, other: str | None) -> int | None:
-    """Days from one date to another."""
-    return (date.fromisoformat(other) - date.fromisoformat(one)).days if one and other else None
-
-
-def money(cents: int, currency: str) -> Decimal:
-    """An amount in money."""
-    return Decimal(cents) / UNITS[currency]
 
 
 def milestone_rows(account: Account, observed: Observed) -> Iterator[tuple[Any, ...]]:
@@ -119,14 +90,6 @@ def receivable_rows(account: Account, observed: Observed) -> Iterator[tuple[Any,
             invoice["id"], *client, currency, late, age_of(late), balance, len(on_it), billed, 0,
             max(balance - billed, Decimal(0)), len({m["workspace_id"] for m in on_it}),
         )  # fmt: skip
-
-
-def age_of(late: int | None) -> str:
-    """The age of an open invoice."""
-    if late is None:
-        return "no due date"
-    named = ((0, "not due"), (30, "1-30 days"), (60, "31-60 days"), (90, "61-90 days"))
-    return next((age for limit, age in named if late <= limit), "over 90 days")
 
 
 def change(account: Account, rng: Random) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,11 +18,9 @@ from tests.support.accounts import open_ids
 from tests.support.answers import ZONE, PastTruth, Rows, Truth, months_later
 from tests.support.histories import Histories
 from tests.support.job import Job
+from tests.support.questions import PAGE, SQL
 from warehouse.models.dictionary import HEADING, dictionary
 
-PAGE = (Path(__file__).parents[2] / "warehouse" / "ANALYSTS.md").read_text()
-QUESTIONS = re.findall(r"### (\d+)\. [^\n]*\n[^#]*?```sql\n(.*?);\n```", PAGE, re.DOTALL)
-SQL = {int(number): sql for number, sql in QUESTIONS}
 ON_THE_PAGE = "2026-03-01 00:00:00+00"
 Query = Callable[[str], Rows]
 

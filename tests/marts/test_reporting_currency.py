@@ -6,7 +6,7 @@ from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ import pytest
 from sources.kantata_sandbox import Account, Fault, Sandbox
 from tests.support.altered import altered
 from tests.support.job import Job
+from tests.support.rates import Rates, account_rates, converted, rounded
 from warehouse.errors import WarehouseChecksFailed, WarehouseMisconfigured
 
-UNITS = {"USD": 100, "EUR": 100, "JPY": 1, "KWD": 1000, "MGA": 5}
 USD = (
     "select distinct rate_today, rate_source_today "
     "from kantata_marts.billing_milestones_reporting where currency = 'USD'"
 )
-Rates = dict[str, list[tuple[date, Decimal, str]]]
 _PARTS = (
     "amount_{0}_reporting", "exact_{0}_reporting", "rate_{0}", "rate_date_{0}", "rate_source_{0}"
 )  # fmt: skip
@@ -33,38 +32,6 @@ TOTALS = (
     "rounding_at_date_reporting, without_rate_today, amount_today_reporting, "
     "rounding_today_reporting from kantata_marts.billing_totals_reporting"
 )
-
-
-def account_rates(account: Account, target: str) -> Rates:
-    """The account's rates to a currency, by source, in the order of their dates."""
-    found: Rates = defaultdict(list)
-    for rate in account.exchange_rates.values():
-        if rate["target_currency"] == target:
-            day = date.fromisoformat(rate["effective_date"])
-            found[rate["source_currency"]].append((day, Decimal(rate["rate"]), "kantata"))
-    return {currency: sorted(rates) for currency, rates in found.items()}
-
-
-def rounded(exact: Decimal, target: str) -> Decimal:
-    """An amount in whole minor units, half away from zero."""
-    whole = (exact * UNITS[target]).quantize(Decimal(1), ROUND_HALF_UP)
-    return whole / UNITS[target]
-
-
-def converted(record: dict[str, Any], day: date | None, target: str, rates: Rates) -> list[Any]:
-    """What the mart shows of a milestone at the rate of a day."""
-    currency = record["currency"]
-    if day is None:
-        return [None] * 5
-    if currency == target:
-        rate = (day, Decimal(1), "same currency")
-    else:
-        known = [rate for rate in rates.get(currency, []) if rate[0] <= day]
-        if not known:
-            return [None] * 5
-        rate = known[-1]
-    exact = Decimal(record["amount_in_cents"]) / UNITS[currency] * rate[1]
-    return [rounded(exact, target), exact, rate[1], rate[0], rate[2]]
 
 
 def month_end(day: date | None) -> date | None:

@@ -15,8 +15,8 @@ from sources.kantata.errors import KantataForbidden, KantataOutcomeUnknown
 from sources.kantata_sandbox import Fault
 from tests.support.killed_push import OF_BATCHES, Trial, killed
 from tests.support.sampling import sample, seed
+from tests.support.write_faults import FAULTS
 from tests.support.writing_desk import Desk
-from tests.writeback.test_push_trials import FAULTS
 from warehouse.ledger.change import Action, Change, Status
 
 _LONG = [pytest.mark.long, pytest.mark.timeout(0)]

@@ -10,7 +10,7 @@ from sources.kantata_sandbox import Fault
 from tests.support.office import Office
 from tests.support.writing_desk import Desk
 from warehouse.errors import ChangeRefused
-from warehouse.ledger.change import Action, Draft, Status
+from warehouse.ledger.change import Action, Change, Draft, Status
 
 BATCHES = pytest.mark.parametrize("batch_creates", [1, 10])
 
@@ -75,6 +75,16 @@ def test_a_duplicate_without_an_answer(file_desk: Desk, batch_creates: int) -> N
     assert len({change.milestone_id for change in found}) == len(desk.made_by(plain)) == 2
 
 
+def _without_answer(desk: Desk, draft: Draft) -> Change:
+    """A duplicate whose outcome is unknown, and may be settled by hand."""
+    change = desk.approved(replace(draft, duplicate=True))
+    desk.sandbox.misbehave(Fault("error", method="POST", times=1))
+    desk.push(reconcile_after=240)
+    desk.sandbox.behave()
+    desk.pass_time(300)
+    return change
+
+
 def test_a_milestone_of_another_change_settles_nothing(file_desk: Desk) -> None:
     """Neither one that another change created, nor one that was there before."""
     desk = file_desk
@@ -82,20 +92,12 @@ def test_a_milestone_of_another_change_settles_nothing(file_desk: Desk) -> None:
     first = desk.approved(draft)
     desk.push()
     made = desk.change(first).milestone_id
-    second = desk.approved(replace(draft, duplicate=True))
-    desk.sandbox.misbehave(Fault("error", method="POST", times=1))
-    desk.push(reconcile_after=240)
-    desk.sandbox.behave()
-    desk.pass_time(300)
+    second = _without_answer(desk, draft)
     with pytest.raises(ChangeRefused, match=f"{made} was created by another change"):
         desk.settle(second, made, reconcile_after=240)
     assert desk.change(second).status is Status.UNKNOWN
     older = desk.sandbox.account.create_milestone(**dict(draft.after))
-    third = desk.approved(replace(draft, duplicate=True))
-    desk.sandbox.misbehave(Fault("error", method="POST", times=1))
-    desk.push(reconcile_after=240)
-    desk.sandbox.behave()
-    desk.pass_time(300)
+    third = _without_answer(desk, draft)
     with pytest.raises(ChangeRefused, match=f"{older} was there before"):
         desk.settle(third, older, reconcile_after=240)
 

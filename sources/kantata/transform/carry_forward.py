@@ -1,6 +1,6 @@
 """Last values of absent fields: absent is not null, so a row keeps what the warehouse holds.
 
-But for the columns of a table that are ``not_kept``.
+Only the columns that a table declares as ``not_kept`` become null.
 """
 
 from __future__ import annotations
